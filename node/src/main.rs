@@ -1,0 +1,2 @@
+//! muses
+fn main() {}
