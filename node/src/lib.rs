@@ -1,1 +1,3 @@
-//! node
+//! A MUSeS over CLOAK node.
+
+pub mod stack;

@@ -1,0 +1,140 @@
+//! What a stack tells its driver.
+
+use overlay::id::{NodeId, OverlayId};
+
+use super::status::Resolved;
+
+/// One application connection on this node, outgoing or incoming. Never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// One question that was asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QueryId(pub u64);
+
+/// Who may use a service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Who {
+    /// Every node of the overlay.
+    Anyone,
+    /// One node.
+    Node(NodeId),
+}
+
+/// Past-tense facts.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A new overlay was founded by this node.
+    Founded(OverlayId),
+    /// The overlay of an earlier run goes on.
+    Resumed(OverlayId),
+    /// This node has a place; `first` when the overlay's id was not known before and is pinned now.
+    Joined {
+        /// Which overlay.
+        overlay: OverlayId,
+        /// This node's address in it.
+        address: String,
+        /// Whether this pinned the overlay.
+        first: bool,
+    },
+    /// This node has lost its place.
+    Detached,
+    /// The place changed.
+    AddressChanged(String),
+    /// A neighbour refused or was refused for good; the line says why.
+    LinkRefused(String),
+    /// The configured name is claimed.
+    NameClaimed(String),
+    /// Somebody else holds the configured name.
+    NameRefused {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        holder: NodeId,
+    },
+    /// A session went from established to waiting for a path.
+    SessionSuspended(NodeId),
+    /// A session goes on.
+    SessionResumed(NodeId),
+    /// An outgoing connection was accepted by the other side's service.
+    Opened(ConnId),
+    /// A connection failed or was reset; it is gone.
+    Failed(ConnId, Failure),
+    /// A permitted peer asks for a service; answer with `accept` or `refuse`.
+    Incoming {
+        /// The new connection.
+        conn: ConnId,
+        /// Who asks.
+        peer: NodeId,
+        /// For which service.
+        service: String,
+        /// The `forward` of the exposure (HOST:PORT).
+        forward: String,
+    },
+    /// `read` would now return something.
+    Readable(ConnId),
+    /// `write` would now take something.
+    Writable(ConnId),
+    /// A question is answered.
+    Answered(QueryId, Result<Answer, Failure>),
+    /// `leave` is done.
+    Left,
+}
+
+/// The answer to a question.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// To `lookup`.
+    Resolved(Resolved),
+    /// To `ping`: links crossed and round trip time.
+    Echo {
+        /// Links crossed on the way there.
+        hops: u16,
+        /// Round trip time in microseconds.
+        rtt_us: u64,
+    },
+    /// To `trace`: node ids and addresses of the relays and of the target, in order.
+    Trace(Vec<(NodeId, String)>),
+}
+
+/// Why something did not work; the text is one line: what, why, what to try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// No such name or id in the overlay.
+    #[error("no node of this name is known; check the spelling, or ask its owner for the node id")]
+    UnknownPeer,
+    /// There is no path, or the peer does not answer.
+    #[error("the peer does not answer; is it up? `muses ping` it")]
+    Unreachable,
+    /// The peer does not offer the service to us.
+    #[error("the peer does not offer this service to you; ask its owner for `muses expose NAME HOST:PORT --allow YOU`")]
+    Refused,
+    /// The peer offers the service, but nothing answers behind it.
+    #[error("the peer offers this service, but nothing answers behind it; is the service running there?")]
+    ServiceDown,
+    /// The peer restarted: its application connections are gone.
+    #[error("the peer restarted and its end of the connection is gone; connect again")]
+    Restarted,
+    /// The other application closed the connection abruptly.
+    #[error("the connection was reset by the application on the other side")]
+    Reset,
+    /// The name is one of this node's own.
+    #[error("this is the node itself; connect to the service directly")]
+    Myself,
+    /// Too much time went by.
+    #[error("no answer in time; try again, or `muses status` to see whether this node is attached")]
+    Timeout,
+}
+
+/// What `read` returns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Readout {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Nothing now; [`Event::Readable`] follows.
+    Pending,
+    /// The peer finished its direction, all of it was read.
+    End,
+    /// The connection is gone.
+    Gone,
+}

@@ -1,0 +1,107 @@
+//! What `muses status|peers|sessions|lookup --json` show.
+
+use serde::{Deserialize, Serialize};
+
+/// `muses status`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// This node's id.
+    pub node: String,
+    /// The overlay's id; none before the first join.
+    pub overlay: Option<String>,
+    /// This node's address in the overlay's tree, as `/3/0/1`; none while detached.
+    pub address: Option<String>,
+    /// The id of the root that this node follows.
+    pub root: Option<String>,
+    /// The name that it claims.
+    pub name: Option<String>,
+    /// Its parent's id.
+    pub parent: Option<String>,
+    /// Multiaddrs at which it listens.
+    pub listen: Vec<String>,
+    /// Live links.
+    pub links: usize,
+    /// Sessions, established or suspended.
+    pub sessions: usize,
+    /// Services that it offers.
+    pub services: Vec<String>,
+    /// Event counters.
+    pub counters: Counters,
+}
+
+/// Counters since the start of the process.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets forwarded for others.
+    pub forwarded: u64,
+    /// Packets delivered here.
+    pub delivered: u64,
+    /// Packets dropped, with full queues, no route or no TTL.
+    pub dropped: u64,
+    /// Links closed for malformed, oversized or wrong-overlay frames.
+    pub bad_links: u64,
+    /// End-to-end packets that failed authentication or were replays.
+    pub bad_packets: u64,
+    /// Records held for others.
+    pub records: u64,
+    /// Operations with public keys inside the session layer.
+    pub public_key_ops: u64,
+    /// Sessions resumed.
+    pub resumes: u64,
+}
+
+/// One row of `muses peers`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The neighbour's id.
+    pub node: String,
+    /// Its address in the tree.
+    pub address: Option<String>,
+    /// `parent`, `child` or `shortcut`.
+    pub role: String,
+    /// The remote end of the link.
+    pub remote: String,
+    /// Seconds since the link came up.
+    pub up_s: f64,
+}
+
+/// One row of `muses sessions`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The other end.
+    pub peer: String,
+    /// `handshake`, `established` or `suspended`.
+    pub state: String,
+    /// Streams inside it.
+    pub streams: Vec<ConnStatus>,
+    /// Links crossed by the latest packet from the peer.
+    pub hops: Option<u16>,
+    /// Smoothed round trip time in microseconds.
+    pub rtt_us: Option<u64>,
+    /// How often it was resumed.
+    pub resumes: u64,
+}
+
+/// One application connection.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct ConnStatus {
+    /// The service.
+    pub service: String,
+    /// Bytes taken from the application here.
+    pub sent_bytes: u64,
+    /// Bytes handed to the application here.
+    pub received_bytes: u64,
+}
+
+/// `muses lookup`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Resolved {
+    /// What was asked.
+    pub name: String,
+    /// The id it stands for.
+    pub node: String,
+    /// Where the node is now, as its newest record says.
+    pub address: Option<String>,
+    /// The record's sequence number (wall microseconds of its making).
+    pub seq: u64,
+}
