@@ -1,1 +1,3 @@
-//! testnet
+//! The MUSeS paper's experiment on real node processes, and the deterministic simulator.
+
+pub mod sim;

@@ -1,0 +1,107 @@
+//! All faults in one options struct, and the plan that a seed makes of it.
+
+use std::time::Duration;
+
+use overlay::rng::Rng;
+
+/// What goes wrong in a run. All counts are per run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Faults {
+    /// Shortest and longest one-way delay of a link.
+    pub latency: [Duration; 2],
+    /// Rate of each direction of a link, in bytes per second.
+    pub rate_bytes_per_s: u64,
+    /// Links that break, noticed by both ends.
+    pub link_losses: usize,
+    /// Links that go silent: neither end is told.
+    pub blackholes: usize,
+    /// Nodes at the ends of a transfer that lose their network and come back at another address.
+    pub moves: usize,
+    /// Nodes in the middle that are killed for good.
+    pub kills: usize,
+    /// Nodes in the middle that are killed and started again from their store.
+    pub restarts: usize,
+    /// Longest outage of a move, and of a restart.
+    pub longest_outage: Duration,
+    /// The span, after everybody has joined, in which faults happen.
+    pub window: Duration,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            latency: [Duration::from_millis(1), Duration::from_millis(30)],
+            rate_bytes_per_s: 1_000_000,
+            link_losses: 3,
+            blackholes: 1,
+            moves: 4,
+            kills: 1,
+            restarts: 1,
+            longest_outage: Duration::from_secs(40),
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    pub fn none() -> Self {
+        Self { link_losses: 0, blackholes: 0, moves: 0, kills: 0, restarts: 0, ..Self::default() }
+    }
+
+    /// The faults of one run with their times after its start, in order.
+    pub fn plan(&self, rng: &mut Rng) -> Vec<(Duration, Fault)> {
+        let kinds = [
+            (self.link_losses, Kind::LinkLoss),
+            (self.blackholes, Kind::Blackhole),
+            (self.moves, Kind::Move),
+            (self.kills, Kind::Kill),
+            (self.restarts, Kind::Restart),
+        ];
+        let mut plan = Vec::new();
+        for (count, kind) in kinds {
+            for _ in 0..count {
+                let at = span_below(rng, self.window);
+                let outage = span_below(rng, self.longest_outage);
+                plan.push((at, Fault { kind, outage, pick: rng.below(u64::MAX) }));
+            }
+        }
+        plan.sort_by_key(|(at, fault)| (*at, fault.pick));
+        plan
+    }
+
+    /// The latency of one link.
+    pub fn link_latency(&self, rng: &mut Rng) -> Duration {
+        self.latency[0] + span_below(rng, self.latency[1].saturating_sub(self.latency[0]))
+    }
+}
+
+/// One planned fault.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fault {
+    /// What happens.
+    pub kind: Kind,
+    /// How long, for a move or restart.
+    pub outage: Duration,
+    /// Chooses among the candidates at that time.
+    pub pick: u64,
+}
+
+/// The kinds of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A link breaks and both ends are told.
+    LinkLoss,
+    /// A link swallows everything from now on.
+    Blackhole,
+    /// An end of a transfer loses its network, then has another address.
+    Move,
+    /// A node in the middle dies.
+    Kill,
+    /// A node in the middle dies and comes back with what its store kept.
+    Restart,
+}
+
+fn span_below(rng: &mut Rng, span: Duration) -> Duration {
+    Duration::from_micros(rng.below(overlay::time::micros(span)))
+}

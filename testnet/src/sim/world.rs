@@ -1,0 +1,649 @@
+//! The simulated world: nodes, links and an agenda of happenings in virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use multiaddr::Multiaddr;
+use node::stack::{Config, ConnId, Event, Readout, Stack, Who};
+use overlay::id::{Identity, NodeId};
+use overlay::io::{Command, Lane, LinkId, StoreKey};
+use overlay::rng::Rng;
+use overlay::time::{Instant, Now, WallTime};
+use sha2::{Digest as _, Sha256};
+
+use super::app::Transfer;
+use super::fault::{Fault, Kind};
+use super::pipe::Pipe;
+use super::store::CrashingStore;
+use super::{Options, Outcome};
+
+/// Room that a new link has, as the driver grants it, in bytes.
+const INITIAL_ROOM: [(Lane, usize); 2] = [(Lane::Control, 64 * 1024), (Lane::Data, 512 * 1024)];
+/// Time from a write to its durability.
+const DISK: Duration = Duration::from_millis(2);
+/// Time after which a dial to nobody fails.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes moved between application and stack at once.
+const CHUNK: usize = 32 * 1024;
+/// Span within which all nodes have to have joined.
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
+/// Pause between the starts of two nodes.
+const START_GAP: Duration = Duration::from_millis(300);
+/// Wall time at the start of every run: 2026-01-01.
+const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
+/// Happenings after which a run is stopped as a livelock.
+const MAX_HAPPENINGS: u64 = 50_000_000;
+
+enum Happening {
+    Start(usize),
+    Frame { pipe: usize, to: usize, lane: Lane, bytes: Vec<u8> },
+    Room { pipe: usize, end: usize, lane: Lane, bytes: usize },
+    Connected { dialler: usize, life: u64, address: Multiaddr },
+    DialFailed { node: usize, life: u64, address: Multiaddr },
+    Closed { pipe: usize, end: usize },
+    Timer { node: usize, life: u64 },
+    Persisted { node: usize, life: u64, key: StoreKey },
+    Fault(Fault),
+    NetworkBack { node: usize, life: u64 },
+    Transfers,
+}
+
+struct SimNode {
+    identity: Identity,
+    static_secret: [u8; 32],
+    stack: Option<Stack>,
+    /// Counts restarts: happenings of an earlier life are void.
+    life: u64,
+    store: CrashingStore,
+    /// Where it listens; its second octet counts its moves.
+    address: Multiaddr,
+    moves: u16,
+    network: bool,
+    joined: bool,
+    armed: Option<Instant>,
+}
+
+/// One run.
+pub struct World {
+    options: Options,
+    now: Now,
+    order: u64,
+    agenda: BTreeMap<(Instant, u64), Happening>,
+    nodes: Vec<SimNode>,
+    pipes: Vec<Pipe>,
+    by_link: BTreeMap<LinkId, (usize, usize)>,
+    by_address: BTreeMap<Multiaddr, usize>,
+    by_conn: BTreeMap<(usize, ConnId), (usize, usize)>,
+    transfers: Vec<Transfer>,
+    rng: Rng,
+    digest: Sha256,
+    faults_done: usize,
+    joined_before_faults: usize,
+    resumes: u64,
+    ops_of_dead: u64,
+    ops_after_handshakes: Option<u64>,
+    failures: Vec<String>,
+}
+
+impl World {
+    /// The world of `options` before anything happened.
+    pub fn new(options: &Options) -> Self {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&options.seed.to_le_bytes());
+        let mut rng = Rng::from_seed(seed);
+        let count = options.nodes.max(3);
+        let nodes: Vec<SimNode> = (0..count).map(|number| SimNode::new(number, &mut rng)).collect();
+        let by_address = nodes.iter().enumerate().map(|(number, node)| (node.address.clone(), number)).collect();
+        let mut world = Self {
+            options: options.clone(),
+            now: Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) },
+            order: 0,
+            agenda: BTreeMap::new(),
+            nodes,
+            pipes: Vec::new(),
+            by_link: BTreeMap::new(),
+            by_address,
+            by_conn: BTreeMap::new(),
+            transfers: Vec::new(),
+            rng,
+            digest: Sha256::new(),
+            faults_done: 0,
+            joined_before_faults: 0,
+            resumes: 0,
+            ops_of_dead: 0,
+            ops_after_handshakes: None,
+            failures: Vec::new(),
+        };
+        for number in 0..count {
+            world.at(START_GAP * u32::try_from(number).unwrap_or(u32::MAX), Happening::Start(number));
+        }
+        world
+    }
+
+    /// Runs until every transfer is over or the limit is reached.
+    pub fn run(&mut self) {
+        let deadline = self.now.instant + JOIN_LIMIT;
+        self.run_while(deadline, |world| !world.nodes.iter().all(|node| node.joined));
+        self.joined_before_faults = self.nodes.iter().filter(|node| node.joined).count();
+        // Records have to reach their binders before names are asked for.
+        let settled = self.now.instant + Duration::from_secs(5);
+        self.run_while(settled, |_| true);
+        self.plan_transfers_and_faults();
+        let deadline = self.now.instant + self.options.limit;
+        self.run_while(deadline, |world| !world.transfers.iter().all(Transfer::exact));
+    }
+
+    /// What the run showed.
+    pub fn outcome(mut self) -> Outcome {
+        for (number, transfer) in self.transfers.iter().enumerate() {
+            if !transfer.exact() {
+                self.failures.push(transfer.describe(number));
+            }
+        }
+        let after = self.ops_after_handshakes.map_or(0, |before| self.public_key_ops().saturating_sub(before));
+        Outcome {
+            seed: self.options.seed,
+            nodes: self.nodes.len(),
+            joined: self.joined_before_faults,
+            transfers: self.transfers.len(),
+            exact: self.transfers.iter().filter(|transfer| transfer.exact()).count(),
+            bytes: self.transfers.iter().map(|transfer| transfer.received.iter().sum::<u64>() - transfer.wrong).sum(),
+            wrong_bytes: self.transfers.iter().map(|transfer| transfer.wrong).sum(),
+            faults: self.faults_done,
+            resumes: self.resumes,
+            public_key_ops_after_handshakes: after,
+            virtual_s: self.now.instant.as_micros() as f64 / 1e6,
+            trace_digest: hex(&self.digest.finalize()),
+            failures: self.failures,
+        }
+    }
+
+    fn plan_transfers_and_faults(&mut self) {
+        let count = self.nodes.len() as u64;
+        for _ in 0..self.options.transfers {
+            let from = self.rng.below(count) as usize;
+            let to = (from + 1 + self.rng.below(count - 1) as usize) % self.nodes.len();
+            // A pair carries one transfer, so that the acceptor knows from the peer which one it is.
+            if self.transfers.iter().all(|transfer| transfer.nodes != [from, to]) {
+                self.transfers.push(Transfer::new([from, to], self.options.bytes));
+            }
+        }
+        self.at(Duration::ZERO, Happening::Transfers);
+        for (after, fault) in self.options.faults.clone().plan(&mut self.rng) {
+            self.at(after, Happening::Fault(fault));
+        }
+    }
+
+    fn run_while(&mut self, deadline: Instant, go_on: impl Fn(&Self) -> bool) {
+        while go_on(self) {
+            if self.order > MAX_HAPPENINGS {
+                self.failures.push(format!("livelock: more than {MAX_HAPPENINGS} happenings"));
+                return;
+            }
+            let Some((&(at, order), _)) = self.agenda.first_key_value() else { return };
+            if at > deadline {
+                self.now = self.now.after(deadline.since(self.now.instant));
+                return;
+            }
+            self.now = self.now.after(at.since(self.now.instant));
+            if let Some(happening) = self.agenda.remove(&(at, order)) {
+                self.happen(happening);
+            }
+        }
+    }
+
+    fn at(&mut self, after: Duration, happening: Happening) {
+        self.at_instant(self.now.instant + after, happening);
+    }
+
+    fn at_instant(&mut self, at: Instant, happening: Happening) {
+        self.order += 1;
+        self.agenda.insert((at, self.order), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start(node) => self.start(node),
+            Happening::Frame { pipe, to, lane, bytes } => self.deliver(pipe, to, lane, bytes),
+            Happening::Room { pipe, end, lane, bytes } => self.give_room(pipe, end, lane, bytes),
+            Happening::Connected { dialler, life, address } => self.connect(dialler, life, address),
+            Happening::DialFailed { node, life, address } => {
+                self.with_life(node, life, |stack, now| stack.handle_dial_failed(&address, now));
+            }
+            Happening::Closed { pipe, end } => self.close_end(pipe, end),
+            Happening::Timer { node, life } => {
+                self.nodes[node].armed = None;
+                self.with_life(node, life, |stack, now| stack.handle_timeout(now));
+            }
+            Happening::Persisted { node, life, key } => {
+                if self.nodes[node].life == life && self.nodes[node].store.finish(&key) {
+                    self.with_life(node, life, |stack, now| stack.handle_persisted(&key, now));
+                }
+            }
+            Happening::Fault(fault) => self.inject(fault),
+            Happening::NetworkBack { node, life } => self.network_back(node, life),
+            Happening::Transfers => self.start_transfers(),
+        }
+    }
+
+    // ---- nodes ----
+
+    fn start(&mut self, number: usize) {
+        let founder = self.nodes[0].address.clone();
+        let joins = if number == 0 { Vec::new() } else { vec![self.bootstrap(number).unwrap_or(founder)] };
+        let config = Config {
+            petnames: BTreeMap::new(),
+            name: Some(format!("node-{number}")),
+            joins,
+            only: Vec::new(),
+            overlay: None,
+        };
+        let seed = self.rng.bytes();
+        let now = self.now;
+        let node = &mut self.nodes[number];
+        node.network = true;
+        let mut stack = Stack::new(config, node.identity.clone(), node.static_secret, seed, now);
+        if let Err(line) = stack.start(&node.store.snapshot(), now) {
+            self.failures.push(format!("node {number} did not start: {line}"));
+            return;
+        }
+        stack.handle_listen_addresses(vec![node.address.clone()], now);
+        stack.expose("data".to_owned(), "app".to_owned(), vec![Who::Anyone], now);
+        node.stack = Some(stack);
+        self.drain(number);
+    }
+
+    /// A joiner knows one node that started before it.
+    fn bootstrap(&mut self, number: usize) -> Option<Multiaddr> {
+        let known = self.rng.below(number as u64) as usize;
+        self.nodes.get(known).filter(|node| node.stack.is_some()).map(|node| node.address.clone())
+    }
+
+    fn with_life(&mut self, number: usize, life: u64, act: impl FnOnce(&mut Stack, Now)) {
+        if self.nodes[number].life == life {
+            self.with(number, act);
+        }
+    }
+
+    fn with(&mut self, number: usize, act: impl FnOnce(&mut Stack, Now)) {
+        let now = self.now;
+        if let Some(stack) = self.nodes[number].stack.as_mut() {
+            act(stack, now);
+            self.drain(number);
+        }
+    }
+
+    /// What the driver does after each `handle_*`: transmits, commands, events, then the one timer.
+    fn drain(&mut self, number: usize) {
+        loop {
+            let Some(stack) = self.nodes[number].stack.as_mut() else { return };
+            if let Some(transmit) = stack.poll_transmit() {
+                self.transmit(transmit);
+            } else if let Some(command) = stack.poll_command() {
+                self.obey(number, command);
+            } else if let Some(event) = stack.poll_event() {
+                self.react(number, event);
+            } else {
+                break;
+            }
+        }
+        self.arm(number);
+    }
+
+    fn arm(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let Some((at, _)) = node.stack.as_ref().and_then(Stack::poll_timeout) else { return };
+        let at = at.max(self.now.instant + Duration::from_micros(1));
+        if node.armed.is_none_or(|armed| at < armed) {
+            node.armed = Some(at);
+            let life = node.life;
+            self.at_instant(at, Happening::Timer { node: number, life });
+        }
+    }
+
+    fn obey(&mut self, number: usize, command: Command) {
+        let life = self.nodes[number].life;
+        match command {
+            Command::Dial(address) => self.dial(number, life, address),
+            Command::Close(link, _) => self.hang_up(link),
+            Command::Persist { key, bytes } => {
+                self.nodes[number].store.begin(key.clone(), bytes);
+                self.at(DISK, Happening::Persisted { node: number, life, key });
+            }
+        }
+    }
+
+    fn react(&mut self, number: usize, event: Event) {
+        match event {
+            Event::Joined { .. } | Event::Founded(_) => self.nodes[number].joined = true,
+            Event::SessionResumed(_) => self.resumes += 1,
+            Event::Incoming { conn, peer, .. } => self.accept(number, conn, peer),
+            Event::Readable(conn) => self.read(number, conn),
+            Event::Writable(conn) | Event::Opened(conn) => self.write(number, conn),
+            Event::Failed(conn, why) => {
+                if let Some(&(transfer, _)) = self.by_conn.get(&(number, conn)) {
+                    self.transfers[transfer].failed = Some(why.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // ---- links ----
+
+    fn dial(&mut self, node: usize, life: u64, address: Multiaddr) {
+        let bare = without_peer_id(&address);
+        let target = self.by_address.get(&bare).copied();
+        let reachable = target.is_some_and(|t| self.nodes[t].network && self.nodes[t].stack.is_some());
+        if !self.nodes[node].network {
+            self.at(Duration::from_millis(1), Happening::DialFailed { node, life, address });
+        } else if reachable {
+            let latency = self.options.faults.link_latency(&mut self.rng);
+            self.at(latency * 6, Happening::Connected { dialler: node, life, address });
+        } else {
+            self.at(DIAL_TIMEOUT, Happening::DialFailed { node, life, address });
+        }
+    }
+
+    fn connect(&mut self, dialler: usize, life: u64, address: Multiaddr) {
+        let bare = without_peer_id(&address);
+        let target = self.by_address.get(&bare).copied();
+        let answers = |n: &usize| self.nodes[*n].network && self.nodes[*n].stack.is_some() && *n != dialler;
+        let Some(target) = target.filter(answers).filter(|_| self.nodes[dialler].network) else {
+            self.with_life(dialler, life, |stack, now| stack.handle_dial_failed(&address, now));
+            return;
+        };
+        if self.nodes[dialler].life != life {
+            return;
+        }
+        let number = self.pipes.len();
+        let links = [LinkId(number as u64 * 2), LinkId(number as u64 * 2 + 1)];
+        let latency = self.options.faults.link_latency(&mut self.rng);
+        self.pipes.push(Pipe::new([dialler, target], links, latency));
+        let remotes = [bare, self.nodes[dialler].address.clone()];
+        for end in [1, 0] {
+            self.by_link.insert(links[end], (number, end));
+            self.pipes[number].up[end] = true;
+            let node = self.pipes[number].nodes[end];
+            let peer = self.nodes[self.pipes[number].nodes[1 - end]].identity.id();
+            let remote = remotes[end].clone();
+            self.with(node, |stack, now| {
+                stack.handle_link_up(links[end], peer, remote, end == 0, now);
+                for (lane, bytes) in INITIAL_ROOM {
+                    stack.handle_link_room(links[end], lane, bytes, now);
+                }
+            });
+        }
+    }
+
+    fn transmit(&mut self, transmit: overlay::io::Transmit) {
+        let Some(&(number, end)) = self.by_link.get(&transmit.link) else { return };
+        let (lane, size) = (transmit.lane, transmit.bytes.len());
+        let rate = self.options.faults.rate_bytes_per_s;
+        let pipe = &mut self.pipes[number];
+        if !pipe.carries || !pipe.up[end] {
+            return;
+        }
+        let (left, arrives) = pipe.schedule(end, lane, size, rate, self.now.instant);
+        self.at_instant(left, Happening::Room { pipe: number, end, lane, bytes: size });
+        self.at_instant(arrives, Happening::Frame { pipe: number, to: 1 - end, lane, bytes: transmit.bytes });
+    }
+
+    fn give_room(&mut self, number: usize, end: usize, lane: Lane, bytes: usize) {
+        let pipe = &self.pipes[number];
+        if pipe.up[end] && pipe.carries {
+            let (node, link) = (pipe.nodes[end], pipe.links[end]);
+            self.with(node, |stack, now| stack.handle_link_room(link, lane, bytes, now));
+        }
+    }
+
+    fn deliver(&mut self, number: usize, to: usize, lane: Lane, bytes: Vec<u8>) {
+        let pipe = &self.pipes[number];
+        if !pipe.carries || !pipe.up[to] {
+            return;
+        }
+        let (node, link) = (pipe.nodes[to], pipe.links[to]);
+        self.digest.update(self.now.instant.as_micros().to_le_bytes());
+        self.digest.update(link.0.to_le_bytes());
+        self.digest.update([u8::from(lane == Lane::Data)]);
+        self.digest.update(&bytes);
+        self.with(node, |stack, now| stack.handle_frame(link, lane, bytes, now));
+    }
+
+    /// One side closes its link: the other is told a latency later.
+    fn hang_up(&mut self, link: LinkId) {
+        let Some(&(number, end)) = self.by_link.get(&link) else { return };
+        self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
+        if self.pipes[number].carries {
+            // What was written before the close still arrives.
+            let pipe = &mut self.pipes[number];
+            let (_, arrives) = pipe.schedule(end, Lane::Control, 0, u64::MAX, self.now.instant);
+            self.at_instant(arrives, Happening::Closed { pipe: number, end: 1 - end });
+        }
+    }
+
+    fn close_end(&mut self, number: usize, end: usize) {
+        let pipe = &mut self.pipes[number];
+        if std::mem::replace(&mut pipe.up[end], false) {
+            let (node, link) = (pipe.nodes[end], pipe.links[end]);
+            self.by_link.remove(&link);
+            self.with(node, |stack, now| stack.handle_link_down(link, now));
+        }
+    }
+
+    // ---- faults ----
+
+    fn inject(&mut self, fault: Fault) {
+        let done = match fault.kind {
+            Kind::LinkLoss => self.pick_pipe(fault.pick).map(|pipe| self.break_pipe(pipe)),
+            Kind::Blackhole => self.pick_pipe(fault.pick).map(|pipe| self.pipes[pipe].carries = false),
+            Kind::Move => self.pick_end_of_transfer(fault.pick).map(|node| self.take_network(node, fault.outage)),
+            Kind::Kill => self.pick_relay(fault.pick).map(|node| self.kill(node)),
+            Kind::Restart => self.pick_relay(fault.pick).map(|node| {
+                self.kill(node);
+                self.at(fault.outage, Happening::Start(node));
+            }),
+        };
+        self.faults_done += usize::from(done.is_some());
+    }
+
+    fn pick_pipe(&self, pick: u64) -> Option<usize> {
+        let live: Vec<usize> =
+            (0..self.pipes.len()).filter(|&n| self.pipes[n].carries && self.pipes[n].up == [true; 2]).collect();
+        choose(&live, pick)
+    }
+
+    fn pick_end_of_transfer(&self, pick: u64) -> Option<usize> {
+        let ends: Vec<usize> =
+            self.transfers.iter().flat_map(|t| t.nodes).filter(|&node| self.nodes[node].network).collect();
+        choose(&ends, pick)
+    }
+
+    fn pick_relay(&self, pick: u64) -> Option<usize> {
+        let busy = |node: &usize| self.transfers.iter().any(|t| t.nodes.contains(node));
+        let relays: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| self.nodes[*node].stack.is_some() && !busy(node)).collect();
+        choose(&relays, pick)
+    }
+
+    fn break_pipe(&mut self, number: usize) {
+        self.pipes[number].carries = false;
+        for end in [0, 1] {
+            self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
+        }
+    }
+
+    /// The interface goes down: the node sees its links go, its neighbours see nothing.
+    fn take_network(&mut self, node: usize, outage: Duration) {
+        self.nodes[node].network = false;
+        for number in 0..self.pipes.len() {
+            for end in [0, 1] {
+                if self.pipes[number].nodes[end] == node && self.pipes[number].carries {
+                    self.pipes[number].carries = false;
+                    self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
+                }
+            }
+        }
+        let life = self.nodes[node].life;
+        self.at(outage, Happening::NetworkBack { node, life });
+    }
+
+    fn network_back(&mut self, number: usize, life: u64) {
+        let node = &mut self.nodes[number];
+        if node.life != life {
+            return;
+        }
+        node.network = true;
+        node.moves += 1;
+        let old = std::mem::replace(&mut node.address, address_of(number, node.moves));
+        let address = node.address.clone();
+        self.by_address.remove(&old);
+        self.by_address.insert(address.clone(), number);
+        self.with(number, |stack, now| {
+            stack.handle_listen_addresses(vec![address], now);
+            stack.handle_address_change(now);
+        });
+    }
+
+    /// The process dies: its kernel closes its sockets.
+    fn kill(&mut self, number: usize) {
+        let Some(stack) = self.nodes[number].stack.take() else { return };
+        self.ops_of_dead += stack.status(self.now).counters.public_key_ops;
+        self.nodes[number].life += 1;
+        self.nodes[number].armed = None;
+        self.nodes[number].store.crash();
+        for pipe in 0..self.pipes.len() {
+            for end in [0, 1] {
+                if self.pipes[pipe].nodes[end] == number && self.pipes[pipe].up[end] {
+                    self.pipes[pipe].up[end] = false;
+                    let latency = self.pipes[pipe].latency;
+                    if self.pipes[pipe].carries {
+                        self.at(latency, Happening::Closed { pipe, end: 1 - end });
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- applications ----
+
+    fn start_transfers(&mut self) {
+        for number in 0..self.transfers.len() {
+            let [from, to] = self.transfers[number].nodes;
+            let peer = format!("node-{to}");
+            let mut opened = None;
+            self.with(from, |stack, now| opened = Some(stack.open(&peer, "data", 1, now)));
+            if let Some(conn) = opened {
+                self.transfers[number].conns[0] = Some(conn);
+                self.by_conn.insert((from, conn), (number, 0));
+                self.write(from, conn);
+            }
+        }
+    }
+
+    fn accept(&mut self, node: usize, conn: ConnId, peer: NodeId) {
+        let waiting = (0..self.transfers.len()).find(|&number| {
+            let [from, to] = self.transfers[number].nodes;
+            to == node && self.nodes[from].identity.id() == peer && self.transfers[number].conns[1].is_none()
+        });
+        let Some(number) = waiting else {
+            self.failures.push(format!("node {node} was offered a connection that nobody opened"));
+            return;
+        };
+        self.transfers[number].conns[1] = Some(conn);
+        self.by_conn.insert((node, conn), (number, 1));
+        let now = self.now;
+        if let Some(stack) = self.nodes[node].stack.as_mut() {
+            stack.accept(conn, now);
+        }
+        self.write(node, conn);
+        self.read(node, conn);
+        if self.transfers.iter().all(|transfer| transfer.conns[1].is_some()) && self.ops_after_handshakes.is_none() {
+            self.ops_after_handshakes = Some(self.public_key_ops());
+        }
+    }
+
+    fn write(&mut self, node: usize, conn: ConnId) {
+        let Some(&(number, end)) = self.by_conn.get(&(node, conn)) else { return };
+        let now = self.now;
+        loop {
+            let chunk = self.transfers[number].next_bytes(number, end, CHUNK);
+            let Some(stack) = self.nodes[node].stack.as_mut() else { return };
+            let taken = if chunk.is_empty() { 0 } else { stack.write(conn, &chunk, now) };
+            let transfer = &mut self.transfers[number];
+            let before = transfer.sent[end];
+            transfer.sent[end] += taken as u64;
+            if transfer.sent[end] == transfer.bytes && before < transfer.bytes {
+                stack.finish(conn, now);
+            }
+            if taken < CHUNK {
+                break;
+            }
+        }
+        self.drain_once(node);
+    }
+
+    fn read(&mut self, node: usize, conn: ConnId) {
+        let Some(&(number, end)) = self.by_conn.get(&(node, conn)) else { return };
+        let now = self.now;
+        loop {
+            let Some(stack) = self.nodes[node].stack.as_mut() else { return };
+            match stack.read(conn, CHUNK, now) {
+                Readout::Bytes(bytes) => self.transfers[number].check(number, end, &bytes),
+                Readout::Pending | Readout::Gone => break,
+                Readout::End => {
+                    self.transfers[number].ended[end] = true;
+                    break;
+                }
+            }
+        }
+        self.drain_once(node);
+    }
+
+    /// Verbs that were called inside `drain` leave more to drain; its loop goes on with it, outside of it the timer does.
+    fn drain_once(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        self.at(Duration::ZERO, Happening::Timer { node, life });
+    }
+
+    fn public_key_ops(&self) -> u64 {
+        let live = self.nodes.iter().filter_map(|node| node.stack.as_ref());
+        self.ops_of_dead + live.map(|stack| stack.status(self.now).counters.public_key_ops).sum::<u64>()
+    }
+}
+
+impl SimNode {
+    fn new(number: usize, rng: &mut Rng) -> Self {
+        Self {
+            identity: Identity::from_secret(&rng.bytes()),
+            static_secret: rng.bytes(),
+            stack: None,
+            life: 0,
+            store: CrashingStore::default(),
+            address: address_of(number, 0),
+            moves: 0,
+            network: false,
+            joined: false,
+            armed: None,
+        }
+    }
+}
+
+fn address_of(node: usize, moves: u16) -> Multiaddr {
+    let [high, low] = u16::try_from(node).unwrap_or(u16::MAX).to_be_bytes();
+    let ip = std::net::Ipv4Addr::new(10, u8::try_from(moves % 256).unwrap_or(0), high, low);
+    Multiaddr::empty().with(multiaddr::Protocol::Ip4(ip)).with(multiaddr::Protocol::Tcp(4741))
+}
+
+fn without_peer_id(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, multiaddr::Protocol::P2p(_))).collect()
+}
+
+fn choose(candidates: &[usize], pick: u64) -> Option<usize> {
+    let count = candidates.len() as u64;
+    (count > 0).then(|| candidates[(pick % count) as usize])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
