@@ -1,3 +1,7 @@
 //! A MUSeS over CLOAK node.
 
+pub mod config;
+pub mod identity;
+pub mod local;
 pub mod stack;
+pub mod store;

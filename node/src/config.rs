@@ -1,0 +1,260 @@
+//! The configuration file, TOML; every key is optional and flags of `muses up` win over it.
+//!
+//! ```toml
+//! listen = ["/ip4/0.0.0.0/tcp/4741"]            # --listen
+//! join = ["/ip4/203.0.113.7/tcp/4741/p2p/12D3KooW..."]  # --join: bootstrap peers
+//! name = "alice"                                # --name: claimed in the overlay
+//!
+//! [overlay]
+//! id = "..."                                    # join no other overlay than this
+//!
+//! [links]
+//! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
+//! only = ["12D3KooW...", "/ip4/10.0.0.0"]
+//!
+//! [petnames]                                    # your own names for nodes; they come before claimed names
+//! bob = "12D3KooW..."
+//!
+//! [services.ssh]                                # like `muses expose ssh 127.0.0.1:22 --allow bob`
+//! forward = "127.0.0.1:22"
+//! allow = ["bob"]                               # node ids, petnames of this file, or "anyone"
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use multiaddr::Multiaddr;
+use overlay::id::{NodeId, OverlayId};
+use serde::{Deserialize, Deserializer};
+
+use crate::local::service::{Forward, ServiceName};
+use crate::stack::Who;
+
+/// What the file said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen; empty means the default.
+    #[serde(default)]
+    pub listen: Vec<Multiaddr>,
+    /// Bootstrap addresses.
+    #[serde(default)]
+    pub join: Vec<Multiaddr>,
+    /// The name to claim.
+    #[serde(default, deserialize_with = "checked_name")]
+    pub name: Option<String>,
+    /// Which overlay.
+    #[serde(default)]
+    pub overlay: OverlayTable,
+    /// Which neighbours.
+    #[serde(default)]
+    pub links: LinksTable,
+    /// The user's names for nodes.
+    #[serde(default, deserialize_with = "petnames")]
+    pub petnames: BTreeMap<String, NodeId>,
+    /// Services offered from the start.
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, ServiceTable>,
+}
+
+/// `[overlay]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayTable {
+    /// The only overlay to join.
+    #[serde(default, deserialize_with = "overlay_id")]
+    pub id: Option<OverlayId>,
+}
+
+/// `[links]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinksTable {
+    /// Friend-to-friend mode: node ids or multiaddr prefixes; empty means everybody.
+    #[serde(default, deserialize_with = "friends")]
+    pub only: Vec<String>,
+}
+
+/// `[services.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTable {
+    /// `HOST:PORT` of the local service.
+    pub forward: Forward,
+    /// Who may use it.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named by `--config` could not be read.
+    #[error("cannot read the configuration {}: {source}", .path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what the module's documentation describes.
+    #[error("{}{line}: {what}", .path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// `:LINE`, when known.
+        line: String,
+        /// What is wrong, in one line.
+        what: String,
+    },
+}
+
+impl Config {
+    /// The configuration in `explicit`, else in `data_dir/config.toml` if there is one, else the default.
+    ///
+    /// # Errors
+    /// [`ConfigError`], one line that names the key.
+    pub fn load(explicit: Option<&Path>, data_dir: &Path) -> Result<Self, ConfigError> {
+        let path = explicit.map_or_else(|| data_dir.join("config.toml"), Path::to_owned);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && explicit.is_none() => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Unreadable { path, source }),
+        }
+    }
+
+    /// The configuration in `text`; `path` is for the error's line.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let invalid = |line, what| ConfigError::Invalid { path: path.to_owned(), line, what };
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line =
+                error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+            invalid(line.map(|line| format!(":{line}")).unwrap_or_default(), error.message().replace('\n', " "))
+        })?;
+        for (name, service) in &config.services {
+            config
+                .who(&service.allow)
+                .map_err(|what| invalid(String::new(), format!("services.{name}.allow: {what}")))?;
+        }
+        Ok(config)
+    }
+
+    /// The nodes meant by an `allow` list: ids, petnames or `anyone`.
+    ///
+    /// # Errors
+    /// A line about the first that is none of these.
+    pub fn who(&self, allow: &[String]) -> Result<Vec<Who>, String> {
+        let resolve = |text: &String| match (text.as_str(), self.petnames.get(text)) {
+            ("anyone", _) => Ok(Who::Anyone),
+            (_, Some(id)) => Ok(Who::Node(*id)),
+            (_, None) => text.parse().map(Who::Node).map_err(|_| {
+                format!("{text:?} is no node id and no petname of this file; claimed names are for `muses expose`")
+            }),
+        };
+        allow.iter().map(resolve).collect()
+    }
+}
+
+/// Whether `text` may be a claimed name or a petname: `[a-z0-9-]{1,32}`.
+///
+/// # Errors
+/// The rule, as one line.
+pub fn check_name(text: &str) -> Result<(), String> {
+    let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+    if (1..=32).contains(&text.len()) && text.chars().all(legal) {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -"))
+    }
+}
+
+fn checked_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(from)?;
+    name.iter().try_for_each(|name| check_name(name)).map_err(serde::de::Error::custom)?;
+    Ok(name)
+}
+
+fn overlay_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OverlayId>, D::Error> {
+    let parse = |text: String| text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?} is {error}")));
+    Option::<String>::deserialize(from)?.map(parse).transpose()
+}
+
+fn petnames<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, NodeId>, D::Error> {
+    let parse = |(name, text): (String, String)| {
+        check_name(&name).map_err(serde::de::Error::custom)?;
+        let id =
+            text.parse().map_err(|error| serde::de::Error::custom(format!("petname {name}: {text:?} is {error}")))?;
+        Ok((name, id))
+    };
+    BTreeMap::<String, String>::deserialize(from)?.into_iter().map(parse).collect()
+}
+
+fn friends<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let only = Vec::<String>::deserialize(from)?;
+    match only.iter().find(|text| text.parse::<NodeId>().is_err() && text.parse::<Multiaddr>().is_err()) {
+        Some(bad) => Err(serde::de::Error::custom(format!("links.only: {bad:?} is neither a node id nor a multiaddr"))),
+        None => Ok(only),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("config.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let id = overlay::id::Identity::from_secret(&[1; 32]).id();
+        let overlay = OverlayId::of_genesis(b"x");
+        let config = parse(&format!(
+            "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\n[overlay]\nid = '{overlay}'\n\
+             [links]\nonly = ['{id}', '/ip4/127.0.0.2']\n[petnames]\nbob = '{id}'\n\
+             [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob', 'anyone']\n[services.web]\nforward = '[::1]:80'\n"
+        ))
+        .unwrap();
+        assert_eq!(config.overlay.id, Some(overlay));
+        assert_eq!(config.petnames["bob"], id);
+        assert_eq!(config.links.only.len(), 2);
+        let ssh = &config.services[&"ssh".parse().unwrap()];
+        assert_eq!(config.who(&ssh.allow), Ok(vec![Who::Node(id), Who::Anyone]));
+        assert_eq!(config.services.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_are_one_line_that_names_key_and_place() {
+        let line = parse("name = 'alice'\nlisten_on = []\n").unwrap_err();
+        assert!(line.starts_with("config.toml:2: ") && line.contains("listen_on") && !line.contains('\n'), "{line}");
+        for (text, part) in [
+            ("[links]\nonlly = []", "onlly"),
+            ("[links]\nonly = ['bob']", "bob"),
+            ("name = 'Not A Name'", "a-z"),
+            ("listen = ['nonsense']", "config.toml:1"),
+            ("[petnames]\nbob = 'x'", "petname bob"),
+            ("[overlay]\nid = 'x'", "overlay id"),
+            ("[services.ssh]\nforward = 'nowhere'", "HOST:PORT"),
+            ("[services.'a/b']\nforward = 'h:1'", "a/b"),
+            ("[services.ssh]\nforward = 'h:1'\nallow = ['bob']", "services.ssh.allow"),
+            ("name = ", "config.toml:1"),
+        ] {
+            let line = parse(text).unwrap_err();
+            assert!(line.contains(part) && !line.contains('\n'), "{text}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_matters_only_when_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Config::load(None, folder.path()).is_ok());
+        assert!(Config::load(Some(&folder.path().join("c.toml")), folder.path()).is_err());
+        fs::write(folder.path().join("config.toml"), "name = 'carol'").unwrap();
+        assert_eq!(Config::load(None, folder.path()).unwrap().name.as_deref(), Some("carol"));
+    }
+}

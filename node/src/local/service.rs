@@ -1,0 +1,139 @@
+//! The words of exposures: a service's name, where it is, and `PEER/NAME`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest service name, in bytes.
+pub const MAX_SERVICE_NAME_BYTES: usize = 64;
+/// Longest host in `HOST:PORT`, in bytes (RFC 1035, 2.3.4).
+const MAX_HOST_BYTES: usize = 255;
+
+/// The name of a service: 1 to 64 of letters, digits, `.`, `_` and `-`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+
+/// `HOST:PORT` of a local TCP service; the host is resolved at each connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Forward(String);
+
+/// `PEER/NAME`: a service of a node, which is a petname, a claimed name or a node id.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target {
+    /// Whose.
+    pub peer: String,
+    /// Which service.
+    pub service: ServiceName,
+}
+
+impl ServiceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Forward {
+    /// `HOST:PORT`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=MAX_SERVICE_NAME_BYTES).contains(&text.len()) && text.chars().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not a service name: use 1 to 64 letters, digits, '.', '_' or '-'"))
+        }
+    }
+}
+
+impl FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not HOST:PORT, as in 127.0.0.1:22 or [::1]:80");
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        port.parse::<u16>().map_err(|_| bad())?;
+        let plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+        let legal =
+            (1..=MAX_HOST_BYTES).contains(&host.len()) && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
+        if plain && legal { Ok(Self(text.to_owned())) } else { Err(bad()) }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not PEER/NAME, as in alice/ssh");
+        let (peer, service) = text.split_once('/').ok_or_else(bad)?;
+        let legal = (1..=128).contains(&peer.len()) && peer.chars().all(|c| c.is_ascii_graphic());
+        if legal { Ok(Self { peer: peer.to_owned(), service: service.parse()? }) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.peer, self.service)
+    }
+}
+
+macro_rules! text_form {
+    ($($word:ty),*) => {$(
+        impl TryFrom<String> for $word {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+        impl From<$word> for String {
+            fn from(word: $word) -> Self {
+                word.to_string()
+            }
+        }
+    )*};
+}
+text_form!(ServiceName, Forward, Target);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        for good in ["127.0.0.1:22", "[::1]:80", "localhost:0", "db.example:5432"] {
+            assert!(good.parse::<Forward>().is_ok(), "{good}");
+        }
+        for bad in ["", ":22", "127.0.0.1", "h:70000", "::1:80", "a b:1", "h:x", "a/b:1"] {
+            assert!(bad.parse::<Forward>().is_err(), "{bad}");
+        }
+        let target: Target = "alice/ssh".parse().unwrap();
+        assert_eq!((target.peer.as_str(), target.service.as_str()), ("alice", "ssh"));
+        for bad in ["alice", "/ssh", "alice/", "alice/a/b", "al ice/ssh", ""] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+        assert!("x".repeat(65).parse::<ServiceName>().is_err());
+    }
+}
