@@ -1,7 +1,7 @@
 //! A MUSeS over CLOAK node.
 
-pub mod config;
-pub mod identity;
-pub mod local;
+pub mod clock;
+pub mod driver;
+pub mod links;
 pub mod stack;
 pub mod store;

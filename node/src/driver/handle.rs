@@ -1,0 +1,148 @@
+//! How the rest of the process talks to the driver's loop.
+
+use std::net::IpAddr;
+
+use multiaddr::Multiaddr;
+use overlay::time::Now;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::conn::Conn;
+use crate::stack::{Answer, ConnId, Event, Failure, QueryId, Stack};
+
+/// The node has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+/// Why a request was not fulfilled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// The stack says why.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The node has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A cheap, cloneable reference to a running node.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::UnboundedSender<Request>,
+    console: broadcast::Sender<Event>,
+}
+
+impl Handle {
+    pub(super) fn new(requests: mpsc::UnboundedSender<Request>, console: broadcast::Sender<Event>) -> Self {
+        Self { requests, console }
+    }
+
+    /// Runs `call` on the driver's loop, which carries out afterwards what the stack then wants.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn with<R, F>(&self, call: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Stack, Now) -> R + Send + 'static,
+    {
+        with(&self.requests, call).await
+    }
+
+    /// Opens a connection and waits until the other side's service accepted it.
+    ///
+    /// # Errors
+    /// Whatever kept it from opening.
+    pub async fn open(&self, peer: String, service: String, port: u16) -> Result<Conn, Error> {
+        let conn = self.start_open(peer, service, port).await?;
+        conn.opened().await?;
+        Ok(conn)
+    }
+
+    /// Opens a connection and returns at once: bytes may be written, [`Conn::opened`] tells how it went.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn start_open(&self, peer: String, service: String, port: u16) -> Result<Conn, Stopped> {
+        self.ask(|reply| Request::Open { peer, service, port, reply }).await
+    }
+
+    /// Asks one of the stack's questions and waits for the answer.
+    ///
+    /// # Errors
+    /// What the stack answers, or that the node has ended.
+    pub async fn query<F>(&self, question: F) -> Result<Answer, Error>
+    where
+        F: FnOnce(&mut Stack, Now) -> QueryId + Send + 'static,
+    {
+        Ok(self.ask(|reply| Request::Ask { question: Box::new(question), reply }).await??)
+    }
+
+    /// Flight mode: all links go silent at once, without a goodbye; nothing is accepted or dialled.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn network_down(&self) -> Result<(), Stopped> {
+        self.ask(|reply| Request::NetworkDown { reply }).await
+    }
+
+    /// Ends flight mode; with `bind` as if this node had moved to that address.
+    ///
+    /// # Errors
+    /// One line when the address cannot be bound; flight mode goes on then.
+    pub async fn network_up(&self, bind: Option<IpAddr>) -> Result<(), String> {
+        self.ask(|reply| Request::NetworkUp { bind, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
+    }
+
+    /// The concrete addresses at which this node listens now.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn listening(&self) -> Result<Vec<Multiaddr>, Stopped> {
+        self.ask(|reply| Request::Listening { reply }).await
+    }
+
+    /// Another receiver of console events, from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.console.subscribe()
+    }
+
+    /// Says goodbye to the neighbours, then ends the loop; returns when everything is on disk.
+    pub async fn stop(&self) {
+        let _ = self.ask(|reply| Request::Stop { reply }).await;
+    }
+
+    async fn ask<R>(&self, request: impl FnOnce(oneshot::Sender<R>) -> Request) -> Result<R, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}
+
+type Call = Box<dyn FnOnce(&mut Stack, Now) + Send>;
+type Question = Box<dyn FnOnce(&mut Stack, Now) -> QueryId + Send>;
+
+/// One thing that the loop is asked to do. Unbounded, because whoever asks waits for the reply.
+pub(super) enum Request {
+    Call(Call),
+    Open { peer: String, service: String, port: u16, reply: oneshot::Sender<Conn> },
+    Ask { question: Question, reply: oneshot::Sender<Result<Answer, Failure>> },
+    Forget { conn: ConnId, reset: bool },
+    NetworkDown { reply: oneshot::Sender<()> },
+    NetworkUp { bind: Option<IpAddr>, reply: oneshot::Sender<Result<(), String>> },
+    Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
+    Stop { reply: oneshot::Sender<()> },
+}
+
+pub(super) async fn with<R, F>(requests: &mpsc::UnboundedSender<Request>, call: F) -> Result<R, Stopped>
+where
+    R: Send + 'static,
+    F: FnOnce(&mut Stack, Now) -> R + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let call = Box::new(move |stack: &mut Stack, now| {
+        let _ = reply.send(call(stack, now));
+    });
+    requests.send(Request::Call(call)).map_err(|_| Stopped)?;
+    answer.await.map_err(|_| Stopped)
+}
