@@ -1,0 +1,134 @@
+//! HKDF, HMAC and the AEAD, in the few shapes that the protocol uses.
+
+use chacha20poly1305::aead::AeadInOut as _;
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// A symmetric key.
+pub(crate) type Key = Zeroizing<[u8; 32]>;
+
+/// Length of a Poly1305 tag: the paper's ICV.
+pub(crate) const TAG_BYTES: usize = 16;
+
+/// Length of a full HMAC-SHA256.
+pub(crate) const MAC_BYTES: usize = 32;
+
+/// SHA-256 over the concatenation of `parts`.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// HMAC-SHA256 over the concatenation of `parts`, whose borders the caller has made unambiguous.
+pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    // A key shorter than the block is padded with zeros (RFC 2104), which spares the fallible constructor.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    block.zeroize();
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Equality in constant time.
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// HKDF-SHA256 after its extract step.
+pub(crate) struct Kdf(Hkdf<Sha256>);
+
+impl Kdf {
+    /// HKDF-Extract.
+    pub(crate) fn extract(salt: &[u8], input: &[u8]) -> Self {
+        Self(Hkdf::new(Some(salt), input))
+    }
+
+    /// HKDF-Expand with info = "muses-v1 " label 0x00 context. No label contains a zero byte.
+    pub(crate) fn expand<const N: usize>(&self, label: &str, context: &[u8]) -> Zeroizing<[u8; N]> {
+        self.expand_raw(&[b"muses-v1 ", label.as_bytes(), &[0], context])
+    }
+
+    /// HKDF-Expand with a bare info.
+    pub(crate) fn expand_raw<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+        const { assert!(N <= 255 * 32, "the only way in which HKDF-Expand fails") };
+        let mut out = Zeroizing::new([0; N]);
+        let done = self.0.expand_multi_info(info, out.as_mut_slice());
+        debug_assert!(done.is_ok());
+        out
+    }
+}
+
+/// A ChaCha20-Poly1305 key (RFC 8439) with nonce = 0^32 || LE64(number).
+pub(crate) struct AeadKey(ChaCha20Poly1305);
+
+impl AeadKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(ChaCha20Poly1305::new(key.into()))
+    }
+
+    /// Encrypts `buffer` in place and returns its tag; `None` only for more than 256 GiB.
+    pub(crate) fn seal(&self, number: u64, aad: &[u8], buffer: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
+        self.0.encrypt_inout_detached(&nonce(number).into(), aad, buffer.into()).ok().map(Into::into)
+    }
+
+    /// Decrypts `buffer` in place if `tag` is right; otherwise leaves it as it was and returns false.
+    #[must_use]
+    pub(crate) fn open(&self, number: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG_BYTES]) -> bool {
+        self.0.decrypt_inout_detached(&nonce(number).into(), aad, buffer.into(), tag.into()).is_ok()
+    }
+
+    /// [`AeadKey::seal`] into a new vector, the tag at its end.
+    pub(crate) fn seal_vec(&self, number: u64, aad: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(plain.len().saturating_add(TAG_BYTES));
+        out.extend_from_slice(plain);
+        let tag = self.seal(number, aad, &mut out)?;
+        out.extend_from_slice(&tag);
+        Some(out)
+    }
+
+    /// [`AeadKey::open`] of what [`AeadKey::seal_vec`] made.
+    pub(crate) fn open_vec(&self, number: u64, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (text, tag) = sealed.split_last_chunk::<TAG_BYTES>()?;
+        let mut out = text.to_vec();
+        self.open(number, aad, &mut out, tag).then_some(out)
+    }
+}
+
+fn nonce(number: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&number.to_le_bytes());
+    nonce
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_matches_rfc_4231_case_1_padded() {
+        // Case 1's key is 20 bytes of 0x0b; padding with zeros to 32 gives the same block.
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let mac = hmac(&key, &[b"Hi ", b"There"]);
+        assert_eq!(mac[..8], [0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53]);
+    }
+
+    #[test]
+    fn labels_and_contexts_separate() {
+        let kdf = Kdf::extract(b"salt", b"input");
+        let a: Zeroizing<[u8; 32]> = kdf.expand("one", b"context");
+        assert_ne!(a, kdf.expand("two", b"context"));
+        assert_ne!(a, kdf.expand("one", b"contexu"));
+        assert_eq!(a, Kdf::extract(b"salt", b"input").expand("one", b"context"));
+    }
+}

@@ -1,0 +1,216 @@
+//! What a session keeps secret: SessID and label, the resume secret RS and its ratchet, reset tokens.
+//!
+//! RS is a ladder. Every resume derives the keys of its epoch from one rung and two nonces, and the next rung from the same;
+//! no packet key is ever stored. After a resume the rung below is kept, because the peer may not know yet:
+//! - who *answered* a Re-Hello climbs when the first packet under the new epoch arrives, and keeps the old rung for 10 minutes;
+//! - who *sent* it climbs on the answer, and keeps the old rung until a packet under the new epoch arrives
+//!   ([`Secrets::settle`]), however long that takes, and 10 minutes more.
+//!
+//! So whatever is lost, and whatever the outage lasts, the two share a rung.
+
+use core::time::Duration;
+
+use overlay::codec::{Decode, Encode};
+use overlay::id::NodeId;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::content::{LABEL_BYTES, Label, PARTIAL_ID_BYTES, SESSION_ID_BYTES, id_in_partial};
+use crate::kdf::{Kdf, Key};
+use crate::packet::{Direction, Epoch, Opener, Sealer};
+
+/// How long the rung below the current one is kept once both ends are known to have climbed.
+pub const PREVIOUS_SECRET_KEPT: Duration = Duration::from_secs(600);
+
+/// Which end of the handshake this node was. It never changes in a session's life, whoever resumes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Role {
+    /// A: sent the first Hello.
+    Initiator,
+    /// B: answered it.
+    Responder,
+}
+
+/// The lasting secrets of one session: all that is stored of it, and enough to resume it. Zeroized when dropped.
+#[derive(Clone, Encode, Decode)]
+pub struct Secrets {
+    role: Role,
+    session_id: [u8; SESSION_ID_BYTES],
+    label: [u8; LABEL_BYTES],
+    /// Authenticates Re-Hellos for as long as the session lives, so that "older than what I know" can be told from "forged".
+    pub(crate) auth: [u8; 32],
+    pub(crate) current: Rung,
+    pub(crate) previous: Option<Rung>,
+    /// The peer is known to have the current rung.
+    settled: bool,
+    /// The highest resume number used.
+    pub(crate) last_resume: u32,
+    /// What authenticates the peer's Reset.
+    pub(crate) peer_token: Option<[u8; 32]>,
+}
+
+/// One value of RS.
+#[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Rung {
+    pub(crate) generation: u32,
+    pub(crate) secret: [u8; 32],
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.auth.zeroize();
+        self.peer_token.zeroize();
+    }
+}
+
+impl Secrets {
+    /// Which end of the handshake this node was.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// SessID = pSessID-a . pSessID-b.
+    pub fn session_id(&self) -> &[u8; SESSION_ID_BYTES] {
+        &self.session_id
+    }
+
+    /// The session's name in packets.
+    pub fn label(&self) -> Label {
+        Label(self.label)
+    }
+
+    /// This node, as SessID has it.
+    pub fn local(&self) -> NodeId {
+        self.id_of(self.role)
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> NodeId {
+        self.id_of(match self.role {
+            Role::Initiator => Role::Responder,
+            Role::Responder => Role::Initiator,
+        })
+    }
+
+    /// Takes over what a resume agreed on: from here on the old epoch is dead, and the returned pair is the session's.
+    ///
+    /// Who sent the Re-Hello calls it as soon as the answer is verified; who answered calls it when
+    /// [`Agreed::open`] accepted the first packet. Store the secrets then.
+    pub fn adopt(&mut self, agreed: Agreed) -> (Sealer, Opener) {
+        let Agreed { resume, base, next, answered, sealer, opener } = agreed;
+        self.last_resume = self.last_resume.max(resume);
+        self.current = next;
+        self.previous = Some(base);
+        self.settled = answered;
+        (sealer, opener)
+    }
+
+    /// A packet under the current epoch arrived: the peer has climbed too. Returns whether this was news; then start the
+    /// timer of [`PREVIOUS_SECRET_KEPT`] (who answered starts it at [`Secrets::adopt`]) and store the secrets.
+    pub fn settle(&mut self) -> bool {
+        let news = !self.settled;
+        self.settled = true;
+        news
+    }
+
+    /// Erases the previous rung when its time is over. Nothing happens while the peer may still need it.
+    pub fn forget_previous(&mut self) {
+        if self.settled {
+            self.previous = None;
+        }
+    }
+
+    pub(crate) fn rungs(&self) -> impl Iterator<Item = &Rung> {
+        core::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// The keys and the next rung that `base` and the two nonces lead to; `na` is of who sent the Re-Hello.
+    pub(crate) fn agree(&self, base: &Rung, nonces: [&[u8; 32]; 2], resume: u32, answered: bool) -> Agreed {
+        let [na, nb] = nonces;
+        let kdf = Kdf::extract(&[na.as_slice(), nb].concat(), &base.secret);
+        let next = Rung {
+            generation: base.generation.saturating_add(1),
+            secret: *kdf.expand("resume secret", &self.session_id),
+        };
+        let (sealer, opener) = epoch(&kdf, self, resume);
+        Agreed { resume, base: base.clone(), next, answered, sealer, opener }
+    }
+
+    fn id_of(&self, role: Role) -> NodeId {
+        let (a, b) = self.session_id.split_at(PARTIAL_ID_BYTES);
+        let partial = if role == Role::Initiator { a } else { b };
+        id_in_partial(partial).unwrap_or(NodeId::from_bytes([0; 32]))
+    }
+}
+
+/// What a Re-Hello and its answer lead to, not yet in force.
+pub struct Agreed {
+    resume: u32,
+    base: Rung,
+    next: Rung,
+    answered: bool,
+    sealer: Sealer,
+    opener: Opener,
+}
+
+impl Agreed {
+    /// The epoch of the first packets.
+    pub fn epoch(&self) -> Epoch {
+        Epoch { resume: self.resume, step: 0 }
+    }
+
+    /// Opens a packet that may be the first under this epoch. If it is, the path it came by is proven, and
+    /// [`Secrets::adopt`] is due.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub fn open(&mut self, packet: &[u8]) -> Result<crate::packet::Opened, crate::packet::OpenError> {
+        self.opener.open(packet)
+    }
+}
+
+/// All that a handshake yields.
+pub(crate) struct Schedule {
+    pub(crate) secrets: Secrets,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
+    /// HMAC keys of Finished, A's and B's.
+    pub(crate) finished: [Key; 2],
+    /// AEAD keys of Finished, A's and B's; each seals one message.
+    pub(crate) finished_seal: [Key; 2],
+}
+
+/// Derives everything from the Noise handshake's two keys (`split`, concatenated) and its hash.
+pub(crate) fn schedule(split: &[u8; 64], hash: &[u8; 32], session_id: [u8; SESSION_ID_BYTES], role: Role) -> Schedule {
+    let kdf = Kdf::extract(hash, split);
+    let secrets = Secrets {
+        role,
+        label: *kdf.expand("label", &session_id),
+        auth: *kdf.expand("re-hello auth", &session_id),
+        current: Rung { generation: 0, secret: *kdf.expand("resume secret", &session_id) },
+        previous: None,
+        settled: true,
+        last_resume: 0,
+        peer_token: None,
+        session_id,
+    };
+    let (sealer, opener) = epoch(&kdf, &secrets, 0);
+    Schedule {
+        sealer,
+        opener,
+        finished: [kdf.expand("finished a", &session_id), kdf.expand("finished b", &session_id)],
+        finished_seal: [kdf.expand("finished seal a", &session_id), kdf.expand("finished seal b", &session_id)],
+        secrets,
+    }
+}
+
+fn epoch(kdf: &Kdf, secrets: &Secrets, resume: u32) -> (Sealer, Opener) {
+    let from_a = kdf.expand("packets a", &secrets.session_id);
+    let from_b = kdf.expand("packets b", &secrets.session_id);
+    let (ours, theirs) = match secrets.role {
+        Role::Initiator => (from_a, from_b),
+        Role::Responder => (from_b, from_a),
+    };
+    let out = Direction { from: secrets.local(), to: secrets.peer(), session_id: &secrets.session_id };
+    let back = Direction { from: out.to, to: out.from, session_id: &secrets.session_id };
+    (Sealer::new(out, secrets.label(), resume, ours), Opener::new(back, secrets.label(), resume, theirs))
+}

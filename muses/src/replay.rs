@@ -1,0 +1,129 @@
+//! The window that lets every packet number through once (RFC 6479).
+
+const WORD_BITS: u64 = 64;
+
+/// How far behind the highest number seen a packet may still arrive.
+pub const WINDOW_PACKETS: u64 = 8192;
+
+/// One word more than the window: the word that holds the top is only partly filled.
+const WORDS: u64 = WINDOW_PACKETS / WORD_BITS + 1;
+
+/// Which packet numbers were seen. Ask with [`ReplayWindow::is_fresh`] first, and [`mark`](ReplayWindow::mark) only after the
+/// packet was authenticated: so no forged number moves the window.
+#[derive(Clone)]
+pub struct ReplayWindow {
+    words: Box<[u64]>,
+    /// One more than the highest number seen.
+    next: u64,
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self { words: (0..WORDS).map(|_| 0).collect(), next: 0 }
+    }
+}
+
+impl ReplayWindow {
+    /// Whether `number` was neither seen nor left behind.
+    pub fn is_fresh(&self, number: u64) -> bool {
+        if number >= self.next {
+            return true;
+        }
+        if self.next - number > WINDOW_PACKETS {
+            return false;
+        }
+        self.words.get(slot(number)).is_some_and(|word| word & bit(number) == 0)
+    }
+
+    /// Marks `number` as seen, moving the window up if it is the highest. Returns whether it was fresh.
+    pub fn mark(&mut self, number: u64) -> bool {
+        if !self.is_fresh(number) {
+            return false;
+        }
+        if number >= self.next {
+            // The words that come into use between the old top and the new one are stale: clear them, each at most once.
+            let old_top = self.next.checked_sub(1).map_or(0, |top| top / WORD_BITS);
+            let entered = (number / WORD_BITS).saturating_sub(old_top).min(WORDS);
+            for step in 0..entered {
+                if let Some(word) = self.words.get_mut(slot(number.saturating_sub(step.saturating_mul(WORD_BITS)))) {
+                    *word = 0;
+                }
+            }
+            self.next = number.saturating_add(1);
+        }
+        if let Some(word) = self.words.get_mut(slot(number)) {
+            *word |= bit(number);
+        }
+        true
+    }
+}
+
+fn slot(number: u64) -> usize {
+    usize::try_from(number / WORD_BITS % WORDS).unwrap_or(0)
+}
+
+fn bit(number: u64) -> u64 {
+    1 << (number % WORD_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the window has to do, with a set that forgets nothing.
+    #[derive(Default)]
+    struct Reference {
+        seen: BTreeSet<u64>,
+    }
+
+    impl Reference {
+        fn mark(&mut self, number: u64) -> bool {
+            let in_window = self.seen.last().is_none_or(|top| number > *top || top - number < WINDOW_PACKETS);
+            in_window && self.seen.insert(number)
+        }
+    }
+
+    fn numbers() -> impl Strategy<Value = Vec<u64>> {
+        let near = prop_oneof![0..200u64, 0..20_000u64, 8_100..8_400u64, 0..(1u64 << 40)];
+        (prop_oneof![Just(0u64), Just(1 << 61), 0..(1u64 << 62)], prop::collection::vec(near, 1..400))
+            .prop_map(|(base, steps)| steps.into_iter().map(|step| base + step).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(numbers in numbers()) {
+            let mut window = ReplayWindow::default();
+            let mut reference = Reference::default();
+            for number in numbers {
+                prop_assert_eq!(window.is_fresh(number), window.clone().mark(number));
+                prop_assert_eq!(window.mark(number), reference.mark(number), "{}", number);
+            }
+        }
+
+        #[test]
+        fn agrees_with_a_set_on_walks(steps in prop::collection::vec((-9_000i64..9_000, 1usize..4), 1..300)) {
+            let mut window = ReplayWindow::default();
+            let mut reference = Reference::default();
+            let mut at = 100_000i64;
+            for (step, times) in steps {
+                at = (at + step).max(0);
+                for _ in 0..times {
+                    prop_assert_eq!(window.mark(at.unsigned_abs()), reference.mark(at.unsigned_abs()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_edge_is_exact() {
+        let mut window = ReplayWindow::default();
+        assert!(window.mark(WINDOW_PACKETS));
+        assert!(!window.is_fresh(0));
+        assert!(window.mark(1));
+        assert!(!window.mark(1));
+    }
+}
