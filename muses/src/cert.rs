@@ -158,8 +158,8 @@ impl LocalKeys {
     }
 
     /// The token that authenticates resets of the session with this label.
-    pub(crate) fn reset_token(&self, label: Label) -> [u8; 32] {
-        kdf::hmac(&self.reset_key, &[b"muses-v1 reset token\0", &label.0])
+    pub(crate) fn reset_token(&self, label: Label) -> Key {
+        Key::new(kdf::hmac(&self.reset_key, &[b"muses-v1 reset token\0", &label.0]))
     }
 
     pub(crate) fn secret(&self) -> &Secret {

@@ -227,7 +227,7 @@ pub struct Responder {
     schedule: Option<Schedule>,
     peer_params: Vec<u8>,
     peer_port: u16,
-    token: [u8; 32],
+    token: Zeroizing<[u8; 32]>,
 }
 
 impl Responder {
@@ -322,4 +322,4 @@ fn session_id(a: &[u8; PARTIAL_ID_BYTES], b: &[u8; PARTIAL_ID_BYTES]) -> [u8; SE
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,6 +21,9 @@ use crate::packet::{Direction, Epoch, Opener, Sealer};
 /// How long the rung below the current one is kept once both ends are known to have climbed.
 pub const PREVIOUS_SECRET_KEPT: Duration = Duration::from_secs(600);
 
+/// Encoded [`Secrets`] are never longer: the limit to decode them with.
+pub const MAX_SECRETS_BYTES: usize = 512;
+
 /// Which end of the handshake this node was. It never changes in a session's life, whoever resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Role {

@@ -1,4 +1,22 @@
-//! MUSeS: secured sessions between named devices. Pure: no sockets, no clock, no entropy.
+//! MUSeS: secured sessions between named devices, which survive moves, outages of any length, and restarts.
+//!
+//! Pure: no sockets, no clock, no entropy. Of `overlay` it uses ids, time, timers and the generator; a path is opaque bytes.
+//!
+//! # Security (the paper's SSM)
+//! Two nodes agree on SessID = pSessID-a . pSessID-b in [four messages](handshake), with keys [certified](cert) by their
+//! identities. The handshake leaves behind one small value, [`keys::Secrets`], and the keys of the first epoch. Packets are
+//! [sealed and opened](packet) under the keys of an epoch; a [window](replay) lets every packet number through once.
+//!
+//! After an outage, a move or a restart the ends [`resume`]: Re-Hello, answer, and the first packet of a new epoch, which
+//! proves the path. That takes symmetric cryptography only; [`dh::PublicKeyOps`] counts what would be more.
+//!
+//! | | key | lives |
+//! | --- | --- | --- |
+//! | static | X25519, certified by the identity | as long as the node; 30 days a certificate |
+//! | ephemeral | X25519 | one handshake |
+//! | RS | the ladder of resume secrets, see [`keys`] | one resume, and 10 minutes as the one before |
+//! | epoch | HKDF(RS, na . nb, SessID) | until the next resume |
+//! | packet | one per direction and step of an epoch | 2^20 packets, 1 GiB or 120 s |
 
 pub mod cert;
 pub mod content;

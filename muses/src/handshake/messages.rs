@@ -1,6 +1,7 @@
 //! The bytes of the four messages.
 
 use overlay::id::NodeId;
+use zeroize::Zeroizing;
 
 use super::{HELLO_BYTES, HandshakeError, MAX_PARAMS_BYTES, Offer, SUITE, VERSION, noise};
 use crate::cert::{CERT_BYTES, IdCert};
@@ -68,7 +69,7 @@ impl Header {
     ) -> Result<Vec<u8>, HandshakeError> {
         let ([mac_a, mac_b], [seal_a, seal_b]) = (&schedule.finished, &schedule.finished_seal);
         let (mac, seal) = if content == ContentType::FinishedA { (mac_a, seal_a) } else { (mac_b, seal_b) };
-        let plain = [kdf::hmac(mac, &[hash, before]).as_slice(), token].concat();
+        let plain = Zeroizing::new([kdf::hmac(mac, &[hash, before]).as_slice(), token].concat());
         let header = self.to_bytes(content);
         // Each of these keys seals this one message, which is the same however often it is made.
         let sealed = AeadKey::new(seal).seal_vec(0, &header, &plain).ok_or(HandshakeError::TooLong)?;
@@ -88,8 +89,8 @@ impl Header {
         if sealed.len() != MAC_BYTES + 32 + TAG_BYTES {
             return Err(HandshakeError::Malformed);
         }
-        let plain =
-            AeadKey::new(seal).open_vec(0, &self.to_bytes(content), sealed).ok_or(HandshakeError::Unauthenticated)?;
+        let plain = AeadKey::new(seal).open_vec(0, &self.to_bytes(content), sealed);
+        let plain = Zeroizing::new(plain.ok_or(HandshakeError::Unauthenticated)?);
         let mut rest = plain.as_slice();
         let theirs: [u8; MAC_BYTES] = take(&mut rest).ok_or(HandshakeError::Malformed)?;
         if !kdf::equal(&theirs, &kdf::hmac(mac, &[hash, before])) {

@@ -1,1 +1,229 @@
+//! The published vectors, and `snow` at the other end.
 
+use overlay::rng::Rng;
+
+use super::*;
+
+const SUITE: &str = "Noise_IK_25519_ChaChaPoly_SHA256";
+
+struct Vector {
+    prologue: &'static str,
+    statics: [&'static str; 2],
+    ephemerals: [&'static str; 2],
+    hash: Option<&'static str>,
+    payloads: [&'static str; 4],
+    messages: [&'static str; 4],
+}
+
+/// From cacophony's and snow's vector files, the first four messages.
+const VECTORS: [Vector; 2] = [
+    Vector {
+        prologue: "4a6f686e2047616c74",
+        statics: [
+            "e61ef9919cde45dd5f82166404bd08e38bceb5dfdfded0a34c8df7ed542214d1",
+            "4a3acbfdb163dec651dfa3194dece676d437029c62a408b4c5ea9114246e4893",
+        ],
+        ephemerals: [
+            "893e28b9dc6ca8d611ab664754b8ceb7bac5117349a4439a6b0569da977c464a",
+            "bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b",
+        ],
+        hash: Some("0b0f68fb0c27e03ce9b97565995ed4838cc0581b762ef72b062f6a546419fad7"),
+        payloads: [
+            "4c756477696720766f6e204d69736573",
+            "4d757272617920526f746862617264",
+            "462e20412e20486179656b",
+            "4361726c204d656e676572",
+        ],
+        messages: [
+            "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c7944718da798efbcd91528520204f904b9bd6c7413dccdc214d951e15253e39987f18146e8cd0873654207148333479d4d16c289f0294b29960a72f48e0b7bba2e89083169825e59642148d492020664ccf7",
+            "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f1448088435361e70b2ed446e6c9ec387d1d6b3b840f194e373979d241b203c4acafccf5",
+            "050e9f3c8fac16b68dbce8f8c4bfbf6617c897f9ada4aa29aa19c8",
+            "344233a6cabb7141d80f3da2fedc311d9646bbb0f505afe403a667",
+        ],
+    },
+    Vector {
+        prologue: "5468657265206973206e6f20726967687420616e642077726f6e672e2054686572652773206f6e6c792066756e20616e6420626f72696e672e",
+        statics: [
+            "f49f93c5112c0787acc808d61716d7e090e076a58f15a3f78d92773f8dcb473b",
+            "b790546f98b1e933c48cd01f17e7b281469d46fcacc9a3b584ae65b1d6272e8e",
+        ],
+        ephemerals: [
+            "dae68498c41315cff7e4a34dded8d973199d8f0cf3fcb8b6651c169de77de8be",
+            "c0875a5b59c8492bd2135e5432d7d484f938e0a1f5009428c4bcb70b2f69f69f",
+        ],
+        hash: None,
+        payloads: [
+            "95a8f51c435a9530ff1f30868ed7b23ec952eb513c26a0774fed82d2978a8c81",
+            "b866b807a6d8b83182b884dbfedc861843c5082bd6e480cb54e4245a72083041",
+            "e3a4937faef391028f759758b428b57652e0069a8dee64dfed01b60846938740",
+            "693972f27b0cb98aeac1fb54d782125431e7540e0cb2fa882cf51a8184d724fd",
+        ],
+        messages: [
+            "6d21fec9141f3f37cc464e936a48b2d9521b5a44e0f3d960895d3c3fba30282f731f445c25e898e2534ac0536715b24308c108fc46bd260c887b36c3f68e3a05654fc8295c068ed53fb2022560961224e0b10b0835e1efc82fc587cd50f7178fe3d9eb06e0351c6e7334162c10bed670bfa2a105f7b2768a140b3fd597782601",
+            "e64e1fb8701c4f4bc3850b255fea657d4d835338b059c89acc99628fbe52473b41a4e79e3c1e6abc46bf80f078a005e15d8a3e04f989af3e6cb99b52031165006163ac3e17b928af8c116009d7bf4fb2",
+            "2bebe19102169cdfe79cf41e38930bfd20a5b2fc78ccf33e853ddd939c0983174656eb27b61464a607762848892ca1c0",
+            "c7c56da33b45d12f4754e17978bd49999c9c8f51d00db460f902aba2e6e245d0c46662f507915de8596f43b1d175f1db",
+        ],
+    },
+];
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::from_bytes(&hex(text).try_into().unwrap())
+}
+
+#[test]
+fn published_vectors() {
+    for vector in VECTORS {
+        let mut ops = PublicKeyOps::default();
+        let prologue = hex(vector.prologue);
+        let [a, b] = vector.statics.map(secret);
+        let [ea, eb] = vector.ephemerals.map(secret);
+        let [pa, pb] = vector.payloads.map(hex).into_iter().collect::<Vec<_>>()[..2].to_vec().try_into().unwrap();
+        let b_public = b.public(&mut ops);
+
+        let (sent, first) = write_first(&prologue, &a, &b_public, ea, &pa, &mut ops).unwrap();
+        assert_eq!(first, hex(vector.messages[0]));
+        let (read, payload) = read_first(&prologue, &b, &b_public, &first, &mut ops).unwrap();
+        assert_eq!(payload, pa);
+        assert_eq!(read.remote, a.public(&mut ops));
+        let (second, b_split) = read.write_second(eb, &pb, &mut ops).unwrap();
+        assert_eq!(second, hex(vector.messages[1]));
+        let (payload, a_split) = sent.read_second(&a, &second, &mut ops).unwrap();
+        assert_eq!(payload, pb);
+
+        if let Some(hash) = vector.hash {
+            assert_eq!(a_split.hash.to_vec(), hex(hash));
+        }
+        assert_eq!(a_split.hash, b_split.hash);
+        for (key, i) in [(&a_split.first, 2), (&b_split.second, 3)] {
+            let sealed = AeadKey::new(key).seal_vec(0, &[], &hex(vector.payloads[i])).unwrap();
+            assert_eq!(sealed, hex(vector.messages[i]));
+        }
+    }
+}
+
+/// Keys, prologue and payloads of one run.
+struct Run {
+    bytes: [[u8; 32]; 4],
+    prologue: Vec<u8>,
+    payloads: [Vec<u8>; 2],
+}
+
+impl Run {
+    fn random(rng: &mut Rng) -> Self {
+        let mut some = |max: u64| {
+            let length = rng.below(max);
+            (0..length).map(|_| rng.bytes::<1>()[0]).collect::<Vec<u8>>()
+        };
+        let (prologue, payloads) = (some(80), [some(500), some(300)]);
+        Self { bytes: [rng.bytes(), rng.bytes(), rng.bytes(), rng.bytes()], prologue, payloads }
+    }
+
+    /// Our own handshake: both messages, and the split of each side.
+    fn ours(&self) -> ([Vec<u8>; 2], [Split; 2]) {
+        let mut ops = PublicKeyOps::default();
+        let [a, b, ea, eb] = self.bytes.map(|bytes| Secret::from_bytes(&bytes));
+        let key = b.public(&mut ops);
+        let (sent, first) = write_first(&self.prologue, &a, &key, ea, &self.payloads[0], &mut ops).unwrap();
+        let (read, _) = read_first(&self.prologue, &b, &key, &first, &mut ops).unwrap();
+        let (second, b_split) = read.write_second(eb, &self.payloads[1], &mut ops).unwrap();
+        let (_, a_split) = sent.read_second(&a, &second, &mut ops).unwrap();
+        ([first, second], [a_split, b_split])
+    }
+
+    fn snow(&self, initiator: bool) -> snow::HandshakeState {
+        let [a, b, ea, eb] = &self.bytes;
+        let b_public = Secret::from_bytes(b).public(&mut PublicKeyOps::default());
+        let (own, ephemeral) = if initiator { (a, ea) } else { (b, eb) };
+        let builder = snow::Builder::new(SUITE.parse().unwrap())
+            .local_private_key(own)
+            .unwrap()
+            .prologue(&self.prologue)
+            .unwrap()
+            .fixed_ephemeral_key_for_testing_only(ephemeral);
+        if initiator {
+            builder.remote_public_key(&b_public).unwrap().build_initiator().unwrap()
+        } else {
+            builder.build_responder().unwrap()
+        }
+    }
+}
+
+fn snow_writes(state: &mut snow::HandshakeState, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 2048];
+    let length = state.write_message(payload, &mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+fn snow_reads(state: &mut snow::HandshakeState, message: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 2048];
+    let length = state.read_message(message, &mut out).unwrap();
+    out.truncate(length);
+    out
+}
+
+#[test]
+fn snow_at_either_end_says_the_same_bytes() {
+    let mut rng = Rng::from_seed([9; 32]);
+    for _ in 0..1000 {
+        let run = Run::random(&mut rng);
+        let ([first, second], [split, _]) = run.ours();
+
+        let mut responder = run.snow(false);
+        assert_eq!(snow_reads(&mut responder, &first), run.payloads[0]);
+        assert_eq!(snow_writes(&mut responder, &run.payloads[1]), second);
+        assert_eq!(responder.get_handshake_hash(), split.hash);
+
+        let mut initiator = run.snow(true);
+        assert_eq!(snow_writes(&mut initiator, &run.payloads[0]), first);
+        assert_eq!(snow_reads(&mut initiator, &second), run.payloads[1]);
+        assert_eq!(initiator.get_handshake_hash(), split.hash);
+
+        let mut transport = initiator.into_transport_mode().unwrap();
+        let mut sealed = vec![0; 64];
+        let length = transport.write_message(b"over", &mut sealed).unwrap();
+        assert_eq!(AeadKey::new(&split.first).open_vec(0, &[], &sealed[..length]), Some(b"over".to_vec()));
+    }
+}
+
+#[test]
+fn any_flipped_bit_is_noticed() {
+    let run = Run::random(&mut Rng::from_seed([3; 32]));
+    let ([first, second], _) = run.ours();
+    let mut ops = PublicKeyOps::default();
+    let [a, b, ea, _] = run.bytes.map(|bytes| Secret::from_bytes(&bytes));
+    let key = b.public(&mut ops);
+    for at in 0..first.len() {
+        let mut bad = first.clone();
+        bad[at] ^= 1 << (at % 8);
+        // The top bit of an X25519 key does not count in the product (RFC 7748), but it does in the hash.
+        assert!(read_first(&run.prologue, &b, &key, &bad, &mut ops).is_err(), "first, byte {at}");
+    }
+    let (sent, _) = write_first(&run.prologue, &a, &key, ea, &run.payloads[0], &mut ops).unwrap();
+    for at in 0..second.len() {
+        let mut bad = second.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(sent.read_second(&a, &bad, &mut ops).is_err(), "second, byte {at}");
+    }
+    assert!(sent.read_second(&a, &second, &mut ops).is_ok(), "forgeries changed nothing");
+}
+
+#[test]
+fn short_messages_and_weak_keys_are_refused() {
+    let run = Run::random(&mut Rng::from_seed([4; 32]));
+    let ([first, _], _) = run.ours();
+    let mut ops = PublicKeyOps::default();
+    let b = Secret::from_bytes(&run.bytes[1]);
+    let key = b.public(&mut ops);
+    for length in 0..first.len() {
+        assert!(read_first(&run.prologue, &b, &key, &first[..length], &mut ops).is_err());
+    }
+    let mut weak = first;
+    weak[..32].fill(0);
+    assert_eq!(read_first(&run.prologue, &b, &key, &weak, &mut ops).err(), Some(NoiseError::WeakKey));
+}

@@ -1,1 +1,236 @@
+use overlay::id::Identity;
 
+use super::*;
+
+/// Two nodes that know each other's certificates.
+pub(crate) struct Pair {
+    pub(crate) a: LocalKeys,
+    pub(crate) b: LocalKeys,
+    pub(crate) rng: Rng,
+    pub(crate) ops: PublicKeyOps,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        let mut ops = PublicKeyOps::default();
+        let mut keys =
+            |n: u8| LocalKeys::new(Identity::from_secret(&[n; 32]), &[n + 100; 32], WallTime::default(), &mut ops);
+        let (a, b) = (keys(1), keys(2));
+        Self { a, b, rng: Rng::from_seed([7; 32]), ops }
+    }
+
+    fn hello(&mut self) -> (Initiator, Vec<u8>) {
+        let offer = Offer { port: 4000, params: b"from a" };
+        Initiator::start(&self.a, self.b.id(), self.b.cert(), offer, &mut self.rng, &mut self.ops).unwrap()
+    }
+
+    fn reply(&mut self, from: NodeId, hello: &[u8]) -> Result<(Responder, Vec<u8>), HandshakeError> {
+        let offer = Offer { port: 7, params: b"from b" };
+        Responder::handle_hello(&self.b, hello, from, offer, &mut self.rng, &mut self.ops, WallTime::default())
+    }
+
+    /// Runs a handshake through; returns what A and B have.
+    pub(crate) fn establish(&mut self) -> (Established, Established) {
+        let (mut initiator, hello) = self.hello();
+        let (mut responder, reply) = self.reply(self.a.id(), &hello).unwrap();
+        let Answered { finished, mut established, pending } =
+            initiator.handle_hello(&self.a, &reply, &mut self.ops).ok().unwrap();
+        let (finished_b, of_b) = responder.handle_finished(&finished).ok().unwrap();
+        pending.handle_finished(&finished_b, &mut established.secrets).unwrap();
+        (established, of_b)
+    }
+}
+
+#[test]
+fn four_messages_open_a_session() {
+    let mut pair = Pair::new();
+    let before = pair.ops.total();
+    let (mut a, mut b) = pair.establish();
+    assert!(pair.ops.total() > before);
+    assert_eq!((a.peer_params.as_slice(), a.peer_port), (b"from b".as_slice(), 7));
+    assert_eq!((b.peer_params.as_slice(), b.peer_port), (b"from a".as_slice(), 4000));
+    assert_eq!(a.secrets.session_id(), b.secrets.session_id());
+    assert_eq!(a.secrets.label(), b.secrets.label());
+    assert_eq!((a.secrets.local(), a.secrets.peer()), (pair.a.id(), pair.b.id()));
+    assert_eq!((b.secrets.local(), b.secrets.peer()), (pair.b.id(), pair.a.id()));
+    assert_eq!((a.secrets.role(), b.secrets.role()), (Role::Initiator, Role::Responder));
+
+    let (seq, packet) = a.sealer.seal(b"ping").unwrap();
+    let opened = b.opener.open(&packet).unwrap();
+    assert_eq!((opened.seq, opened.frames.as_slice()), (seq, b"ping".as_slice()));
+    let (_, packet) = b.sealer.seal(b"pong").unwrap();
+    assert_eq!(a.opener.open(&packet).unwrap().frames, b"pong");
+}
+
+#[test]
+fn session_id_is_the_papers() {
+    let mut pair = Pair::new();
+    let (initiator, _) = pair.hello();
+    let random = initiator.id().0;
+    let mut pair = Pair::new();
+    let (a, _) = pair.establish();
+    let id = a.secrets.session_id();
+    assert_eq!(id[..2], 4000u16.to_be_bytes());
+    assert_eq!(&id[2..34], pair.a.id().as_bytes());
+    assert_eq!(id[34..50], random);
+    assert_eq!(id[50..52], 7u16.to_be_bytes());
+    assert_eq!(&id[52..84], pair.b.id().as_bytes());
+}
+
+#[test]
+fn the_reply_is_never_larger_and_all_stay_below_a_kibibyte() {
+    let mut pair = Pair::new();
+    for params in [vec![], vec![1; MAX_PARAMS_BYTES]] {
+        let offer = Offer { port: 1, params: &params };
+        let (mut initiator, hello) =
+            Initiator::start(&pair.a, pair.b.id(), pair.b.cert(), offer, &mut pair.rng, &mut pair.ops).unwrap();
+        assert!((HELLO_BYTES..1024).contains(&hello.len()));
+        let big = Offer { port: 1, params: &[2; MAX_PARAMS_BYTES] };
+        let wall = WallTime::default();
+        let (mut responder, reply) =
+            Responder::handle_hello(&pair.b, &hello, pair.a.id(), big, &mut pair.rng, &mut pair.ops, wall).unwrap();
+        assert!(reply.len() <= hello.len());
+        let finished = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap().finished;
+        let (finished_b, _) = responder.handle_finished(&finished).ok().unwrap();
+        assert!(finished_b.len() <= finished.len());
+    }
+    let offer = Offer { port: 1, params: &[0; MAX_PARAMS_BYTES + 1] };
+    let refused = Initiator::start(&pair.a, pair.b.id(), pair.b.cert(), offer, &mut pair.rng, &mut pair.ops);
+    assert_eq!(refused.err(), Some(HandshakeError::TooLong));
+}
+
+#[test]
+fn messages_name_their_handshake() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    let finished = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap().finished;
+    let (finished_b, _) = responder.handle_finished(&finished).ok().unwrap();
+    for (packet, content) in [
+        (&hello, ContentType::Hello1),
+        (&reply, ContentType::Hello2),
+        (&finished, ContentType::FinishedA),
+        (&finished_b, ContentType::FinishedB),
+    ] {
+        assert_eq!(ContentType::of(packet), Some(content));
+        assert_eq!(HandshakeId::of(packet), Some(initiator.id()));
+    }
+}
+
+#[test]
+fn any_flipped_bit_of_any_message_is_refused_and_harms_nothing() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    for at in 0..hello.len() - 16 {
+        let bad = flip(&hello, at);
+        assert!(pair.reply(pair.a.id(), &bad).is_err(), "Hello A, byte {at}");
+    }
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    for at in 0..reply.len() {
+        assert!(initiator.handle_hello(&pair.a, &flip(&reply, at), &mut pair.ops).is_err(), "Hello B, byte {at}");
+    }
+    let mut answered = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap();
+    for at in 0..answered.finished.len() {
+        assert!(responder.handle_finished(&flip(&answered.finished, at)).is_err(), "Finished A, byte {at}");
+    }
+    let (finished, _) = responder.handle_finished(&answered.finished).ok().unwrap();
+    for at in 0..finished.len() {
+        let refused = answered.pending.handle_finished(&flip(&finished, at), &mut answered.established.secrets);
+        assert!(refused.is_err(), "Finished B, byte {at}");
+    }
+    assert_eq!(answered.pending.handle_finished(&finished, &mut answered.established.secrets), Ok(()));
+}
+
+fn flip(packet: &[u8], at: usize) -> Vec<u8> {
+    let mut bad = packet.to_vec();
+    bad[at] ^= 1 << (at % 8);
+    bad
+}
+
+#[test]
+fn truncated_and_random_packets_are_refused() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    for length in 0..hello.len() {
+        assert!(pair.reply(pair.a.id(), &hello[..length]).is_err());
+    }
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    for length in 0..reply.len() {
+        assert!(initiator.handle_hello(&pair.a, &reply[..length], &mut pair.ops).is_err());
+        assert!(responder.handle_finished(&reply[..length]).is_err());
+    }
+    assert_eq!(pair.reply(pair.a.id(), &vec![1; 4096]).err(), Some(HandshakeError::Malformed));
+}
+
+#[test]
+fn another_version_or_suite_is_told_apart_before_any_public_key_work() {
+    let mut pair = Pair::new();
+    let (_, hello) = pair.hello();
+    let before = pair.ops;
+    for at in [1, 2] {
+        let mut other = hello.clone();
+        other[at] = 9;
+        assert_eq!(pair.reply(pair.a.id(), &other).err(), Some(HandshakeError::Version));
+    }
+    let mut noise = hello;
+    noise[40] ^= 1;
+    assert_eq!(pair.reply(pair.a.id(), &noise).err(), Some(HandshakeError::Mac1));
+    assert_eq!(pair.ops, before);
+}
+
+#[test]
+fn a_hello_counts_only_from_the_node_it_names() {
+    let mut pair = Pair::new();
+    let (_, hello) = pair.hello();
+    let mallory = Identity::from_secret(&[9; 32]).id();
+    assert_eq!(pair.reply(mallory, &hello).err(), Some(HandshakeError::Unauthenticated));
+}
+
+#[test]
+fn a_certificate_of_somebody_else_is_refused() {
+    let mut pair = Pair::new();
+    // Mallory holds her own static key but sends A's certificate, as A.
+    let mut ops = PublicKeyOps::default();
+    let mallory = Secret::from_bytes(&[66; 32]);
+    let offer = Offer { port: 1, params: &[] };
+    let payload = HelloA::payload(offer, pair.a.cert()).unwrap();
+    let header = Header::new(HandshakeId([5; 16]));
+    let prologue = header.prologue(pair.a.id(), pair.b.id());
+    let key = pair.b.cert().key;
+    let (_, message) =
+        noise::write_first(&prologue, &mallory, &key, Secret::from_bytes(&[67; 32]), &payload, &mut ops).unwrap();
+    let hello = HelloA::packet(&header, &message, &key);
+    assert_eq!(pair.reply(pair.a.id(), &hello).err(), Some(HandshakeError::Unauthenticated));
+}
+
+#[test]
+fn each_step_yields_keys_once() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    let answered = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap();
+    assert!(initiator.handle_hello(&pair.a, &reply, &mut pair.ops).is_err());
+    assert!(responder.handle_finished(&answered.finished).is_ok());
+    assert!(responder.handle_finished(&answered.finished).is_err());
+}
+
+/// A change here changes the protocol: it needs a new VERSION and a line in CHANGELOG.md.
+#[test]
+fn golden_messages() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    let mut answered = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap();
+    let (finished_b, _) = responder.handle_finished(&answered.finished).ok().unwrap();
+    let (_, packet) = answered.established.sealer.seal(b"frames").unwrap();
+    assert_eq!(hello[..4], [1, VERSION, SUITE, 0]);
+    let digests: Vec<String> = [&hello, &reply, &answered.finished, &finished_b, &packet]
+        .map(|bytes| crate::kdf::sha256(&[bytes])[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        .to_vec();
+    let lengths = [&hello, &reply, &answered.finished, &finished_b, &packet].map(Vec::len);
+    assert_eq!(lengths, [512, 94, 100, 100, 55]);
+    assert_eq!(
+        digests,
+        ["4517a221b720fd8f", "ea38a86b48430b3b", "c342cf02c0b8fb01", "09fa5adaf0ead858", "bf30b20dedc3eb5c"]
+    );
+}
