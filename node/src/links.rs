@@ -1,122 +1,525 @@
 //! Links to neighbours: libp2p's TCP, Noise and Yamux under two framed lanes.
+//!
+//! A link is one connection whose two lanes are open, numbered here and never again. Several links to the same neighbour
+//! are normal (both sides dial): which one stays is the overlay's decision.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use multiaddr::Multiaddr;
+use futures::{FutureExt as _, StreamExt as _};
+use if_watch::IfEvent;
+use if_watch::tokio::IfWatcher;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
+use libp2p::{PeerId, Swarm, connection_limits, identify, ping, swarm};
+use multiaddr::{Multiaddr, Protocol};
 use overlay::id::NodeId;
 use overlay::io::{CloseReason, Lane, LinkId, Transmit};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-/// Why the links could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The secret is no Ed25519 seed.
-    #[error("the identity key is unusable")]
-    Identity,
-    /// A listen address is taken or not ours.
-    #[error("cannot listen on {address}: {why}; choose another --listen address")]
-    Listen {
-        /// Which.
-        address: Multiaddr,
-        /// What the system said.
-        why: String,
-    },
-}
+pub use input::{Input, StartError};
 
-/// What happened to the links.
-#[derive(Debug)]
-pub enum Input {
-    /// Both lanes of a link are open.
-    Up {
-        /// Its number.
-        link: LinkId,
-        /// The authenticated neighbour.
-        peer: NodeId,
-        /// What was dialled, or where the neighbour's socket is.
-        remote: Multiaddr,
-        /// Whether this side dialled.
-        initiator: bool,
-    },
-    /// A link is gone.
-    Down {
-        /// Which.
-        link: LinkId,
-    },
-    /// A dial did not become a link.
-    DialFailed {
-        /// Exactly what was asked for.
-        address: Multiaddr,
-    },
-    /// A frame arrived.
-    Frame {
-        /// On which link.
-        link: LinkId,
-        /// On which lane.
-        lane: Lane,
-        /// Without its length.
-        bytes: Vec<u8>,
-    },
-    /// A lane can take more.
-    Room {
-        /// Of which link.
-        link: LinkId,
-        /// Which lane.
-        lane: Lane,
-        /// How much more.
-        bytes: usize,
-    },
-    /// All addresses at which this node listens now.
-    Listening(Vec<Multiaddr>),
-    /// A local address came or went.
-    AddressChanged,
+mod behaviour;
+mod gate;
+mod hard_close;
+mod input;
+mod lane;
+mod listeners;
+mod transport;
+
+use behaviour::Outcome;
+use gate::Gate;
+use lane::{Arrival, Ending, Written};
+use listeners::Listeners;
+
+/// Control frames of all links that wait for the loop.
+const CONTROL_QUEUE_FRAMES: usize = 1024;
+/// Data frames of all links that wait for the loop; when it is full, TCP pushes back on the neighbours.
+const DATA_QUEUE_FRAMES: usize = 128;
+/// Frames of a lane that are handed over at once.
+const BATCH_FRAMES: usize = 64;
+/// Swarm events that are handled at once.
+const BATCH_EVENTS: usize = 32;
+/// Room of a new link's control lane.
+const CONTROL_ROOM_BYTES: usize = 64 * 1024;
+/// Room of a new link's data lane.
+const DATA_ROOM_BYTES: usize = 512 * 1024;
+
+/// Links that others opened to us.
+const MAX_INBOUND_LINKS: u32 = 256;
+/// Connections that others began to open and did not authenticate yet.
+const MAX_PENDING_INBOUND: u32 = 64;
+/// Links to one neighbour. A moving neighbour leaves some behind that we have not found dead yet.
+const MAX_LINKS_PER_PEER: u32 = 16;
+
+/// An address that goes and comes back within this time is no change.
+const SETTLE: Duration = Duration::from_millis(10);
+/// At the end of flight mode: only long enough to learn the new listen addresses.
+const SETTLE_REOPENED: Duration = Duration::from_millis(1);
+/// A closed link's last control frames have this long to get to the multiplexer.
+const MAX_GOODBYE: Duration = Duration::from_millis(100);
+/// The end waits so long for goodbyes.
+const MAX_END: Duration = Duration::from_millis(500);
+
+const IDENTIFY_PROTOCOL: &str = "/cloak/1";
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+#[derive(NetworkBehaviour)]
+struct Network {
+    // First, so that a connection too many is denied before anything is done for it.
+    limits: connection_limits::Behaviour,
+    lanes: behaviour::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
 }
 
 /// All links of this node.
-pub struct Links {}
+pub struct Links {
+    swarm: Swarm<Network>,
+    gate: Gate,
+    listeners: Listeners,
+    connections: BTreeMap<ConnectionId, Connection>,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+
+    arrivals_in: [mpsc::Sender<Arrival>; 2],
+    control: mpsc::Receiver<Arrival>,
+    data: mpsc::Receiver<Arrival>,
+    written_in: mpsc::UnboundedSender<Written>,
+    written: mpsc::UnboundedReceiver<Written>,
+    /// Connections whose goodbye is on its way.
+    closable_in: mpsc::UnboundedSender<ConnectionId>,
+    closable: mpsc::UnboundedReceiver<ConnectionId>,
+
+    /// None when the system has no such thing.
+    interfaces: Option<IfWatcher>,
+    change: Option<Change>,
+    /// Whether the addresses that were there at the start are known: later ones are changes.
+    settled: bool,
+    /// What happened inside a verb.
+    ready: Vec<Input>,
+    malformed: u64,
+}
+
+/// From the dial or the first event of an incoming one until libp2p closed it.
+struct Connection {
+    /// What was asked for, until the answer is given.
+    dialled: Option<Multiaddr>,
+    /// Who is there and where, once that is proved and until it is a link.
+    authenticated: Option<(PeerId, Multiaddr)>,
+}
+
+struct Link {
+    connection: ConnectionId,
+    control: lane::Tasks,
+    data: lane::Tasks,
+}
+
+impl Link {
+    fn abort_readers(&self) {
+        self.control.reader.abort();
+        self.data.reader.abort();
+    }
+}
+
+struct Change {
+    due: tokio::time::Instant,
+    /// Whether it is more than news about where we listen.
+    announce: bool,
+}
 
 impl Links {
-    /// Listens.
+    /// Listens on `listen`. Needs a tokio runtime around it.
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub fn start(_secret: Zeroizing<[u8; 32]>, _listen: Vec<Multiaddr>) -> Result<Self, StartError> {
-        Ok(Self {})
+    pub fn start(mut secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>) -> Result<Self, StartError> {
+        let keypair = Keypair::ed25519_from_bytes(secret.as_mut()).map_err(|_| StartError::Identity)?;
+        let gate = Gate::open();
+        let mut swarm = Swarm::new(
+            transport::build(&keypair, gate.clone())?,
+            Network {
+                limits: connection_limits::Behaviour::new(limits()),
+                lanes: behaviour::Behaviour::default(),
+                identify: identify::Behaviour::new(identify::Config::new(IDENTIFY_PROTOCOL.into(), keypair.public())),
+                ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
+            },
+            keypair.public().to_peer_id(),
+            swarm::Config::with_tokio_executor()
+                .with_idle_connection_timeout(transport::MAX_SETUP)
+                .with_substream_upgrade_protocol_override(Version::V1Lazy),
+        );
+        let listeners = Listeners::start(&mut swarm, listen)?;
+        let (control_in, control) = mpsc::channel(CONTROL_QUEUE_FRAMES);
+        let (data_in, data) = mpsc::channel(DATA_QUEUE_FRAMES);
+        let (written_in, written) = mpsc::unbounded_channel();
+        let (closable_in, closable) = mpsc::unbounded_channel();
+        let interfaces = IfWatcher::new()
+            .inspect_err(|error| tracing::warn!(%error, "cannot watch network interfaces; moves are noticed later"))
+            .ok();
+        Ok(Self {
+            swarm,
+            gate,
+            listeners,
+            connections: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next_link: 1,
+            arrivals_in: [control_in, data_in],
+            control,
+            data,
+            written_in,
+            written,
+            closable_in,
+            closable,
+            interfaces,
+            change: None,
+            settled: false,
+            ready: Vec::new(),
+            malformed: 0,
+        })
     }
 
     /// Waits until something happened, and appends all that did. Cancel-safe.
-    pub async fn next(&mut self, _inputs: &mut Vec<Input>) {
-        std::future::pending().await
+    pub async fn next(&mut self, inputs: &mut Vec<Input>) {
+        loop {
+            inputs.append(&mut self.ready);
+            if !inputs.is_empty() {
+                return;
+            }
+            tokio::select! {
+                event = self.swarm.select_next_some() => {
+                    self.handle_event(event);
+                    for _ in 1..BATCH_EVENTS {
+                        let Some(event) = self.swarm.select_next_some().now_or_never() else { break };
+                        self.handle_event(event);
+                    }
+                }
+                Some(arrival) = self.control.recv() => {
+                    self.handle_arrival(arrival, inputs);
+                    for _ in 1..BATCH_FRAMES {
+                        let Ok(arrival) = self.control.try_recv() else { break };
+                        self.handle_arrival(arrival, inputs);
+                    }
+                }
+                Some(arrival) = self.data.recv() => {
+                    self.handle_arrival(arrival, inputs);
+                    for _ in 1..BATCH_FRAMES {
+                        let Ok(arrival) = self.data.try_recv() else { break };
+                        self.handle_arrival(arrival, inputs);
+                    }
+                }
+                Some(written) = self.written.recv() => {
+                    self.handle_written(written, inputs);
+                    while let Ok(written) = self.written.try_recv() {
+                        self.handle_written(written, inputs);
+                    }
+                }
+                Some(connection) = self.closable.recv() => {
+                    self.swarm.close_connection(connection);
+                }
+                event = next_event(&mut self.interfaces) => self.handle_interface(event),
+                () = settled(self.change.as_ref()) => self.announce(),
+            }
+        }
     }
 
     /// Queues a frame; dropped when the link is gone.
-    pub fn transmit(&mut self, _transmit: Transmit) {}
+    pub fn transmit(&mut self, transmit: Transmit) {
+        if let Some(link) = self.links.get(&transmit.link) {
+            let tasks = match transmit.lane {
+                Lane::Control => &link.control,
+                Lane::Data => &link.data,
+            };
+            // A writer that ended leaves the link to its reader.
+            let _ = tasks.frames.send(transmit.bytes);
+        }
+    }
 
     /// Starts to connect; [`Input::Up`] or [`Input::DialFailed`] follows.
-    pub fn dial(&mut self, _address: Multiaddr) {}
+    pub fn dial(&mut self, address: Multiaddr) {
+        let peer = match address.iter().last() {
+            Some(Protocol::P2p(peer)) => Some(peer),
+            _ => None,
+        };
+        let options = match peer {
+            Some(peer) => {
+                DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]).build()
+            }
+            None => DialOpts::unknown_peer_id().address(address.clone()).build(),
+        };
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.connections.insert(connection, Connection { dialled: Some(address), authenticated: None });
+            }
+            Err(error) => {
+                tracing::debug!(%address, %error, "cannot dial");
+                self.ready.push(Input::DialFailed { address });
+            }
+        }
+    }
 
     /// Closes a link after what was queued for its control lane; false when there is none. No [`Input::Down`] follows.
-    pub fn close(&mut self, _link: LinkId, _reason: CloseReason) -> bool {
-        false
+    pub fn close(&mut self, link: LinkId, reason: CloseReason) -> bool {
+        let Some(closed) = self.links.remove(&link) else { return false };
+        tracing::debug!(?link, %reason, "link closed");
+        closed.abort_readers();
+        closed.data.writer.abort();
+        let Link { connection, control: lane::Tasks { writer, frames, .. }, .. } = closed;
+        drop(frames);
+        let closable = self.closable_in.clone();
+        tokio::spawn(async move {
+            let stop: AbortHandle = writer.abort_handle();
+            if tokio::time::timeout(MAX_GOODBYE, writer).await.is_err() {
+                stop.abort();
+            }
+            let _ = closable.send(connection);
+        });
+        true
     }
 
-    /// Flight mode. Returns the links that are gone now.
+    /// Flight mode. Returns the links that are gone now; no [`Input::Down`] follows for them.
     pub fn network_down(&mut self) -> Vec<LinkId> {
-        Vec::new()
+        self.gate.close();
+        self.listeners.close(&mut self.swarm);
+        self.change = None;
+        self.ready.retain(|input| matches!(input, Input::DialFailed { .. } | Input::Down { .. }));
+        self.ready.push(Input::Listening(Vec::new()));
+        let links = std::mem::take(&mut self.links);
+        for link in links.values() {
+            link.abort_readers();
+            link.control.writer.abort();
+            link.data.writer.abort();
+        }
+        links.into_keys().collect()
     }
 
-    /// Ends flight mode.
+    /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
     ///
     /// # Errors
-    /// One line when the address cannot be bound.
-    pub fn network_up(&mut self, _bind: Option<IpAddr>) -> Result<(), String> {
+    /// One line when an address cannot be bound; flight mode goes on then.
+    pub fn network_up(&mut self, bind: Option<IpAddr>) -> Result<(), String> {
+        if !self.gate.is_closed() {
+            self.network_down().into_iter().for_each(|link| self.ready.push(Input::Down { link }));
+        }
+        self.listeners.reopen(&mut self.swarm, bind)?;
+        self.gate.reopen(bind);
+        self.settled = true;
+        self.note_change(SETTLE_REOPENED, true);
         Ok(())
     }
 
     /// The concrete addresses at which this node listens now.
     pub fn listening(&self) -> Vec<Multiaddr> {
-        Vec::new()
+        self.listeners.addresses()
+    }
+
+    /// Links closed because of a frame that was too long.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Closes all links, and gives goodbyes a moment to get out.
-    pub async fn end(self) {}
+    pub async fn end(mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, CloseReason::Leaving);
+        }
+        let closing = async {
+            while self.swarm.connected_peers().next().is_some() {
+                tokio::select! {
+                    event = self.swarm.select_next_some() => self.handle_event(event),
+                    Some(connection) = self.closable.recv() => {
+                        self.swarm.close_connection(connection);
+                    }
+                }
+            }
+        };
+        let _ = tokio::time::timeout(MAX_END, closing).await;
+    }
+
+    fn handle_event(&mut self, event: SwarmEvent<NetworkEvent>) {
+        match event {
+            SwarmEvent::Behaviour(NetworkEvent::Lanes(Outcome { connection, lanes })) => match lanes {
+                Ok(lanes) => self.link_up(connection, lanes),
+                Err(why) => {
+                    tracing::debug!(%why, "the neighbour speaks no CLOAK");
+                    self.give_up(connection);
+                }
+            },
+            SwarmEvent::ConnectionEstablished { connection_id, peer_id, endpoint, .. } => {
+                let remote = endpoint.get_remote_address().clone();
+                let new = Connection { dialled: None, authenticated: None };
+                self.connections.entry(connection_id).or_insert(new).authenticated = Some((peer_id, remote));
+            }
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                tracing::debug!(%connection_id, cause = cause.map(tracing::field::display), "connection closed");
+                self.connection_gone(connection_id);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                tracing::debug!(%connection_id, %error, "dial failed");
+                self.connection_gone(connection_id);
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(%send_back_addr, %error, "incoming connection failed");
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.listeners.opened(listener_id, address);
+                self.note_change(SETTLE, false);
+            }
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => {
+                self.listeners.expired(listener_id, &address);
+                self.note_change(SETTLE, false);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Err(error) = reason {
+                    tracing::warn!(%error, "a listener ended");
+                }
+                self.listeners.ended(listener_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn link_up(&mut self, id: ConnectionId, lanes: behaviour::Lanes) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some((peer, remote)) = connection.authenticated.take() else { return };
+        let Some(peer) = NodeId::from_peer_id_bytes(&peer.to_bytes()) else {
+            tracing::debug!("the neighbour's key is not Ed25519");
+            self.give_up(id);
+            return;
+        };
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        let dialled = connection.dialled.take();
+        let initiator = dialled.is_some();
+        let [control, data] = &self.arrivals_in;
+        let spawn = |lane, stream, arrivals: &mpsc::Sender<Arrival>| {
+            lane::spawn(link, lane, stream, arrivals.clone(), self.written_in.clone())
+        };
+        let control = spawn(Lane::Control, lanes.control, control);
+        let data = spawn(Lane::Data, lanes.data, data);
+        self.links.insert(link, Link { connection: id, control, data });
+        self.ready.push(Input::Up { link, peer, remote: dialled.unwrap_or(remote), initiator });
+        self.ready.push(Input::Room { link, lane: Lane::Control, bytes: CONTROL_ROOM_BYTES });
+        self.ready.push(Input::Room { link, lane: Lane::Data, bytes: DATA_ROOM_BYTES });
+    }
+
+    /// A connection that never becomes a link.
+    fn give_up(&mut self, id: ConnectionId) {
+        self.swarm.close_connection(id);
+        if let Some(address) = self.connections.get_mut(&id).and_then(|connection| connection.dialled.take()) {
+            self.ready.push(Input::DialFailed { address });
+        }
+    }
+
+    /// A link's end is told by its control reader, behind the last frames that arrived.
+    fn connection_gone(&mut self, id: ConnectionId) {
+        if let Some(address) = self.connections.remove(&id).and_then(|connection| connection.dialled) {
+            self.ready.push(Input::DialFailed { address });
+        }
+    }
+
+    fn handle_arrival(&mut self, arrival: Arrival, inputs: &mut Vec<Input>) {
+        match arrival {
+            Arrival::Frame { link, lane, bytes } => {
+                if self.links.contains_key(&link) {
+                    inputs.push(Input::Frame { link, lane, bytes });
+                }
+            }
+            Arrival::Ended { link, lane, why: Ending::TooLong { bytes } } => {
+                if self.close(link, CloseReason::Malformed) {
+                    tracing::info!(?link, ?lane, bytes, "a neighbour announced a frame that is too long");
+                    self.malformed += 1;
+                    inputs.push(Input::Down { link });
+                }
+            }
+            Arrival::Ended { link, lane: Lane::Control, why: Ending::Closed } => self.control_ended(link, inputs),
+            Arrival::Ended { link, lane: Lane::Data, why: Ending::Closed } => {
+                if let Some(link) = self.links.get(&link) {
+                    // The control reader ends with the connection, and tells.
+                    self.swarm.close_connection(link.connection);
+                }
+            }
+        }
+    }
+
+    fn control_ended(&mut self, link: LinkId, inputs: &mut Vec<Input>) {
+        if let Some(gone) = self.links.remove(&link) {
+            gone.abort_readers();
+            gone.control.writer.abort();
+            gone.data.writer.abort();
+            self.swarm.close_connection(gone.connection);
+            inputs.push(Input::Down { link });
+        }
+    }
+
+    fn handle_written(&self, written: Written, inputs: &mut Vec<Input>) {
+        let Written { link, lane, bytes } = written;
+        if self.links.contains_key(&link) {
+            inputs.push(Input::Room { link, lane, bytes });
+        }
+    }
+
+    fn handle_interface(&mut self, event: Option<std::io::Result<IfEvent>>) {
+        match event {
+            Some(Ok(IfEvent::Up(net))) => {
+                tracing::debug!(%net, "address came");
+                self.note_change(SETTLE, self.settled);
+            }
+            Some(Ok(IfEvent::Down(net))) => {
+                tracing::debug!(%net, "address went");
+                // Its connections are dead, and would need minutes to find out.
+                self.gate.mute_ip(net.addr());
+                self.note_change(SETTLE, self.settled);
+            }
+            Some(Err(error)) => tracing::debug!(%error, "watching network interfaces"),
+            None => self.interfaces = None,
+        }
+    }
+
+    fn note_change(&mut self, settle: Duration, announce: bool) {
+        if self.gate.is_closed() {
+            return;
+        }
+        let due = tokio::time::Instant::now() + settle;
+        let change = self.change.get_or_insert(Change { due, announce });
+        change.due = change.due.min(due);
+        change.announce |= announce;
+    }
+
+    fn announce(&mut self) {
+        let Some(change) = self.change.take() else { return };
+        self.settled = true;
+        self.ready.push(Input::Listening(self.listeners.addresses()));
+        if change.announce {
+            self.ready.push(Input::AddressChanged);
+        }
+    }
+}
+
+fn limits() -> connection_limits::ConnectionLimits {
+    connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(MAX_PENDING_INBOUND))
+        .with_max_established_incoming(Some(MAX_INBOUND_LINKS))
+        .with_max_established_per_peer(Some(MAX_LINKS_PER_PEER))
+}
+
+async fn next_event(interfaces: &mut Option<IfWatcher>) -> Option<std::io::Result<IfEvent>> {
+    match interfaces {
+        Some(interfaces) => interfaces.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settled(change: Option<&Change>) {
+    match change {
+        Some(change) => tokio::time::sleep_until(change.due).await,
+        None => std::future::pending().await,
+    }
 }

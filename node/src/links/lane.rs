@@ -1,0 +1,171 @@
+//! One lane of a link: frames behind their length (u32, little endian), read by one task and written by another.
+
+use std::io;
+
+use futures::io::{BufReader, ReadHalf, WriteHalf};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use libp2p::Stream;
+use overlay::io::{Lane, LinkId};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Bytes of the length before each frame.
+const LENGTH_BYTES: usize = 4;
+/// Small frames are gathered until a write has about this many bytes.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Small frames are read out of a buffer of this size; larger ones go around it.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// What a reader has to say.
+pub(super) enum Arrival {
+    Frame { link: LinkId, lane: Lane, bytes: Vec<u8> },
+    Ended { link: LinkId, lane: Lane, why: Ending },
+}
+
+/// Why a reader stopped.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The neighbour, or the connection, closed it.
+    Closed,
+    /// A frame of this length was announced.
+    TooLong { bytes: u32 },
+}
+
+/// Bytes that a writer has handed to the multiplexer.
+pub(super) struct Written {
+    pub(super) link: LinkId,
+    pub(super) lane: Lane,
+    pub(super) bytes: usize,
+}
+
+/// The two tasks of a lane.
+pub(super) struct Tasks {
+    pub(super) reader: JoinHandle<()>,
+    pub(super) writer: JoinHandle<()>,
+    /// Unbounded: the room that the driver reports bounds it in bytes.
+    pub(super) frames: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+/// Starts the two tasks of a lane.
+pub(super) fn spawn(
+    link: LinkId,
+    lane: Lane,
+    stream: Stream,
+    arrivals: mpsc::Sender<Arrival>,
+    written: mpsc::UnboundedSender<Written>,
+) -> Tasks {
+    let (read_half, write_half) = stream.split();
+    let (frames, queue) = mpsc::unbounded_channel();
+    Tasks {
+        reader: tokio::spawn(read_frames(link, lane, read_half, arrivals)),
+        writer: tokio::spawn(async move {
+            // The reader notices when the stream is broken: nothing to report from here.
+            let _ = write_frames(link, lane, write_half, queue, written).await;
+        }),
+        frames,
+    }
+}
+
+async fn read_frames(link: LinkId, lane: Lane, stream: ReadHalf<Stream>, arrivals: mpsc::Sender<Arrival>) {
+    let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    loop {
+        let arrival = match read_frame(&mut stream, lane.max_frame_bytes()).await {
+            Ok(bytes) => Arrival::Frame { link, lane, bytes },
+            Err(why) => Arrival::Ended { link, lane, why },
+        };
+        let ended = matches!(arrival, Arrival::Ended { .. });
+        if arrivals.send(arrival).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin), max_bytes: usize) -> Result<Vec<u8>, Ending> {
+    let mut length = [0; LENGTH_BYTES];
+    stream.read_exact(&mut length).await.map_err(|_| Ending::Closed)?;
+    let announced = u32::from_le_bytes(length);
+    let length = usize::try_from(announced).unwrap_or(usize::MAX);
+    if length > max_bytes {
+        return Err(Ending::TooLong { bytes: announced });
+    }
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await.map_err(|_| Ending::Closed)?;
+    Ok(bytes)
+}
+
+async fn write_frames(
+    link: LinkId,
+    lane: Lane,
+    mut stream: WriteHalf<Stream>,
+    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    written: mpsc::UnboundedSender<Written>,
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(WRITE_BYTES);
+    while let Some(first) = queue.recv().await {
+        let mut bytes = append(&mut buffer, lane, &first);
+        while buffer.len() < WRITE_BYTES
+            && let Ok(frame) = queue.try_recv()
+        {
+            bytes += append(&mut buffer, lane, &frame);
+        }
+        stream.write_all(&buffer).await?;
+        stream.flush().await?;
+        buffer.clear();
+        if written.send(Written { link, lane, bytes }).is_err() {
+            break;
+        }
+    }
+    stream.close().await
+}
+
+/// Returns the frame's own bytes: those count against the room.
+fn append(buffer: &mut Vec<u8>, lane: Lane, frame: &[u8]) -> usize {
+    match u32::try_from(frame.len()) {
+        Ok(length) if frame.len() <= lane.max_frame_bytes() => {
+            buffer.extend_from_slice(&length.to_le_bytes());
+            buffer.extend_from_slice(frame);
+        }
+        // The neighbour would close the link.
+        _ => tracing::error!(bytes = frame.len(), ?lane, "our own frame is too long; dropped"),
+    }
+    frame.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use futures::io::Cursor;
+
+    use super::*;
+
+    fn read_all(bytes: &[u8], lane: Lane) -> (Vec<Vec<u8>>, Ending) {
+        let mut stream = Cursor::new(bytes);
+        let mut frames = Vec::new();
+        loop {
+            match read_frame(&mut stream, lane.max_frame_bytes()).now_or_never().unwrap() {
+                Ok(frame) => frames.push(frame),
+                Err(why) => return (frames, why),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_appended_is_read() {
+        let mut buffer = Vec::new();
+        let longest = vec![7; Lane::Control.max_frame_bytes()];
+        assert_eq!(append(&mut buffer, Lane::Control, b"hello"), 5);
+        assert_eq!(append(&mut buffer, Lane::Control, b""), 0);
+        append(&mut buffer, Lane::Control, &longest);
+        assert_eq!(buffer.get(..9), Some(b"\x05\0\0\0hello".as_slice()));
+        let (frames, why) = read_all(&buffer, Lane::Control);
+        assert_eq!(frames, [b"hello".to_vec(), Vec::new(), longest]);
+        assert!(matches!(why, Ending::Closed));
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_not_read() {
+        let length = u32::try_from(Lane::Control.max_frame_bytes() + 1).unwrap();
+        let (frames, why) = read_all(&length.to_le_bytes(), Lane::Control);
+        assert!(frames.is_empty() && matches!(why, Ending::TooLong { bytes } if bytes == length));
+    }
+}

@@ -1,0 +1,147 @@
+//! Where this node listens: what was configured, and what that is now.
+
+use std::net::IpAddr;
+
+use libp2p::Swarm;
+use libp2p::core::transport::ListenerId;
+use libp2p::swarm::NetworkBehaviour;
+use multiaddr::{Multiaddr, Protocol};
+
+use super::StartError;
+
+/// All listeners of a node.
+pub(super) struct Listeners {
+    configured: Vec<Configured>,
+    open: Vec<Open>,
+}
+
+struct Configured {
+    address: Multiaddr,
+    /// The port that the system chose for port 0: the same again after flight mode.
+    port: Option<u16>,
+}
+
+struct Open {
+    id: ListenerId,
+    /// Which of the configured ones it serves.
+    configured: usize,
+    addresses: Vec<Multiaddr>,
+}
+
+impl Listeners {
+    pub(super) fn start<B: NetworkBehaviour>(
+        swarm: &mut Swarm<B>,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<Self, StartError> {
+        let configured = addresses.into_iter().map(|address| Configured { address, port: None }).collect();
+        let mut listeners = Self { configured, open: Vec::new() };
+        listeners.listen(swarm, None)?;
+        Ok(listeners)
+    }
+
+    pub(super) fn close<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>) {
+        for open in self.open.drain(..) {
+            swarm.remove_listener(open.id);
+        }
+    }
+
+    /// Opens all of the family of `bind` there, or all where they were configured. All or nothing.
+    pub(super) fn reopen<B: NetworkBehaviour>(
+        &mut self,
+        swarm: &mut Swarm<B>,
+        bind: Option<IpAddr>,
+    ) -> Result<(), String> {
+        self.listen(swarm, bind).map_err(|error| {
+            self.close(swarm);
+            error.to_string()
+        })
+    }
+
+    pub(super) fn opened(&mut self, id: ListenerId, address: Multiaddr) {
+        let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return };
+        if let Some(configured) = self.configured.get_mut(open.configured) {
+            configured.port = port_of(&address);
+        }
+        if !open.addresses.contains(&address) {
+            open.addresses.push(address);
+        }
+    }
+
+    pub(super) fn expired(&mut self, id: ListenerId, address: &Multiaddr) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.addresses.retain(|known| known != address);
+        }
+    }
+
+    pub(super) fn ended(&mut self, id: ListenerId) {
+        self.open.retain(|open| open.id != id);
+    }
+
+    /// Everything that a neighbour could dial.
+    pub(super) fn addresses(&self) -> Vec<Multiaddr> {
+        self.open.iter().flat_map(|open| &open.addresses).filter(|address| !is_link_local(address)).cloned().collect()
+    }
+
+    fn listen<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, bind: Option<IpAddr>) -> Result<(), StartError> {
+        let mut wanted: Vec<(usize, Multiaddr)> = Vec::new();
+        for (number, configured) in self.configured.iter().enumerate() {
+            if let Some(address) = configured.moved_to(bind)
+                && !wanted.iter().any(|(_, known)| *known == address)
+            {
+                wanted.push((number, address));
+            }
+        }
+        for (configured, address) in wanted {
+            let id = swarm
+                .listen_on(address.clone())
+                .map_err(|error| StartError::Listen { address, why: error.to_string() })?;
+            self.open.push(Open { id, configured, addresses: Vec::new() });
+        }
+        Ok(())
+    }
+}
+
+impl Configured {
+    /// None when `bind` is of the other family.
+    fn moved_to(&self, bind: Option<IpAddr>) -> Option<Multiaddr> {
+        let mut moved = Multiaddr::empty();
+        for part in &self.address {
+            moved.push(match (part, bind) {
+                (Protocol::Ip4(_), Some(IpAddr::V4(ip))) => Protocol::Ip4(ip),
+                (Protocol::Ip6(_), Some(IpAddr::V6(ip))) => Protocol::Ip6(ip),
+                (Protocol::Ip4(_) | Protocol::Ip6(_), Some(_)) => return None,
+                (Protocol::Tcp(port), _) => Protocol::Tcp(self.port.unwrap_or(port)),
+                (part, _) => part,
+            });
+        }
+        Some(moved)
+    }
+}
+
+fn port_of(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    })
+}
+
+/// Such an address means nothing without the name of an interface, which a multiaddr of ours does not carry.
+fn is_link_local(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_keeps_the_port_and_the_family() {
+        let configured = Configured { address: "/ip4/0.0.0.0/tcp/0".parse().unwrap(), port: Some(4001) };
+        let moved = |bind: Option<&str>| {
+            configured.moved_to(bind.map(|ip| ip.parse().unwrap())).map(|address| address.to_string())
+        };
+        assert_eq!(moved(Some("127.0.1.2")).as_deref(), Some("/ip4/127.0.1.2/tcp/4001"));
+        assert_eq!(moved(Some("::1")), None);
+        assert_eq!(moved(None).as_deref(), Some("/ip4/0.0.0.0/tcp/4001"));
+    }
+}

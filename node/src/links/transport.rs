@@ -1,0 +1,185 @@
+//! TCP behind the gate, then Noise, then Yamux.
+//!
+//! Listening is libp2p's; dialling is our own, because libp2p binds an outgoing socket to a listener's *port* on the
+//! wildcard address, and after a move the source *address* is what matters. The port is an ephemeral one: with the
+//! listener's, a redial of the same neighbour would collide with the muted socket that still holds that four-tuple.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{self, BoxFuture, Ready};
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::core::upgrade::Version;
+use libp2p::core::{Multiaddr, Transport};
+use libp2p::identity::Keypair;
+use libp2p::tcp::tokio::TcpStream;
+use libp2p::{PeerId, noise, tcp, yamux};
+use multiaddr::Protocol;
+use tokio::net::TcpSocket;
+
+use super::StartError;
+use super::gate::{Gate, GatedStream};
+use super::hard_close::HardClose;
+
+/// A dial, or an incoming connection, must be authenticated and multiplexed within this time.
+pub(super) const MAX_SETUP: Duration = Duration::from_secs(5);
+/// The kernel gives up on a neighbour that acknowledges nothing for so long (RFC 5482).
+const USER_TIMEOUT_MS: u32 = 10_000;
+
+/// The transport of all links.
+pub(super) fn build(keypair: &Keypair, gate: Gate) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+    let noise = noise::Config::new(keypair).map_err(|_| StartError::Identity)?;
+    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), gate }
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise)
+        .multiplex(yamux::Config::default())
+        .timeout(MAX_SETUP)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(HardClose::new(muxer))))
+        .boxed())
+}
+
+struct GatedTcp {
+    listeners: tcp::tokio::Transport,
+    gate: Gate,
+}
+
+impl Transport for GatedTcp {
+    type Output = GatedStream;
+    type Error = io::Error;
+    type ListenerUpgrade = Ready<io::Result<GatedStream>>;
+    type Dial = BoxFuture<'static, io::Result<GatedStream>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        self.listeners.listen_on(id, address)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.listeners.remove_listener(id)
+    }
+
+    fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let Some(target) = Target::of(&address) else { return Err(TransportError::MultiaddrNotSupported(address)) };
+        if self.gate.is_closed() {
+            return Err(TransportError::Other(network_is_down()));
+        }
+        let gate = self.gate.clone();
+        let closing = gate.closing();
+        Ok(async move {
+            tokio::select! {
+                biased;
+                () = closing => Err(network_is_down()),
+                stream = target.connect(gate.bind()) => stream.map(|stream| gate.guard(stream)),
+            }
+        }
+        .boxed())
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Pin::new(&mut self.listeners).poll(cx).map(|event| {
+            event.map_upgrade(|upgrade| {
+                let stream = upgrade.into_inner().inspect(|stream| limit_silence(&stream.0));
+                future::ready(stream.map(|stream| self.gate.guard(stream)))
+            })
+        })
+    }
+}
+
+fn network_is_down() -> io::Error {
+    io::Error::new(io::ErrorKind::NetworkDown, "the network is down")
+}
+
+/// Whose TCP port.
+#[derive(PartialEq, Eq, Debug)]
+enum Host {
+    Ip(IpAddr),
+    Name { name: String, ipv4: bool, ipv6: bool },
+}
+
+#[derive(PartialEq, Eq, Debug)]
+struct Target {
+    host: Host,
+    port: u16,
+}
+
+impl Target {
+    /// `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT[/p2p/ID]`; nothing else is a link address.
+    fn of(address: &Multiaddr) -> Option<Self> {
+        let mut parts = address.iter();
+        let name = |name: std::borrow::Cow<'_, str>, ipv4, ipv6| Host::Name { name: name.into_owned(), ipv4, ipv6 };
+        let host = match parts.next()? {
+            Protocol::Ip4(ip) if !ip.is_unspecified() => Host::Ip(ip.into()),
+            Protocol::Ip6(ip) if !ip.is_unspecified() => Host::Ip(ip.into()),
+            Protocol::Dns(text) => name(text, true, true),
+            Protocol::Dns4(text) => name(text, true, false),
+            Protocol::Dns6(text) => name(text, false, true),
+            _ => return None,
+        };
+        let Some(Protocol::Tcp(port @ 1..)) = parts.next() else { return None };
+        match (parts.next(), parts.next()) {
+            (None | Some(Protocol::P2p(_)), None) => Some(Self { host, port }),
+            _ => None,
+        }
+    }
+
+    async fn connect(self, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+        let fits = |ip: IpAddr| bind.is_none_or(|bind| bind.is_ipv4() == ip.is_ipv4());
+        let candidates: Vec<SocketAddr> = match self.host {
+            Host::Ip(ip) => vec![SocketAddr::new(ip, self.port)],
+            Host::Name { name, ipv4, ipv6 } => tokio::net::lookup_host((name, self.port))
+                .await?
+                .filter(|found| if found.is_ipv4() { ipv4 } else { ipv6 })
+                .collect(),
+        };
+        let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of a family that we have");
+        for remote in candidates.into_iter().filter(|candidate| fits(candidate.ip())) {
+            match connect(remote, bind).await {
+                Ok(stream) => return Ok(TcpStream(stream)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+async fn connect(remote: SocketAddr, bind: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bind) = bind {
+        socket.bind(SocketAddr::new(bind, 0))?;
+    }
+    socket.set_nodelay(true)?;
+    let stream = socket.connect(remote).await?;
+    limit_silence(&stream);
+    Ok(stream)
+}
+
+fn limit_silence(stream: &tokio::net::TcpStream) {
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS) {
+        tracing::debug!(%error, "no TCP user timeout");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Option<Target> {
+        Target::of(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn link_addresses() {
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_eq!(target("/ip4/10.0.0.1/tcp/7"), Some(Target { host: Host::Ip(ip), port: 7 }));
+        let id = PeerId::random();
+        assert_eq!(target(&format!("/ip4/10.0.0.1/tcp/7/p2p/{id}")), target("/ip4/10.0.0.1/tcp/7"));
+        assert!(target("/dns4/example.org/tcp/7").is_some());
+        for bad in ["/ip4/0.0.0.0/tcp/7", "/ip4/10.0.0.1/tcp/0", "/ip4/10.0.0.1/udp/7", "/ip4/10.0.0.1/tcp/7/ws"] {
+            assert_eq!(target(bad), None, "{bad}");
+        }
+    }
+}

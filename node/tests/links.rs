@@ -1,0 +1,247 @@
+//! Two nodes' links on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use multiaddr::{Multiaddr, Protocol};
+use node::links::{Input, Links};
+use overlay::id::{Identity, NodeId};
+use overlay::io::{CloseReason, Lane, LinkId, Transmit};
+use zeroize::Zeroizing;
+
+/// Far beyond what anything here takes: a limit for a hang, not a measurement.
+const HANG: Duration = Duration::from_secs(30);
+
+struct Node {
+    links: Links,
+    waiting: std::collections::VecDeque<Input>,
+    id: NodeId,
+}
+
+impl Node {
+    fn start(seed: u8) -> Self {
+        Self::listening_on(seed, "/ip4/127.0.0.1/tcp/0")
+    }
+
+    fn listening_on(seed: u8, listen: &str) -> Self {
+        let links = Links::start(Zeroizing::new([seed; 32]), vec![listen.parse().unwrap()]).unwrap();
+        Self { links, waiting: Default::default(), id: Identity::from_secret(&[seed; 32]).id() }
+    }
+
+    async fn next(&mut self) -> Input {
+        loop {
+            if let Some(input) = self.waiting.pop_front() {
+                return input;
+            }
+            let mut inputs = Vec::new();
+            self.links.next(&mut inputs).await;
+            self.waiting.extend(inputs);
+        }
+    }
+
+    /// The first input that `wanted` picks; others are dropped.
+    async fn until<R>(&mut self, mut wanted: impl FnMut(Input) -> Option<R>) -> R {
+        tokio::time::timeout(HANG, async {
+            loop {
+                if let Some(found) = wanted(self.next().await) {
+                    return found;
+                }
+            }
+        })
+        .await
+        .expect("hangs")
+    }
+
+    async fn address(&mut self) -> Multiaddr {
+        self.until(|input| match input {
+            Input::Listening(addresses) => addresses.first().cloned(),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn up(&mut self) -> (LinkId, NodeId, Multiaddr, bool) {
+        self.until(|input| match input {
+            Input::Up { link, peer, remote, initiator } => Some((link, peer, remote, initiator)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn down(&mut self, wanted: LinkId) {
+        self.until(|input| matches!(input, Input::Down { link } if link == wanted).then_some(())).await;
+    }
+
+    async fn frame(&mut self) -> (Lane, Vec<u8>) {
+        self.until(|input| match input {
+            Input::Frame { lane, bytes, .. } => Some((lane, bytes)),
+            _ => None,
+        })
+        .await
+    }
+
+    fn send(&mut self, link: LinkId, lane: Lane, bytes: &[u8]) {
+        self.links.transmit(Transmit { link, lane, bytes: bytes.to_vec() });
+    }
+}
+
+/// Dials from `a` to `b` and returns both ends.
+async fn connect(a: &mut Node, b: &mut Node, address: Multiaddr) -> (LinkId, LinkId, Multiaddr) {
+    a.links.dial(address.clone());
+    let ((a_link, peer, dialled, initiator), (b_link, _, remote, accepted)) = tokio::join!(a.up(), b.up());
+    assert_eq!((peer, dialled, initiator, accepted), (b.id, address, true, false));
+    (a_link, b_link, remote)
+}
+
+fn ip_of(address: &Multiaddr) -> String {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Lets both nodes do all that they can for a while; what happens is kept.
+async fn let_run(a: &mut Node, b: &mut Node) {
+    for _ in 0..20 {
+        let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+        let tick = Duration::from_millis(10);
+        let _ = tokio::join!(
+            tokio::time::timeout(tick, a.links.next(&mut of_a)),
+            tokio::time::timeout(tick, b.links.next(&mut of_b))
+        );
+        a.waiting.extend(of_a);
+        b.waiting.extend(of_b);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_go_both_ways_on_both_lanes_and_give_room() {
+    let (mut a, mut b) = (Node::start(1), Node::start(2));
+    let address = b.address().await;
+    let (a_link, b_link, _) = connect(&mut a, &mut b, address).await;
+    let longest = vec![9; Lane::Data.max_frame_bytes()];
+    a.send(a_link, Lane::Control, b"");
+    a.send(a_link, Lane::Control, b"hello");
+    assert_eq!(b.frame().await, (Lane::Control, Vec::new()));
+    assert_eq!(b.frame().await, (Lane::Control, b"hello".to_vec()));
+    b.send(b_link, Lane::Data, &longest);
+    assert_eq!(a.frame().await, (Lane::Data, longest.clone()));
+    let room = b.until(|input| match input {
+        Input::Room { lane: Lane::Data, bytes, .. } if bytes == longest.len() => Some(bytes),
+        _ => None,
+    });
+    room.await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_is_too_long_is_never_sent_and_a_goodbye_gets_through() {
+    let (mut a, mut b) = (Node::start(3), Node::start(4));
+    let address = b.address().await;
+    let (a_link, b_link, _) = connect(&mut a, &mut b, address).await;
+    a.send(a_link, Lane::Control, &vec![0; Lane::Control.max_frame_bytes() + 1]);
+    a.send(a_link, Lane::Control, b"goodbye");
+    assert!(a.links.close(a_link, CloseReason::Leaving));
+    assert!(!a.links.close(a_link, CloseReason::Leaving));
+    let run_a = async {
+        loop {
+            a.next().await;
+        }
+    };
+    tokio::select! {
+        () = run_a => {}
+        () = async {
+            assert_eq!(b.frame().await, (Lane::Control, b"goodbye".to_vec()));
+            b.down(b_link).await;
+        } => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_dial_names_what_was_dialled() {
+    let (mut a, mut b) = (Node::start(5), Node::start(6));
+    let listens = b.address().await;
+    let stranger = libp2p::PeerId::random();
+    let wrong_id: Multiaddr = format!("{listens}/p2p/{stranger}").parse().unwrap();
+    for address in ["/ip4/127.0.0.1/tcp/1".parse().unwrap(), "/ip4/127.0.0.1/udp/1".parse().unwrap(), wrong_id] {
+        a.links.dial(address.clone());
+        let failed = a.until(|input| match input {
+            Input::DialFailed { address } => Some(address),
+            _ => None,
+        });
+        let run_b = async {
+            loop {
+                b.next().await;
+            }
+        };
+        tokio::select! {
+            failed = failed => assert_eq!(failed, address),
+            () = run_b => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flight_mode_is_silence_and_the_return_may_be_from_elsewhere() {
+    let (mut a, mut b) = (Node::start(7), Node::start(8));
+    let (a_listens, b_listens) = (a.address().await, b.address().await);
+    let (a_link, b_link, remote) = connect(&mut a, &mut b, b_listens.clone()).await;
+    assert_eq!(ip_of(&remote), "127.0.0.1");
+
+    assert_eq!(a.links.network_down(), [a_link]);
+    a.links.dial(b_listens.clone());
+    b.send(b_link, Lane::Control, b"into the void");
+    let_run(&mut a, &mut b).await;
+    assert!(
+        !b.waiting.iter().any(|input| matches!(input, Input::Down { .. })),
+        "the neighbour sees neither EOF nor RST"
+    );
+    assert!(a.waiting.iter().any(|input| matches!(input, Input::DialFailed { address } if *address == b_listens)));
+    assert!(!a.waiting.iter().any(|input| matches!(input, Input::Frame { .. } | Input::Down { .. })));
+    assert!(a.links.listening().is_empty());
+
+    a.waiting.clear();
+    a.links.network_up(Some("127.0.1.9".parse().unwrap())).unwrap();
+    let listens = a.address().await;
+    assert_eq!(listens.to_string(), a_listens.to_string().replace("127.0.0.1", "127.0.1.9"), "the same port");
+    a.until(|input| matches!(input, Input::AddressChanged).then_some(())).await;
+    let (_, _, remote) = connect(&mut a, &mut b, b_listens).await;
+    assert_eq!(ip_of(&remote), "127.0.1.9");
+    // The old address is closed, the new one open.
+    b.links.dial(a_listens.clone());
+    b.until(|input| matches!(input, Input::DialFailed { address } if address == a_listens).then_some(())).await;
+    connect(&mut b, &mut a, listens).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_not_ours_leaves_the_network_down() {
+    let mut a = Node::start(9);
+    let listens = a.address().await;
+    a.links.network_down();
+    assert!(a.links.network_up(Some("192.0.2.1".parse().unwrap())).is_err());
+    assert!(a.links.listening().is_empty());
+    a.waiting.clear();
+    a.links.network_up(None).unwrap();
+    a.until(|input| matches!(input, Input::Listening(addresses) if addresses == [listens.clone()]).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simultaneous_dials_make_two_links() {
+    let (mut a, mut b) = (Node::start(10), Node::start(11));
+    let (a_listens, b_listens) = (a.address().await, b.address().await);
+    a.links.dial(b_listens);
+    b.links.dial(a_listens);
+    let (of_a, of_b) =
+        tokio::join!(async { [a.up().await.3, a.up().await.3] }, async { [b.up().await.3, b.up().await.3] });
+    assert!(of_a.contains(&true) && of_a.contains(&false));
+    assert!(of_b.contains(&true) && of_b.contains(&false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbour_that_vanishes_takes_its_link_down() {
+    let (mut a, mut b) = (Node::start(12), Node::start(13));
+    let address = b.address().await;
+    let (a_link, _, _) = connect(&mut a, &mut b, address).await;
+    b.links.end().await;
+    a.down(a_link).await;
+}
