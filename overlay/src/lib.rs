@@ -1,6 +1,9 @@
 //! CLOAK: an overlay of chained links, addressed in the hyperbolic plane. Pure: no sockets, no clock, no entropy.
 
+pub mod address;
 pub mod codec;
+pub mod genesis;
+pub mod grant;
 pub mod id;
 pub mod io;
 pub mod rng;

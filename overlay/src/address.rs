@@ -1,0 +1,398 @@
+//! Addresses: a node's place in a tree, as the word of child ordinals from the root.
+//!
+//! An ordinal says which child of its parent a vertex is: 0 for the first one that was granted, and so on. The plane's direction
+//! of that child is the business of [`crate::hyperbolic`]. Small ordinals are frequent, so an address travels as Elias gamma
+//! codes of `ordinal + 1`: 1 bit for the first child, 3 for the next two, 5 for the next four.
+
+use core::fmt;
+use core::str::FromStr;
+use std::collections::BTreeMap;
+
+/// Longest address, in edges from the root.
+pub const MAX_DEPTH: usize = 255;
+/// Most trees in an overlay.
+pub const MAX_TREES: usize = 4;
+/// Longest encoded [`Place`], in bytes.
+pub const MAX_PLACE_BYTES: usize = 256;
+
+/// Bytes that are not an address, a set of addresses or a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed address")]
+pub struct AddressError;
+
+/// A vertex of a tree. The empty word is the root.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Address(Vec<u8>);
+
+impl Address {
+    /// The root's address.
+    pub const fn root() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The address of the word `ordinals`; none when it is longer than [`MAX_DEPTH`].
+    pub fn from_ordinals(ordinals: &[u8]) -> Option<Self> {
+        (ordinals.len() <= MAX_DEPTH).then(|| Self(ordinals.to_vec()))
+    }
+
+    /// The address of this vertex's child `ordinal`; none at [`MAX_DEPTH`].
+    pub fn child(&self, ordinal: u8) -> Option<Self> {
+        (self.0.len() < MAX_DEPTH).then(|| {
+            let mut word = self.0.clone();
+            word.push(ordinal);
+            Self(word)
+        })
+    }
+
+    /// The address of the parent; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (_, word) = self.0.split_last()?;
+        Some(Self(word.to_vec()))
+    }
+
+    /// Edges from the root.
+    pub const fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The ordinals from the root downwards.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether `other` is this vertex or below it.
+    pub fn is_prefix_of(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
+    /// Edges between the two vertices in the tree.
+    pub fn tree_distance(&self, other: &Self) -> usize {
+        let common = self.0.iter().zip(&other.0).take_while(|(a, b)| a == b).count();
+        self.0.len() + other.0.len() - 2 * common
+    }
+
+    /// Appends the length (one byte) and the gamma codes, filled with zero bits to a whole byte.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
+        let mut bits = BitWriter { out, used: 0 };
+        for &ordinal in &self.0 {
+            bits.gamma(u32::from(ordinal) + 1);
+        }
+    }
+
+    /// Takes an address off the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`AddressError`] when they end too soon, or are not the one encoding of an address.
+    pub fn decode(bytes: &mut &[u8]) -> Result<Self, AddressError> {
+        let (&depth, rest) = bytes.split_first().ok_or(AddressError)?;
+        let mut bits = BitReader { bytes: rest, at: 0 };
+        let mut word = Vec::with_capacity(usize::from(depth));
+        for _ in 0..depth {
+            let value = bits.gamma().ok_or(AddressError)?;
+            word.push(u8::try_from(value - 1).map_err(|_| AddressError)?);
+        }
+        let used = bits.finish().ok_or(AddressError)?;
+        *bytes = rest.get(used..).ok_or(AddressError)?;
+        Ok(Self(word))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("/");
+        }
+        self.0.iter().try_for_each(|ordinal| write!(f, "/{ordinal}"))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let word = text.strip_prefix('/').ok_or(AddressError)?;
+        let word: Vec<u8> = match word {
+            "" => Vec::new(),
+            word => word.split('/').map(str::parse).collect::<Result<_, _>>().map_err(|_| AddressError)?,
+        };
+        Self::from_ordinals(&word).ok_or(AddressError)
+    }
+}
+
+/// The number of a tree of the overlay, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, bincode::Encode, bincode::Decode)]
+pub struct TreeId(pub u8);
+
+/// The tree in which every member has an address.
+pub const FIRST_TREE: TreeId = TreeId(0);
+
+/// A node's addresses, at most one in each tree.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AddressSet(BTreeMap<TreeId, Address>);
+
+impl AddressSet {
+    /// The set of one address.
+    pub fn of(tree: TreeId, address: Address) -> Self {
+        Self(BTreeMap::from([(tree, address)]))
+    }
+
+    /// The set of one address in [`FIRST_TREE`].
+    pub fn single(address: Address) -> Self {
+        Self::of(FIRST_TREE, address)
+    }
+
+    /// Adds or replaces the address in `tree`.
+    pub fn insert(&mut self, tree: TreeId, address: Address) {
+        self.0.insert(tree, address);
+    }
+
+    /// The address in `tree`.
+    pub fn in_tree(&self, tree: TreeId) -> Option<&Address> {
+        self.0.get(&tree)
+    }
+
+    /// The addresses by tree.
+    pub fn iter(&self) -> impl Iterator<Item = (TreeId, &Address)> {
+        self.0.iter().map(|(tree, address)| (*tree, address))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The sum of the addresses' depths: what a packet's first TTL is made of.
+    pub fn total_depth(&self) -> usize {
+        self.0.values().map(Address::depth).sum()
+    }
+
+    /// Appends the number of addresses, then tree and address of each.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
+        for (tree, address) in &self.0 {
+            out.push(tree.0);
+            address.encode_into(out);
+        }
+    }
+
+    /// Takes a set off the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`AddressError`] when they end too soon, name a tree above [`MAX_TREES`], or not in rising order.
+    pub fn decode(bytes: &mut &[u8]) -> Result<Self, AddressError> {
+        let count = take_u8(bytes)?;
+        if usize::from(count) > MAX_TREES {
+            return Err(AddressError);
+        }
+        let mut set = BTreeMap::new();
+        for _ in 0..count {
+            let tree = TreeId(take_u8(bytes)?);
+            let rising = set.last_key_value().is_none_or(|(last, _)| *last < tree);
+            if usize::from(tree.0) >= MAX_TREES || !rising {
+                return Err(AddressError);
+            }
+            set.insert(tree, Address::decode(bytes)?);
+        }
+        Ok(Self(set))
+    }
+}
+
+impl fmt::Debug for AddressSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(tree, address)| (tree.0, address))).finish()
+    }
+}
+
+/// Where a node can be reached, and how new that knowledge is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Place {
+    /// Its addresses.
+    pub addresses: AddressSet,
+    /// The sequence number of the node record that says so: of two places of one node the higher one counts.
+    pub seq: u64,
+}
+
+impl Place {
+    /// The sequence number (8 bytes, big endian) and the addresses; at most [`MAX_PLACE_BYTES`] for any address that a tree of
+    /// sensible depth has. A longer one has no way through the wire's checks and is as good as none.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.seq.to_be_bytes().to_vec();
+        self.addresses.encode_into(&mut out);
+        out
+    }
+
+    /// The place in `bytes`, all of them.
+    ///
+    /// # Errors
+    /// [`AddressError`] when they are anything else.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, AddressError> {
+        let place = Self::decode(&mut bytes)?;
+        if bytes.is_empty() { Ok(place) } else { Err(AddressError) }
+    }
+
+    /// Takes a place off the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`AddressError`] when they end too soon or the place is longer than [`MAX_PLACE_BYTES`].
+    pub fn decode(bytes: &mut &[u8]) -> Result<Self, AddressError> {
+        let before = bytes.len();
+        let (seq, rest) = bytes.split_first_chunk::<8>().ok_or(AddressError)?;
+        *bytes = rest;
+        let place = Self { seq: u64::from_be_bytes(*seq), addresses: AddressSet::decode(bytes)? };
+        if before - bytes.len() <= MAX_PLACE_BYTES { Ok(place) } else { Err(AddressError) }
+    }
+}
+
+fn take_u8(bytes: &mut &[u8]) -> Result<u8, AddressError> {
+    let (&byte, rest) = bytes.split_first().ok_or(AddressError)?;
+    *bytes = rest;
+    Ok(byte)
+}
+
+struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    used: usize,
+}
+
+impl BitWriter<'_> {
+    fn bit(&mut self, bit: bool) {
+        if self.used.is_multiple_of(8) {
+            self.out.push(0);
+        }
+        if let Some(last) = self.out.last_mut() {
+            *last |= u8::from(bit) << (7 - self.used % 8);
+        }
+        self.used += 1;
+    }
+
+    /// Elias gamma: as many zeros as there are bits after the leading one, then the number.
+    fn gamma(&mut self, value: u32) {
+        let bits = value.ilog2();
+        (0..bits).for_each(|_| self.bit(false));
+        (0..=bits).rev().for_each(|at| self.bit(value >> at & 1 == 1));
+    }
+}
+
+struct BitReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl BitReader<'_> {
+    fn bit(&mut self) -> Option<u32> {
+        let byte = self.bytes.get(self.at / 8)?;
+        let bit = byte >> (7 - self.at % 8) & 1;
+        self.at += 1;
+        Some(u32::from(bit))
+    }
+
+    fn gamma(&mut self) -> Option<u32> {
+        /// Bits after the leading one of the largest ordinal plus one, 256.
+        const MAX_BITS: u32 = 8;
+        let mut bits = 0;
+        while self.bit()? == 0 {
+            bits += 1;
+            if bits > MAX_BITS {
+                return None;
+            }
+        }
+        (0..bits).try_fold(1, |value, _| Some(value << 1 | self.bit()?))
+    }
+
+    /// Whole bytes read; none when a filling bit is set, so that every address has one encoding.
+    fn finish(mut self) -> Option<usize> {
+        while !self.at.is_multiple_of(8) {
+            if self.bit()? == 1 {
+                return None;
+            }
+        }
+        Some(self.at / 8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_vectors() {
+        for (text, golden) in
+            [("/", "00"), ("/0", "0180"), ("/0/0/0", "03e0"), ("/1/2/3", "034c80"), ("/254", "0101fe")]
+        {
+            let address: Address = text.parse().unwrap();
+            let mut out = Vec::new();
+            address.encode_into(&mut out);
+            assert_eq!(hex(&out), golden, "{text}");
+            assert_eq!(address.to_string(), text);
+        }
+        let place = Place { addresses: AddressSet::of(FIRST_TREE, "/3/0".parse().unwrap()), seq: 258 };
+        assert_eq!(hex(&place.to_bytes()), "000000000000010201000224");
+    }
+
+    #[test]
+    fn family_relations() {
+        let parent: Address = "/3/0".parse().unwrap();
+        let child = parent.child(7).unwrap();
+        assert_eq!(child.parent(), Some(parent.clone()));
+        assert!(parent.is_prefix_of(&child) && !child.is_prefix_of(&parent));
+        assert_eq!(child.tree_distance(&"/3/1/1".parse().unwrap()), 4);
+        let deepest = Address::from_ordinals(&[0; MAX_DEPTH]).unwrap();
+        assert_eq!(deepest.child(0), None);
+        assert_eq!(Address::from_ordinals(&[0; MAX_DEPTH + 1]), None);
+    }
+
+    #[test]
+    fn filling_bits_and_unknown_trees_are_refused() {
+        assert!(Address::decode(&mut [1, 0xc0].as_slice()).is_err());
+        assert!(AddressSet::decode(&mut [1, 9, 0].as_slice()).is_err());
+        assert!(AddressSet::decode(&mut [2, 1, 0, 0, 0].as_slice()).is_err());
+        assert!(Place::from_bytes(&[0; 8]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(word in proptest::collection::vec(0u8..=254, 0..=MAX_DEPTH), seq: u64) {
+            let address = Address::from_ordinals(&word).unwrap();
+            let mut out = Vec::new();
+            address.encode_into(&mut out);
+            out.push(0xaa);
+            let mut rest = out.as_slice();
+            prop_assert_eq!(Address::decode(&mut rest).unwrap(), address.clone());
+            prop_assert_eq!(rest, &[0xaa][..]);
+            prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address.clone());
+            let place = Place { addresses: AddressSet::of(FIRST_TREE, address), seq };
+            let bytes = place.to_bytes();
+            if bytes.len() <= MAX_PLACE_BYTES {
+                prop_assert_eq!(Place::from_bytes(&bytes).unwrap(), place);
+            }
+        }
+
+        #[test]
+        fn garbage_is_refused_or_is_the_one_encoding(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut rest = bytes.as_slice();
+            if let Ok(address) = Address::decode(&mut rest) {
+                let mut again = Vec::new();
+                address.encode_into(&mut again);
+                prop_assert_eq!(&again[..], &bytes[..bytes.len() - rest.len()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Grants: a parent's signature that a child has a place below it. The chain of them from the root is the address.
+//!
+//! A grant names no address, so that a subtree that moves re-signs nothing: its prefix changes, its grants stay. Signed bytes,
+//! big endian, after the text `"muses-grant-v1\0"`:
+//!
+//! | offset | length | what |
+//! | --- | --- | --- |
+//! | 0 | 32 | the parent's [`NodeId`], who signs |
+//! | 32 | 32 | the child's |
+//! | 64 | 1 | tree |
+//! | 65 | 1 | slot: the child's ordinal below the parent |
+//! | 66 | 8 | epoch: rises with every grant of a slot; of two grants of one slot the higher counts |
+//! | 74 | 4 | lease: seconds for which the slot is kept when the child's link is lost |
+//! | 78 | 64 | Ed25519 signature |
+
+use crate::address::{Address, MAX_DEPTH};
+use crate::id::{Identity, NodeId, SIGNATURE_BYTES, Signature};
+
+/// Length of a grant, in bytes.
+pub const GRANT_BYTES: usize = 78 + SIGNATURE_BYTES;
+/// Longest chain that travels, in grants: what a control frame carries.
+pub const MAX_CHAIN: usize = 100;
+
+const SIGNED_TEXT: &[u8] = b"muses-grant-v1\0";
+
+/// One parent's promise to one child.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// Who granted.
+    pub parent: NodeId,
+    /// To whom.
+    pub child: NodeId,
+    /// In which tree.
+    pub tree: u8,
+    /// Which of the parent's children it is.
+    pub slot: u8,
+    /// Orders the grants of one slot.
+    pub epoch: u64,
+    /// How long the slot is kept without a link, in seconds.
+    pub lease_s: u32,
+    signature: Signature,
+}
+
+/// Why a grant or a chain is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// Not laid out as a grant or chain.
+    #[error("malformed grant")]
+    Malformed,
+    /// A signature is wrong.
+    #[error("a grant's signature is wrong")]
+    Signature,
+    /// The chain has a gap, a slot that q does not allow, another tree, or does not lead from the root to the node.
+    #[error("the grants do not form a chain")]
+    Chain,
+}
+
+impl Grant {
+    /// Grants `slot` of `tree` to `child`.
+    pub fn sign(identity: &Identity, child: NodeId, tree: u8, slot: u8, epoch: u64, lease_s: u32) -> Self {
+        let mut grant =
+            Self { parent: identity.id(), child, tree, slot, epoch, lease_s, signature: [0; SIGNATURE_BYTES] };
+        grant.signature = identity.sign(&grant.signed_bytes());
+        grant
+    }
+
+    /// Whether the parent signed it.
+    pub fn is_signed(&self) -> bool {
+        self.parent.verify(&self.signed_bytes(), &self.signature)
+    }
+
+    /// The grant as it travels.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(GRANT_BYTES);
+        self.write(&mut out);
+        out
+    }
+
+    /// The grant in `bytes`; its signature is not checked yet.
+    ///
+    /// # Errors
+    /// [`GrantError::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, GrantError> {
+        match Self::read(bytes) {
+            Some((grant, [])) => Ok(grant),
+            _ => Err(GrantError::Malformed),
+        }
+    }
+
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut out = SIGNED_TEXT.to_vec();
+        self.write_body(&mut out);
+        out
+    }
+
+    fn write_body(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.parent.as_bytes());
+        out.extend_from_slice(self.child.as_bytes());
+        out.extend_from_slice(&[self.tree, self.slot]);
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.lease_s.to_be_bytes());
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.write_body(out);
+        out.extend_from_slice(&self.signature);
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (parent, rest) = bytes.split_first_chunk::<32>()?;
+        let (child, rest) = rest.split_first_chunk::<32>()?;
+        let ([tree, slot], rest) = rest.split_first_chunk::<2>()?;
+        let (epoch, rest) = rest.split_first_chunk::<8>()?;
+        let (lease_s, rest) = rest.split_first_chunk::<4>()?;
+        let (signature, rest) = rest.split_first_chunk::<SIGNATURE_BYTES>()?;
+        let grant = Self {
+            parent: NodeId::from_bytes(*parent),
+            child: NodeId::from_bytes(*child),
+            tree: *tree,
+            slot: *slot,
+            epoch: u64::from_be_bytes(*epoch),
+            lease_s: u32::from_be_bytes(*lease_s),
+            signature: *signature,
+        };
+        Some((grant, rest))
+    }
+}
+
+/// The grants from the root to a node, the root's first. Empty for the root itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GrantChain(Vec<Grant>);
+
+impl GrantChain {
+    /// The chain with one grant more at its end.
+    #[must_use]
+    pub fn extended(mut self, grant: Grant) -> Self {
+        self.0.push(grant);
+        self
+    }
+
+    /// The grants, the root's first.
+    pub fn grants(&self) -> &[Grant] {
+        &self.0
+    }
+
+    /// Who granted first; none when the chain is empty.
+    pub fn root(&self) -> Option<NodeId> {
+        self.0.first().map(|grant| grant.parent)
+    }
+
+    /// Whether `id` is on the way: following such a chain would close a loop.
+    pub fn contains(&self, id: &NodeId) -> bool {
+        self.0.iter().any(|grant| grant.parent == *id || grant.child == *id)
+    }
+
+    /// The address that the chain gives to `node` below `root`, in a tree of at most `q - 1` children a vertex.
+    ///
+    /// # Errors
+    /// [`GrantError`] when a signature is wrong or the grants do not lead from `root` to `node`.
+    pub fn verify(&self, root: &NodeId, node: &NodeId, q: u16) -> Result<Address, GrantError> {
+        let mut at = *root;
+        let mut word = Vec::with_capacity(self.0.len());
+        let tree = self.0.first().map_or(0, |grant| grant.tree);
+        for grant in &self.0 {
+            if grant.parent != at || grant.tree != tree || u16::from(grant.slot) + 1 >= q {
+                return Err(GrantError::Chain);
+            }
+            if !grant.is_signed() {
+                return Err(GrantError::Signature);
+            }
+            word.push(grant.slot);
+            at = grant.child;
+        }
+        let address = Address::from_ordinals(&word).ok_or(GrantError::Chain)?;
+        if at == *node { Ok(address) } else { Err(GrantError::Chain) }
+    }
+
+    /// The chain as it travels: its grants one after the other.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.len().saturating_mul(GRANT_BYTES));
+        self.0.iter().for_each(|grant| grant.write(&mut out));
+        out
+    }
+
+    /// The chain in `bytes`; nothing of it is verified yet.
+    ///
+    /// # Errors
+    /// [`GrantError::Malformed`], also for more than [`MAX_CHAIN`] grants.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, GrantError> {
+        const { assert!(MAX_CHAIN <= MAX_DEPTH, "a chain fits an address") };
+        if bytes.len() > MAX_CHAIN * GRANT_BYTES {
+            return Err(GrantError::Malformed);
+        }
+        let mut grants = Vec::new();
+        while !bytes.is_empty() {
+            let (grant, rest) = Grant::read(bytes).ok_or(GrantError::Malformed)?;
+            grants.push(grant);
+            bytes = rest;
+        }
+        Ok(Self(grants))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain() -> (Vec<Identity>, GrantChain) {
+        let keys: Vec<_> = (1..=4).map(|n| Identity::from_secret(&[n; 32])).collect();
+        let slots = [3, 0, 7];
+        let grants =
+            keys.windows(2).zip(slots).map(|(pair, slot)| Grant::sign(&pair[0], pair[1].id(), 0, slot, 5, 600));
+        let chain = grants.fold(GrantChain::default(), GrantChain::extended);
+        (keys, chain)
+    }
+
+    #[test]
+    fn a_chain_is_an_address() {
+        let (keys, chain) = chain();
+        let address = chain.verify(&keys[0].id(), &keys[3].id(), 32).unwrap();
+        assert_eq!(address.to_string(), "/3/0/7");
+        assert_eq!(GrantChain::from_bytes(&chain.to_bytes()), Ok(chain.clone()));
+        assert_eq!(GrantChain::default().verify(&keys[0].id(), &keys[0].id(), 32), Ok(Address::root()));
+        assert!(chain.contains(&keys[2].id()));
+        assert!(!chain.contains(&NodeId::from_bytes([9; 32])));
+    }
+
+    #[test]
+    fn gaps_wrong_ends_large_slots_and_forgeries_are_refused() {
+        let (keys, chain) = chain();
+        let (root, node) = (keys[0].id(), keys[3].id());
+        assert_eq!(chain.verify(&keys[1].id(), &node, 32), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &keys[2].id(), 32), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, 8), Err(GrantError::Chain));
+        let mut gap = chain.clone();
+        gap.0.remove(1);
+        assert_eq!(gap.verify(&root, &node, 32), Err(GrantError::Chain));
+        let bytes = chain.to_bytes();
+        for at in (0..bytes.len()).step_by(7) {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x40;
+            assert!(GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, 256).is_err(), "byte {at}");
+        }
+        assert!(GrantChain::from_bytes(&bytes[1..]).is_err());
+        assert!(GrantChain::from_bytes(&[0; GRANT_BYTES * (MAX_CHAIN + 1)]).is_err());
+    }
+}
