@@ -1,0 +1,41 @@
+//! Verbs that a running node answers.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::show;
+use crate::control::client::Client;
+use crate::control::wire::{Reply, Request};
+use crate::exit::{Code, Fault};
+use crate::local::service::Target;
+
+/// Asks the node on `data_dir` and prints its answer, for people or as it came.
+pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(), Fault> {
+    let data = Client::connect(data_dir)?.ask(request)?;
+    let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
+    // A reader that has gone (`muses status | head -1`) is no fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// Connects stdin and stdout to `target`.
+pub(super) fn pipe(data_dir: &Path, target: Target) -> Result<(), Fault> {
+    let what = target.to_string();
+    let mut client = Client::connect(data_dir)?;
+    let data = client.ask(&Request::Pipe { target })?;
+    let copied = client.copy(std::io::stdin(), std::io::stdout());
+    copied.map_err(|error| Fault::new(Code::Failed, format!("{what}: the connection broke: {error}")))?;
+    // That the service has said all does not mean that all input was sent, and the socket's end does not tell a reset from a
+    // proper end: the node knows.
+    let pipe = data.get("pipe").and_then(Value::as_u64).unwrap_or_default();
+    let mut client = Client::connect(data_dir)?;
+    while client.ask(&Request::PipeEnd { pipe })?.get("ended") == Some(&Value::Bool(false)) {}
+    Ok(())
+}
+
+/// What `--json` prints.
+pub(super) fn json_line(result: Result<Value, Fault>) -> String {
+    Reply::from(result).to_line()
+}

@@ -1,0 +1,124 @@
+//! What `muses up` tells the person in front of it, on stdout.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use multiaddr::{Multiaddr, Protocol};
+use overlay::id::NodeId;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::driver::Handle;
+use crate::stack::Event;
+
+/// How often the listen addresses are compared with those that were printed.
+const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
+
+/// Prints lines for people.
+pub(super) struct Console {
+    me: NodeId,
+    petnames: BTreeMap<NodeId, String>,
+}
+
+impl Console {
+    pub(super) fn new(me: NodeId, petnames: BTreeMap<String, NodeId>) -> Self {
+        Self { me, petnames: petnames.into_iter().map(|(name, id)| (id, name)).collect() }
+    }
+
+    /// One line. Nobody may be there to read it, which is no fault.
+    pub(super) fn say(&self, line: &str) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+
+    /// Who this is.
+    pub(super) fn introduce(&self, data_dir: &Path, fresh: bool) {
+        let how = if fresh { "a new identity" } else { "the identity" };
+        self.say(&format!("node {} ({how} in {})", self.me, data_dir.display()));
+    }
+
+    /// Prints what happens until the node ends.
+    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>) {
+        let mut printed = Vec::new();
+        let mut period = tokio::time::interval(ADDRESSES_PERIOD);
+        loop {
+            tokio::select! {
+                fact = facts.recv() => match fact {
+                    Ok(fact) => if let Some(line) = self.line(&fact) { self.say(&line) },
+                    Err(RecvError::Lagged(lost)) => self.say(&format!("({lost} lines left out)")),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = period.tick() => {
+                    let Ok(addresses) = handle.listening().await else { return };
+                    if addresses != printed {
+                        self.invite(&addresses);
+                        printed = addresses;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The line that somebody else pastes, for each address at which this node can be reached.
+    fn invite(&self, addresses: &[Multiaddr]) {
+        for address in addresses {
+            self.say(&format!("listening at {address}"));
+        }
+        let (here, there): (Vec<_>, Vec<_>) = addresses.iter().filter(|a| is_shown(a)).partition(|a| is_loopback(a));
+        for (title, addresses, folder) in [
+            ("others join with:", there, ""),
+            ("on this machine, each node with a folder of its own, join with:", here, " --data-dir ./muses-2"),
+        ] {
+            if !addresses.is_empty() {
+                self.say(title);
+            }
+            for address in addresses {
+                self.say(&format!("  muses up{folder} --join {address}/p2p/{}", self.me));
+            }
+        }
+    }
+
+    fn line(&self, fact: &Event) -> Option<String> {
+        Some(match fact {
+            Event::Founded(overlay) => format!("founded the overlay {overlay}"),
+            Event::Resumed(overlay) => format!("resumed the overlay {overlay}"),
+            Event::Joined { overlay, address, first: true } => format!(
+                "joined the overlay {overlay} at {address} (pinned: this data folder joins no other from now on)"
+            ),
+            Event::Joined { overlay, address, first: false } => format!("attached to the overlay {overlay} at {address}"),
+            Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
+            Event::AddressChanged(address) => format!("the address is {address} now"),
+            Event::LinkRefused(why) => format!("a link was refused: {}", why.escape_debug()),
+            Event::NameClaimed(name) => format!("the name {name} is this node's"),
+            Event::NameRefused { name, holder } => {
+                format!("the name {name} belongs to {}; choose another --name", self.who(holder))
+            }
+            Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", self.who(peer)),
+            Event::SessionResumed(peer) => format!("session with {} resumed", self.who(peer)),
+            Event::Opened(_)
+            | Event::Failed(..)
+            | Event::Incoming { .. }
+            | Event::Readable(_)
+            | Event::Writable(_)
+            | Event::Answered(..)
+            | Event::Left => return None,
+        })
+    }
+
+    fn who(&self, id: &NodeId) -> String {
+        self.petnames.get(id).map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
+    }
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}
+
+/// A link-local address means nothing without its interface.
+fn is_shown(address: &Multiaddr) -> bool {
+    !matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local())
+}

@@ -1,0 +1,156 @@
+//! Answers as text for people.
+
+use std::fmt::Write as _;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::control::wire::{Exposed, Request};
+use crate::exit::{Code, Fault};
+use crate::stack::{PeerStatus, Resolved, SessionStatus, Status};
+
+/// The text, whole lines, for the answer `data` to `request`.
+pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
+    let text = match request {
+        Request::Status {} => {
+            let connects = data.get("connects").map(texts).unwrap_or_default();
+            status(&read(data)?, &connects)
+        }
+        Request::Peers {} => peers(&read::<Vec<PeerStatus>>(data)?),
+        Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
+        Request::Lookup { .. } => resolved(&read(data)?),
+        Request::Ping { peer } => format!("{peer}: {} hops, {}\n", number(&data, "hops"), milliseconds(number(&data, "rtt_us"))),
+        Request::Trace { .. } => trace(&data),
+        Request::Expose { .. } => exposed(&read(data)?),
+        Request::Unexpose { service } => format!("{service} is no longer offered\n"),
+        Request::Connect { target, .. } => {
+            format!("{target} is at {} until the node ends\n", data.get("listen").and_then(Value::as_str).unwrap_or("?"))
+        }
+        Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
+        Request::NetworkUp { .. } => "the network is up\n".to_owned(),
+        Request::Down {} => "the node has left and ended\n".to_owned(),
+        Request::Pipe { .. } | Request::PipeEnd { .. } => String::new(),
+    };
+    Ok(printable(&text))
+}
+
+fn status(status: &Status, connects: &[String]) -> String {
+    let none = || "-".to_owned();
+    let mut text = String::new();
+    let address = match (&status.address, &status.root) {
+        (Some(address), Some(root)) => format!("{address} under the root {root}"),
+        (Some(address), None) => address.clone(),
+        (None, _) => "none: not attached to the overlay now".to_owned(),
+    };
+    let mut row = |key: &str, value: String| _ = writeln!(text, "{key:<9} {value}");
+    row("node", status.node.clone());
+    row("name", status.name.clone().unwrap_or_else(none));
+    row("overlay", status.overlay.clone().unwrap_or_else(none));
+    row("address", address);
+    row("parent", status.parent.clone().unwrap_or_else(none));
+    status.listen.iter().for_each(|address| row("listen", address.clone()));
+    row("links", status.links.to_string());
+    row("sessions", status.sessions.to_string());
+    row("services", if status.services.is_empty() { none() } else { status.services.join(", ") });
+    connects.iter().for_each(|connect| row("connect", connect.clone()));
+    let c = &status.counters;
+    row(
+        "packets",
+        format!("{} forwarded, {} delivered, {} dropped, {} bad; {} bad links", c.forwarded, c.delivered, c.dropped, c.bad_packets, c.bad_links),
+    );
+    row("records", format!("{} held for others", c.records));
+    row("resumes", format!("{} with {} public-key operations since the start", c.resumes, c.public_key_ops));
+    text
+}
+
+fn peers(peers: &[PeerStatus]) -> String {
+    let mut text = format!("{:<54} {:<9} {:<12} {:>8}  {}\n", "NODE", "ROLE", "ADDRESS", "UP", "REMOTE");
+    for peer in peers {
+        let address = peer.address.as_deref().unwrap_or("-");
+        _ = writeln!(text, "{:<54} {:<9} {address:<12} {:>7.0}s  {}", peer.node, peer.role, peer.up_s, peer.remote);
+    }
+    text
+}
+
+fn sessions(sessions: &[SessionStatus]) -> String {
+    let mut text = format!("{:<54} {:<11} {:>4} {:>10} {:>7}\n", "PEER", "STATE", "HOPS", "RTT", "RESUMES");
+    for session in sessions {
+        let hops = session.hops.map_or("-".to_owned(), |hops| hops.to_string());
+        let rtt = session.rtt_us.map_or("-".to_owned(), milliseconds);
+        _ = writeln!(text, "{:<54} {:<11} {hops:>4} {rtt:>10} {:>7}", session.peer, session.state, session.resumes);
+        for stream in &session.streams {
+            _ = writeln!(text, "  {}: {} bytes sent, {} received", stream.service, stream.sent_bytes, stream.received_bytes);
+        }
+    }
+    text
+}
+
+fn resolved(resolved: &Resolved) -> String {
+    let address = resolved.address.as_deref().unwrap_or("no address known");
+    format!("{} is {} at {address}\n", resolved.name, resolved.node)
+}
+
+fn trace(data: &Value) -> String {
+    let mut text = String::new();
+    for (index, hop) in data.as_array().into_iter().flatten().enumerate() {
+        let field = |key| hop.get(key).and_then(Value::as_str).unwrap_or("-");
+        _ = writeln!(text, "{:>3}  {:<54} {}", index + 1, field("node"), field("address"));
+    }
+    text
+}
+
+fn exposed(exposed: &Exposed) -> String {
+    let mut text = format!("{} offers {}", exposed.service, exposed.forward);
+    if exposed.allow.is_empty() {
+        text.push_str(" to nobody but this node; let others in with --allow WHO\n");
+        return text;
+    }
+    text.push_str(" to:\n");
+    for allowed in &exposed.allow {
+        _ = match &allowed.node {
+            Some(node) if *node != allowed.name => writeln!(text, "  {} = {node}", allowed.name),
+            _ => writeln!(text, "  {}", allowed.name),
+        };
+    }
+    text
+}
+
+fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {
+    serde_json::from_value(data)
+        .map_err(|error| Fault::new(Code::Failed, format!("the node answers in another form ({error}); is it of this version?")))
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn number(data: &Value, key: &str) -> u64 {
+    data.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{:01} ms", micros / 1000, micros % 1000 / 100)
+}
+
+/// Without control characters other than the end of a line: names may come from other nodes, and a terminal obeys what it prints.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_reads_as_lines() {
+        let status = serde_json::to_value(Status { node: "12D3".into(), listen: vec!["/ip4/1.2.3.4/tcp/1".into()], ..Status::default() });
+        let text = answer(&Request::Status {}, status.unwrap()).unwrap();
+        assert!(text.contains("not attached") && text.ends_with('\n'), "{text}");
+        let ping = answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123})).unwrap();
+        assert_eq!(ping, "alice: 4 hops, 8.1 ms\n");
+        let session = SessionStatus { peer: "p\u{1b}[31m".into(), state: "suspended".into(), ..SessionStatus::default() };
+        let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap()).unwrap();
+        assert!(text.contains("suspended") && !text.contains('\u{1b}'));
+        assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"})).is_err());
+    }
+}

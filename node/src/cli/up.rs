@@ -1,0 +1,262 @@
+//! `muses up`: a node in the foreground.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use multiaddr::{Multiaddr, Protocol};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use super::console::Console;
+use crate::config::{Config, check_name};
+use crate::control::server::Server;
+use crate::control::verbs::Desk;
+use crate::exit::{Code, Fault};
+use crate::identity::Keys;
+use crate::local::exposures::{self, Exposures};
+use crate::local::{dial, listen};
+use crate::store::{FileStore, Store};
+use crate::{clock, driver, stack};
+
+/// Where a node listens unless told otherwise.
+pub(super) const DEFAULT_PORT: u16 = 4741;
+/// A node works in two threads: one loop, and the sockets beside it.
+const THREADS: usize = 2;
+/// Announcing the leave and the last write to disk take less; after this the node ends anyway.
+const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The flags of `muses up`; they win over the configuration file.
+#[derive(Args, Debug)]
+pub(super) struct Up {
+    /// The configuration [default: config.toml in the data folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(super) listen: Vec<Multiaddr>,
+    /// A bootstrap peer's address, /ip4/../tcp/../p2p/.., may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(super) join: Vec<Multiaddr>,
+    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
+    #[arg(long, value_parser = checked_name)]
+    pub(super) name: Option<String>,
+    /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Runs a node on `data_dir` until it is told to stop.
+pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
+    start_log(up.log_format);
+    let _lock = open_folder(&data_dir)?;
+    let mut config = Config::load(up.config.as_deref(), &data_dir)?;
+    if !up.listen.is_empty() {
+        config.listen = up.listen;
+    }
+    if !up.join.is_empty() {
+        config.join = up.join;
+    }
+    config.name = up.name.or(config.name);
+    let listen = listen_addresses(&config.listen)?;
+    let keys = Keys::open(&data_dir)?;
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
+    let result = runtime.block_on(serve(&data_dir, config, keys, store, listen));
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(
+    data_dir: &Path,
+    config: Config,
+    keys: Keys,
+    store: Arc<dyn Store>,
+    listen: Vec<Multiaddr>,
+) -> Result<(), Fault> {
+    // Before anything that is announced to others, so that a node that cannot be talked to does not start.
+    let server = Server::bind(data_dir)?;
+    let cannot_watch = |error: io::Error| Fault::new(Code::Failed, format!("cannot watch for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_watch)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_watch)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
+
+    let mut snapshot = store.load()?;
+    let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
+    let identity = keys.identity();
+    let console = Console::new(identity.id(), config.petnames.clone());
+    console.introduce(data_dir, keys.fresh);
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
+    let stack_config = stack::Config {
+        petnames: config.petnames,
+        name: config.name,
+        joins: config.join,
+        only: config.links.only,
+        overlay: config.overlay.id,
+    };
+    let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now());
+    let setup = driver::Setup { stack, secret: keys.seed, listen, store, snapshot };
+    let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
+    let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);
+    let serving = tokio::spawn(server.run(Arc::clone(&desk)));
+    tokio::spawn(dial::run(incoming));
+
+    tokio::select! {
+        () = console.follow(handle.clone(), facts) => {}
+        () = desk.ended() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    console.say("leaving");
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_TIMEOUT, handle.stop()) => if stopped.is_err() {
+            tracing::warn!("the node did not stop in time");
+        },
+        // Whoever asks twice does not want to wait.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    serving.abort();
+    // The socket's file goes with the task.
+    let _ = serving.await;
+    console.say("stopped");
+    Ok(())
+}
+
+/// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
+fn open_folder(data_dir: &Path) -> Result<File, Fault> {
+    let failed = |error: io::Error| {
+        Fault::new(Code::State, format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()))
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    let path = data_dir.join("lock");
+    let mut lock = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let _ = lock.take(20).read_to_string(&mut process);
+            Err(Fault::new(
+                Code::AlreadyRunning,
+                format!(
+                    "another node (process {process}) runs on {0}; stop it (muses down --data-dir {0}) or choose another --data-dir",
+                    data_dir.display()
+                ),
+            ))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
+fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
+    if !told.is_empty() {
+        told.iter().try_for_each(check_free)?;
+        return Ok(told.to_vec());
+    }
+    let any = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0_u16; 8])];
+    let has_ipv6 = TcpListener::bind((any[1], 0)).is_ok();
+    let taken = check_free(&tcp(any[0], DEFAULT_PORT)).is_err() || (has_ipv6 && check_free(&tcp(any[1], DEFAULT_PORT)).is_err());
+    if taken {
+        let _ = writeln!(io::stderr(), "muses: TCP port {DEFAULT_PORT} is in use; listening at a free port (choose one: --listen)");
+    }
+    let port = if taken { 0 } else { DEFAULT_PORT };
+    Ok(any.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
+}
+
+/// Links listen with `SO_REUSEPORT`, so that dials can leave from the same port; two nodes could then share a port without an
+/// error, and neither would be reached reliably. A socket without it finds out.
+fn check_free(address: &Multiaddr) -> Result<(), Fault> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Err(not_tcp(address)),
+    };
+    let Some(Protocol::Tcp(port)) = parts.next() else { return Err(not_tcp(address)) };
+    TcpListener::bind(SocketAddr::new(ip, port)).map(drop).map_err(|error| listen::cannot_listen(&address.to_string(), &error))
+}
+
+fn not_tcp(address: &Multiaddr) -> Fault {
+    Fault::new(Code::Usage, format!("cannot listen at {address}: use /ip4/ADDR/tcp/PORT or /ip6/ADDR/tcp/PORT"))
+}
+
+fn tcp(ip: IpAddr, port: u16) -> Multiaddr {
+    Multiaddr::from(ip).with(Protocol::Tcp(port))
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    // The harness runs many nodes, each in its own process; a second start in one process keeps the first log.
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+fn checked_name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+impl From<driver::StartError> for Fault {
+    fn from(error: driver::StartError) -> Self {
+        use crate::links::StartError as Links;
+        let code = match &error {
+            driver::StartError::Stack(_) | driver::StartError::Links(Links::Identity) => Code::State,
+            driver::StartError::Links(Links::Listen { .. }) => Code::PortInUse,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_node_for_each_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("a/b");
+        let lock = open_folder(&data_dir).unwrap();
+        let fault = open_folder(&data_dir).unwrap_err();
+        assert_eq!(fault.code, Code::AlreadyRunning as u8);
+        assert!(fault.message.contains(&std::process::id().to_string()), "{fault}");
+        drop(lock);
+        assert!(open_folder(&data_dir).is_ok());
+        assert_eq!(open_folder(Path::new("/dev/null/x")).unwrap_err().code, Code::State as u8);
+    }
+
+    #[test]
+    fn a_taken_listen_address_is_found_even_beside_reuse_port() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp(IpAddr::from([127, 0, 0, 1]), taken.local_addr().unwrap().port());
+        assert_eq!(listen_addresses(&[address]).unwrap_err().code, Code::PortInUse as u8);
+        let udp: Multiaddr = "/ip4/127.0.0.1/udp/1".parse().unwrap();
+        assert_eq!(listen_addresses(&[udp]).unwrap_err().code, Code::Usage as u8);
+        assert!(!listen_addresses(&[]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,108 @@
+//! The asking side of the control socket. Blocking: a verb has nothing else to do.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::socket_path;
+use super::wire::{Reply, Request};
+use crate::exit::{Code, Fault};
+
+/// Longest reply that is read, in bytes: `peers` and `sessions` of a large node.
+const MAX_REPLY_BYTES: u64 = 16 * 1024 * 1024;
+/// A node answers each verb within half of this, if only with a timeout.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to a running node.
+pub struct Client {
+    socket: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the node on `data_dir`.
+    ///
+    /// # Errors
+    /// [`Code::NotRunning`] when there is none, [`Code::Usage`] when the path is too long for a socket.
+    pub fn connect(data_dir: &Path) -> Result<Self, Fault> {
+        let path = socket_path(data_dir);
+        match UnixStream::connect(&path) {
+            Ok(socket) => Ok(Self { socket: BufReader::new(socket) }),
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Fault::new(
+                    Code::NotRunning,
+                    format!("no node runs on {0}; start one: muses up --data-dir {0}", data_dir.display()),
+                ),
+                io::ErrorKind::InvalidInput => path_too_long(&path),
+                _ => Fault::new(Code::NotRunning, format!("cannot talk to the node at {}: {error}", path.display())),
+            }),
+        }
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// What the node answered, or [`Code::NotRunning`] when it ended meanwhile.
+    pub fn ask(&mut self, request: &Request) -> Result<Value, Fault> {
+        self.exchange(request).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Fault::new(Code::Timeout, "the node does not answer on its control socket; is it suspended?")
+            }
+            _ => Fault::new(Code::NotRunning, format!("the node ended before it answered ({error})")),
+        })?
+    }
+
+    fn exchange(&mut self, request: &Request) -> io::Result<Result<Value, Fault>> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.socket.get_ref().set_read_timeout(Some(REPLY_TIMEOUT))?;
+        self.socket.get_mut().write_all(&line)?;
+        let mut answer = Vec::new();
+        // The `take` is on the buffer, so what follows the line stays for `pipe`.
+        (&mut self.socket).take(MAX_REPLY_BYTES).read_until(b'\n', &mut answer)?;
+        if answer.pop() != Some(b'\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let reply: Reply = serde_json::from_slice(&answer)?;
+        self.socket.get_ref().set_read_timeout(None)?;
+        Ok(reply.into())
+    }
+
+    /// After the reply to `pipe`: `input` goes to the service until it ends, what the service says goes to `output`.
+    /// Returns when the service ended its direction, and leaves the thread that reads `input` behind if it has not ended.
+    ///
+    /// # Errors
+    /// When `output` or the socket fails.
+    pub fn copy(mut self, mut input: impl io::Read + Send + 'static, mut output: impl io::Write) -> io::Result<()> {
+        let mut up = self.socket.get_ref().try_clone()?;
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut input, &mut up);
+            let _ = up.shutdown(Shutdown::Write);
+        });
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = match self.socket.read(&mut buffer) {
+                // The node gave the pipe up before it had read all input; `pipe-end` tells why.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                result => result?,
+            };
+            if length == 0 {
+                return output.flush();
+            }
+            output.write_all(buffer.get(..length).unwrap_or_default())?;
+            // A terminal or ssh waits for these bytes; stdout would keep them for the end of a line.
+            output.flush()?;
+        }
+    }
+}
+
+/// The fault for a socket whose path does not fit into a `sockaddr_un` (unix(7): 108 bytes).
+pub fn path_too_long(path: &Path) -> Fault {
+    Fault::new(
+        Code::Usage,
+        format!("the path {} is too long for a unix socket (at most 107 bytes); choose a shorter --data-dir", path.display()),
+    )
+}

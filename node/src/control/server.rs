@@ -1,0 +1,133 @@
+//! The node's side of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::client::path_too_long;
+use super::socket_path;
+use super::verbs::Desk;
+use super::wire::{MAX_LINE_BYTES, Reply, Request};
+use crate::exit::{Code, Fault};
+
+/// Connections at once, pipes among them; more wait in the system's backlog.
+const MAX_CONNECTIONS: usize = 512;
+/// How long to wait when the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound control socket; its file is removed when this is dropped.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Binds the socket of `data_dir`, and replaces a stale one. The caller holds the folder's lock.
+    ///
+    /// # Errors
+    /// When the path is too long, or the folder cannot be written.
+    pub fn bind(data_dir: &Path) -> Result<Self, Fault> {
+        let path = socket_path(data_dir);
+        std::os::unix::net::SocketAddr::from_pathname(&path).map_err(|_| path_too_long(&path))?;
+        // Bound under another, shorter name, made private, then moved into place: nobody else can connect in between.
+        let private = data_dir.join("c.new");
+        let bind = || {
+            let _ = fs::remove_file(&private);
+            let listener = UnixListener::bind(&private)?;
+            fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
+            fs::rename(&private, &path)?;
+            Ok::<_, io::Error>(listener)
+        };
+        let listener = bind().map_err(|error| {
+            Fault::new(Code::State, format!("cannot make the control socket {}: {error}", path.display()))
+        })?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers until the task is dropped.
+    pub async fn run(self, desk: Arc<Desk>) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let desk = Arc::clone(&desk);
+                    tokio::spawn(async move {
+                        if let Err(error) = serve(stream, &desk).await {
+                            tracing::debug!("control connection: {error}");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("control socket: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    let (from, mut to) = stream.into_split();
+    let mut from = BufReader::new(from);
+    loop {
+        let result = match read_line(&mut from).await? {
+            Line::End => return Ok(()),
+            Line::TooLong => {
+                // What follows is in the middle of a line: nothing sensible can be read any more.
+                let fault = Fault::new(Code::Usage, format!("a request longer than {MAX_LINE_BYTES} bytes"));
+                return to.write_all(Reply::from(Err(fault)).to_line().as_bytes()).await;
+            }
+            Line::Whole(line) => match Request::parse(&line) {
+                Err(fault) => Err(fault),
+                Ok(Request::Pipe { target }) => match desk.open_pipe(target).await {
+                    Err(fault) => Err(fault),
+                    Ok(pipe) => {
+                        to.write_all(Reply::from(Ok(pipe.data())).to_line().as_bytes()).await?;
+                        pipe.run(from, to).await;
+                        return Ok(());
+                    }
+                },
+                Ok(Request::Down {}) => {
+                    let result = desk.leave().await;
+                    to.write_all(Reply::from(Ok(result)).to_line().as_bytes()).await?;
+                    desk.end();
+                    return Ok(());
+                }
+                Ok(request) => desk.answer(request).await,
+            },
+        };
+        to.write_all(Reply::from(result).to_line().as_bytes()).await?;
+    }
+}
+
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+    End,
+}
+
+async fn read_line(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Line> {
+    let mut line = Vec::new();
+    from.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
+    match line.pop() {
+        None => Ok(Line::End),
+        Some(b'\n') => Ok(Line::Whole(line)),
+        Some(_) if line.len() >= MAX_LINE_BYTES => Ok(Line::TooLong),
+        // The connection ended in the middle of a request.
+        Some(_) => Ok(Line::End),
+    }
+}

@@ -1,0 +1,288 @@
+//! What each request does.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use overlay::time::Now;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+
+use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
+use crate::driver::{Conn, Error, Handle, Stopped};
+use crate::exit::{Code, Fault};
+use crate::local::exposures::{Exposure, Exposures};
+use crate::local::service::{Forward, ServiceName, Target};
+use crate::local::{listen, pipe};
+use crate::stack::{Answer, Failure, QueryId, Stack, Who};
+
+/// The stack answers questions sooner than this; a client waits longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// `connect` looks its peer up so that a misspelt name is said at once, but listens anyway if that takes longer than this.
+const CONNECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+/// `pipe-end` answers after this, if only that the pipe goes on.
+const PIPE_END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Ends of pipes that are remembered for `pipe-end`; more than can be open at once.
+const MAX_PIPE_ENDS: usize = 1024;
+
+type PipeEnd = Option<Result<(), Fault>>;
+
+/// All that requests work on.
+pub struct Desk {
+    handle: Handle,
+    exposures: Arc<Exposures>,
+    /// Listeners of `connect`, for `status`.
+    connects: Mutex<Vec<String>>,
+    pipes: Mutex<Pipes>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Pipes {
+    latest: u64,
+    ends: BTreeMap<u64, watch::Receiver<PipeEnd>>,
+}
+
+impl Desk {
+    /// A desk for the node behind `handle`. Offers what `exposures` holds.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn open(handle: Handle, exposures: Exposures) -> Result<Self, Fault> {
+        let desk = Self {
+            handle,
+            exposures: Arc::new(exposures),
+            connects: Mutex::default(),
+            pipes: Mutex::default(),
+            ended: Notify::new(),
+        };
+        for (service, exposure) in desk.exposures.all() {
+            desk.offer(&service, exposure).await?;
+        }
+        Ok(desk)
+    }
+
+    /// Waits until somebody asked for the node's end and got the answer.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.notify_one();
+    }
+
+    pub(super) async fn leave(&self) -> Value {
+        self.handle.stop().await;
+        Value::Null
+    }
+
+    /// The answer to any request other than `pipe` and `down`, which their connection sees through.
+    pub(super) async fn answer(&self, request: Request) -> Result<Value, Fault> {
+        match request {
+            Request::Status {} => self.status().await,
+            Request::Peers {} => to_json(self.ask(|stack, now| stack.peers(now)).await?),
+            Request::Sessions {} => to_json(self.ask(|stack, now| stack.sessions(now)).await?),
+            Request::Lookup { peer } => self.question(peer, Stack::lookup).await,
+            Request::Ping { peer } => self.question(peer, Stack::ping).await,
+            Request::Trace { peer } => self.question(peer, Stack::trace).await,
+            Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
+            Request::Unexpose { service } => self.unexpose(service).await,
+            Request::Connect { target, listen } => self.connect(target, &listen).await,
+            Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
+            Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),
+            Request::NetworkUp { bind } => {
+                let line = |line| Fault::new(Code::PortInUse, line);
+                self.handle.network_up(bind).await.map(|()| Value::Null).map_err(line)
+            }
+            Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
+        }
+    }
+
+    async fn status(&self) -> Result<Value, Fault> {
+        let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
+        if let Value::Object(fields) = &mut data {
+            let connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            fields.insert("connects".to_owned(), connects.into());
+        }
+        Ok(data)
+    }
+
+    async fn question(&self, peer: String, ask: fn(&mut Stack, &str, Now) -> QueryId) -> Result<Value, Fault> {
+        let what = peer.clone();
+        let answer = in_time(self.handle.query(move |stack, now| ask(stack, &peer, now)), ANSWER_TIMEOUT);
+        match answer.await.map_err(|fault| fault.about(&what))? {
+            Answer::Resolved(resolved) => to_json(resolved),
+            Answer::Echo { hops, rtt_us } => Ok(json!({ "hops": hops, "rtt_us": rtt_us })),
+            Answer::Trace(hops) => Ok(hops
+                .into_iter()
+                .map(|(node, address)| json!({ "node": node.to_string(), "address": address }))
+                .collect()),
+        }
+    }
+
+    async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
+        if allow.len() > MAX_ALLOWED {
+            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in --allow; use `anyone`")));
+        }
+        let mut allowed = Vec::new();
+        let mut who = Vec::new();
+        for name in allow {
+            let one = self.who(&name).await?;
+            let node = match one {
+                Who::Anyone => None,
+                Who::Node(id) => Some(id.to_string()),
+            };
+            allowed.push(Allowed { name, node });
+            if !who.contains(&one) {
+                who.push(one);
+            }
+        }
+        let exposure = Exposure { forward: forward.clone(), allow: who };
+        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
+        on_disk(move || exposures.put(name, kept)).await?;
+        self.offer(&service, exposure).await?;
+        to_json(Exposed { service, forward, allow: allowed })
+    }
+
+    async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
+        let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
+        on_disk(move || exposures.remove(&name)).await?;
+        self.ask(move |stack, now| stack.unexpose(service.as_str(), now)).await?;
+        Ok(Value::Null)
+    }
+
+    async fn offer(&self, service: &ServiceName, exposure: Exposure) -> Result<(), Fault> {
+        let service = service.to_string();
+        let Exposure { forward, allow } = exposure;
+        self.ask(move |stack, now| stack.expose(service, forward.to_string(), allow, now)).await
+    }
+
+    /// Names are resolved once, when typed: a permission belongs to a key, never to whoever holds a name later.
+    async fn who(&self, name: &str) -> Result<Who, Fault> {
+        if name == "anyone" {
+            return Ok(Who::Anyone);
+        }
+        if let Ok(id) = name.parse() {
+            return Ok(Who::Node(id));
+        }
+        let node = self.lookup(name.to_owned(), ANSWER_TIMEOUT).await?;
+        node.parse().map(Who::Node).map_err(|error| Fault::new(Code::Failed, format!("{name} resolved to what is {error}")))
+    }
+
+    async fn lookup(&self, name: String, timeout: Duration) -> Result<String, Fault> {
+        let what = name.clone();
+        match in_time(self.handle.query(move |stack, now| stack.lookup(&name, now)), timeout).await {
+            Ok(Answer::Resolved(resolved)) => Ok(resolved.node),
+            Ok(_) => Err(Fault::from(Failure::UnknownPeer).about(&what)),
+            Err(fault) => Err(fault.about(&what)),
+        }
+    }
+
+    async fn connect(&self, target: Target, at: &Forward) -> Result<Value, Fault> {
+        // Only a name that certainly is nobody's is refused: a peer that is away now may be back when the port is used.
+        match self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await {
+            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(&target.peer) => return Err(fault),
+            _ => {}
+        }
+        let address = listen::listen(self.handle.clone(), target.clone(), at).await?;
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{address} = {target}"));
+        Ok(json!({ "listen": address.to_string() }))
+    }
+
+    pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {
+        let what = target.to_string();
+        // No socket, so no source port: 0.
+        let opening = self.handle.open(target.peer, target.service.to_string(), 0);
+        let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| fault.about(&what))?;
+        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        pipes.latest = pipes.latest.saturating_add(1);
+        let number = pipes.latest;
+        let (end, watched) = watch::channel(None);
+        pipes.ends.insert(number, watched);
+        if pipes.ends.len() > MAX_PIPE_ENDS {
+            pipes.ends.pop_first();
+        }
+        Ok(Pipe { number, what, conn, end })
+    }
+
+    async fn pipe_end(&self, pipe: u64) -> Result<Value, Fault> {
+        let watched = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).ends.get(&pipe).cloned();
+        let mut watched = watched.ok_or_else(|| Fault::new(Code::Usage, format!("there is no pipe {pipe}")))?;
+        let end = match tokio::time::timeout(PIPE_END_TIMEOUT, watched.wait_for(Option::is_some)).await {
+            Ok(Ok(end)) => end.clone(),
+            Ok(Err(_)) => Some(Ok(())),
+            Err(_) => None,
+        };
+        let Some(end) = end else { return Ok(json!({ "ended": false })) };
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).ends.remove(&pipe);
+        end.map(|()| json!({ "ended": true }))
+    }
+
+    async fn ask<R, F>(&self, call: F) -> Result<R, Fault>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Stack, Now) -> R + Send + 'static,
+    {
+        Ok(self.handle.with(call).await?)
+    }
+}
+
+/// A control connection that is about to become a stream.
+pub(super) struct Pipe {
+    number: u64,
+    what: String,
+    conn: Conn,
+    end: watch::Sender<PipeEnd>,
+}
+
+impl Pipe {
+    pub(super) fn data(&self) -> Value {
+        json!({ "pipe": self.number })
+    }
+
+    pub(super) async fn run(self, from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) {
+        // Said before the socket closes, so that `pipe-end` finds it.
+        let copied = pipe::copy(&self.conn, from, to).await;
+        let end = copied.map_err(|broken| {
+            match broken {
+                pipe::Broken::Remote(failure) => Fault::from(failure),
+                other => Fault::new(Code::Failed, other.to_string()),
+            }
+            .about(&self.what)
+        });
+        self.end.send_replace(Some(end));
+    }
+}
+
+impl From<Stopped> for Fault {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(Code::NotRunning, stopped.to_string())
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Failed(failure) => failure.into(),
+            Error::Stopped(stopped) => stopped.into(),
+        }
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>, limit: Duration) -> Result<T, Fault> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::Timeout.into()),
+    }
+}
+
+async fn on_disk(work: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Fault> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Stopped.into()))
+}
+
+fn to_json(value: impl Serialize) -> Result<Value, Fault> {
+    serde_json::to_value(value).map_err(|error| Fault::new(Code::Failed, error.to_string()))
+}

@@ -1,0 +1,200 @@
+//! Requests and replies.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::exit::{Code, Fault};
+use crate::local::service::{Forward, ServiceName, Target};
+
+/// Longest line that is read, in bytes, without its end.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Most entries in an `allow` list.
+pub const MAX_ALLOWED: usize = 256;
+
+/// What a person or program asks of a running node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What the node is and does; the answer is a `stack::Status` with the field `connects` added.
+    Status {},
+    /// Neighbours; a list of `stack::PeerStatus`.
+    Peers {},
+    /// Sessions; a list of `stack::SessionStatus`.
+    Sessions {},
+    /// Who and where a peer is; a `stack::Resolved`.
+    Lookup {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// One echo: `{"hops":4,"rtt_us":8123}`.
+    Ping {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// The way there: `[{"node":"12D3...","address":"/3/0"}]`.
+    Trace {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// Offers a local service; the answer is an [`Exposed`].
+    Expose {
+        /// Its name.
+        service: ServiceName,
+        /// Where it is.
+        forward: Forward,
+        /// Ids, petnames, claimed names or `anyone`.
+        #[serde(default)]
+        allow: Vec<String>,
+    },
+    /// No longer offers a service.
+    Unexpose {
+        /// Its name.
+        service: ServiceName,
+    },
+    /// Listens locally for a peer's service: `{"listen":"127.0.0.1:2222"}`.
+    Connect {
+        /// Which service of whom.
+        target: Target,
+        /// `HOST:PORT`; port 0 picks a free one.
+        listen: Forward,
+    },
+    /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
+    Pipe {
+        /// Which service of whom.
+        target: Target,
+    },
+    /// How the pipe of this number ended; waits a little for that: `{"ended":true}`, or false to ask again.
+    PipeEnd {
+        /// From the reply to `pipe`.
+        pipe: u64,
+    },
+    /// Flight mode: no byte leaves or enters, sockets stay open and silent.
+    NetworkDown {},
+    /// Ends flight mode.
+    NetworkUp {
+        /// The only local address to use from now on.
+        #[serde(default)]
+        bind: Option<IpAddr>,
+    },
+    /// Leaves the overlay and ends the node.
+    Down {},
+}
+
+/// The answer to `expose`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Exposed {
+    /// Its name.
+    pub service: ServiceName,
+    /// Where it is.
+    pub forward: Forward,
+    /// Who may use it, with names resolved.
+    pub allow: Vec<Allowed>,
+}
+
+/// One entry of an `allow` list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Allowed {
+    /// As typed.
+    pub name: String,
+    /// The id it stands for; none for `anyone`.
+    pub node: Option<String>,
+}
+
+/// One line back.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Reply {
+    /// It worked.
+    Ok {
+        /// What there is to tell; null when nothing.
+        data: Value,
+    },
+    /// It did not.
+    Error {
+        /// The exit code for it.
+        code: u8,
+        /// What, why and what to try.
+        message: String,
+    },
+}
+
+impl Request {
+    /// The request in one line.
+    ///
+    /// # Errors
+    /// A [`Fault`] with [`Code::Usage`] for anything else than a known verb with its fields.
+    pub fn parse(line: &[u8]) -> Result<Self, Fault> {
+        serde_json::from_slice(line).map_err(|error| Fault::new(Code::Usage, format!("not a request: {error}")))
+    }
+}
+
+impl Reply {
+    /// The reply as a line, with its end.
+    pub fn to_line(&self) -> String {
+        let text = serde_json::to_string(self);
+        // Only a map with keys that are no text cannot be written, and no reply has one.
+        text.unwrap_or_else(|_| r#"{"status":"error","code":1,"message":"the reply cannot be written"}"#.to_owned()) + "\n"
+    }
+}
+
+impl From<Result<Value, Fault>> for Reply {
+    fn from(result: Result<Value, Fault>) -> Self {
+        match result {
+            Ok(data) => Self::Ok { data },
+            Err(Fault { code, message }) => Self::Error { code, message },
+        }
+    }
+}
+
+impl From<Reply> for Result<Value, Fault> {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Ok { data } => Ok(data),
+            Reply::Error { code, message } => Err(Fault { code, message }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_a_stable_form() {
+        for (request, line) in [
+            (Request::Status {}, r#"{"verb":"status"}"#),
+            (Request::NetworkUp { bind: Some([127, 0, 0, 2].into()) }, r#"{"verb":"network-up","bind":"127.0.0.2"}"#),
+            (Request::Ping { peer: "alice".into() }, r#"{"verb":"ping","peer":"alice"}"#),
+            (
+                Request::Connect { target: "alice/ssh".parse().unwrap(), listen: "127.0.0.1:0".parse().unwrap() },
+                r#"{"verb":"connect","target":"alice/ssh","listen":"127.0.0.1:0"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(Request::parse(line.as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_a_usage_fault_in_one_line() {
+        for line in [
+            "", "{", "null", "[]", "{}", r#"{"verb":"fly"}"#, r#"{"verb":"ping"}"#, r#"{"verb":"status","x":1}"#,
+            r#"{"verb":"expose","service":"a/b","forward":"h:1"}"#, r#"{"verb":"network-up","bind":"home"}"#, "\u{0}\u{1}",
+        ] {
+            let fault = Request::parse(line.as_bytes()).unwrap_err();
+            assert_eq!(fault.code, Code::Usage as u8, "{line}");
+            assert!(!fault.message.contains('\n'));
+        }
+        assert!(Request::parse(&[0xff, 0xfe]).is_err());
+    }
+
+    #[test]
+    fn replies_are_the_documented_envelope() {
+        let ok = Reply::from(Ok(serde_json::json!({"hops": 3})));
+        assert_eq!(ok.to_line(), "{\"status\":\"ok\",\"data\":{\"hops\":3}}\n");
+        let error = Reply::from(Err(Fault::new(Code::Refused, "no")));
+        assert_eq!(error.to_line(), "{\"status\":\"error\",\"code\":4,\"message\":\"no\"}\n");
+    }
+}

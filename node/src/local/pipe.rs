@@ -1,0 +1,93 @@
+//! Bytes between one application's socket and its connection, both ways, with half-close.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::driver::{Conn, Error, Stopped};
+use crate::stack::{Failure, Readout};
+
+/// How much is taken from either side at once, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Why a copy ended before both directions did.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The application's socket failed: the application is gone.
+    #[error("the local application's socket: {0}")]
+    Local(#[from] io::Error),
+    /// The connection through the overlay failed.
+    #[error(transparent)]
+    Remote(#[from] Failure),
+    /// This node ends.
+    #[error("this node stops")]
+    Stopped,
+}
+
+/// Copies until both directions ended. What `from` says goes to the peer until it ends, then the peer is told so, and the other
+/// way round. Back-pressure goes through: nothing is read from a side whose other side does not take it.
+///
+/// # Errors
+/// [`Broken`] as soon as either side fails; drop `conn` then to reset it.
+pub async fn copy<R, W>(conn: &Conn, mut from: R, mut to: W) -> Result<(), Broken>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let there = async {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            if length == 0 {
+                conn.finish();
+                return Ok::<_, Broken>(());
+            }
+            conn.write_all(buffer.get(..length).unwrap_or_default()).await?;
+        }
+    };
+    let back = async {
+        loop {
+            match conn.read(BUFFER_BYTES).await? {
+                Readout::Bytes(bytes) => {
+                    to.write_all(&bytes).await?;
+                    to.flush().await?;
+                }
+                Readout::End => {
+                    // An application that closed both directions at once has no direction left to end.
+                    let _ = to.shutdown().await;
+                    return Ok(());
+                }
+                Readout::Gone | Readout::Pending => return Err(conn.failure().unwrap_or(Failure::Reset).into()),
+            }
+        }
+    };
+    tokio::try_join!(there, back).map(|((), ())| ())
+}
+
+/// [`copy`] for a whole socket, which is closed when both directions ended and reset when something failed, so that the
+/// application never takes a torn stream for a complete one.
+pub async fn splice(conn: Conn, mut socket: TcpStream, what: &str) {
+    let _ = socket.set_nodelay(true);
+    let (from, to) = socket.split();
+    let copied = copy(&conn, from, to).await;
+    if let Err(why) = copied {
+        tracing::info!("{what}: {why}");
+        let _ = socket.set_zero_linger();
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Failed(why) => Self::Remote(why),
+            Error::Stopped(Stopped) => Self::Stopped,
+        }
+    }
+}
+
+impl From<Stopped> for Broken {
+    fn from(Stopped: Stopped) -> Self {
+        Self::Stopped
+    }
+}
