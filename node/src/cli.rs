@@ -130,7 +130,9 @@ fn run(cli: Cli) -> Result<(), Fault> {
         Fault::new(Code::Usage, "neither XDG_STATE_HOME nor HOME is set; say where with --data-dir DIR")
     })?;
     let request = match cli.verb {
-        Verb::Up(_) if cli.json => return Err(Fault::new(Code::Usage, "`muses up` has no --json; see --log-format json")),
+        Verb::Up(_) if cli.json => {
+            return Err(Fault::new(Code::Usage, "`muses up` has no --json; see --log-format json"));
+        }
         Verb::Up(up) => return up::run(up, data_dir),
         Verb::Pipe { target } => return ask::pipe(&data_dir, target),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
@@ -152,7 +154,9 @@ fn run(cli: Cli) -> Result<(), Fault> {
 fn default_data_dir() -> Option<PathBuf> {
     // XDG Base Directory Specification: a relative path there is to be ignored.
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".local/state"));
+    let home = || {
+        std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".local/state"))
+    };
     state.or_else(home).map(|state| state.join("muses"))
 }
 
@@ -197,8 +201,19 @@ mod tests {
     #[test]
     fn mistakes_are_usage_errors() {
         for line in [
-            "", "fly", "expose ssh", "expose a/b h:1", "expose ssh nowhere", "connect alice --listen h:1", "connect alice/ssh",
-            "up --listen nonsense", "up --name Alice", "network", "network up --bind home", "ping", "status extra",
+            "",
+            "fly",
+            "expose ssh",
+            "expose a/b h:1",
+            "expose ssh nowhere",
+            "connect alice --listen h:1",
+            "connect alice/ssh",
+            "up --listen nonsense",
+            "up --name Alice",
+            "network",
+            "network up --bind home",
+            "ping",
+            "status extra",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

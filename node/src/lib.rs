@@ -1,7 +1,13 @@
 //! A MUSeS over CLOAK node.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod driver;
+pub mod exit;
+pub mod identity;
 pub mod links;
+pub mod local;
 pub mod stack;
 pub mod store;

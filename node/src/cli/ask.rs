@@ -1,19 +1,27 @@
 //! Verbs that a running node answers.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::show;
+use super::{show, up::lock_path};
 use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
 use crate::local::service::Target;
 
+/// How long a node that has left may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Asks the node on `data_dir` and prints its answer, for people or as it came.
 pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(), Fault> {
     let data = Client::connect(data_dir)?.ask(request)?;
+    if *request == (Request::Down {}) {
+        wait_for_end(data_dir);
+    }
     let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
     // A reader that has gone (`muses status | head -1`) is no fault.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -33,6 +41,15 @@ pub(super) fn pipe(data_dir: &Path, target: Target) -> Result<(), Fault> {
     let mut client = Client::connect(data_dir)?;
     while client.ask(&Request::PipeEnd { pipe })?.get("ended") == Some(&Value::Bool(false)) {}
     Ok(())
+}
+
+/// The node answers `down` when it has left; its folder is free when its process is gone, a moment later.
+fn wait_for_end(data_dir: &Path) {
+    let deadline = Instant::now() + END_TIMEOUT;
+    let running = || File::open(lock_path(data_dir)).is_ok_and(|lock| lock.try_lock().is_err());
+    while running() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// What `--json` prints.

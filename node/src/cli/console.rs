@@ -85,7 +85,9 @@ impl Console {
             Event::Joined { overlay, address, first: true } => format!(
                 "joined the overlay {overlay} at {address} (pinned: this data folder joins no other from now on)"
             ),
-            Event::Joined { overlay, address, first: false } => format!("attached to the overlay {overlay} at {address}"),
+            Event::Joined { overlay, address, first: false } => {
+                format!("attached to the overlay {overlay} at {address}")
+            }
             Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
             Event::AddressChanged(address) => format!("the address is {address} now"),
             Event::LinkRefused(why) => format!("a link was refused: {}", why.escape_debug()),

@@ -19,12 +19,17 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Peers {} => peers(&read::<Vec<PeerStatus>>(data)?),
         Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
         Request::Lookup { .. } => resolved(&read(data)?),
-        Request::Ping { peer } => format!("{peer}: {} hops, {}\n", number(&data, "hops"), milliseconds(number(&data, "rtt_us"))),
+        Request::Ping { peer } => {
+            format!("{peer}: {} hops, {}\n", number(&data, "hops"), milliseconds(number(&data, "rtt_us")))
+        }
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
         Request::Connect { target, .. } => {
-            format!("{target} is at {} until the node ends\n", data.get("listen").and_then(Value::as_str).unwrap_or("?"))
+            format!(
+                "{target} is at {} until the node ends\n",
+                data.get("listen").and_then(Value::as_str).unwrap_or("?")
+            )
         }
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
@@ -56,7 +61,10 @@ fn status(status: &Status, connects: &[String]) -> String {
     let c = &status.counters;
     row(
         "packets",
-        format!("{} forwarded, {} delivered, {} dropped, {} bad; {} bad links", c.forwarded, c.delivered, c.dropped, c.bad_packets, c.bad_links),
+        format!(
+            "{} forwarded, {} delivered, {} dropped, {} bad; {} bad links",
+            c.forwarded, c.delivered, c.dropped, c.bad_packets, c.bad_links
+        ),
     );
     row("records", format!("{} held for others", c.records));
     row("resumes", format!("{} with {} public-key operations since the start", c.resumes, c.public_key_ops));
@@ -79,7 +87,11 @@ fn sessions(sessions: &[SessionStatus]) -> String {
         let rtt = session.rtt_us.map_or("-".to_owned(), milliseconds);
         _ = writeln!(text, "{:<54} {:<11} {hops:>4} {rtt:>10} {:>7}", session.peer, session.state, session.resumes);
         for stream in &session.streams {
-            _ = writeln!(text, "  {}: {} bytes sent, {} received", stream.service, stream.sent_bytes, stream.received_bytes);
+            _ = writeln!(
+                text,
+                "  {}: {} bytes sent, {} received",
+                stream.service, stream.sent_bytes, stream.received_bytes
+            );
         }
     }
     text
@@ -116,8 +128,9 @@ fn exposed(exposed: &Exposed) -> String {
 }
 
 fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {
-    serde_json::from_value(data)
-        .map_err(|error| Fault::new(Code::Failed, format!("the node answers in another form ({error}); is it of this version?")))
+    serde_json::from_value(data).map_err(|error| {
+        Fault::new(Code::Failed, format!("the node answers in another form ({error}); is it of this version?"))
+    })
 }
 
 fn texts(list: &Value) -> Vec<String> {
@@ -143,12 +156,18 @@ mod tests {
 
     #[test]
     fn every_answer_reads_as_lines() {
-        let status = serde_json::to_value(Status { node: "12D3".into(), listen: vec!["/ip4/1.2.3.4/tcp/1".into()], ..Status::default() });
+        let status = serde_json::to_value(Status {
+            node: "12D3".into(),
+            listen: vec!["/ip4/1.2.3.4/tcp/1".into()],
+            ..Status::default()
+        });
         let text = answer(&Request::Status {}, status.unwrap()).unwrap();
         assert!(text.contains("not attached") && text.ends_with('\n'), "{text}");
-        let ping = answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123})).unwrap();
+        let ping =
+            answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123})).unwrap();
         assert_eq!(ping, "alice: 4 hops, 8.1 ms\n");
-        let session = SessionStatus { peer: "p\u{1b}[31m".into(), state: "suspended".into(), ..SessionStatus::default() };
+        let session =
+            SessionStatus { peer: "p\u{1b}[31m".into(), state: "suspended".into(), ..SessionStatus::default() };
         let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap()).unwrap();
         assert!(text.contains("suspended") && !text.contains('\u{1b}'));
         assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"})).is_err());

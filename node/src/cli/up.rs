@@ -142,14 +142,23 @@ async fn serve(
     Ok(())
 }
 
+/// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
+pub(super) fn lock_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("lock")
+}
+
 /// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
 fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     let failed = |error: io::Error| {
-        Fault::new(Code::State, format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()))
+        Fault::new(
+            Code::State,
+            format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
+        )
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
     let path = data_dir.join("lock");
-    let mut lock = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let mut lock =
+        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {
             lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
@@ -178,9 +187,13 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
     }
     let any = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0_u16; 8])];
     let has_ipv6 = TcpListener::bind((any[1], 0)).is_ok();
-    let taken = check_free(&tcp(any[0], DEFAULT_PORT)).is_err() || (has_ipv6 && check_free(&tcp(any[1], DEFAULT_PORT)).is_err());
+    let taken = check_free(&tcp(any[0], DEFAULT_PORT)).is_err()
+        || (has_ipv6 && check_free(&tcp(any[1], DEFAULT_PORT)).is_err());
     if taken {
-        let _ = writeln!(io::stderr(), "muses: TCP port {DEFAULT_PORT} is in use; listening at a free port (choose one: --listen)");
+        let _ = writeln!(
+            io::stderr(),
+            "muses: TCP port {DEFAULT_PORT} is in use; listening at a free port (choose one: --listen)"
+        );
     }
     let port = if taken { 0 } else { DEFAULT_PORT };
     Ok(any.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
@@ -196,7 +209,9 @@ fn check_free(address: &Multiaddr) -> Result<(), Fault> {
         _ => return Err(not_tcp(address)),
     };
     let Some(Protocol::Tcp(port)) = parts.next() else { return Err(not_tcp(address)) };
-    TcpListener::bind(SocketAddr::new(ip, port)).map(drop).map_err(|error| listen::cannot_listen(&address.to_string(), &error))
+    TcpListener::bind(SocketAddr::new(ip, port))
+        .map(drop)
+        .map_err(|error| listen::cannot_listen(&address.to_string(), &error))
 }
 
 fn not_tcp(address: &Multiaddr) -> Fault {

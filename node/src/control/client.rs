@@ -103,6 +103,9 @@ impl Client {
 pub fn path_too_long(path: &Path) -> Fault {
     Fault::new(
         Code::Usage,
-        format!("the path {} is too long for a unix socket (at most 107 bytes); choose a shorter --data-dir", path.display()),
+        format!(
+            "the path {} is too long for a unix socket (at most 107 bytes); choose a shorter --data-dir",
+            path.display()
+        ),
     )
 }

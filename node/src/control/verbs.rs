@@ -169,7 +169,9 @@ impl Desk {
             return Ok(Who::Node(id));
         }
         let node = self.lookup(name.to_owned(), ANSWER_TIMEOUT).await?;
-        node.parse().map(Who::Node).map_err(|error| Fault::new(Code::Failed, format!("{name} resolved to what is {error}")))
+        node.parse()
+            .map(Who::Node)
+            .map_err(|error| Fault::new(Code::Failed, format!("{name} resolved to what is {error}")))
     }
 
     async fn lookup(&self, name: String, timeout: Duration) -> Result<String, Fault> {

@@ -135,7 +135,8 @@ impl Reply {
     pub fn to_line(&self) -> String {
         let text = serde_json::to_string(self);
         // Only a map with keys that are no text cannot be written, and no reply has one.
-        text.unwrap_or_else(|_| r#"{"status":"error","code":1,"message":"the reply cannot be written"}"#.to_owned()) + "\n"
+        text.unwrap_or_else(|_| r#"{"status":"error","code":1,"message":"the reply cannot be written"}"#.to_owned())
+            + "\n"
     }
 }
 
@@ -180,8 +181,17 @@ mod tests {
     #[test]
     fn anything_else_is_a_usage_fault_in_one_line() {
         for line in [
-            "", "{", "null", "[]", "{}", r#"{"verb":"fly"}"#, r#"{"verb":"ping"}"#, r#"{"verb":"status","x":1}"#,
-            r#"{"verb":"expose","service":"a/b","forward":"h:1"}"#, r#"{"verb":"network-up","bind":"home"}"#, "\u{0}\u{1}",
+            "",
+            "{",
+            "null",
+            "[]",
+            "{}",
+            r#"{"verb":"fly"}"#,
+            r#"{"verb":"ping"}"#,
+            r#"{"verb":"status","x":1}"#,
+            r#"{"verb":"expose","service":"a/b","forward":"h:1"}"#,
+            r#"{"verb":"network-up","bind":"home"}"#,
+            "\u{0}\u{1}",
         ] {
             let fault = Request::parse(line.as_bytes()).unwrap_err();
             assert_eq!(fault.code, Code::Usage as u8, "{line}");

@@ -122,7 +122,10 @@ impl Row {
 }
 
 fn damaged(why: impl std::fmt::Display) -> Fault {
-    Fault::new(Code::State, format!("the stored list of services cannot be used ({why}); remove state/node.exposures and expose again"))
+    Fault::new(
+        Code::State,
+        format!("the stored list of services cannot be used ({why}); remove state/node.exposures and expose again"),
+    )
 }
 
 #[cfg(test)]
