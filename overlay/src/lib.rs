@@ -2,10 +2,12 @@
 
 pub mod address;
 pub mod codec;
+pub mod dht;
 pub mod genesis;
 pub mod grant;
 pub mod id;
 pub mod io;
+pub mod record;
 pub mod rng;
 pub mod time;
 pub mod timer;

@@ -1,0 +1,284 @@
+//! Lookups: two replicas at once, the others soon after, the newest valid record of the first two answers.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::requests::Purpose;
+use super::wire::{Answer, Request};
+use super::{Dht, Event, REPLICAS, Timer};
+use crate::id::NodeId;
+use crate::record::{Query, RecordKey, SignedRecord};
+use crate::time::{Instant, Now};
+
+/// Most lookups at a time; further ones end unanswered at once.
+pub const MAX_LOOKUPS: usize = 256;
+/// Most records whose newest number is remembered; the one used longest ago is forgotten first.
+const MAX_SEEN: usize = 1024;
+/// Replicas asked at once.
+const FIRST_PAIR: u8 = 2;
+/// Answers that are enough to judge by.
+const ENOUGH_ANSWERS: usize = 2;
+/// Spread of a retry, so that lookups begun together do not stay together.
+const RETRY_SPREAD: Duration = Duration::from_millis(20);
+
+/// A lookup, numbered by [`Dht::lookup`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LookupId(pub u64);
+
+/// How a lookup ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LookupResult {
+    /// With this record: signed, of the key asked for, and no older than any seen before.
+    Found(SignedRecord),
+    /// No binder has it: all of them answered, or at the deadline at least two had.
+    Missing,
+    /// Fewer than two binders answered in time, or too many lookups are open.
+    Unanswered,
+}
+
+#[derive(Default)]
+pub(super) struct Lookups {
+    next: u64,
+    open: BTreeMap<LookupId, Lookup>,
+    seen: BTreeMap<RecordKey, Seen>,
+}
+
+struct Lookup {
+    query: Query,
+    key: RecordKey,
+    /// By replica.
+    asked: [bool; REPLICAS as usize],
+    answers: [Option<Heard>; REPLICAS as usize],
+    in_grace: bool,
+}
+
+/// A binder's answer to a lookup.
+enum Heard {
+    Found(Box<SignedRecord>, u32),
+    /// Nothing, or something older than what was seen before.
+    Nothing,
+}
+
+/// The newest record of a key that a lookup ended with.
+struct Seen {
+    record: SignedRecord,
+    fresh_until: Instant,
+    used: Instant,
+}
+
+impl Dht {
+    /// Looks for the record that answers `query`; [`Event::LookupFinished`] follows, within the deadline.
+    ///
+    /// Own records, and unless `fresh` those found in the last seconds, are answered at once. Ask for a fresh one when what the
+    /// last one said does not work.
+    pub fn lookup(&mut self, query: Query, fresh: bool, now: Now) -> LookupId {
+        let id = LookupId(self.lookups.next);
+        self.lookups.next += 1;
+        let key = query.key();
+        if let Some(record) = self.known(&key, fresh, now.instant) {
+            self.report(id, query, LookupResult::Found(record));
+        } else if self.lookups.open.len() >= MAX_LOOKUPS {
+            self.report(id, query, LookupResult::Unanswered);
+        } else {
+            let lookup = Lookup { query, key, asked: [false; 4], answers: [const { None }; 4], in_grace: false };
+            self.lookups.open.insert(id, lookup);
+            for replica in 0..FIRST_PAIR {
+                self.ask(id, replica);
+            }
+            self.timers.set(Timer::SecondPair(id), now.instant + self.config.second_pair_after);
+            self.schedule_retry(id, now);
+            self.timers.set(Timer::Deadline(id), now.instant + self.config.deadline);
+        }
+        id
+    }
+
+    pub(super) fn ask_second_pair(&mut self, id: LookupId, now: Now) {
+        self.timers.cancel(Timer::SecondPair(id));
+        let Some(lookup) = self.lookups.open.get(&id) else { return };
+        let unasked: Vec<u8> = (0..REPLICAS).zip(&lookup.asked).filter(|(_, asked)| !**asked).map(|(r, _)| r).collect();
+        for replica in unasked {
+            self.ask(id, replica);
+        }
+        self.finish_if_done(id, now);
+    }
+
+    pub(super) fn ask_again(&mut self, id: LookupId, now: Now) {
+        let Some(lookup) = self.lookups.open.get(&id) else { return };
+        let silent: Vec<u8> = (0..REPLICAS).zip(&lookup.answers).filter(|(_, a)| a.is_none()).map(|(r, _)| r).collect();
+        for replica in silent {
+            self.ask(id, replica);
+        }
+        self.schedule_retry(id, now);
+    }
+
+    pub(super) fn ask_open_lookups_again(&mut self, now: Now) {
+        let ids: Vec<LookupId> = self.lookups.open.keys().copied().collect();
+        for id in ids {
+            self.ask_again(id, now);
+        }
+    }
+
+    pub(super) fn end_grace(&mut self, id: LookupId, now: Now) {
+        if let Some(lookup) = self.lookups.open.get(&id)
+            && lookup.has_found()
+        {
+            self.finish(id, now);
+        }
+    }
+
+    pub(super) fn end_lookup_at_deadline(&mut self, id: LookupId, now: Now) {
+        self.finish(id, now);
+    }
+
+    pub(super) fn settle_get(&mut self, id: LookupId, replica: u8, answer: Answer, now: Now) {
+        let Some(lookup) = self.lookups.open.get(&id) else { return };
+        let key = lookup.key;
+        let heard = match answer {
+            Answer::Found { remaining_s, record } => {
+                // A forgery is no answer: the replica is asked again, the others go on.
+                let Some(record) = self.valid_record(&key, &record) else { return };
+                if self.is_stale(&record) {
+                    self.counters.stale_records += 1;
+                    Heard::Nothing
+                } else {
+                    Heard::Found(Box::new(record), remaining_s)
+                }
+            }
+            Answer::Missing => Heard::Nothing,
+            Answer::Stored | Answer::Conflict { .. } | Answer::Refused(_) => return,
+        };
+        let found = matches!(heard, Heard::Found(..));
+        let Some(lookup) = self.lookups.open.get_mut(&id) else { return };
+        if let Some(slot) = lookup.answers.get_mut(usize::from(replica)) {
+            *slot = Some(heard);
+        }
+        if found && !lookup.in_grace {
+            lookup.in_grace = true;
+            self.timers.set(Timer::Grace(id), now.instant + self.config.grace);
+        }
+        self.finish_if_done(id, now);
+    }
+
+    fn finish_if_done(&mut self, id: LookupId, now: Now) {
+        let Some(lookup) = self.lookups.open.get(&id) else { return };
+        let answers = lookup.answers.iter().flatten().count();
+        let agreed = lookup.rival_of(lookup.choice(None)).is_none();
+        if answers == usize::from(REPLICAS) || (answers >= ENOUGH_ANSWERS && lookup.has_found() && agreed) {
+            self.finish(id, now);
+        } else if answers >= ENOUGH_ANSWERS && lookup.asked.contains(&false) {
+            self.ask_second_pair(id, now);
+        }
+    }
+
+    fn finish(&mut self, id: LookupId, now: Now) {
+        for timer in [Timer::SecondPair(id), Timer::Grace(id), Timer::Retry(id), Timer::Deadline(id)] {
+            self.timers.cancel(timer);
+        }
+        let Some(lookup) = self.lookups.open.remove(&id) else { return };
+        let known_signer = self.lookups.seen.get(&lookup.key).map(|seen| seen.record.signer());
+        let result = match lookup.choice(known_signer) {
+            Some((record, remaining_s)) => {
+                self.repair(&lookup, record, remaining_s);
+                if let Some(incumbent) = lookup.rival_of(Some((record, remaining_s))).cloned() {
+                    self.events.push_back(Event::NameConflict { incumbent });
+                }
+                self.remember(record.clone(), now.instant);
+                LookupResult::Found(record.clone())
+            }
+            None if lookup.answers.iter().flatten().count() >= ENOUGH_ANSWERS => LookupResult::Missing,
+            None => LookupResult::Unanswered,
+        };
+        self.report(id, lookup.query, result);
+    }
+
+    /// Puts the found record to binders that answered with an older one or none.
+    fn repair(&mut self, lookup: &Lookup, record: &SignedRecord, remaining_s: u32) {
+        for (replica, heard) in (0..REPLICAS).zip(&lookup.answers) {
+            let behind = match heard {
+                Some(Heard::Found(other, _)) => other.signer() == record.signer() && other.seq() < record.seq(),
+                Some(Heard::Nothing) => true,
+                None => false,
+            };
+            if behind {
+                // Nobody waits for the answer.
+                let nonce = u64::from_le_bytes(self.rng.bytes());
+                let record = record.as_bytes().to_vec();
+                self.walk(lookup.key, replica, &Request::Put { nonce, remaining_s, record });
+            }
+        }
+    }
+
+    fn ask(&mut self, id: LookupId, replica: u8) {
+        let Some(lookup) = self.lookups.open.get_mut(&id) else { return };
+        let key = lookup.key;
+        if let Some(asked) = lookup.asked.get_mut(usize::from(replica)) {
+            *asked = true;
+        }
+        let nonce = self.requests.open(Purpose::Get { lookup: id, replica }, &mut self.rng);
+        self.walk(key, replica, &Request::Get { nonce });
+    }
+
+    fn schedule_retry(&mut self, id: LookupId, now: Now) {
+        let at = now.instant + self.config.retry + self.rng.jitter(RETRY_SPREAD);
+        self.timers.set(Timer::Retry(id), at);
+    }
+
+    fn known(&mut self, key: &RecordKey, fresh: bool, now: Instant) -> Option<SignedRecord> {
+        // A name that another node holds is not answered with the own claim.
+        if let Some(own) = self.undisputed_own_record(key) {
+            return Some(own.clone());
+        }
+        let seen = self.lookups.seen.get_mut(key).filter(|seen| !fresh && seen.fresh_until > now)?;
+        seen.used = now;
+        Some(seen.record.clone())
+    }
+
+    fn is_stale(&self, record: &SignedRecord) -> bool {
+        let seen = self.lookups.seen.get(record.key());
+        seen.is_some_and(|seen| seen.record.signer() == record.signer() && seen.record.seq() > record.seq())
+    }
+
+    fn remember(&mut self, record: SignedRecord, now: Instant) {
+        let seen = &mut self.lookups.seen;
+        if seen.len() >= MAX_SEEN && !seen.contains_key(record.key()) {
+            let oldest = seen.iter().min_by_key(|(_, seen)| seen.used).map(|(key, _)| *key);
+            oldest.and_then(|key| seen.remove(&key));
+        }
+        let fresh_until = now + self.config.cache;
+        seen.insert(*record.key(), Seen { record, fresh_until, used: now });
+    }
+
+    fn report(&mut self, id: LookupId, query: Query, result: LookupResult) {
+        self.events.push_back(Event::LookupFinished { id, query, result });
+    }
+}
+
+impl Lookup {
+    fn found(&self) -> impl Iterator<Item = (&SignedRecord, u32)> {
+        self.answers.iter().filter_map(|heard| match heard {
+            Some(Heard::Found(record, remaining_s)) => Some((record.as_ref(), *remaining_s)),
+            _ => None,
+        })
+    }
+
+    fn has_found(&self) -> bool {
+        self.found().next().is_some()
+    }
+
+    /// The newest record of one signer: the one known from before, or else (numbers of different signers say nothing) the one
+    /// that most binders name, or else the one of the lowest replica.
+    fn choice(&self, known_signer: Option<NodeId>) -> Option<(&SignedRecord, u32)> {
+        let votes = |id: NodeId| self.found().filter(|(record, _)| record.signer() == id).count();
+        let known = known_signer.filter(|id| votes(*id) > 0);
+        let signer = known.or_else(|| {
+            let most = self.found().map(|(record, _)| votes(record.signer())).max()?;
+            self.found().map(|(record, _)| record.signer()).find(|id| votes(*id) == most)
+        })?;
+        self.found().filter(|(record, _)| record.signer() == signer).max_by_key(|(record, _)| record.seq())
+    }
+
+    fn rival_of(&self, chosen: Option<(&SignedRecord, u32)>) -> Option<&SignedRecord> {
+        let (chosen, _) = chosen?;
+        self.found().map(|(record, _)| record).find(|record| record.signer() != chosen.signer())
+    }
+}

@@ -1,0 +1,167 @@
+//! Own records: put to all their binders, and kept there.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::requests::Purpose;
+use super::wire::{Answer, Request};
+use super::{Dht, Event, REPLICAS, Timer};
+use crate::id::NodeId;
+use crate::record::{Query, RecordError, RecordKey, SignedRecord};
+use crate::time::{Instant, Now};
+
+/// Most records that a node publishes.
+pub const MAX_OWN_RECORDS: usize = 64;
+/// Time to the second try of a Put; doubles for each further one.
+const FIRST_RETRY: Duration = Duration::from_millis(400);
+/// Most tries in a row; the next refresh starts anew.
+const MAX_TRIES: u32 = 6;
+
+#[derive(Default)]
+pub(super) struct Publisher {
+    own: BTreeMap<RecordKey, Own>,
+}
+
+struct Own {
+    record: SignedRecord,
+    tries: u32,
+    last_try: Option<Instant>,
+    /// Bit i: the binder of replica i has answered in this round, whatever it said.
+    settled: u8,
+    /// Bit i: the binder of replica i keeps this version.
+    stored: u8,
+    /// This version was reported as published.
+    reported: bool,
+    /// Signer and number of the last incumbent reported, so that each is reported once.
+    incumbent: Option<(NodeId, u64)>,
+}
+
+impl Dht {
+    /// Puts an own record to all its binders, now and then again; it replaces one of the same key and a lower number.
+    ///
+    /// # Errors
+    /// [`RecordError::NotOwn`] for another node's record, [`RecordError::TooLong`] when there are [`MAX_OWN_RECORDS`] already.
+    pub fn publish(&mut self, record: SignedRecord, now: Now) -> Result<(), RecordError> {
+        if record.signer() != self.id {
+            return Err(RecordError::NotOwn);
+        }
+        let key = *record.key();
+        match self.publisher.own.get(&key) {
+            Some(own) if own.record.seq() >= record.seq() => return Ok(()),
+            None if self.publisher.own.len() >= MAX_OWN_RECORDS => return Err(RecordError::TooLong),
+            _ => {}
+        }
+        self.publisher.own.insert(
+            key,
+            Own { record, tries: 0, last_try: None, settled: 0, stored: 0, reported: false, incumbent: None },
+        );
+        self.put_unsettled(&key, now);
+        Ok(())
+    }
+
+    /// Stops publishing what answers `query`; binders forget it when its lifetime is over.
+    pub fn withdraw(&mut self, query: &Query) {
+        let key = query.key();
+        self.publisher.own.remove(&key);
+        self.timers.cancel(Timer::Publish(key));
+    }
+
+    /// The own record that answers `query`.
+    pub fn own_record(&self, key: &RecordKey) -> Option<&SignedRecord> {
+        self.publisher.own.get(key).map(|own| &own.record)
+    }
+
+    pub(super) fn undisputed_own_record(&self, key: &RecordKey) -> Option<&SignedRecord> {
+        let own = self.publisher.own.get(key)?;
+        own.incumbent.is_none_or(|(signer, _)| signer == self.id).then_some(&own.record)
+    }
+
+    pub(super) fn schedule_refresh(&mut self, now: Instant) {
+        let span = self.rng.jitter(self.config.refresh);
+        self.timers.set(Timer::Refresh, now + span);
+    }
+
+    pub(super) fn refresh(&mut self, now: Now) {
+        self.store.expire(now.instant);
+        self.republish_all(now);
+        self.schedule_refresh(now.instant);
+    }
+
+    pub(super) fn republish_all(&mut self, now: Now) {
+        let keys: Vec<RecordKey> = self.publisher.own.keys().copied().collect();
+        for key in keys {
+            let Some(own) = self.publisher.own.get_mut(&key) else { continue };
+            // A record published in the same breath is under way already.
+            if own.last_try != Some(now.instant) {
+                (own.tries, own.settled) = (0, 0);
+                self.put_unsettled(&key, now);
+            }
+        }
+    }
+
+    pub(super) fn put_unsettled(&mut self, key: &RecordKey, now: Now) {
+        let Some(own) = self.publisher.own.get_mut(key).filter(|own| own.tries < MAX_TRIES) else { return };
+        let unsettled: Vec<u8> = (0..REPLICAS).filter(|replica| own.settled & (1 << replica) == 0).collect();
+        if unsettled.is_empty() {
+            return;
+        }
+        let backoff = FIRST_RETRY.saturating_mul(1 << own.tries);
+        own.tries += 1;
+        own.last_try = Some(now.instant);
+        let (seq, remaining_s, record) = (own.record.seq(), own.record.lifetime_s(), own.record.as_bytes().to_vec());
+        for replica in unsettled {
+            let nonce = self.requests.open(Purpose::Publish { key: *key, seq, replica }, &mut self.rng);
+            self.walk(*key, replica, &Request::Put { nonce, remaining_s, record: record.clone() });
+        }
+        let span = self.rng.jitter(backoff);
+        self.timers.set(Timer::Publish(*key), now.instant + span);
+    }
+
+    pub(super) fn settle_put(&mut self, key: &RecordKey, seq: u64, replica: u8, answer: &Answer) {
+        if self.publisher.own.get(key).is_none_or(|own| own.record.seq() != seq) {
+            return;
+        }
+        let stored = match answer {
+            Answer::Stored => true,
+            Answer::Conflict { record } => match self.valid_record(key, record) {
+                Some(incumbent) => {
+                    self.report_incumbent(incumbent);
+                    false
+                }
+                None => return,
+            },
+            // Another binder may stand here soon; this one may have room or the right time.
+            Answer::Refused(_) | Answer::Found { .. } | Answer::Missing => return,
+        };
+        let Some(own) = self.publisher.own.get_mut(key) else { return };
+        own.settled |= 1 << replica;
+        own.stored = if stored { own.stored | (1 << replica) } else { own.stored & !(1 << replica) };
+        let all = (1 << REPLICAS) - 1;
+        if own.settled == all {
+            self.timers.cancel(Timer::Publish(*key));
+        }
+        if own.stored == all {
+            own.incumbent = None;
+            if !own.reported {
+                own.reported = true;
+                self.events.push_back(Event::Published { query: own.record.query(), seq });
+            }
+        }
+    }
+
+    fn report_incumbent(&mut self, incumbent: SignedRecord) {
+        let own_id = self.id;
+        let Some(own) = self.publisher.own.get_mut(incumbent.key()) else { return };
+        let which = (incumbent.signer(), incumbent.seq());
+        // A binder that sends an older record of our own back is wrong, and proves nothing.
+        let means_something = incumbent.signer() != own_id || incumbent.seq() >= own.record.seq();
+        if means_something && own.incumbent != Some(which) {
+            own.incumbent = Some(which);
+            self.events.push_back(if incumbent.signer() == own_id {
+                Event::Superseded { record: incumbent }
+            } else {
+                Event::NameConflict { incumbent }
+            });
+        }
+    }
+}

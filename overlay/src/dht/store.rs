@@ -1,0 +1,186 @@
+//! The records that this node keeps for others.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::wire::Refusal;
+use crate::id::NodeId;
+use crate::record::{RecordKey, SignedRecord};
+use crate::time::{Instant, Now};
+
+/// Most records that a binder keeps: with their decoded form about 8 MB.
+pub const MAX_STORED_RECORDS: usize = 4096;
+/// Most names of one node that a binder keeps, so that one key cannot squat them all.
+pub const MAX_CLAIMS_PER_NODE: usize = 32;
+/// How far a record's number may be ahead of the wall clock, in microseconds: a day.
+const MAX_AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
+/// How long a record that another binder took over is kept, in case that one goes.
+const AFTERLIFE: Duration = Duration::from_secs(60);
+
+/// What became of a Put.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum PutOutcome {
+    Stored,
+    /// This one stays instead.
+    Kept(SignedRecord),
+    Refused(Refusal),
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    entries: BTreeMap<RecordKey, Entry>,
+}
+
+struct Entry {
+    record: SignedRecord,
+    /// Lifetimes are counted down here, with a clock that nobody sets.
+    expires: Instant,
+    /// Bit i: this node is the binder of replica i.
+    replicas: u8,
+}
+
+impl Store {
+    /// Keeps `record` as the binder of `replica`, for `remaining_s` or its signed lifetime, if it is the one to keep.
+    ///
+    /// The number orders the records of one signer; the same record again renews the lifetime. An unexpired claim of a name
+    /// beats one by another node.
+    pub(super) fn put(&mut self, replica: u8, record: SignedRecord, remaining_s: u32, now: Now) -> PutOutcome {
+        if record.seq() > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US) {
+            return PutOutcome::Refused(Refusal::Ahead);
+        }
+        let remaining = Duration::from_secs(remaining_s.min(record.lifetime_s()).into());
+        let expires = now.instant + remaining;
+        let bit = replica_bit(replica);
+        if let Some(entry) = self.entries.get_mut(record.key()).filter(|entry| entry.expires > now.instant) {
+            if entry.record == record {
+                entry.expires = entry.expires.max(expires);
+            } else if entry.record.signer() == record.signer() && entry.record.seq() < record.seq() {
+                entry.record = record;
+                entry.expires = expires;
+            } else {
+                return PutOutcome::Kept(entry.record.clone());
+            }
+            entry.replicas |= bit;
+            return PutOutcome::Stored;
+        }
+        if !self.has_room_for(&record, now.instant) {
+            return PutOutcome::Refused(Refusal::Full);
+        }
+        self.entries.insert(*record.key(), Entry { record, expires, replicas: bit });
+        PutOutcome::Stored
+    }
+
+    /// The unexpired record under `key`, and what is left of its lifetime in seconds.
+    pub(super) fn record(&self, key: &RecordKey, now: Instant) -> Option<(&SignedRecord, u32)> {
+        let entry = self.entries.get(key).filter(|entry| entry.expires > now)?;
+        let remaining_s = u32::try_from(entry.expires.since(now).as_secs()).unwrap_or(u32::MAX);
+        Some((&entry.record, remaining_s.max(1)))
+    }
+
+    /// Notes that another node is the binder of `replica` now.
+    pub(super) fn pass_on(&mut self, key: &RecordKey, replica: u8, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.replicas &= !replica_bit(replica);
+            if entry.replicas == 0 {
+                entry.expires = entry.expires.min(now + AFTERLIFE);
+            }
+        }
+    }
+
+    /// What this node is the binder of.
+    pub(super) fn held(&self) -> impl Iterator<Item = (RecordKey, u8)> + '_ {
+        self.entries.iter().flat_map(|(key, entry)| {
+            (0..super::REPLICAS)
+                .filter(|replica| entry.replicas & replica_bit(*replica) != 0)
+                .map(|replica| (*key, replica))
+        })
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.entries.retain(|_, entry| entry.expires > now);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn has_room_for(&mut self, record: &SignedRecord, now: Instant) -> bool {
+        if self.entries.len() >= MAX_STORED_RECORDS {
+            self.expire(now);
+        }
+        self.entries.len() < MAX_STORED_RECORDS
+            && (record.claim().is_none() || self.claims_of(&record.signer()) < MAX_CLAIMS_PER_NODE)
+    }
+
+    fn claims_of(&self, id: &NodeId) -> usize {
+        let of_id = |entry: &&Entry| entry.record.claim().is_some_and(|claim| claim.id == *id);
+        self.entries.values().filter(of_id).count()
+    }
+}
+
+const fn replica_bit(replica: u8) -> u8 {
+    1 << (replica % super::REPLICAS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{claim, identity, node_record, now_at};
+    use super::*;
+
+    #[test]
+    fn the_newest_of_one_signer_stays_and_the_incumbent_comes_back() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let (old, new) = (node_record(1, 5), node_record(1, 6));
+        assert_eq!(store.put(0, old.clone(), 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(0, old.clone(), 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(1, new.clone(), 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(0, old.clone(), 60, now), PutOutcome::Kept(new.clone()));
+        assert_eq!(store.record(new.key(), now.instant), Some((&new, 60)));
+        assert_eq!(store.held().map(|(_, replica)| replica).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn a_name_stays_with_its_incumbent_until_it_expires() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let (first, second) = (claim(1, "alice", 900), claim(2, "alice", 999));
+        assert_eq!(store.put(0, first.clone(), 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(0, second.clone(), 60, now), PutOutcome::Kept(first));
+        let later = now.after(Duration::from_secs(61));
+        assert_eq!(store.put(0, second, 60, later), PutOutcome::Stored);
+    }
+
+    #[test]
+    fn lifetimes_count_down_and_are_never_longer_than_signed() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let record = node_record(1, 5);
+        store.put(0, record.clone(), u32::MAX, now);
+        let later = now.after(Duration::from_secs(100)).instant;
+        let left = record.lifetime_s() - 100;
+        assert_eq!(store.record(record.key(), later), Some((&record, left)));
+        store.pass_on(record.key(), 0, later);
+        assert_eq!(store.record(record.key(), later).map(|(_, left)| left), Some(60));
+        assert_eq!(store.held().count(), 0);
+        store.expire(later + Duration::from_secs(60));
+        assert_eq!(store.len(), 0);
+    }
+
+    #[test]
+    fn numbers_far_ahead_are_refused() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let day_us = 86_400_000_000;
+        let wall = now.wall.as_unix_micros();
+        assert_eq!(store.put(0, node_record(1, wall + day_us + 1), 60, now), PutOutcome::Refused(Refusal::Ahead));
+        assert_eq!(store.put(0, node_record(1, wall + day_us), 60, now), PutOutcome::Stored);
+    }
+
+    #[test]
+    fn one_key_cannot_take_all_names() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        for n in 0..MAX_CLAIMS_PER_NODE {
+            assert_eq!(store.put(0, claim(1, &format!("name-{n}"), 1), 60, now), PutOutcome::Stored);
+        }
+        assert_eq!(store.put(0, claim(1, "one-more", 1), 60, now), PutOutcome::Refused(Refusal::Full));
+        assert_eq!(store.put(0, claim(2, "one-more", 1), 60, now), PutOutcome::Stored);
+        assert_eq!(identity(1).id(), claim(1, "x", 1).signer());
+    }
+}
