@@ -57,6 +57,8 @@ pub(super) enum Manner {
     Honest,
     /// Answers with what a test put there, to everybody.
     Hostile(fn(&[u8]) -> Vec<u8>),
+    /// Answers nothing.
+    Silent,
 }
 
 pub(super) struct Member {
@@ -240,6 +242,7 @@ impl Net {
         let member = &mut self.members[to];
         match (what, member.manner) {
             _ if !member.alive => {}
+            (DhtTransmit::Walk { .. }, Manner::Silent) => {}
             (DhtTransmit::Walk { body, .. }, Manner::Hostile(answer)) => {
                 let reply = answer(&body);
                 self.members[from].dht.handle_reply(sender, &reply, self.now);
