@@ -1,3 +1,25 @@
-//! The MUSeS paper's experiment on real node processes, and the deterministic simulator.
+//! The MUSeS paper's experiment with real parts, what it takes to run it, and the deterministic simulator.
+//!
+//! A transfer runs from Alice to Bob through an overlay of real node processes; in the middle of it Bob moves: his
+//! network goes away, and after a while he is back with another address and other neighbours. The file service
+//! ([`source`]) and the downloading application ([`sink`]) are plain TCP programs inside the harness, outside the nodes,
+//! and the harness takes all the times. [`topology`] says which nodes there are and who may link to whom, [`process`]
+//! starts one of them from our own binary and [`cluster`] all, [`network`] is what carries them (loopback, or real
+//! interfaces in [`netns`]), [`experiment`] is the choreography, [`report`] judges it, [`plot`] draws it.
+//!
+//! [`sim`] runs the same `node::stack` without processes, sockets and clock.
 
+pub mod cluster;
+pub mod command;
+pub mod experiment;
+pub mod netns;
+pub mod network;
+pub mod plot;
+pub mod process;
+pub mod progress;
+pub mod report;
 pub mod sim;
+pub mod sink;
+pub mod source;
+pub mod topology;
+pub mod wait;

@@ -1,2 +1,5 @@
-//! testnet
-fn main() {}
+//! `testnet`: see the library.
+
+fn main() -> std::process::ExitCode {
+    testnet::command::main()
+}

@@ -1,0 +1,296 @@
+//! The command line of `testnet`.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::experiment::{self, Plan};
+use crate::netns::{self, After, Namespaces};
+use crate::network::{Loopback, Network};
+use crate::process::{NODE_PROCESS, die_with_parent};
+use crate::report::{Report, STRICT_RESUME_S, Timeline, csv, median};
+use crate::sim::command::SimArgs;
+use crate::topology::{MAX_NODES, Topology};
+use crate::wait::{self, Result, Trouble, io, stop_wanted};
+use crate::{plot, sim};
+
+/// The exit code when namespaces were asked for and cannot be had; test drivers know it as "skipped".
+const EXIT_SKIPPED: u8 = 77;
+
+/// The MUSeS paper's experiment on real node processes.
+///
+/// Without a subcommand: starts an overlay of nine nodes on loopback, downloads a file at Bob from Alice through it over
+/// plain TCP, moves Bob to another network in the middle, and checks that the bytes are exact. Results go to
+/// target/testnet/.
+#[derive(Parser, Debug)]
+#[command(
+    name = "testnet",
+    version,
+    after_help = "Exit codes: 0 all exact, 1 not, 2 usage, 77 skipped, 130 interrupted"
+)]
+struct Cli {
+    #[command(flatten)]
+    job: Job,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Start an overlay, say how to talk to each node, and keep it running until Ctrl-C
+    Up {
+        /// How many nodes
+        #[arg(short, default_value_t = 8, value_parser = node_count)]
+        n: usize,
+    },
+    /// Run the deterministic simulator
+    Sim(SimArgs),
+    /// Be a node: what the harness starts
+    #[command(hide = true, disable_help_flag = true)]
+    NodeProcess {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Job {
+    /// Length of the file in bytes
+    #[arg(long, default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    bytes: u64,
+    /// How long Bob is without a network, in seconds
+    #[arg(long, default_value_t = 15.0, value_parser = outage)]
+    outage: f64,
+    /// How many times
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Judge the median of the times too: the resume must not take longer than 0.5 s
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object on stdout and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Folder for throughput.svg, throughput.csv and the nodes' logs
+    #[arg(long, default_value = "target/testnet")]
+    out: PathBuf,
+    /// As root: real interfaces in network namespaces, first IPv4 to IPv4, then IPv4-only to IPv6-only
+    #[arg(long)]
+    netns: bool,
+    /// Which nodes
+    #[arg(long, hide = true, value_enum, default_value = "main", conflicts_with = "netns")]
+    topology: TopologyName,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum TopologyName {
+    Main,
+    Minimal,
+}
+
+fn outage(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (1.5..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds, from 1.5 to 86400".into()),
+    }
+}
+
+fn node_count(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_NODES).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {MAX_NODES}")),
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.verb {
+        Some(Verb::NodeProcess { arguments }) => {
+            die_with_parent();
+            node::cli::main(std::iter::once("muses".into()).chain(arguments))
+        }
+        Some(Verb::Sim(args)) => sim::command::command(&args),
+        Some(Verb::Up { n }) => wait::exit_code(wait::catch_signals().and_then(|()| up(n, &cli.job.out))),
+        None => main_job(&cli.job),
+    }
+}
+
+fn main_job(job: &Job) -> ExitCode {
+    if let Some(why) = job.netns.then(netns::missing).flatten() {
+        eprintln!("skipped: {why}");
+        if job.json {
+            print_line(&json!({"ok": false, "skipped": why}).to_string());
+        }
+        return ExitCode::from(EXIT_SKIPPED);
+    }
+    let result = wait::catch_signals().and_then(|()| all_runs(job));
+    if job.json {
+        let object = match &result {
+            Ok(object) => object.clone(),
+            Err(trouble) => json!({"ok": false, "error": trouble.to_string()}),
+        };
+        print_line(&object.to_string());
+    }
+    wait::exit_code(result.map(|object| is_ok(&object)))
+}
+
+/// The JSON object: the (first) experiment's, and inside it that of the move from IPv4 to IPv6.
+fn all_runs(job: &Job) -> Result<Value> {
+    if !job.netns {
+        let topology = match job.topology {
+            TopologyName::Main => Topology::main(),
+            TopologyName::Minimal => Topology::minimal(),
+        };
+        return repeated(job, "throughput", || Ok(Box::new(Loopback::new(topology.clone()))));
+    }
+    let mut object = repeated(job, "throughput", || Ok(Box::new(Namespaces::new(After::Ipv4)?)))?;
+    let second = repeated(job, "throughput-ipv4-to-ipv6", || Ok(Box::new(Namespaces::new(After::Ipv6)?)))?;
+    if let Value::Object(fields) = &mut object {
+        fields.insert("ok_ipv4_to_ipv4".into(), fields.get("ok").cloned().unwrap_or_default());
+        fields.insert("ok".into(), json!(is_ok(&Value::Object(fields.clone())) && is_ok(&second)));
+        fields.insert("ipv4_to_ipv6".into(), second);
+    }
+    Ok(object)
+}
+
+/// `--runs` of one experiment; what is shown and drawn is the run with the median resume time.
+fn repeated(job: &Job, file: &str, network: impl Fn() -> Result<Box<dyn Network>>) -> Result<Value> {
+    let mut runs: Vec<(Report, Timeline)> = Vec::new();
+    for run in 0..job.runs {
+        if job.runs > 1 {
+            eprintln!("run {} of {}", run + 1, job.runs);
+        }
+        let plan = Plan { bytes: job.bytes, outage: Duration::from_secs_f64(job.outage), seed: u64::from(run) + 1 };
+        runs.push(experiment::run(network()?.as_mut(), &plan, &job.out.join(format!("{file}-logs")))?);
+    }
+    let median_s = median(runs.iter().map(|(report, _)| report.resume_s)).unwrap_or(f64::INFINITY);
+    let shown = runs.iter().find(|(report, _)| report.resume_s.total_cmp(&median_s).is_eq());
+    let (report, timeline) = shown.ok_or_else(|| Trouble::new("there was no run"))?;
+    let files = write_files(&job.out, file, report, timeline)?;
+
+    let slow = job.strict && median_s > STRICT_RESUME_S;
+    let ok = runs.iter().all(|(report, _)| report.ok) && !slow;
+    if !job.json {
+        let mut text = format!("\n{}", report.table());
+        if slow {
+            text.push_str(&format!("  TOO SLOW: the median resume time is {median_s:.3} s\n"));
+        }
+        let bad = runs.iter().filter(|(report, _)| !report.ok).count();
+        if bad > 0 {
+            let log = job.out.join(format!("{file}-logs"));
+            text.push_str(&format!(
+                "  {bad} of {} runs were not exact; the nodes' logs are in {}\n",
+                runs.len(),
+                log.display()
+            ));
+        }
+        print_line(&format!("{text}\n  {}\n  {}", files[0].display(), files[1].display()));
+    } else {
+        eprintln!("{}\n{}", files[0].display(), files[1].display());
+    }
+    let mut object = to_json(report)?;
+    if let Value::Object(fields) = &mut object {
+        fields.insert("ok".into(), json!(ok));
+        fields.insert("svg".into(), json!(files[0]));
+        fields.insert("csv".into(), json!(files[1]));
+        if job.runs > 1 {
+            let all: Result<Vec<Value>> = runs.iter().map(|(report, _)| to_json(report)).collect();
+            fields.insert("runs".into(), Value::Array(all?));
+        }
+    }
+    Ok(object)
+}
+
+fn to_json(report: &Report) -> Result<Value> {
+    serde_json::to_value(report).map_err(|error| Trouble::new(error.to_string()))
+}
+
+fn is_ok(object: &Value) -> bool {
+    object.get("ok").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn write_files(out: &Path, name: &str, report: &Report, timeline: &Timeline) -> Result<[PathBuf; 2]> {
+    experiment::make_folder(out)?;
+    let files = [out.join(format!("{name}.svg")), out.join(format!("{name}.csv"))];
+    for (file, text) in files.iter().zip([plot::svg(report, timeline), csv(timeline)]) {
+        std::fs::write(file, text).map_err(io(file.display()))?;
+    }
+    Ok(files.map(|file| file.canonicalize().unwrap_or(file)))
+}
+
+/// A reader that has gone away is no trouble of ours.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// `testnet up`.
+fn up(n: usize, out: &Path) -> Result<bool> {
+    let topology = Topology::random(n);
+    let mut cluster = Cluster::start(&Loopback::new(topology.clone()), &topology, &out.join("up-logs"), |name| {
+        eprintln!("{name} has joined");
+    })?;
+    print_line("\nAn overlay is running. Talk to its nodes:\n");
+    for node in cluster.nodes() {
+        print_line(&format!("  muses status --data-dir {}", node.data_dir.display()));
+    }
+    if let [first, .., last] = cluster.nodes() {
+        // Any free port will do as an example.
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_or(2222, |at| at.port());
+        let (first_dir, last_dir) = (first.data_dir.display(), last.data_dir.display());
+        print_line(&format!(
+            "\nFor example, reach a web server on {0} from {1}:\n\n  muses expose web 127.0.0.1:8000 --allow {1} \
+             --data-dir {first_dir}\n  muses connect {0}/web --listen 127.0.0.1:{port} --data-dir {last_dir}\n  \
+             curl http://127.0.0.1:{port}/",
+            first.name, last.name,
+        ));
+    }
+    if let Ok(own) = std::env::current_exe() {
+        print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own.display()));
+    }
+    print_line("Ctrl-C stops all.");
+    while !stop_wanted() {
+        cluster.must_run()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("stopping");
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> std::result::Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("testnet").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_documented_lines_parse() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        for line in ["", "--json", "--outage 3 --out /tmp/x", "--runs 3 --strict --json", "--netns --json", "up -n 20"]
+        {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "fly", "--bytes 0"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        let plain = parse("").unwrap().job;
+        assert_eq!((plain.bytes, plain.outage, plain.runs), (256 << 20, 15.0, 1));
+    }
+
+    #[test]
+    fn a_node_process_gets_its_arguments_as_they_are() {
+        let Some(Verb::NodeProcess { arguments }) = parse("node-process up --name a --help").unwrap().verb else {
+            panic!("another verb");
+        };
+        assert_eq!(arguments, ["up", "--name", "a", "--help"]);
+    }
+}
