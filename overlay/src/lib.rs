@@ -8,6 +8,8 @@ pub mod grant;
 pub mod id;
 pub mod io;
 pub mod record;
+pub mod queue;
 pub mod rng;
 pub mod time;
 pub mod timer;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! What crosses a link.
+
+pub mod packet;
