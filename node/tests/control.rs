@@ -2,72 +2,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-struct Node {
-    process: Child,
-    folder: tempfile::TempDir,
-}
+use common::{Node, muses, stderr};
 
-impl Node {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let process = up(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
-        let node = Self { process, folder };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while node.muses("status").status.code() != Some(0) {
-            assert!(Instant::now() < deadline, "the node does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        node
-    }
-
-    fn muses(&self, line: &str) -> Output {
-        muses(self.folder.path(), line)
-    }
-
-    fn socket(&self) -> UnixStream {
-        let socket = UnixStream::connect(self.folder.path().join("control.sock")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        socket
-    }
-
-    fn wait(&mut self) -> Option<i32> {
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn up(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.args(["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder);
-    command
-}
-
-fn muses(folder: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+fn dial(node: &Node) -> UnixStream {
+    let socket = UnixStream::connect(node.folder.path().join("control.sock")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
 }
 
 #[test]
 fn garbage_is_answered_or_cut_off_and_the_node_lives() {
-    let node = Node::start();
-    let mut socket = node.socket();
+    let node = Node::start(&[]);
+    let mut socket = dial(&node);
     let mut replies = BufReader::new(socket.try_clone().unwrap());
     for garbage in ["", "{", "nonsense", "{\"verb\":\"fly\"}", "\u{0}\u{7f}", "{\"verb\":\"pipe\"}"] {
         socket.write_all(format!("{garbage}\n").as_bytes()).unwrap();
@@ -81,19 +34,19 @@ fn garbage_is_answered_or_cut_off_and_the_node_lives() {
     replies.read_line(&mut reply).unwrap();
     assert_eq!(reply, "{\"status\":\"ok\",\"data\":[]}\n");
     // A line without an end is not collected forever.
-    let mut socket = node.socket();
+    let mut socket = dial(&node);
     let sent = socket.write_all(&vec![b'x'; 1024 * 1024]);
     let mut reply = String::new();
     let read = socket.read_to_string(&mut reply);
     assert!(sent.is_err() || read.is_err() || reply.contains("longer than"), "{reply}");
     // Half a request, then nothing.
-    node.socket().write_all(b"{\"verb\":").unwrap();
+    dial(&node).write_all(b"{\"verb\":").unwrap();
     assert_eq!(node.muses("status").status.code(), Some(0));
 }
 
 #[test]
 fn one_clear_line_and_a_documented_code_for_each_mistake() {
-    let node = Node::start();
+    let node = Node::start(&[]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap();
     for (line, code, part) in [
@@ -137,19 +90,14 @@ fn one_clear_line_and_a_documented_code_for_each_mistake() {
 
 #[test]
 fn the_socket_is_private_and_a_stale_one_is_replaced() {
-    let mut node = Node::start();
+    let mut node = Node::start(&[]);
     let path = node.folder.path().join("control.sock");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     node.process.kill().unwrap();
     node.wait();
     assert!(path.exists(), "kill -9 leaves the socket's file");
     assert_eq!(node.muses("status").status.code(), Some(6));
-    node.process = up(node.folder.path()).stdout(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while node.muses("status").status.code() != Some(0) {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    node.restart(&[]);
     assert_eq!(node.muses("down").status.code(), Some(0));
     assert!(!path.exists());
     assert_eq!(node.wait(), Some(0));
@@ -158,13 +106,12 @@ fn the_socket_is_private_and_a_stale_one_is_replaced() {
 #[test]
 fn signals_end_it_cleanly_and_it_said_who_it_is() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
-        let mut node = Node::start();
+        let mut node = Node::start(&[]);
         let started = Instant::now();
         rustix::process::kill_process(rustix::process::Pid::from_child(&node.process), signal).unwrap();
         assert_eq!(node.wait(), Some(0));
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-        let mut said = String::new();
-        node.process.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        let said = node.said();
         assert!(said.starts_with("node 12D3KooW") && said.ends_with("leaving\nstopped\n"), "{said}");
     }
 }

@@ -32,6 +32,9 @@ const THREADS: usize = 2;
 /// Announcing the leave and the last write to disk take less; after this the node ends anyway.
 const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 
+/// The answer to `down` is written within this time after the loop's end.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 /// The flags of `muses up`; they win over the configuration file.
 #[derive(Args, Debug)]
 pub(super) struct Up {
@@ -119,13 +122,14 @@ async fn serve(
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     tokio::spawn(dial::run(incoming));
 
-    tokio::select! {
-        () = console.follow(handle.clone(), facts) => {}
-        () = desk.ended() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-    }
+    let asked = tokio::select! {
+        // The loop has ended: after `down`, which is answered only then, or by a defect.
+        () = console.follow(handle.clone(), facts) => tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok(),
+        () = desk.ended() => true,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+        _ = hangup.recv() => true,
+    };
     console.say("leaving");
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, handle.stop()) => if stopped.is_err() {
@@ -138,6 +142,12 @@ async fn serve(
     serving.abort();
     // The socket's file goes with the task.
     let _ = serving.await;
+    if !asked {
+        return Err(Fault::new(
+            Code::Failed,
+            "the node ended by itself, which is a defect; please report what is above",
+        ));
+    }
     console.say("stopped");
     Ok(())
 }

@@ -72,7 +72,11 @@ pub async fn splice(conn: Conn, mut socket: TcpStream, what: &str) {
     let (from, to) = socket.split();
     let copied = copy(&conn, from, to).await;
     if let Err(why) = copied {
-        tracing::info!("{what}: {why}");
+        match why {
+            // The application sees only a reset; whoever runs the node sees why.
+            Broken::Remote(failure) if failure != Failure::Reset => tracing::warn!("{what}: {failure}"),
+            why => tracing::debug!("{what}: {why}"),
+        }
         let _ = socket.set_zero_linger();
     }
 }

@@ -1,0 +1,110 @@
+//! A real node process with a folder of its own.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Node {
+    pub process: Child,
+    pub folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// Started with these arguments of `up`, and answering on its control socket.
+    pub fn start(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let process = up(folder.path(), args);
+        let node = Self { process, folder };
+        node.wait_for_control();
+        node
+    }
+
+    pub fn restart(&mut self, args: &[&str]) {
+        self.process = up(self.folder.path(), args);
+        self.wait_for_control();
+    }
+
+    pub fn muses(&self, line: &str) -> Output {
+        muses(self.folder.path(), line)
+    }
+
+    /// The data of a verb's `--json` reply.
+    pub fn json(&self, line: &str) -> Value {
+        let output = self.muses(&format!("{line} --json"));
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(reply["status"], "ok");
+        reply["data"].clone()
+    }
+
+    /// The data of `line` as soon as `wanted` holds for it.
+    pub fn json_when(&self, line: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        until(line, || {
+            let output = self.muses(&format!("{line} --json"));
+            last = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()["data"].clone();
+            output.status.success() && wanted(&last)
+        });
+        last
+    }
+
+    /// The multiaddr that others join with.
+    pub fn invite(&self) -> String {
+        let status =
+            self.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+        format!("{}/p2p/{}", status["listen"][0].as_str().unwrap(), status["node"].as_str().unwrap())
+    }
+
+    pub fn wait(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
+    /// All of its stdout, after its end.
+    pub fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.process.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
+
+    fn wait_for_control(&self) {
+        until("the node answers", || self.muses("status").status.success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn up(folder: &Path, args: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.args(["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder).args(args);
+    command.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+pub fn muses(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,193 @@
+//! Two real nodes on loopback, used as a person uses them.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Node, PATIENCE, stderr};
+
+/// Bytes of a transfer: many packets, many credit updates.
+const TRANSFER_BYTES: usize = 3 * 1024 * 1024 + 17;
+
+#[test]
+#[ignore = "until the stack is composed"]
+fn services_by_name_and_every_verb() {
+    let (alice, bob) = alice_and_bob();
+    let echo = echo_service();
+    let bob_id = bob.json("status")["node"].as_str().unwrap().to_owned();
+
+    let shown = alice.json(&format!("expose echo {echo} --allow bob"));
+    assert_eq!(shown["allow"][0]["node"], bob_id.as_str(), "a name is resolved when typed: {shown}");
+    alice.json(&format!("expose mine {echo}"));
+    alice.json(&format!("expose dead {} --allow anyone", dead_port()));
+
+    // A plain TCP application.
+    let local: SocketAddr =
+        bob.json("connect alice/echo --listen 127.0.0.1:0")["listen"].as_str().unwrap().parse().unwrap();
+    let sent = pattern(TRANSFER_BYTES);
+    assert!(exchange(local, &sent) == sent, "the bytes differ");
+    // Many at once.
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let sent = pattern(100_000 + number);
+            scope.spawn(move || assert!(exchange(local, &sent) == sent, "the bytes differ"));
+        }
+    });
+
+    // stdin and stdout.
+    assert_eq!(pipe(&bob, "alice/echo", &sent), (Some(0), sent));
+    for (service, code) in [("alice/nothing", 4), ("alice/mine", 4), ("alice/dead", 4), ("nobody/echo", 3)] {
+        assert_eq!(pipe(&bob, service, b"hello"), (Some(code), Vec::new()), "{service}");
+    }
+
+    // Questions.
+    assert_eq!(bob.json("lookup alice")["node"], alice.json("status")["node"]);
+    let echo = bob.json("ping alice");
+    assert!(echo["hops"] == 1 && echo["rtt_us"].as_u64().unwrap() > 0, "{echo}");
+    assert_eq!(bob.json("peers").as_array().unwrap().len(), 1);
+    let sessions = bob.json("sessions");
+    assert_eq!(sessions[0]["state"], "established", "{sessions}");
+    assert_eq!(alice.json("status")["services"].as_array().unwrap().len(), 3);
+    for verb in ["status", "peers", "sessions", "lookup alice", "ping alice"] {
+        assert!(!bob.muses(verb).stdout.is_empty(), "{verb}");
+    }
+    let unknown = bob.muses("ping nobody");
+    assert_eq!(unknown.status.code(), Some(3), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).starts_with("muses: nobody: ") && stderr(&unknown).lines().count() == 1);
+    assert_eq!(bob.muses("connect nobody/echo --listen 127.0.0.1:0").status.code(), Some(3));
+}
+
+#[test]
+#[ignore = "until the stack is composed"]
+fn the_relays_of_a_trace_end_at_the_peer() {
+    let (alice, bob) = alice_and_bob();
+    let hops = bob.json("trace alice");
+    assert_eq!(hops.as_array().unwrap().last().unwrap()["node"], alice.json("status")["node"], "{hops}");
+}
+
+#[test]
+#[ignore = "until the stack is composed"]
+fn a_connection_survives_flight_mode() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose echo {} --allow anyone", echo_service()));
+    let local: SocketAddr =
+        bob.json("connect alice/echo --listen 127.0.0.1:0")["listen"].as_str().unwrap().parse().unwrap();
+    let mut application = TcpStream::connect(local).unwrap();
+    application.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = [0; 6];
+    application.write_all(b"before").unwrap();
+    application.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"before");
+
+    bob.json("network down");
+    application.write_all(b"during").unwrap();
+    application.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    assert!(application.read(&mut answer).is_err(), "a byte came through a network that is down");
+    bob.json("network up --bind 127.0.0.2");
+    application.set_read_timeout(Some(PATIENCE)).unwrap();
+    application.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"during");
+    application.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(application.read(&mut answer).unwrap(), 0, "the end arrives as an end");
+}
+
+#[test]
+#[ignore = "until the stack is composed"]
+fn a_restarted_node_resumes_its_overlay_and_its_services() {
+    let (mut alice, mut bob) = alice_and_bob();
+    alice.json(&format!("expose echo {} --allow bob", echo_service()));
+    let before = alice.json("status");
+    assert_eq!(alice.muses("down").status.code(), Some(0));
+    assert_eq!(alice.wait(), Some(0));
+    assert!(alice.said().contains("founded the overlay"));
+    alice.restart(&["--name", "alice"]);
+    let after = alice.json_when("status", |status| status["address"].is_string());
+    for field in ["node", "overlay", "services"] {
+        assert_eq!(before[field], after[field], "{field}");
+    }
+
+    // Bob's folder belongs to that overlay now.
+    assert_eq!(bob.muses("down").status.code(), Some(0));
+    bob.wait();
+    let said = bob.said();
+    assert!(said.contains("joined the overlay") && said.contains("pinned"), "{said}");
+    let other = overlay::id::OverlayId::of_genesis(b"another");
+    std::fs::write(bob.folder.path().join("config.toml"), format!("[overlay]\nid = '{other}'\n")).unwrap();
+    let refused = bob.muses("up --listen /ip4/127.0.0.1/tcp/0");
+    assert_eq!(refused.status.code(), Some(8), "{}", stderr(&refused));
+    assert_eq!(stderr(&refused).lines().count(), 1, "{}", stderr(&refused));
+}
+
+fn alice_and_bob() -> (Node, Node) {
+    let alice = Node::start(&["--name", "alice"]);
+    let bob = Node::start(&["--name", "bob", "--join", &alice.invite()]);
+    // Both names are known to both.
+    for node in [&alice, &bob] {
+        for name in ["alice", "bob"] {
+            node.json_when(&format!("lookup {name}"), |found| found["node"].is_string());
+        }
+    }
+    (alice, bob)
+}
+
+/// A service that says back what it hears, and ends when its client does.
+fn echo_service() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &socket, &mut &socket);
+                let _ = socket.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    address
+}
+
+fn dead_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn exchange(at: SocketAddr, sent: &[u8]) -> Vec<u8> {
+    let socket = TcpStream::connect(at).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut received = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (&socket).write_all(sent).unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+        });
+        (&socket).read_to_end(&mut received).unwrap();
+    });
+    received
+}
+
+fn pipe(node: &Node, target: &str, input: &[u8]) -> (Option<i32>, Vec<u8>) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_muses"))
+        .args(["pipe", target, "--data-dir"])
+        .arg(node.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || _ = stdin.write_all(&input));
+    let output = process.wait_with_output().unwrap();
+    writer.join().unwrap();
+    if !output.status.success() {
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    }
+    (output.status.code(), output.stdout)
+}
+
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap_or(0)).collect()
+}
