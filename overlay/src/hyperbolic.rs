@@ -1,0 +1,186 @@
+//! Distance in the hyperbolic plane between vertices of the {inf, q} tiling's dual tree, from their words.
+//!
+//! A tree of degree at most q is embedded by regular ideal polygons: every edge has the length `s = 2 acosh(1 / sin(pi / q))`, and the
+//! q edges of a vertex leave it at equal angles, the parent's in direction 0 (CLOAK's addressing: Cassagnes et al., ISCC 2011).
+//! Points of the Poincaré disk in f64 crowd at its rim and break greedy forwarding at depth 24, 11, 8, 6, 3 for q = 4, 8, 16, 32, 256. So no point is
+//! ever computed. A vertex is described relative to the last common ancestor of the two words, by its distance r from there, kept as
+//! `L = ln cosh r`, and its direction there:
+//!
+//! ```text
+//! step(L, th): T = sqrt(1 - e^-2L);  D = th - phi(ordinal)          one level up, through the edge in direction phi
+//!     L'  = L + ln(cosh s - T sinh s cos D)
+//!     th' = pi-side: -atan2(T sin D, sinh s - T cosh s cos D)
+//! ```
+//!
+//! and the distance of two such vertices by the law of cosines, in a form that loses nothing to cancellation: with
+//! `e = e^-2L` and `T = sqrt(1 - e)` of each,
+//!
+//! ```text
+//! ln cosh d = L1 + L2 + ln((e1 + e2 - e1 e2) / (1 + T1 T2) + 2 T1 T2 sin^2((th1 - th2) / 2))
+//! ```
+//!
+//! Everything transcendental comes from `libm`, so that two platforms choose the same next hop.
+
+use core::f64::consts::PI;
+
+use crate::address::Address;
+use crate::genesis::Q_RANGE;
+
+/// The plane with its tiling.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    q: u16,
+    edge: f64,
+    cosh_edge: f64,
+    sinh_edge: f64,
+}
+
+/// A vertex seen from an ancestor.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// ln cosh of its distance.
+    l: f64,
+    /// Its direction, in radians from the ancestor's parent.
+    direction: f64,
+}
+
+impl Plane {
+    /// The {inf, q} tiling; none when q is outside of 3 to 256.
+    pub fn new(q: u16) -> Option<Self> {
+        Q_RANGE.contains(&q).then(|| {
+            // cosh(s / 2) = 1 / sin(pi / q), so cosh s = 2 / sin^2 - 1 and sinh s = 2 cos / sin^2.
+            let (sin, cos) = (libm::sin(PI / f64::from(q)), libm::cos(PI / f64::from(q)));
+            let edge = 2.0 * libm::acosh(1.0 / sin);
+            Self { q, edge, cosh_edge: 2.0 / (sin * sin) - 1.0, sinh_edge: 2.0 * cos / (sin * sin) }
+        })
+    }
+
+    /// q of the tiling.
+    pub const fn q(&self) -> u16 {
+        self.q
+    }
+
+    /// The length of every edge.
+    pub const fn edge_length(&self) -> f64 {
+        self.edge
+    }
+
+    /// The hyperbolic distance of two vertices, 0 for one and the same.
+    pub fn distance(&self, a: &Address, b: &Address) -> f64 {
+        let l = self.ln_cosh_distance(a, b);
+        // acosh(e^l), stable for small and for large l.
+        l + libm::log1p(libm::sqrt(-libm::expm1(-2.0 * l)))
+    }
+
+    /// ln cosh of that distance.
+    pub fn ln_cosh_distance(&self, a: &Address, b: &Address) -> f64 {
+        let (a, b) = (a.as_slice(), b.as_slice());
+        let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+        match (self.seen(a.get(common..).unwrap_or_default()), self.seen(b.get(common..).unwrap_or_default())) {
+            (None, None) => 0.0,
+            (Some(one), None) | (None, Some(one)) => one.l,
+            (Some(one), Some(other)) => combine(one, other),
+        }
+    }
+
+    /// The vertex at the end of `path`, seen from where it begins; none when it is that vertex itself.
+    fn seen(&self, path: &[u8]) -> Option<Seen> {
+        path.iter().rev().fold(None, |below, &ordinal| {
+            let phi = 2.0 * PI * f64::from(direction(self.q, ordinal)) / f64::from(self.q);
+            // A child sees its parent in direction 0; a vertex below the child is stepped through their common edge.
+            Some(
+                below.map_or_else(
+                    || Seen { l: libm::log(self.cosh_edge), direction: phi },
+                    |below| self.step(below, phi),
+                ),
+            )
+        })
+    }
+
+    fn step(&self, below: Seen, phi: f64) -> Seen {
+        let t = libm::sqrt(-libm::expm1(-2.0 * below.l));
+        let (sin, cos) = (libm::sin(below.direction), libm::cos(below.direction));
+        let l = below.l + libm::log(self.cosh_edge - t * self.sinh_edge * cos);
+        let turn = libm::atan2(t * sin, self.sinh_edge - t * self.cosh_edge * cos);
+        Seen { l, direction: phi - turn }
+    }
+}
+
+/// The direction, 1 to q - 1, of child `ordinal`: the first opposite the parent, the next ones beside it in turn. With children laid
+/// from the parent's side outwards paths get 7 to 8 points of stretch longer.
+pub fn direction(q: u16, ordinal: u8) -> u16 {
+    let aside = u16::from(ordinal).div_ceil(2);
+    let middle = q / 2;
+    if ordinal.is_multiple_of(2) { middle.saturating_sub(aside).max(1) } else { (middle + aside).min(q - 1) }
+}
+
+fn combine(one: Seen, other: Seen) -> f64 {
+    let (e1, e2) = (libm::exp(-2.0 * one.l), libm::exp(-2.0 * other.l));
+    let t = libm::sqrt(1.0 - e1) * libm::sqrt(1.0 - e2);
+    let half = libm::sin((one.direction - other.direction) / 2.0);
+    // With both directions equal and both far away the sum could underflow to 0; ln cosh d is never negative.
+    let inner = (e1 + e2 - e1 * e2) / (1.0 + t) + 2.0 * t * half * half;
+    (one.l + other.l + libm::log(inner)).max(0.0)
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn word(rng: &mut Rng, q: u16, depth: usize) -> Address {
+        let word: Vec<u8> = (0..depth).map(|_| rng.below(u64::from(q) - 1) as u8).collect();
+        Address::from_ordinals(&word).unwrap()
+    }
+
+    #[test]
+    fn directions_are_all_different_and_start_opposite_the_parent() {
+        for q in [3u16, 4, 7, 32, 256] {
+            let all: Vec<u16> = (0..q - 1).map(|ordinal| direction(q, u8::try_from(ordinal).unwrap())).collect();
+            let mut sorted = all.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (1..q).collect::<Vec<_>>(), "q = {q}");
+            assert_eq!(all[0], q / 2);
+        }
+        assert_eq!((0..7).map(|ordinal| direction(8, ordinal)).collect::<Vec<_>>(), [4, 5, 3, 6, 2, 7, 1]);
+    }
+
+    #[test]
+    fn edges_have_the_edge_length_at_any_depth_and_the_distance_is_symmetric() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for q in [3, 4, 16, 32, 256] {
+            let plane = Plane::new(q).unwrap();
+            for depth in [0, 1, 5, 100, 200] {
+                let vertex = word(&mut rng, q, depth);
+                let child = vertex.child(0).unwrap();
+                assert!((plane.distance(&vertex, &child) - plane.edge_length()).abs() < 1e-9);
+                assert!(plane.distance(&vertex, &vertex).abs() < 1e-12);
+                let other = word(&mut rng, q, 50);
+                assert!((plane.distance(&vertex, &other) - plane.distance(&other, &vertex)).abs() < 1e-9);
+            }
+        }
+        assert!(Plane::new(2).is_none() && Plane::new(257).is_none());
+    }
+
+    /// The gain per step is what forwarding's epsilon relies on.
+    #[test]
+    fn the_next_vertex_on_the_way_is_nearer_by_more_than_a_thousandth() {
+        let mut rng = Rng::from_seed([2; 32]);
+        for q in [3, 4, 8, 32, 256] {
+            let plane = Plane::new(q).unwrap();
+            for _ in 0..300 {
+                let from_depth = rng.below(40) as usize;
+                let to_depth = rng.below(40) as usize;
+                let (from, to) = (word(&mut rng, q, from_depth), word(&mut rng, q, to_depth));
+                let next = match from.is_prefix_of(&to) {
+                    true if from == to => continue,
+                    true => from.child(to.as_slice()[from.depth()]).unwrap(),
+                    false => from.parent().unwrap(),
+                };
+                let gain = plane.distance(&from, &to) - plane.distance(&next, &to);
+                assert!(gain > 1e-3, "q = {q}: {gain} from {from} to {to}");
+            }
+        }
+    }
+}
