@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::network::Network;
 use crate::process::{Launch, NodeProcess};
 use crate::topology::{Join, Topology};
-use crate::wait::{Result, Trouble, io, stop_wanted};
+use crate::wait::{Result, Trouble, io, stop_wanted, until};
 
 /// A node has this long to be part of the overlay.
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
@@ -79,6 +79,17 @@ impl Cluster {
         self.nodes.iter().find(|node| node.name == name).ok_or_else(|| Trouble::new(format!("there is no node {name}")))
     }
 
+    /// Kills a node as a crash does; it is no longer part of the cluster.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let index = self.nodes.iter().position(|node| node.name == name);
+        let index = index.ok_or_else(|| Trouble::new(format!("there is no node {name}")))?;
+        self.nodes.remove(index).kill();
+        Ok(())
+    }
+
     /// All nodes.
     pub fn nodes(&self) -> &[NodeProcess] {
         &self.nodes
@@ -90,6 +101,26 @@ impl Cluster {
     /// One has; the trouble names its log.
     pub fn must_run(&mut self) -> Result<()> {
         self.nodes.iter_mut().try_for_each(NodeProcess::must_run)
+    }
+
+    /// Waits until every node resolves every other node's name.
+    ///
+    /// # Errors
+    /// When that is not so within `limit`; the trouble says which name from where, and names the log.
+    pub fn wait_names(&mut self, limit: Duration) -> Result<()> {
+        let mut worst = None;
+        let waited = until("every name to resolve from every node", limit, || {
+            self.must_run()?;
+            worst = self.lost_names().into_iter().next();
+            Ok(worst.is_none().then_some(()))
+        });
+        waited.map_err(|trouble| match &worst {
+            None => trouble,
+            Some(Lost { from, name, why }) => {
+                let trouble = Trouble::new(format!("{trouble}; {name} does not resolve from {from}: {why}"));
+                self.node(from).map(|node| node.log.clone()).map_or_else(|lost| lost, |log| trouble.see(&log))
+            }
+        })
     }
 
     /// Asks every node for every other node's name.

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::experiment::{self, Plan};
 use crate::netns::{self, After, Namespaces};
 use crate::network::{Loopback, Network};
-use crate::process::{NODE_PROCESS, die_with_parent};
+use crate::process::{NODE_PROCESS, die_with_parent, own_binary};
 use crate::report::{Report, STRICT_RESUME_S, Timeline, csv, median};
 use crate::sim::command::SimArgs;
 use crate::topology::{MAX_NODES, Topology};
@@ -147,7 +147,7 @@ fn all_runs(job: &Job) -> Result<Value> {
             TopologyName::Main => Topology::main(),
             TopologyName::Minimal => Topology::minimal(),
         };
-        return repeated(job, "throughput", || Ok(Box::new(Loopback::new(topology.clone()))));
+        return repeated(job, "throughput", || Ok(Box::new(Loopback::new(topology.clone())?)));
     }
     let mut object = repeated(job, "throughput", || Ok(Box::new(Namespaces::new(After::Ipv4)?)))?;
     let second = repeated(job, "throughput-ipv4-to-ipv6", || Ok(Box::new(Namespaces::new(After::Ipv6)?)))?;
@@ -232,7 +232,7 @@ fn print_line(text: &str) {
 /// `testnet up`.
 fn up(n: usize, out: &Path) -> Result<bool> {
     let topology = Topology::random(n);
-    let mut cluster = Cluster::start(&Loopback::new(topology.clone()), &topology, &out.join("up-logs"), |name| {
+    let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
         eprintln!("{name} has joined");
     })?;
     print_line("\nAn overlay is running. Talk to its nodes:\n");
@@ -251,9 +251,7 @@ fn up(n: usize, out: &Path) -> Result<bool> {
             first.name, last.name,
         ));
     }
-    if let Ok(own) = std::env::current_exe() {
-        print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own.display()));
-    }
+    print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));
     print_line("Ctrl-C stops all.");
     while !stop_wanted() {
         cluster.must_run()?;

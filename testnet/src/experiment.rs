@@ -51,11 +51,7 @@ pub fn run(network: &mut dyn Network, plan: &Plan, logs: &Path) -> Result<(Repor
     let topology = network.topology();
     progress.say(&format!("starting {} node processes, {}", topology.nodes.len(), network.label()));
     let mut cluster = Cluster::start(network, &topology, logs, |name| progress.say(&format!("{name} has joined")))?;
-    let lost = until("every name to resolve from every node", NAMES_LIMIT, || {
-        cluster.must_run()?;
-        Ok(Some(cluster.lost_names()).filter(Vec::is_empty))
-    });
-    lost.map_err(|trouble| names_trouble(trouble, &cluster))?;
+    cluster.wait_names(NAMES_LIMIT)?;
     progress.say("every name resolves from every node");
 
     let mut run = Run::start(network, plan, &progress, cluster)?;
@@ -82,9 +78,7 @@ impl<'a> Run<'a> {
         let bytes_per_s = plan.bytes as f64 / TRANSFER_S;
         let ops_at_start = public_key_ops(&cluster)?;
         let source = Source::start(network.listen(ALICE)?, content, bytes_per_s)?;
-        let forward = source.address().to_string();
-        let expose = json!({"verb": "expose", "service": "file", "forward": forward, "allow": [BOB]});
-        cluster.node(ALICE)?.ask::<Value>(expose)?;
+        expose(&cluster, source.address())?;
         let port = local_port(&cluster)?;
         let sink = Sink::on(network.connect(BOB, port)?)?;
         let control = match network.control()? {
@@ -232,8 +226,20 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Alice offers what is at `forward` to Bob, by name.
+///
+/// # Errors
+/// See [`NodeProcess::ask`](crate::process::NodeProcess::ask).
+pub fn expose(cluster: &Cluster, forward: SocketAddr) -> Result<()> {
+    let request = json!({"verb": "expose", "service": "file", "forward": forward.to_string(), "allow": [BOB]});
+    cluster.node(ALICE)?.ask::<Value>(request).map(drop)
+}
+
 /// Bob's local port for Alice's file.
-fn local_port(cluster: &Cluster) -> Result<SocketAddr> {
+///
+/// # Errors
+/// See [`NodeProcess::ask`](crate::process::NodeProcess::ask).
+pub fn local_port(cluster: &Cluster) -> Result<SocketAddr> {
     let bob = cluster.node(BOB)?;
     let connect = json!({"verb": "connect", "target": format!("{ALICE}/file"), "listen": "127.0.0.1:0"});
     let data: Value = bob.ask(connect)?;
@@ -252,16 +258,6 @@ fn public_key_ops(cluster: &Cluster) -> Result<u64> {
 
 fn names(lost: &[Lost]) -> std::collections::BTreeSet<&str> {
     lost.iter().map(|lost| lost.name.as_str()).collect()
-}
-
-fn names_trouble(trouble: Trouble, cluster: &Cluster) -> Trouble {
-    match cluster.lost_names().first() {
-        None => trouble,
-        Some(Lost { from, name, why }) => {
-            let trouble = Trouble::new(format!("{trouble}; {name} does not resolve from {from}: {why}"));
-            cluster.node(from).map(|node| node.log.clone()).map_or_else(|lost| lost, |log| trouble.see(&log))
-        }
-    }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part between 0 and 1 of a length")]

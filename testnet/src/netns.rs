@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::network::Network;
-use crate::process::{NODE_PROCESS, NodeProcess};
+use crate::process::{NODE_PROCESS, NodeProcess, own_binary};
 use crate::topology::{ALICE, BOB, Friend, Join, Topology};
 use crate::wait::{Result, Trouble, io, until};
 
@@ -196,9 +196,8 @@ impl Network for Namespaces {
 
     fn command(&self, node: &str) -> Result<Command> {
         let mut command = Command::new("ip");
-        let own = std::env::current_exe().map_err(io("our own binary"))?;
         // `ip` replaces itself by our binary, so the process id is the node's.
-        command.args(["netns", "exec", &self.space(node)]).arg(own).arg(NODE_PROCESS);
+        command.args(["netns", "exec", &self.space(node)]).arg(own_binary()?).arg(NODE_PROCESS);
         Ok(command)
     }
 

@@ -1,12 +1,13 @@
 //! What carries the experiment: loopback (here) or real interfaces ([`crate::netns`]).
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::process::{NodeProcess, own_command};
+use crate::process::{NODE_PROCESS, NodeProcess, own_binary};
 use crate::topology::{BOB_AFTER, Topology};
 use crate::wait::{Result, io};
 
@@ -59,12 +60,21 @@ pub trait Network {
 /// back bound to another address.
 pub struct Loopback {
     topology: Topology,
+    binary: PathBuf,
 }
 
 impl Loopback {
-    /// The experiment on this topology.
-    pub fn new(topology: Topology) -> Self {
-        Self { topology }
+    /// The experiment on this topology; the nodes are processes of our own binary.
+    ///
+    /// # Errors
+    /// When the system does not say where our binary is.
+    pub fn new(topology: Topology) -> Result<Self> {
+        Ok(Self { topology, binary: own_binary()? })
+    }
+
+    /// The same with another `testnet` binary, for tests, which are none.
+    pub fn with_binary(topology: Topology, binary: impl Into<PathBuf>) -> Self {
+        Self { topology, binary: binary.into() }
     }
 }
 
@@ -78,7 +88,9 @@ impl Network for Loopback {
     }
 
     fn command(&self, _node: &str) -> Result<Command> {
-        own_command()
+        let mut command = Command::new(&self.binary);
+        command.arg(NODE_PROCESS);
+        Ok(command)
     }
 
     fn listen(&self, _node: &str) -> Result<TcpListener> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::report::{PAPER_RESUME_S, Report, Timeline, throughput};
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 460.0;
+const HEIGHT: f64 = 470.0;
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 936.0;
 const TOP: f64 = 104.0;
@@ -191,7 +191,7 @@ impl<'a> Plot<'a> {
             "{same} · {} reconnects of the application · {} public-key operations in the resume · {} records lost",
             report.app_reconnects, report.public_key_ops_in_resume, report.records_lost,
         );
-        self.text((LEFT + RIGHT) / 2.0, HEIGHT - 10.0, "middle", "", &facts);
+        self.text((LEFT + RIGHT) / 2.0, HEIGHT - 14.0, "middle", "", &facts);
     }
 
     fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {

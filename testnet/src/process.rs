@@ -54,14 +54,12 @@ pub struct Launch<'a> {
     pub joins: &'a [String],
 }
 
-/// The command that makes our own binary a node.
+/// Our own binary, which is also the nodes'.
 ///
 /// # Errors
-/// When the system does not say where our binary is.
-pub fn own_command() -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe().map_err(io("our own binary"))?);
-    command.arg(NODE_PROCESS);
-    Ok(command)
+/// When the system does not say where it is.
+pub fn own_binary() -> Result<PathBuf> {
+    std::env::current_exe().map_err(io("our own binary"))
 }
 
 /// To be called first thing in a node process: it dies with the harness, however that ends.

@@ -180,17 +180,18 @@ pub fn received(marks: &[Mark], start: std::time::Instant) -> Vec<(f64, u64)> {
     marks.iter().map(|mark| (mark.first.saturating_duration_since(start).as_secs_f64(), mark.total_bytes)).collect()
 }
 
-/// Throughput in MB/s in bins of `width_s`, from 0 to `end_s`.
+/// Throughput in MB/s in bins of `width_s`, from 0 to `end_s`; the last one may be narrower.
 pub fn throughput(received: &[(f64, u64)], width_s: f64, end_s: f64) -> Vec<f64> {
     let mut bins = Vec::new();
-    let (mut edge_s, mut index, mut before) = (0.0, 0, 0);
-    while edge_s < end_s {
-        edge_s += width_s;
-        let total_at_edge = received.partition_point(|(at_s, _)| *at_s < edge_s);
-        let total = total_at_edge.checked_sub(1).and_then(|last| received.get(last)).map_or(0, |(_, total)| *total);
-        bins.push((total.saturating_sub(before)) as f64 / MEGABYTE / width_s);
-        (index, before) = (index + 1, total);
-        edge_s = f64::from(index) * width_s;
+    let (mut from_s, mut before) = (0.0, 0);
+    while from_s < end_s {
+        let to_s = (bins.len() + 1) as f64 * width_s;
+        let marks = received.partition_point(|(at_s, _)| *at_s < to_s);
+        let total = marks.checked_sub(1).and_then(|last| received.get(last)).map_or(0, |(_, total)| *total);
+        // A sliver of a bin would make a peak out of nothing.
+        let narrowed_s = (to_s.min(end_s) - from_s).max(width_s / 2.0);
+        bins.push(total.saturating_sub(before) as f64 / MEGABYTE / narrowed_s);
+        (from_s, before) = (to_s, total);
     }
     bins
 }

@@ -147,6 +147,19 @@ impl Topology {
         }
     }
 
+    /// Two relays, and Bob may use both at once: one may crash.
+    pub fn doubled() -> Self {
+        let mut topology = Self::minimal();
+        for node in &mut topology.nodes {
+            for friend in &mut node.only {
+                if matches!(friend, Friend::Address(_)) {
+                    *friend = Friend::Node(BOB.into());
+                }
+            }
+        }
+        topology
+    }
+
     /// `n` nodes; each joins through an earlier one drawn at random, and links to whom it likes.
     pub fn random(n: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(n as u64);
@@ -210,6 +223,7 @@ mod tests {
         );
         let minimal = Topology::minimal();
         assert_eq!((hops(&minimal, BOB_BEFORE), hops(&minimal, BOB_AFTER)), (Some(2), Some(2)));
+        assert_eq!(hops(&Topology::doubled(), "127.0.0.99"), Some(2));
     }
 
     #[test]
