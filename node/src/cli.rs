@@ -19,7 +19,7 @@ mod up;
 
 /// TCP connections that survive anything, by name, without a server.
 #[derive(Parser, Debug)]
-#[command(name = "muses", version, about, after_help = EXIT_CODES_HELP, propagate_version = true)]
+#[command(name = "muses", version, after_help = EXIT_CODES_HELP, propagate_version = true)]
 struct Cli {
     /// The node's folder: keys, state and control socket [default: $XDG_STATE_HOME/muses or ~/.local/state/muses]
     #[arg(long, global = true, value_name = "DIR")]

@@ -88,7 +88,7 @@ impl From<Failure> for Fault {
             Failure::Refused | Failure::ServiceDown => Code::Refused,
             Failure::Timeout => Code::Timeout,
             Failure::Myself => Code::Usage,
-            Failure::Restarted | Failure::Reset => Code::Failed,
+            _ => Code::Failed,
         };
         Self::new(code, failure.to_string())
     }

@@ -105,7 +105,7 @@ fn resolved(resolved: &Resolved) -> String {
 fn trace(data: &Value) -> String {
     let mut text = String::new();
     for (index, hop) in data.as_array().into_iter().flatten().enumerate() {
-        let field = |key| hop.get(key).and_then(Value::as_str).unwrap_or("-");
+        let field = |key| hop.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or("-");
         _ = writeln!(text, "{:>3}  {:<54} {}", index + 1, field("node"), field("address"));
     }
     text

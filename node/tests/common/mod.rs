@@ -60,7 +60,9 @@ impl Node {
     pub fn invite(&self) -> String {
         let status =
             self.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
-        format!("{}/p2p/{}", status["listen"][0].as_str().unwrap(), status["node"].as_str().unwrap())
+        let listen = status["listen"][0].as_str().unwrap();
+        let address = listen.split("/p2p/").next().unwrap();
+        format!("{address}/p2p/{}", status["node"].as_str().unwrap())
     }
 
     pub fn wait(&mut self) -> Option<i32> {
