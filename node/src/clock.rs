@@ -1,5 +1,7 @@
 //! The only place of this crate that reads the clock for a protocol object.
 
+use std::time::Duration;
+
 use overlay::time::{Instant, Now, WallTime};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -11,6 +13,12 @@ pub fn now() -> Now {
         instant: Instant::from_micros(micros(clock_gettime(ClockId::Boottime))),
         wall: WallTime::from_unix_micros(micros(clock_gettime(ClockId::Realtime))),
     }
+}
+
+/// How long the machine has been suspended since it booted; it grows in steps.
+pub fn suspended() -> Duration {
+    let running = micros(clock_gettime(ClockId::Monotonic));
+    Duration::from_micros(micros(clock_gettime(ClockId::Boottime)).saturating_sub(running))
 }
 
 fn micros(time: Timespec) -> u64 {

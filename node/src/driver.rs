@@ -101,6 +101,8 @@ const CONSOLE_EVENTS: usize = 1024;
 const MAX_REQUESTS_AT_ONCE: usize = 64;
 /// The runtime's timers stand still while the machine sleeps, deadlines do not: look at the clock at least this often.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// A machine that slept for so long may wake up somewhere else.
+const MIN_SUSPEND: Duration = Duration::from_secs(1);
 /// The stack has this long to say goodbye.
 const MAX_LEAVE: Duration = Duration::from_millis(1500);
 
@@ -124,6 +126,7 @@ impl Driver {
         let mut inputs = Vec::new();
         let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
         let mut leave_by = Instant::FAR_FUTURE;
+        let mut suspended = clock::suspended();
         loop {
             let mut gone = false;
             tokio::select! {
@@ -142,6 +145,11 @@ impl Driver {
                 () = sleep.as_mut() => {}
             }
             let now = clock::now();
+            if clock::suspended() > suspended + MIN_SUSPEND {
+                suspended = clock::suspended();
+                // Whatever was true about the network may not be any more.
+                inputs.push(links::Input::AddressChanged);
+            }
             for input in inputs.drain(..) {
                 self.handle(input, now);
             }

@@ -8,13 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use if_watch::IfEvent;
-use if_watch::tokio::IfWatcher;
-use libp2p::core::upgrade::Version;
-use libp2p::identity::Keypair;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
-use libp2p::{PeerId, Swarm, connection_limits, identify, ping, swarm};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{PeerId, Swarm};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::NodeId;
 use overlay::io::{CloseReason, Lane, LinkId, Transmit};
@@ -25,17 +21,21 @@ use zeroize::Zeroizing;
 pub use input::{Input, StartError};
 
 mod behaviour;
+mod changes;
 mod gate;
 mod hard_close;
 mod input;
 mod lane;
 mod listeners;
+mod network;
 mod transport;
 
 use behaviour::Outcome;
+use changes::{Changes, News};
 use gate::Gate;
 use lane::{Arrival, Ending, Written};
 use listeners::Listeners;
+use network::{Network, NetworkEvent};
 
 /// Control frames of all links that wait for the loop.
 const CONTROL_QUEUE_FRAMES: usize = 1024;
@@ -50,33 +50,10 @@ const CONTROL_ROOM_BYTES: usize = 64 * 1024;
 /// Room of a new link's data lane.
 const DATA_ROOM_BYTES: usize = 512 * 1024;
 
-/// Links that others opened to us.
-const MAX_INBOUND_LINKS: u32 = 256;
-/// Connections that others began to open and did not authenticate yet.
-const MAX_PENDING_INBOUND: u32 = 64;
-/// Links to one neighbour. A moving neighbour leaves some behind that we have not found dead yet.
-const MAX_LINKS_PER_PEER: u32 = 16;
-
-/// An address that goes and comes back within this time is no change.
-const SETTLE: Duration = Duration::from_millis(10);
-/// At the end of flight mode: only long enough to learn the new listen addresses.
-const SETTLE_REOPENED: Duration = Duration::from_millis(1);
 /// A closed link's last control frames have this long to get to the multiplexer.
 const MAX_GOODBYE: Duration = Duration::from_millis(100);
 /// The end waits so long for goodbyes.
 const MAX_END: Duration = Duration::from_millis(500);
-
-const IDENTIFY_PROTOCOL: &str = "/cloak/1";
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-#[derive(NetworkBehaviour)]
-struct Network {
-    // First, so that a connection too many is denied before anything is done for it.
-    limits: connection_limits::Behaviour,
-    lanes: behaviour::Behaviour,
-    identify: identify::Behaviour,
-    ping: ping::Behaviour,
-}
 
 /// All links of this node.
 pub struct Links {
@@ -96,11 +73,7 @@ pub struct Links {
     closable_in: mpsc::UnboundedSender<ConnectionId>,
     closable: mpsc::UnboundedReceiver<ConnectionId>,
 
-    /// None when the system has no such thing.
-    interfaces: Option<IfWatcher>,
-    change: Option<Change>,
-    /// Whether the addresses that were there at the start are known: later ones are changes.
-    settled: bool,
+    changes: Changes,
     /// What happened inside a verb.
     ready: Vec<Input>,
     malformed: u64,
@@ -127,41 +100,19 @@ impl Link {
     }
 }
 
-struct Change {
-    due: tokio::time::Instant,
-    /// Whether it is more than news about where we listen.
-    announce: bool,
-}
-
 impl Links {
     /// Listens on `listen`. Needs a tokio runtime around it.
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub fn start(mut secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>) -> Result<Self, StartError> {
-        let keypair = Keypair::ed25519_from_bytes(secret.as_mut()).map_err(|_| StartError::Identity)?;
+    pub fn start(secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>) -> Result<Self, StartError> {
         let gate = Gate::open();
-        let mut swarm = Swarm::new(
-            transport::build(&keypair, gate.clone())?,
-            Network {
-                limits: connection_limits::Behaviour::new(limits()),
-                lanes: behaviour::Behaviour::default(),
-                identify: identify::Behaviour::new(identify::Config::new(IDENTIFY_PROTOCOL.into(), keypair.public())),
-                ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
-            },
-            keypair.public().to_peer_id(),
-            swarm::Config::with_tokio_executor()
-                .with_idle_connection_timeout(transport::MAX_SETUP)
-                .with_substream_upgrade_protocol_override(Version::V1Lazy),
-        );
+        let mut swarm = network::start(secret, gate.clone())?;
         let listeners = Listeners::start(&mut swarm, listen)?;
         let (control_in, control) = mpsc::channel(CONTROL_QUEUE_FRAMES);
         let (data_in, data) = mpsc::channel(DATA_QUEUE_FRAMES);
         let (written_in, written) = mpsc::unbounded_channel();
         let (closable_in, closable) = mpsc::unbounded_channel();
-        let interfaces = IfWatcher::new()
-            .inspect_err(|error| tracing::warn!(%error, "cannot watch network interfaces; moves are noticed later"))
-            .ok();
         Ok(Self {
             swarm,
             gate,
@@ -176,9 +127,7 @@ impl Links {
             written,
             closable_in,
             closable,
-            interfaces,
-            change: None,
-            settled: false,
+            changes: Changes::watch(),
             ready: Vec::new(),
             malformed: 0,
         })
@@ -186,9 +135,10 @@ impl Links {
 
     /// Waits until something happened, and appends all that did. Cancel-safe.
     pub async fn next(&mut self, inputs: &mut Vec<Input>) {
+        let before = inputs.len();
         loop {
             inputs.append(&mut self.ready);
-            if !inputs.is_empty() {
+            if inputs.len() > before {
                 return;
             }
             tokio::select! {
@@ -222,8 +172,7 @@ impl Links {
                 Some(connection) = self.closable.recv() => {
                     self.swarm.close_connection(connection);
                 }
-                event = next_event(&mut self.interfaces) => self.handle_interface(event),
-                () = settled(self.change.as_ref()) => self.announce(),
+                news = self.changes.next(&self.gate) => self.announce(news),
             }
         }
     }
@@ -287,7 +236,7 @@ impl Links {
     pub fn network_down(&mut self) -> Vec<LinkId> {
         self.gate.close();
         self.listeners.close(&mut self.swarm);
-        self.change = None;
+        self.changes.forget();
         self.ready.retain(|input| matches!(input, Input::DialFailed { .. } | Input::Down { .. }));
         self.ready.push(Input::Listening(Vec::new()));
         let links = std::mem::take(&mut self.links);
@@ -309,8 +258,7 @@ impl Links {
         }
         self.listeners.reopen(&mut self.swarm, bind)?;
         self.gate.reopen(bind);
-        self.settled = true;
-        self.note_change(SETTLE_REOPENED, true);
+        self.changes.note_reopened();
         Ok(())
     }
 
@@ -370,11 +318,11 @@ impl Links {
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 self.listeners.opened(listener_id, address);
-                self.note_change(SETTLE, false);
+                self.changes.note_listening();
             }
             SwarmEvent::ExpiredListenAddr { listener_id, address } => {
                 self.listeners.expired(listener_id, &address);
-                self.note_change(SETTLE, false);
+                self.changes.note_listening();
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let Err(error) = reason {
@@ -466,60 +414,10 @@ impl Links {
         }
     }
 
-    fn handle_interface(&mut self, event: Option<std::io::Result<IfEvent>>) {
-        match event {
-            Some(Ok(IfEvent::Up(net))) => {
-                tracing::debug!(%net, "address came");
-                self.note_change(SETTLE, self.settled);
-            }
-            Some(Ok(IfEvent::Down(net))) => {
-                tracing::debug!(%net, "address went");
-                // Its connections are dead, and would need minutes to find out.
-                self.gate.mute_ip(net.addr());
-                self.note_change(SETTLE, self.settled);
-            }
-            Some(Err(error)) => tracing::debug!(%error, "watching network interfaces"),
-            None => self.interfaces = None,
-        }
-    }
-
-    fn note_change(&mut self, settle: Duration, announce: bool) {
-        if self.gate.is_closed() {
-            return;
-        }
-        let due = tokio::time::Instant::now() + settle;
-        let change = self.change.get_or_insert(Change { due, announce });
-        change.due = change.due.min(due);
-        change.announce |= announce;
-    }
-
-    fn announce(&mut self) {
-        let Some(change) = self.change.take() else { return };
-        self.settled = true;
+    fn announce(&mut self, news: News) {
         self.ready.push(Input::Listening(self.listeners.addresses()));
-        if change.announce {
+        if news == News::Moved {
             self.ready.push(Input::AddressChanged);
         }
-    }
-}
-
-fn limits() -> connection_limits::ConnectionLimits {
-    connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(MAX_PENDING_INBOUND))
-        .with_max_established_incoming(Some(MAX_INBOUND_LINKS))
-        .with_max_established_per_peer(Some(MAX_LINKS_PER_PEER))
-}
-
-async fn next_event(interfaces: &mut Option<IfWatcher>) -> Option<std::io::Result<IfEvent>> {
-    match interfaces {
-        Some(interfaces) => interfaces.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn settled(change: Option<&Change>) {
-    match change {
-        Some(change) => tokio::time::sleep_until(change.due).await,
-        None => std::future::pending().await,
     }
 }

@@ -48,3 +48,49 @@ impl Writer {
         let _ = self.task.await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use overlay::io::Snapshot;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[derive(Default)]
+    struct Journal(Mutex<Vec<String>>);
+
+    impl Store for Journal {
+        fn load(&self) -> Result<Snapshot, StoreError> {
+            Ok(Snapshot::new())
+        }
+
+        fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+            if key == "bad" {
+                return Err(StoreError::Damaged("bad".into()));
+            }
+            self.0.lock().unwrap().push(format!("put {key} {}", bytes.len()));
+            Ok(())
+        }
+
+        fn delete(&self, key: &str) -> Result<(), StoreError> {
+            self.0.lock().unwrap().push(format!("delete {key}"));
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn values_are_written_in_order_and_only_written_ones_are_reported() {
+        let journal = Arc::new(Journal::default());
+        let mut writer = Writer::spawn(Arc::clone(&journal) as Arc<dyn Store>);
+        for (key, bytes) in [("a", "1"), ("bad", "1"), ("a", "22"), ("b", ""), ("a", "")] {
+            writer.put(key.to_owned(), bytes.as_bytes().to_vec());
+        }
+        for key in ["a", "a", "b", "a"] {
+            assert_eq!(writer.done().await.as_deref(), Some(key));
+        }
+        writer.end().await;
+        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put a 2", "delete b", "delete a"]);
+    }
+}
