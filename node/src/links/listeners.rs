@@ -79,7 +79,7 @@ impl Listeners {
 
     /// Everything that a neighbour could dial.
     pub(super) fn addresses(&self) -> Vec<Multiaddr> {
-        self.open.iter().flat_map(|open| &open.addresses).filter(|address| !is_link_local(address)).cloned().collect()
+        self.open.iter().flat_map(Open::dialable).cloned().collect()
     }
 
     fn listen<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, bind: Option<IpAddr>) -> Result<(), StartError> {
@@ -98,6 +98,14 @@ impl Listeners {
             self.open.push(Open { id, configured, addresses: Vec::new() });
         }
         Ok(())
+    }
+}
+
+impl Open {
+    /// Loopback counts only when there is nothing else: elsewhere it names somebody else.
+    fn dialable(&self) -> impl Iterator<Item = &Multiaddr> {
+        let only_loopback = self.addresses.iter().all(|address| is_loopback(address) || is_link_local(address));
+        self.addresses.iter().filter(move |address| !is_link_local(address) && (only_loopback || !is_loopback(address)))
     }
 }
 
@@ -125,6 +133,14 @@ fn port_of(address: &Multiaddr) -> Option<u16> {
     })
 }
 
+fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
 /// Such an address means nothing without the name of an interface, which a multiaddr of ours does not carry.
 fn is_link_local(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
@@ -143,5 +159,17 @@ mod tests {
         assert_eq!(moved(Some("127.0.1.2")).as_deref(), Some("/ip4/127.0.1.2/tcp/4001"));
         assert_eq!(moved(Some("::1")), None);
         assert_eq!(moved(None).as_deref(), Some("/ip4/0.0.0.0/tcp/4001"));
+    }
+
+    #[test]
+    fn loopback_is_told_when_there_is_nothing_else() {
+        let dialable = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let open = Open { id: ListenerId::next(), configured: 0, addresses };
+            open.dialable().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(dialable(&["/ip4/127.0.0.1/tcp/1"]), ["/ip4/127.0.0.1/tcp/1"]);
+        assert_eq!(dialable(&["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1"]), ["/ip4/10.0.0.1/tcp/1"]);
+        assert_eq!(dialable(&["/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip6/fd00::1/tcp/1"]), ["/ip6/fd00::1/tcp/1"]);
     }
 }
