@@ -1,3 +1,4 @@
-//! What crosses a link.
+//! What travels over links.
 
+pub mod link;
 pub mod packet;

@@ -245,7 +245,7 @@ fn first_ttl(source: &AddressSet, target: &AddressSet) -> u16 {
 }
 
 impl Kind {
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Data => 0,
             Self::Unreachable => 1,
@@ -257,7 +257,8 @@ impl Kind {
         }
     }
 
-    fn from_byte(byte: u8) -> Option<Self> {
+    /// The kind in a packet's first byte.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         (byte & 0xf0 == VERSION).then(|| KINDS.get(usize::from(byte & 0x0f)).copied()).flatten()
     }
 }

@@ -1,0 +1,276 @@
+//! Which addresses are known, and when each may be dialled again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use core::time::Duration;
+
+use multiaddr::{Multiaddr, Protocol};
+
+use crate::id::NodeId;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Most addresses that are remembered.
+const MAX_KNOWN: usize = 256;
+/// Most addresses remembered of one peer.
+const MAX_PER_PEER: usize = 8;
+/// Most dials under way at one time.
+pub const MAX_PARALLEL_DIALS: usize = 8;
+
+/// Why an address is known; the first reasons are dialled first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The configuration names it.
+    Configured,
+    /// The latest parent.
+    Parent,
+    /// An ancestor or an heir of the root.
+    Ancestor,
+    /// A neighbour, now or earlier.
+    Neighbour,
+    /// Told by somebody.
+    Hearsay,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    source: Source,
+    peer: Option<NodeId>,
+    backoff: Duration,
+    not_before: Instant,
+    dialling_since: Option<Instant>,
+}
+
+/// The table of known addresses.
+#[derive(Debug, Default)]
+pub struct Dialer {
+    known: BTreeMap<Multiaddr, Known>,
+    own: BTreeSet<Multiaddr>,
+    backoff_min: Duration,
+    backoff_max: Duration,
+    timeout: Duration,
+}
+
+impl Dialer {
+    /// An empty table.
+    pub fn new(backoff_min: Duration, backoff_max: Duration, timeout: Duration) -> Self {
+        Self { backoff_min, backoff_max, timeout, ..Self::default() }
+    }
+
+    /// Remembers `address`. A better reason replaces a worse one; when the table is full, hearsay has to go.
+    pub fn learn(&mut self, address: &Multiaddr, peer: Option<NodeId>, source: Source) {
+        if self.own.contains(&bare(address)) {
+            return;
+        }
+        let peer = peer.or_else(|| peer_of(address));
+        if let Some(known) = self.known.get_mut(address) {
+            known.source = known.source.min(source);
+            known.peer = peer.or(known.peer);
+            return;
+        }
+        if let Some(peer) = peer {
+            let same: Vec<_> =
+                self.known.iter().filter(|(_, k)| k.peer == Some(peer)).map(|(a, k)| (k.source, a.clone())).collect();
+            if same.len() >= MAX_PER_PEER && !self.forget_worst(same, source) {
+                return;
+            }
+        }
+        if self.known.len() >= MAX_KNOWN {
+            let all = self.known.iter().map(|(a, k)| (k.source, a.clone())).collect();
+            if !self.forget_worst(all, source) {
+                return;
+            }
+        }
+        let known = Known { source, peer, backoff: Duration::ZERO, not_before: Instant::ZERO, dialling_since: None };
+        self.known.insert(address.clone(), known);
+    }
+
+    /// This node's own addresses are never dialled.
+    pub fn set_own(&mut self, own: &[Multiaddr]) {
+        self.own = own.iter().map(bare).collect();
+        let own = &self.own;
+        self.known.retain(|address, _| !own.contains(&bare(address)));
+    }
+
+    /// The best address that may be dialled now and that `wanted` accepts; it counts as being dialled from now on.
+    pub fn next(
+        &mut self,
+        wanted: impl Fn(&Multiaddr, Option<NodeId>, Source) -> bool,
+        now: Instant,
+    ) -> Option<Multiaddr> {
+        let busy = self.known.values().filter(|known| known.dialling_since.is_some()).count();
+        if busy >= MAX_PARALLEL_DIALS {
+            return None;
+        }
+        let (address, _) = self
+            .known
+            .iter()
+            .filter(|(address, known)| {
+                known.dialling_since.is_none() && known.not_before <= now && wanted(address, known.peer, known.source)
+            })
+            .min_by_key(|(_, known)| (known.source, known.backoff))?;
+        let address = address.clone();
+        if let Some(known) = self.known.get_mut(&address) {
+            known.dialling_since = Some(now);
+        }
+        Some(address)
+    }
+
+    /// Dials under way.
+    pub fn dials(&self) -> usize {
+        self.known.values().filter(|known| known.dialling_since.is_some()).count()
+    }
+
+    /// When [`Dialer::next`] may have something new for `wanted`.
+    pub fn next_time(&self, wanted: impl Fn(&Multiaddr, Option<NodeId>, Source) -> bool) -> Option<Instant> {
+        self.known
+            .iter()
+            .filter(|(address, known)| wanted(address, known.peer, known.source))
+            .map(|(_, known)| known.dialling_since.map_or(known.not_before, |since| since + self.timeout))
+            .min()
+    }
+
+    /// A dial led to a link with `peer`. The backoff is kept until the link has proven itself ([`Dialer::proven`]).
+    pub fn connected(&mut self, address: &Multiaddr, peer: NodeId) {
+        let with_peer = self.known.keys().find(|known| *known == address || bare(known) == bare(address)).cloned();
+        if let Some(known) = with_peer.and_then(|address| self.known.get_mut(&address)) {
+            known.dialling_since = None;
+            known.peer = Some(peer);
+        }
+    }
+
+    /// The peer at `address` said hello and was accepted: its backoff starts anew.
+    pub fn proven(&mut self, peer: NodeId) {
+        for known in self.known.values_mut().filter(|known| known.peer == Some(peer)) {
+            known.backoff = Duration::ZERO;
+            known.not_before = Instant::ZERO;
+        }
+    }
+
+    /// A dial failed, or its link was of no use: wait longer than the last time, with jitter (50 ms to 10 s).
+    pub fn failed(&mut self, address: &Multiaddr, rng: &mut Rng, now: Instant) {
+        let (min, max) = (self.backoff_min, self.backoff_max);
+        if let Some(known) = self.known.get_mut(address) {
+            known.dialling_since = None;
+            known.backoff = known.backoff.saturating_mul(2).clamp(min, max);
+            known.not_before = now + rng.jitter(known.backoff);
+        }
+    }
+
+    /// The same for all addresses of a peer whose link was of no use.
+    pub fn useless(&mut self, peer: NodeId, rng: &mut Rng, now: Instant) {
+        let of_peer: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.peer == Some(peer))
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in of_peer {
+            self.failed(&address, rng, now);
+        }
+    }
+
+    /// Dials that got no answer have failed.
+    pub fn expire(&mut self, rng: &mut Rng, now: Instant) {
+        let timeout = self.timeout;
+        let silent: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.dialling_since.is_some_and(|since| since + timeout <= now))
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in silent {
+            self.failed(&address, rng, now);
+        }
+    }
+
+    /// Another network: everything may work now, and dials from the old one are not waited for.
+    pub fn reset(&mut self) {
+        for known in self.known.values_mut() {
+            known.backoff = Duration::ZERO;
+            known.not_before = Instant::ZERO;
+            known.dialling_since = None;
+        }
+    }
+
+    /// The known addresses, best first, at most `max`.
+    pub fn addresses(&self, max: usize) -> Vec<(Multiaddr, Option<NodeId>)> {
+        let mut all: Vec<_> = self.known.iter().map(|(address, known)| (known.source, address, known.peer)).collect();
+        all.sort();
+        all.into_iter().take(max).map(|(_, address, peer)| (address.clone(), peer)).collect()
+    }
+
+    fn forget_worst(&mut self, mut among: Vec<(Source, Multiaddr)>, for_source: Source) -> bool {
+        among.sort();
+        match among.pop() {
+            Some((worst, address)) if worst >= for_source && worst > Source::Configured => {
+                self.known.remove(&address);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `address` without a trailing `/p2p/...`.
+pub fn bare(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+fn peer_of(address: &Multiaddr) -> Option<NodeId> {
+    match address.iter().last()? {
+        Protocol::P2p(peer) => NodeId::from_peer_id_bytes(&peer.to_bytes()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialer() -> Dialer {
+        Dialer::new(Duration::from_millis(50), Duration::from_secs(10), Duration::from_secs(10))
+    }
+
+    fn address(n: usize) -> Multiaddr {
+        format!("/ip4/10.0.{}.{}/tcp/1", n / 256, n % 256).parse().unwrap()
+    }
+
+    #[test]
+    fn backs_off_and_starts_anew_after_a_change() {
+        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
+        dialer.learn(&address(1), None, Source::Configured);
+        let mut now = Instant::from_micros(1);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            assert_eq!(dialer.next(|_, _, _| true, now), Some(address(1)));
+            assert_eq!(dialer.next(|_, _, _| true, now), None, "under way");
+            dialer.failed(&address(1), &mut rng, now);
+            let at = dialer.next_time(|_, _, _| true).unwrap();
+            waits.push(at.since(now));
+            now = at;
+        }
+        assert!(waits[0] <= Duration::from_millis(50), "{waits:?}");
+        assert!(waits[9] >= Duration::from_secs(5) && waits[9] <= Duration::from_secs(10), "{waits:?}");
+        dialer.reset();
+        assert_eq!(dialer.next(|_, _, _| true, now), Some(address(1)));
+    }
+
+    #[test]
+    fn is_bounded_and_prefers_the_configured() {
+        let mut dialer = dialer();
+        for n in 0..1000 {
+            dialer.learn(&address(n), None, Source::Hearsay);
+        }
+        assert_eq!(dialer.addresses(2000).len(), MAX_KNOWN);
+        dialer.learn(&address(2000), None, Source::Configured);
+        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(address(2000)));
+        let parallel = (0..20).filter(|_| dialer.next(|_, _, _| true, Instant::ZERO).is_some()).count();
+        assert_eq!(parallel, MAX_PARALLEL_DIALS - 1);
+        let peer = NodeId::from_bytes([3; 32]);
+        for n in 3000..3020 {
+            dialer.learn(&address(n), Some(peer), Source::Neighbour);
+        }
+        assert_eq!(dialer.addresses(2000).iter().filter(|(_, p)| *p == Some(peer)).count(), MAX_PER_PEER);
+    }
+}

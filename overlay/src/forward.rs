@@ -1,0 +1,248 @@
+//! Routed packets: sent, passed on, delivered, or reported as unreachable.
+//!
+//! Which neighbour is next is decided by [`crate::potential`]; this is what surrounds it.
+
+mod echo;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use crate::address::{Address, AddressSet, Place};
+use crate::error::{FrameError, SendError};
+use crate::event::{Delivery, Event, UnreachableReason};
+use crate::id::NodeId;
+use crate::io::{Lane, LinkId};
+use crate::links::Link;
+use crate::overlay::{Outgoing, Overlay};
+use crate::potential::{NeighbourView, next_hop};
+use crate::time::Now;
+use crate::wire::packet::{Header, Kind};
+
+pub(crate) use echo::Echoes;
+
+/// How much of an echo's payload an Unreachable brings back.
+pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
+/// Most decisions that are remembered.
+const MAX_ROUTES: usize = 1024;
+
+/// A packet and its decoded header; what a relay changes in the header reaches the bytes when the packet goes out.
+pub(crate) struct Routed {
+    pub header: Header,
+    bytes: Vec<u8>,
+    payload_at: usize,
+}
+
+impl Routed {
+    pub fn compose(header: Header, payload: &[u8]) -> Self {
+        let bytes = header.with_payload(payload);
+        let payload_at = bytes.len().saturating_sub(payload.len());
+        Self { header, bytes, payload_at }
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
+        let (header, payload_at) = Header::decode(&bytes).map_err(|_| FrameError::Malformed)?;
+        Ok(Self { header, bytes, payload_at })
+    }
+
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(self.payload_at..).unwrap_or_default()
+    }
+
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.header.update(&mut self.bytes);
+        self.bytes
+    }
+
+    fn into_payload(mut self) -> Vec<u8> {
+        self.bytes.split_off(self.payload_at.min(self.bytes.len()))
+    }
+}
+
+/// What decides where a packet goes, as long as no neighbour changes.
+type RouteKey = (NodeId, u64, u64, u32, u8, AddressSet);
+
+/// Decisions already taken: the packets of one stream all ask the same.
+#[derive(Default)]
+pub(crate) struct Routes(BTreeMap<RouteKey, (LinkId, f64, u32)>);
+
+impl Routes {
+    /// A neighbour, or what is known of it, may have changed.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Bulk goes on the data lane; everything else must not wait behind it.
+const fn lane_of(kind: Kind) -> Lane {
+    match kind {
+        Kind::Data => Lane::Data,
+        _ => Lane::Control,
+    }
+}
+
+impl Overlay {
+    pub(crate) fn send_data(&mut self, outgoing: Outgoing, now: Now) -> Result<(), SendError> {
+        let Some(own) = self.place().cloned() else { return Err(SendError::Detached) };
+        let Outgoing { to, place, flow, payload } = outgoing;
+        let header = Header::new(Kind::Data, self.id, own, to, place, flow);
+        let packet = Routed::compose(header, &payload);
+        if packet.bytes.len() > Lane::Data.max_frame_bytes() {
+            return Err(SendError::TooLong);
+        }
+        self.counters.sent += 1;
+        self.route(packet, None, now).map_err(|_| SendError::NoRoute)
+    }
+
+    /// Sends something of the overlay's own to a node at a place.
+    pub(crate) fn send_packet(
+        &mut self,
+        kind: Kind,
+        to: NodeId,
+        place: Place,
+        payload: &[u8],
+        ttl: Option<u16>,
+        now: Now,
+    ) {
+        let Some(own) = self.tree.place.clone() else { return };
+        let mut header = Header::new(kind, self.id, own, to, place, 0);
+        header.ttl = ttl.unwrap_or(header.ttl);
+        if let Err((packet, why)) = self.route(Routed::compose(header, payload), None, now)
+            && kind == Kind::EchoRequest
+        {
+            self.echo_unreachable(packet.payload(), self.id, why, now);
+        }
+    }
+
+    pub(crate) fn handle_packet(&mut self, id: LinkId, lane: Lane, bytes: Vec<u8>, now: Now) -> Result<(), FrameError> {
+        let packet = Routed::parse(bytes)?;
+        if lane_of(packet.header.kind) != lane {
+            return Err(FrameError::OutOfPlace);
+        }
+        if packet.header.kind == Kind::DhtWalk {
+            self.walk(packet, Some(id), now);
+        } else if let Err((packet, why)) = self.route(packet, Some(id), now) {
+            self.report_unreachable(&packet, why, now);
+        }
+        Ok(())
+    }
+
+    /// Delivers a packet or passes it on, or gives it back with the reason why not.
+    fn route(
+        &mut self,
+        mut packet: Routed,
+        came_from: Option<LinkId>,
+        now: Now,
+    ) -> Result<(), (Box<Routed>, UnreachableReason)> {
+        let header = &mut packet.header;
+        if header.to() == self.id {
+            self.deliver(packet, now);
+            return Ok(());
+        }
+        if came_from.is_some() && header.ttl == 0 {
+            self.counters.dropped_ttl += 1;
+            return Err((Box::new(packet), UnreachableReason::Ttl));
+        }
+        let Some(link) = self.choose_link(header) else {
+            self.counters.dropped_no_route += 1;
+            let mine = self.owns_the_place_of(&header.target);
+            let why = if mine { UnreachableReason::Absent } else { UnreachableReason::NoRoute };
+            return Err((Box::new(packet), why));
+        };
+        header.ttl = header.ttl.saturating_sub(1);
+        if came_from.is_some() {
+            self.counters.forwarded += 1;
+        }
+        let (lane, flow) = (lane_of(header.kind), header.flow);
+        self.enqueue(link, lane, flow, packet.into_bytes(), now);
+        Ok(())
+    }
+
+    fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
+        let key =
+            (header.to(), header.dst_seq, header.last.to_bits(), header.mask, header.strikes, header.target.clone());
+        if header.hints.is_empty()
+            && let Some((link, last, mask)) = self.routes.0.get(&key)
+        {
+            (header.last, header.mask) = (*last, *mask);
+            return Some(*link);
+        }
+        let plane = self.plane.as_ref()?;
+        let (to, seq) = (header.to(), header.dst_seq);
+        let views: Vec<_> = self.links.live().filter_map(|link| view(link, &to, seq)).collect();
+        let link = next_hop(plane, header, &views)?;
+        if header.hints.is_empty() {
+            if self.routes.0.len() >= MAX_ROUTES {
+                self.routes.clear();
+            }
+            self.routes.0.insert(key, (link, header.last, header.mask));
+        }
+        Some(link)
+    }
+
+    /// Whether this node is the parent that the target's address names: nobody can know better that it is not there.
+    fn owns_the_place_of(&self, target: &AddressSet) -> bool {
+        let is_mine = |address: &Address| {
+            address.depth() == self.tree.address.depth() + 1 && self.tree.address.is_prefix_of(address)
+        };
+        target.iter().any(|(_, address)| is_mine(address))
+    }
+
+    fn deliver(&mut self, packet: Routed, now: Now) {
+        self.counters.delivered += 1;
+        match packet.header.kind {
+            Kind::Data => {
+                let header = &packet.header;
+                let (from, return_place) = (header.src, header.return_place.clone());
+                let (ecn, hops) = (header.ecn, header.hops());
+                let payload = packet.into_payload();
+                self.events.push_back(Event::Received(Delivery { from, return_place, ecn, hops, payload }));
+            }
+            Kind::Unreachable => self.handle_unreachable(&packet, now),
+            Kind::DhtReply => self.dht.handle_reply(packet.header.src, packet.payload(), now),
+            Kind::EchoRequest => self.answer_echo(&packet, now),
+            Kind::EchoReply => self.handle_echo_reply(&packet, now),
+            Kind::Moved | Kind::DhtWalk => {}
+        }
+    }
+
+    /// Sends word back to where the packet came from; never about such a word itself.
+    fn report_unreachable(&mut self, packet: &Routed, why: UnreachableReason, now: Now) {
+        let header = &packet.header;
+        if header.kind == Kind::Unreachable {
+            return;
+        }
+        let mut payload = vec![why.code(), packet.bytes.first().copied().unwrap_or_default()];
+        payload.extend_from_slice(&header.dst);
+        payload.extend(packet.payload().iter().take(ECHO_TOKEN_BYTES));
+        self.send_packet(Kind::Unreachable, header.src, header.return_place.clone(), &payload, None, now);
+    }
+
+    /// Body: reason (1), first byte of the packet (1), its destination (32), and the first bytes of its payload.
+    fn handle_unreachable(&mut self, packet: &Routed, now: Now) {
+        let Some(([why, kind], rest)) = packet.payload().split_first_chunk::<2>() else { return };
+        let Some((to, token)) = rest.split_first_chunk::<32>() else { return };
+        let (Some(why), Some(kind)) = (UnreachableReason::from_code(*why), Kind::from_byte(*kind)) else { return };
+        match kind {
+            Kind::Data => self.events.push_back(Event::Unreachable { to: NodeId::from_bytes(*to), why }),
+            Kind::EchoRequest => self.echo_unreachable(token, packet.header.src, why, now),
+            _ => {}
+        }
+    }
+}
+
+/// A neighbour, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead to
+/// where it was.
+fn view<'a>(link: &'a Link, to: &NodeId, seq: u64) -> Option<NeighbourView<'a>> {
+    let place = link.place.as_ref()?;
+    if link.peer == *to && place.seq < seq {
+        return None;
+    }
+    let adverts = link.two_hop.iter().filter(|known| known.id != *to || known.place.seq >= seq);
+    Some(NeighbourView {
+        link: link.id,
+        id: link.peer,
+        addresses: &place.addresses,
+        adverts: adverts.map(|known| &known.place.addresses).collect(),
+        load_bytes: link.queue.data_bytes(),
+    })
+}

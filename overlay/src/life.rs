@@ -1,0 +1,280 @@
+//! A node's start and end, what it stores, and what has to be done after every input.
+
+use std::collections::BTreeSet;
+
+use multiaddr::Multiaddr;
+
+use crate::codec;
+use crate::config::Config;
+use crate::dht;
+use crate::dial::Source;
+use crate::error::{FoundError, RestoreError};
+use crate::event::Event;
+use crate::genesis::{Genesis, SignedGenesis};
+use crate::id::NodeId;
+use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
+use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_SLOTS, Overlay, Timer};
+use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
+use crate::time::Now;
+use crate::tree::Role;
+use crate::tree::slots::Slots;
+use crate::wire::link::Frame;
+
+/// Addresses that are stored for the next start.
+const MAX_STORED_ADDRESSES: usize = 32;
+const STORED_LIMIT_BYTES: usize = 64 * 1024;
+/// Old links have this long to answer after a change of address, before their peers are dialled anew.
+const URGENT_AFTER: core::time::Duration = core::time::Duration::from_millis(300);
+/// Dials are looked at no more often than this.
+const DIAL_STEP: core::time::Duration = core::time::Duration::from_millis(10);
+
+type Known = (u64, Vec<(Vec<u8>, Option<NodeId>)>);
+
+/// What may be dialled now.
+struct Wants {
+    everything: bool,
+    more: bool,
+    configured: bool,
+    linked: BTreeSet<NodeId>,
+    founder: Option<NodeId>,
+}
+
+impl Wants {
+    fn accepts(&self, config: &Config, address: &Multiaddr, peer: Option<NodeId>, source: Source) -> bool {
+        let linked = peer.is_some_and(|peer| self.linked.contains(&peer));
+        let founder = peer.is_some() && peer == self.founder;
+        let wanted = self.everything || self.more || founder || (self.configured && source == Source::Configured);
+        wanted && !linked && config.may_dial(peer.as_ref(), address)
+    }
+}
+
+impl Overlay {
+    pub(crate) fn restore_from(&mut self, snapshot: &Snapshot, now: Now) -> Result<(), RestoreError> {
+        if let Some(bytes) = snapshot.get(KEY_GENESIS) {
+            let genesis = SignedGenesis::from_bytes(bytes).map_err(|_| RestoreError::Damaged(KEY_GENESIS))?;
+            let stored = genesis.overlay_id();
+            if let Some(expected) = self.config.expected.filter(|expected| *expected != stored) {
+                return Err(RestoreError::OtherOverlay { stored, expected });
+            }
+            self.adopt_genesis(genesis);
+        }
+        if let Some(bytes) = snapshot.get(KEY_SLOTS) {
+            self.slots = Slots::restore(bytes, now.instant).map_err(|_| RestoreError::Damaged(KEY_SLOTS))?;
+            self.timers.set(Timer::Lease, now.instant + self.config.timing.lease);
+        }
+        if let Some(bytes) = snapshot.get(KEY_KNOWN) {
+            let (seq, known) =
+                codec::decode::<Known, STORED_LIMIT_BYTES>(bytes).map_err(|_| RestoreError::Damaged(KEY_KNOWN))?;
+            self.seq_floor = seq;
+            for (address, peer) in known {
+                if let Ok(address) = Multiaddr::try_from(address) {
+                    self.dialer.learn(&address, peer, Source::Neighbour);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A founder holds the root again at once; everybody else needs a parent.
+    pub(crate) fn resume(&mut self, now: Now) {
+        if self.genesis.as_ref().is_some_and(|genesis| genesis.genesis().founder == self.id) {
+            self.become_root(now);
+        } else {
+            self.timers.set(Timer::Seek, now.instant);
+        }
+    }
+
+    pub(crate) fn found(&mut self, now: Now) -> Result<(), FoundError> {
+        let genesis = Genesis {
+            founder: self.id,
+            q: self.config.q,
+            trees: 1,
+            created_unix_s: now.wall.as_unix_secs(),
+            open: true,
+        };
+        let genesis = SignedGenesis::sign(&self.identity, genesis).map_err(|_| FoundError("q has to be 3 to 256"))?;
+        self.commands.push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: genesis.as_bytes().to_vec() });
+        self.adopt_genesis(genesis);
+        self.become_root(now);
+        Ok(())
+    }
+
+    pub(crate) fn store_known(&mut self) {
+        let seq = self.tree.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let known: Vec<_> = self
+            .dialer
+            .addresses(MAX_STORED_ADDRESSES)
+            .into_iter()
+            .map(|(address, peer)| (address.to_vec(), peer))
+            .collect();
+        if let Ok(bytes) = codec::encode::<Known>(&(seq, known)) {
+            self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes });
+        }
+    }
+
+    pub(crate) fn publish_claim(&mut self, name: Name, now: Now) {
+        let seq = next_seq(self.seq_floor, now);
+        let claim = NameClaim { name: name.clone(), id: self.id, seq, lifetime_s: MAX_LIFETIME_S };
+        if let Ok(signed) = SignedRecord::sign(&self.identity, Record::Name(claim)) {
+            // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
+            let _ = self.dht.publish(signed, now);
+        }
+    }
+
+    pub(crate) fn address_changed(&mut self, now: Now) {
+        self.attach_seq = next_seq(self.attach_seq, now);
+        self.dialer.reset();
+        self.tree.refused.clear();
+        self.probe_all(now);
+        self.timers.set(Timer::Urgent, now.instant + URGENT_AFTER);
+        self.seek_parent(now);
+    }
+
+    /// Links that have not answered since the address changed are most likely dead: their peers are dialled beside them, and
+    /// the newer link wins.
+    pub(crate) fn urgent_timer(&mut self, now: Now) {
+        self.urgent = true;
+        self.pump_dials(now);
+        self.urgent = false;
+    }
+
+    pub(crate) fn begin_to_leave(&mut self, now: Now) {
+        if self.leaving {
+            return;
+        }
+        self.leaving = true;
+        self.advertise(now);
+        self.dht.leave(now);
+        self.drain_dht(now);
+        for peer in self.links.peers() {
+            if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+                if self.tree.parent() == Some(peer) {
+                    self.send_frame(id, &Frame::Release, now);
+                }
+                self.part(id, CloseReason::Leaving, now);
+            }
+        }
+        self.timers.set(Timer::Leave, now.instant + self.config.timing.leave);
+    }
+
+    pub(crate) fn left(&mut self) {
+        for id in self.links.ids() {
+            self.close(id, CloseReason::Leaving);
+        }
+        self.events.push_back(Event::Left);
+    }
+
+    pub(crate) fn send_frame(&mut self, id: LinkId, frame: &Frame, now: Now) {
+        self.enqueue(id, Lane::Control, 0, frame.encode(), now);
+    }
+
+    /// Whether the frame found room in the link's queue.
+    pub(crate) fn enqueue(&mut self, id: LinkId, lane: Lane, flow: u32, bytes: Vec<u8>, now: Now) -> bool {
+        let Some(link) = self.links.link_mut(id) else { return false };
+        let taken = link.queue.push(lane, flow, bytes, now.instant);
+        if !taken {
+            self.counters.dropped_full += 1;
+        }
+        taken
+    }
+
+    /// A data frame went out: its link has to answer something within a while.
+    pub(crate) fn frame_left(&mut self, transmit: &Transmit) {
+        if transmit.lane != Lane::Data {
+            return;
+        }
+        if let Some(since) = self.links.link(transmit.link).and_then(|link| link.unanswered_since) {
+            self.timers.set_no_later(Timer::Link(transmit.link), since + self.config.timing.quiet);
+        }
+    }
+
+    /// What every input may have made necessary.
+    pub(crate) fn settle_down(&mut self, now: Now) {
+        self.clock = now;
+        self.routes.clear();
+        self.drain_dht(now);
+        self.pump_dials(now);
+    }
+
+    pub(crate) fn drain_dht(&mut self, now: Now) {
+        while let Some(transmit) = self.dht.poll_transmit() {
+            match transmit {
+                dht::DhtTransmit::Walk { key, replica, body } => self.start_walk(key, replica, &body, now),
+                dht::DhtTransmit::Reply { to, place, body } => self.send_reply(to, place, &body, now),
+            }
+        }
+        while let Some(event) = self.dht.poll_event() {
+            match event {
+                dht::Event::LookupFinished { id, query, result } => {
+                    self.events.push_back(Event::LookupFinished { id, query, result });
+                }
+                dht::Event::Published { query, .. } => self.events.push_back(Event::Stored(query)),
+                dht::Event::NameConflict { incumbent } => {
+                    if let Some(name) = incumbent.claim().map(|claim| claim.name.clone()) {
+                        self.events.push_back(Event::Conflict { name, incumbent: Box::new(incumbent) });
+                    }
+                }
+                dht::Event::Superseded { record } => self.superseded(&record, now),
+            }
+        }
+        match self.dht.poll_timeout() {
+            Some((at, _)) => self.timers.set(Timer::Dht, at),
+            None => self.timers.cancel(Timer::Dht),
+        }
+    }
+
+    /// An earlier run of this node has published with a higher number.
+    fn superseded(&mut self, record: &SignedRecord, now: Now) {
+        self.seq_floor = self.seq_floor.max(record.seq());
+        match record.record() {
+            Record::Name(claim) => self.publish_claim(claim.name.clone(), now),
+            Record::Node(_) => {
+                let Some(place) = self.tree.place.as_mut().filter(|_| self.tree.role != Role::Detached) else { return };
+                place.seq = next_seq(place.seq.max(record.seq()), now);
+                let place = place.clone();
+                self.events.push_back(Event::PlaceChanged(place));
+                self.advertise(now);
+                self.publish_record(now);
+            }
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        let attached = self.tree.is_attached() && self.links.live_len() > 0;
+        let children = self.slots.children();
+        let linked = self.links.begun().filter(|link| !self.urgent || link.probe_sent.is_none()).map(|link| link.peer);
+        let outward = self.links.live().filter(|link| !children.iter().any(|(child, _)| *child == link.peer)).count();
+        let few = outward.saturating_add(self.dialer.dials()) <= self.config.extra_links && !self.is_root();
+        let open = self.config.only.is_empty();
+        let minding = self.is_root().then(|| self.genesis.as_ref().map(|genesis| genesis.genesis().founder)).flatten();
+        Wants {
+            everything: !attached || self.urgent,
+            more: few,
+            configured: !open,
+            linked: linked.chain(core::iter::once(self.id)).collect(),
+            founder: minding.filter(|founder| *founder != self.id),
+        }
+    }
+
+    fn pump_dials(&mut self, now: Now) {
+        if self.leaving || self.origin.is_none() {
+            return;
+        }
+        loop {
+            let wants = self.wants();
+            let config = &self.config;
+            let wanted = |address: &Multiaddr, peer, source| wants.accepts(config, address, peer, source);
+            if self.links.len() < config.max_links
+                && let Some(address) = self.dialer.next(wanted, now.instant)
+            {
+                self.commands.push_back(Command::Dial(address));
+                continue;
+            }
+            match self.dialer.next_time(wanted) {
+                Some(at) => self.timers.set(Timer::Dial, at.max(now.instant + DIAL_STEP)),
+                None => self.timers.cancel(Timer::Dial),
+            }
+            return;
+        }
+    }
+}

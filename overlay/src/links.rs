@@ -1,0 +1,217 @@
+//! The table of links, and what each neighbour told of itself.
+//!
+//! A link is *greeting* until both hellos agree, then *live*, and *closing* after a goodbye. One node may have several links to
+//! one peer for a moment; `live` names the one in use.
+
+mod alive;
+mod greet;
+
+use std::collections::BTreeMap;
+
+use multiaddr::Multiaddr;
+
+use crate::address::Place;
+use crate::dht::Weight;
+use crate::id::NodeId;
+use crate::io::{CloseReason, Lane, LinkId, Transmit};
+use crate::queue::LinkQueue;
+use crate::time::Instant;
+use crate::tree::Heard;
+
+/// How far a link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// The peer's hello is awaited.
+    Greeting,
+    /// Usable.
+    Live,
+    /// A goodbye is on its way; the link is closed for this reason at this time.
+    Closing(CloseReason, Instant),
+}
+
+/// A neighbour of a neighbour.
+#[derive(Clone, Debug)]
+pub(crate) struct TwoHop {
+    pub id: NodeId,
+    pub place: Place,
+}
+
+/// One link and what its peer told.
+pub(crate) struct Link {
+    pub id: LinkId,
+    pub peer: NodeId,
+    pub remote: Multiaddr,
+    pub initiator: bool,
+    pub state: LinkState,
+    pub up_at: Instant,
+    pub heard_at: Instant,
+    /// When the first data went since the peer was heard last.
+    pub unanswered_since: Option<Instant>,
+    /// When a heartbeat or probe was sent last.
+    pub beat_at: Instant,
+    /// When the open probe was sent.
+    pub probe_sent: Option<Instant>,
+    /// Own and the peer's attachment numbers, as in the hellos of this link.
+    pub own_seq: u64,
+    pub peer_seq: u64,
+    pub addresses: Vec<Multiaddr>,
+    pub place: Option<Place>,
+    pub subtree: u32,
+    pub weight: Weight,
+    pub two_hop: Vec<TwoHop>,
+    pub beacon: Option<Heard>,
+    pub rtt_us: Option<u64>,
+    pub queue: LinkQueue,
+}
+
+impl Link {
+    /// A link that has just come up.
+    pub fn new(id: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, own_seq: u64, now: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            remote,
+            initiator,
+            state: LinkState::Greeting,
+            up_at: now,
+            heard_at: now,
+            unanswered_since: None,
+            beat_at: now,
+            probe_sent: None,
+            own_seq,
+            peer_seq: 0,
+            addresses: Vec::new(),
+            place: None,
+            subtree: 1,
+            weight: Weight::ONE,
+            two_hop: Vec::new(),
+            beacon: None,
+            rtt_us: None,
+            queue: LinkQueue::default(),
+        }
+    }
+
+    /// Orders the links to one peer, the same way at both ends: the newer attachment first, then the one that the
+    /// smaller id began.
+    fn preference(&self, own: &NodeId) -> (u64, bool) {
+        let begun_by_smaller = (*own < self.peer) == self.initiator;
+        (self.own_seq.saturating_add(self.peer_seq), begun_by_smaller)
+    }
+}
+
+/// All links.
+#[derive(Default)]
+pub(crate) struct Links {
+    by_id: BTreeMap<LinkId, Link>,
+    live: BTreeMap<NodeId, LinkId>,
+    /// The link that transmitted last, for fairness.
+    last: Option<LinkId>,
+}
+
+impl Links {
+    pub fn insert(&mut self, link: Link) {
+        self.by_id.insert(link.id, link);
+    }
+
+    pub fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.by_id.remove(&id)?;
+        if self.live.get(&link.peer) == Some(&id) {
+            self.live.remove(&link.peer);
+        }
+        Some(link)
+    }
+
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.by_id.get(&id)
+    }
+
+    pub fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The live link to `peer`.
+    pub fn to(&self, peer: &NodeId) -> Option<&Link> {
+        self.live.get(peer).and_then(|id| self.by_id.get(id))
+    }
+
+    pub fn is_live(&self, peer: &NodeId) -> bool {
+        self.live.contains_key(peer)
+    }
+
+    /// Makes `id` the link in use to its peer.
+    pub fn set_live(&mut self, id: LinkId) {
+        if let Some(link) = self.by_id.get_mut(&id) {
+            link.state = LinkState::Live;
+            self.live.insert(link.peer, id);
+        }
+    }
+
+    /// The live links, by peer.
+    pub fn live(&self) -> impl Iterator<Item = &Link> {
+        self.live.values().filter_map(|id| self.by_id.get(id))
+    }
+
+    /// The links that are live or may become so.
+    pub fn begun(&self) -> impl Iterator<Item = &Link> {
+        self.by_id.values().filter(|link| !matches!(link.state, LinkState::Closing(..)))
+    }
+
+    /// The peers with a live link.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.live.keys().copied().collect()
+    }
+
+    /// All links, in any state.
+    pub fn ids(&self) -> Vec<LinkId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    /// How many links there are, in any state.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// How many neighbours there are.
+    pub fn live_len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The next frame of a link with room, each link in its turn.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let after = self.last.map_or(LinkId(0), |last| LinkId(last.0.saturating_add(1)));
+        let found = self.by_id.range_mut(after..).find_map(|(id, link)| pop(*id, link, now));
+        let found = found.or_else(|| self.by_id.range_mut(..after).find_map(|(id, link)| pop(*id, link, now)));
+        self.last = found.as_ref().map(|transmit| transmit.link);
+        found
+    }
+}
+
+fn pop(id: LinkId, link: &mut Link, now: Instant) -> Option<Transmit> {
+    let (lane, bytes) = link.queue.pop(now)?;
+    if lane == Lane::Data && link.unanswered_since.is_none() {
+        link.unanswered_since = Some(now);
+    }
+    Some(Transmit { link: id, lane, bytes })
+}
+
+impl Links {
+    /// Takes `id` out of use; it stays in the table until the driver says that it is down.
+    pub fn retire(&mut self, id: LinkId, state: LinkState) {
+        if let Some(link) = self.by_id.get_mut(&id) {
+            link.state = state;
+            if self.live.get(&link.peer) == Some(&id) {
+                self.live.remove(&link.peer);
+            }
+        }
+    }
+
+    /// What the peer told over one link holds for the next one to it.
+    pub fn inherit(&mut self, from: LinkId, to: LinkId) {
+        let Some(old) = self.by_id.get(&from) else { return };
+        let (place, two_hop, beacon) = (old.place.clone(), old.two_hop.clone(), old.beacon.clone());
+        let (subtree, weight) = (old.subtree, old.weight);
+        if let Some(new) = self.by_id.get_mut(&to) {
+            (new.place, new.two_hop, new.beacon, new.subtree, new.weight) = (place, two_hop, beacon, subtree, weight);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether a silent neighbour is still there.
+//!
+//! Parent and child send heartbeats, and count each other as lost after T1 of silence. Other links are probed when they were idle
+//! for a while, any link when data went and nothing came back, and all when the local address changed; a probe has to be
+//! answered within 3 s.
+
+use core::time::Duration;
+
+use super::LinkState;
+use crate::io::{CloseReason, LinkId};
+use crate::overlay::{Overlay, Timer};
+use crate::time::{Instant, Now, micros};
+use crate::wire::link::{Frame, Heartbeat};
+
+impl Overlay {
+    /// Sets the link's timer to whatever has to be done first.
+    pub(crate) fn arm_link(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.link(id) else { return };
+        let timing = &self.config.timing;
+        let at = match link.state {
+            LinkState::Greeting => link.up_at + timing.hello_timeout,
+            LinkState::Closing(_, at) => at,
+            LinkState::Live => {
+                let kin = self.is_kin(&link.peer);
+                let beat = link.beat_at + if kin { timing.heartbeat } else { timing.probe };
+                let silent = if kin { link.heard_at + timing.parent_silent } else { Instant::FAR_FUTURE };
+                let probe = link.probe_sent.map_or(Instant::FAR_FUTURE, |sent| sent + timing.probe_timeout);
+                let quiet = match link.unanswered_since {
+                    Some(since) if link.probe_sent.is_none() => since + timing.quiet,
+                    _ => Instant::FAR_FUTURE,
+                };
+                beat.min(silent).min(probe).min(quiet)
+            }
+        };
+        self.timers.set(Timer::Link(id), at.max(now.instant));
+    }
+
+    pub(crate) fn link_timer(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.link(id) else { return };
+        let timing = self.config.timing.clone();
+        let peer = link.peer;
+        let silence = now.instant.since(link.heard_at);
+        match link.state {
+            LinkState::Greeting if now.instant.since(link.up_at) >= timing.hello_timeout => {
+                self.drop_link(id, CloseReason::Silent, now);
+                return;
+            }
+            LinkState::Greeting => {}
+            LinkState::Closing(reason, at) if at <= now.instant => {
+                self.close(id, reason);
+                self.link_went_down(id, now);
+                return;
+            }
+            LinkState::Closing(..) => {}
+            LinkState::Live => {
+                let kin = self.is_kin(&peer);
+                let unanswered = link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= timing.probe_timeout);
+                if unanswered || (kin && silence >= timing.parent_silent) {
+                    self.dialer.useless(peer, &mut self.rng, now.instant);
+                    self.drop_link(id, CloseReason::Silent, now);
+                    return;
+                }
+                let quiet = link.unanswered_since.is_some_and(|since| now.instant.since(since) >= timing.quiet);
+                let beat_due = now.instant.since(link.beat_at) >= if kin { timing.heartbeat } else { timing.probe };
+                if quiet || (beat_due && !kin) {
+                    self.probe(id, now);
+                } else if beat_due {
+                    self.send_heartbeat(id, now);
+                }
+            }
+        }
+        self.arm_link(id, now);
+    }
+
+    /// Something arrived over the link: its peer lives. The timer that is set may come early then; it does nothing.
+    pub(crate) fn link_heard(&mut self, id: LinkId, now: Now) {
+        if let Some(link) = self.links.link_mut(id) {
+            link.heard_at = now.instant;
+            link.unanswered_since = None;
+            // Any frame after the probe shows as much as its answer does.
+            link.probe_sent = None;
+        }
+    }
+
+    /// All links have to show within 3 s that they still work.
+    pub(crate) fn probe_all(&mut self, now: Now) {
+        for peer in self.links.peers() {
+            if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+                self.probe(id, now);
+                self.arm_link(id, now);
+            }
+        }
+    }
+
+    fn probe(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.beat_at = now.instant;
+        if link.probe_sent.is_none() {
+            link.probe_sent = Some(now.instant);
+            self.send_frame(id, &Frame::Probe(micros(now.instant.since(Instant::ZERO))), now);
+        }
+    }
+
+    /// The number of a probe is when it was sent, so its answer tells the round trip time.
+    pub(crate) fn handle_probe_ack(&mut self, id: LinkId, number: u64, now: Now) {
+        if let Some(link) = self.links.link_mut(id) {
+            let rtt = now.instant.since(Instant::from_micros(number));
+            if rtt < Duration::from_mins(1) {
+                link.rtt_us = Some(micros(rtt));
+            }
+        }
+    }
+
+    fn send_heartbeat(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.beat_at = now.instant;
+        let to_child = self.slots.slot_of(&link.peer).is_some();
+        let ancestors = if to_child { self.ancestors_for_children() } else { Vec::new() };
+        self.send_frame(id, &Frame::Heartbeat(Heartbeat { ancestors }), now);
+    }
+}

@@ -1,0 +1,247 @@
+//! Links come up, greet, replace each other and go.
+
+use multiaddr::Multiaddr;
+
+use super::{Link, LinkState};
+use crate::dial::Source;
+use crate::error::FrameError;
+use crate::event::Event;
+use crate::genesis::SignedGenesis;
+use crate::id::{NodeId, OverlayId};
+use crate::io::{CloseReason, Command, LinkId};
+use crate::overlay::{KEY_GENESIS, Overlay, Timer};
+use crate::time::Now;
+use crate::wire::link::{
+    Contact, Frame, Goodbye, GoodbyeReason, Hello, LINK_VERSION, MAX_ADDRESSES, MAX_OTHERS, from_wire, to_wire,
+};
+
+impl Overlay {
+    pub(crate) fn link_came_up(&mut self, id: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, now: Now) {
+        if initiator {
+            self.dialer.connected(&remote, peer);
+        }
+        let link = Link::new(id, peer, remote, initiator, self.attach_seq, now.instant);
+        self.links.insert(link);
+        if peer == self.id {
+            self.close(id, CloseReason::Replaced);
+            return;
+        }
+        self.say_hello(id, now);
+        self.timers.set(Timer::Link(id), now.instant + self.config.timing.hello_timeout);
+    }
+
+    pub(crate) fn link_went_down(&mut self, id: LinkId, now: Now) {
+        self.timers.cancel(Timer::Link(id));
+        let Some(link) = self.links.remove(id) else { return };
+        match link.state {
+            LinkState::Live if !self.links.is_live(&link.peer) => self.neighbour_lost(link.peer, now),
+            LinkState::Greeting => self.dialer.useless(link.peer, &mut self.rng, now.instant),
+            _ => {}
+        }
+    }
+
+    /// Closes at once; the peer is lost as a neighbour without waiting for the driver.
+    pub(crate) fn close(&mut self, id: LinkId, reason: CloseReason) {
+        if self.links.link(id).is_some() {
+            self.commands.push_back(Command::Close(id, reason));
+        }
+        if matches!(reason, CloseReason::Malformed | CloseReason::WrongOverlay | CloseReason::Version) {
+            self.counters.bad_links += 1;
+        }
+    }
+
+    /// Closes, and treats the link as down from now on.
+    pub(crate) fn drop_link(&mut self, id: LinkId, reason: CloseReason, now: Now) {
+        self.close(id, reason);
+        self.link_went_down(id, now);
+    }
+
+    /// Tells the peer why, and closes when that had time to arrive.
+    pub(crate) fn part(&mut self, id: LinkId, reason: CloseReason, now: Now) {
+        let why = match reason {
+            CloseReason::WrongOverlay => GoodbyeReason::WrongOverlay,
+            CloseReason::NotAllowed => GoodbyeReason::NotAllowed,
+            CloseReason::Version => GoodbyeReason::Version,
+            CloseReason::Full => GoodbyeReason::Full,
+            CloseReason::Leaving => GoodbyeReason::Leaving,
+            CloseReason::Replaced | CloseReason::Malformed | CloseReason::Silent => GoodbyeReason::Replaced,
+        };
+        let others = if reason == CloseReason::Full { self.others() } else { Vec::new() };
+        let Some(link) = self.links.link(id) else { return };
+        let (peer, was_live) = (link.peer, link.state == LinkState::Live);
+        self.send_frame(id, &Frame::Goodbye(Goodbye { why, others }), now);
+        let at = now.instant + self.config.timing.leave;
+        self.links.retire(id, LinkState::Closing(reason, at));
+        self.timers.set(Timer::Link(id), at);
+        if matches!(reason, CloseReason::WrongOverlay | CloseReason::Version) {
+            self.counters.bad_links += 1;
+        }
+        if reason != CloseReason::Leaving {
+            self.dialer.useless(peer, &mut self.rng, now.instant);
+            self.events.push_back(Event::Refused { peer, reason, by_peer: false });
+        }
+        if was_live && !self.links.is_live(&peer) && reason != CloseReason::Leaving {
+            self.neighbour_lost(peer, now);
+        }
+    }
+
+    pub(crate) fn say_hello(&mut self, id: LinkId, now: Now) {
+        let hello = Hello {
+            version: LINK_VERSION,
+            genesis: self.genesis.as_ref().map(|genesis| genesis.as_bytes().to_vec()).unwrap_or_default(),
+            expected: self.config.expected,
+            attach_seq: self.attach_seq,
+            addresses: to_wire(&self.listen, MAX_ADDRESSES),
+            flags: 0,
+        };
+        // Said again on a live link (a new listening address) it does not count for the choice between links.
+        if let Some(link) = self.links.link_mut(id).filter(|link| link.state == LinkState::Greeting) {
+            link.own_seq = self.attach_seq;
+        }
+        self.send_frame(id, &Frame::Hello(hello), now);
+    }
+
+    pub(crate) fn handle_hello(&mut self, id: LinkId, hello: Hello, now: Now) -> Result<(), FrameError> {
+        if hello.version != LINK_VERSION {
+            self.part(id, CloseReason::Version, now);
+            return Ok(());
+        }
+        if let Err(theirs) = self.agree_on_overlay(id, &hello, now)? {
+            let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
+            self.events.push_back(Event::WrongOverlay { peer, theirs, ours: self.overlay_id() });
+            self.part(id, CloseReason::WrongOverlay, now);
+            return Ok(());
+        }
+        let addresses = from_wire(&hello.addresses);
+        let Some(link) = self.links.link_mut(id) else { return Ok(()) };
+        // A link that came in has some port of the peer's system; what the peer says of its ports counts at the same host only.
+        let host = link.remote.iter().next();
+        let claimed = addresses.iter().filter(|address| address.iter().next() == host);
+        let allowed = self.config.allows(&link.peer, &link.remote)
+            || claimed.into_iter().any(|a| self.config.allows(&link.peer, a));
+        link.addresses = addresses;
+        if link.state == LinkState::Live {
+            return Ok(());
+        }
+        link.peer_seq = hello.attach_seq;
+        let peer = link.peer;
+        if !allowed {
+            self.part(id, CloseReason::NotAllowed, now);
+        } else if let Some(older) = self.links.to(&peer).map(|link| link.id) {
+            self.settle(older, id, now);
+        } else if self.links.live_len() >= self.config.max_links && self.slots.slot_of(&peer).is_none() {
+            self.part(id, CloseReason::Full, now);
+        } else {
+            self.make_live(id, now);
+            self.events.push_back(Event::LinkLive { peer });
+            self.neighbour_gained(peer, now);
+        }
+        Ok(())
+    }
+
+    /// Two links to one peer: both ends keep the same one.
+    fn settle(&mut self, older: LinkId, newer: LinkId, now: Now) {
+        let (Some(a), Some(b)) = (self.links.link(older), self.links.link(newer)) else { return };
+        let (old, new) = (a.preference(&self.id), b.preference(&self.id));
+        let peer = a.peer;
+        if new == old {
+            // Both were begun by the same side, which closes the newer one; the other side waits for that.
+            if b.initiator {
+                self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));
+                self.close(newer, CloseReason::Replaced);
+            }
+        } else if new > old {
+            self.links.inherit(older, newer);
+            self.make_live(newer, now);
+            self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant));
+            self.close(older, CloseReason::Replaced);
+            self.link_replaced(peer, now);
+        } else {
+            self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));
+            self.close(newer, CloseReason::Replaced);
+        }
+    }
+
+    fn make_live(&mut self, id: LinkId, now: Now) {
+        self.links.set_live(id);
+        self.arm_link(id, now);
+        let Some(link) = self.links.link(id) else { return };
+        let peer = link.peer;
+        for address in &link.addresses {
+            self.dialer.learn(address, Some(peer), Source::Neighbour);
+        }
+        self.dialer.proven(peer);
+    }
+
+    /// `Ok(Err(..))`: the peer is in another overlay. The first overlay that a fresh joiner hears of is pinned.
+    #[allow(clippy::type_complexity)]
+    fn agree_on_overlay(
+        &mut self,
+        id: LinkId,
+        hello: &Hello,
+        now: Now,
+    ) -> Result<Result<(), Option<OverlayId>>, FrameError> {
+        let theirs = match hello.genesis.as_slice() {
+            [] => None,
+            bytes => Some(SignedGenesis::from_bytes(bytes).map_err(|_| FrameError::Forged)?),
+        };
+        let ours = self.overlay_id();
+        Ok(match (ours, theirs) {
+            (Some(ours), Some(theirs)) if theirs.overlay_id() != ours => Err(Some(theirs.overlay_id())),
+            (Some(ours), None) if hello.expected.is_some_and(|expected| expected != ours) => Err(hello.expected),
+            (None, Some(theirs)) => {
+                if self.config.expected.is_some_and(|expected| expected != theirs.overlay_id()) {
+                    return Ok(Err(Some(theirs.overlay_id())));
+                }
+                self.commands
+                    .push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: theirs.as_bytes().to_vec() });
+                self.adopt_genesis(theirs);
+                for other in self.links.ids() {
+                    if other != id {
+                        self.say_hello(other, now);
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+    }
+
+    pub(crate) fn handle_goodbye(&mut self, id: LinkId, goodbye: &Goodbye, now: Now) {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        self.learn_contacts(&goodbye.others, Source::Hearsay);
+        let reason = match goodbye.why {
+            GoodbyeReason::WrongOverlay => CloseReason::WrongOverlay,
+            GoodbyeReason::NotAllowed => CloseReason::NotAllowed,
+            GoodbyeReason::Replaced => CloseReason::Replaced,
+            GoodbyeReason::Version => CloseReason::Version,
+            GoodbyeReason::Full => CloseReason::Full,
+            GoodbyeReason::Leaving => CloseReason::Leaving,
+        };
+        if goodbye.why == GoodbyeReason::Leaving {
+            self.child_released(peer, now);
+        } else {
+            self.events.push_back(Event::Refused { peer, reason, by_peer: true });
+        }
+        self.dialer.useless(peer, &mut self.rng, now.instant);
+        self.drop_link(id, CloseReason::Leaving, now);
+    }
+
+    /// Neighbours to name to one that has to try elsewhere.
+    pub(crate) fn others(&self) -> Vec<Contact> {
+        self.links
+            .live()
+            .filter(|link| link.place.is_some() && !link.addresses.is_empty())
+            .take(MAX_OTHERS)
+            .map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) })
+            .collect()
+    }
+
+    pub(crate) fn learn_contacts(&mut self, contacts: &[Contact], source: Source) {
+        for contact in contacts.iter().filter(|contact| contact.id != self.id) {
+            for address in from_wire(&contact.addresses) {
+                self.dialer.learn(&address, Some(contact.id), source);
+            }
+        }
+    }
+}

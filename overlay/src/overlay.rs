@@ -1,0 +1,422 @@
+//! The overlay's state machine: the match from what happened to who handles it, and nothing more.
+
+use std::collections::VecDeque;
+
+use multiaddr::Multiaddr;
+
+use crate::address::Place;
+use crate::config::Config;
+use crate::dht::{self, Dht};
+use crate::dial::{Dialer, Source};
+use crate::error::{FoundError, FrameError, RestoreError, SendError};
+use crate::event::{EchoId, Event, LookupId};
+use crate::forward::{Echoes, Routes};
+use crate::genesis::SignedGenesis;
+use crate::hyperbolic::Plane;
+use crate::id::{Identity, NodeId, OverlayId};
+use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
+use crate::links::{LinkState, Links};
+use crate::record::{Name, Query};
+use crate::rng::Rng;
+use crate::status::Counters;
+use crate::time::{Instant, Now};
+use crate::timer::Timers;
+use crate::tree::Tree;
+use crate::tree::slots::Slots;
+use crate::wire::link::{Frame, LINK_FRAME_BIT};
+
+pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
+pub(crate) const KEY_SLOTS: &str = "overlay/slots";
+pub(crate) const KEY_KNOWN: &str = "overlay/known";
+
+/// Why the overlay wants to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A heartbeat, a probe or silence on a link.
+    Link(LinkId),
+    /// The root signs its next beacon.
+    Beacon,
+    /// The parent sent no beacon, or did not mend its own loss, for too long.
+    Stale,
+    /// A neighbour that was asked for a place did not answer.
+    Ask,
+    /// A node without a parent looks again.
+    Seek,
+    /// An heir takes the root over.
+    Takeover,
+    /// A lost child's slot becomes free.
+    Lease,
+    /// Neighbours are told what changed.
+    Advert,
+    /// An address may be dialled again.
+    Dial,
+    /// After a change of the local address: links that have not answered are given up.
+    Urgent,
+    /// A ping or trace got no answer.
+    Echo(EchoId),
+    /// The record table has something to do.
+    Dht,
+    /// A leaving node has waited enough.
+    Leave,
+}
+
+/// A payload to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: NodeId,
+    /// Where it is, by its record or its latest packet.
+    pub place: Place,
+    /// Packets with one label stay in order where they take one way.
+    pub flow: u32,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// How a node came into its overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It founded a new one.
+    Founded,
+    /// Its store knows one.
+    Resumed,
+    /// It has to find one.
+    Joining,
+}
+
+/// One node's overlay protocol. See the crate's documentation.
+pub struct Overlay {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) id: NodeId,
+    pub(crate) rng: Rng,
+    pub(crate) genesis: Option<SignedGenesis>,
+    pub(crate) plane: Option<Plane>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) attach_seq: u64,
+    pub(crate) seq_floor: u64,
+    pub(crate) static_cert: Option<Vec<u8>>,
+    pub(crate) links: Links,
+    pub(crate) dialer: Dialer,
+    pub(crate) tree: Tree,
+    pub(crate) slots: Slots,
+    pub(crate) dht: Dht,
+    pub(crate) echoes: Echoes,
+    pub(crate) routes: Routes,
+    /// Links that have not answered their probe do not count, for the dials of this moment.
+    pub(crate) urgent: bool,
+    pub(crate) leaving: bool,
+    pub(crate) clock: Now,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) counters: Counters,
+}
+
+impl Overlay {
+    /// A node that knows nobody yet.
+    pub fn new(config: Config, identity: Identity, seed: [u8; 32], now: Now) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let id = identity.id();
+        let timing = &config.timing;
+        let mut dialer = Dialer::new(timing.dial_backoff, timing.dial_backoff_max, timing.dial_timeout);
+        for address in &config.joins {
+            dialer.learn(address, None, Source::Configured);
+        }
+        let dht = Dht::new(dht::Config::default(), id, rng.bytes(), now);
+        Self {
+            config,
+            identity,
+            id,
+            rng,
+            genesis: None,
+            plane: None,
+            origin: None,
+            listen: Vec::new(),
+            attach_seq: now.wall.as_unix_micros(),
+            seq_floor: 0,
+            static_cert: None,
+            links: Links::default(),
+            dialer,
+            tree: Tree::new(),
+            slots: Slots::default(),
+            dht,
+            echoes: Echoes::default(),
+            routes: Routes::default(),
+            urgent: false,
+            leaving: false,
+            clock: now,
+            timers: Timers::default(),
+            commands: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes over what the store held. Call before [`Overlay::start`].
+    ///
+    /// # Errors
+    /// [`RestoreError`] when it is damaged, or of another overlay than the configured one.
+    pub fn restore(&mut self, snapshot: &Snapshot, now: Now) -> Result<(), RestoreError> {
+        self.restore_from(snapshot, now)
+    }
+
+    /// Resumes the stored overlay, or joins one if the configuration says where or which, or else founds one.
+    ///
+    /// # Errors
+    /// [`FoundError`] when the configured `q` is impossible.
+    pub fn start(&mut self, now: Now) -> Result<Origin, FoundError> {
+        let origin = if self.genesis.is_some() {
+            self.resume(now);
+            Origin::Resumed
+        } else if !self.config.joins.is_empty() || self.config.expected.is_some() {
+            Origin::Joining
+        } else {
+            self.found(now)?;
+            Origin::Founded
+        };
+        self.origin = Some(origin);
+        self.settle_down(now);
+        Ok(origin)
+    }
+
+    /// A link to `peer` is up; `initiator` when this side dialled `remote`.
+    pub fn handle_link_up(&mut self, link: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, now: Now) {
+        self.link_came_up(link, peer, remote, initiator, now);
+        self.settle_down(now);
+    }
+
+    /// A link is gone.
+    pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
+        self.link_went_down(link, now);
+        self.settle_down(now);
+    }
+
+    /// A dial failed.
+    pub fn handle_dial_failed(&mut self, address: &Multiaddr, now: Now) {
+        self.dialer.failed(address, &mut self.rng, now.instant);
+        self.settle_down(now);
+    }
+
+    /// A local address came or went: every link has to prove itself, and everything is dialled at once.
+    pub fn handle_address_change(&mut self, now: Now) {
+        self.address_changed(now);
+        self.settle_down(now);
+    }
+
+    /// The addresses at which this node listens now.
+    pub fn handle_listen_addresses(&mut self, addresses: Vec<Multiaddr>, now: Now) {
+        self.dialer.set_own(&addresses);
+        if self.listen != addresses {
+            self.listen = addresses;
+            for peer in self.links.peers() {
+                if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+                    self.say_hello(id, now);
+                }
+            }
+        }
+        self.settle_down(now);
+    }
+
+    /// A frame arrived.
+    ///
+    /// # Errors
+    /// [`FrameError`] for anything that is not a proper frame; the command that closes the link is queued already.
+    pub fn handle_frame(&mut self, link: LinkId, lane: Lane, frame: Vec<u8>, now: Now) -> Result<(), FrameError> {
+        let routed = frame.first().is_some_and(|first| first & LINK_FRAME_BIT == 0);
+        let done = self.dispatch(link, lane, frame, now);
+        if let Err(error) = done
+            && error != FrameError::UnknownLink
+        {
+            self.counters.bad_frames += 1;
+            if let Some(peer) = self.links.link(link).map(|link| link.peer) {
+                self.dialer.useless(peer, &mut self.rng, now.instant);
+            }
+            self.drop_link(link, CloseReason::Malformed, now);
+        }
+        if routed && done.is_ok() {
+            // Passing a packet on changes nothing but the record table.
+            self.clock = now;
+            self.drain_dht(now);
+        } else {
+            self.settle_down(now);
+        }
+        done
+    }
+
+    /// So many more bytes may be given to this lane of this link.
+    pub fn handle_link_room(&mut self, link: LinkId, lane: Lane, bytes: usize, now: Now) {
+        self.clock = now;
+        if let Some(link) = self.links.link_mut(link) {
+            link.queue.add_room(lane, bytes);
+        }
+    }
+
+    /// Something may be due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_expired(now.instant) {
+            match timer {
+                Timer::Link(id) => self.link_timer(id, now),
+                Timer::Beacon => self.beacon_timer(now),
+                Timer::Stale => self.stale_timer(now),
+                Timer::Ask => self.ask_timer(now),
+                Timer::Seek => self.seek_parent(now),
+                Timer::Takeover => self.takeover_timer(now),
+                Timer::Lease => self.lease_timer(now),
+                Timer::Advert => self.advertise(now),
+                Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
+                Timer::Urgent => self.urgent_timer(now),
+                Timer::Echo(id) => self.echo_timer(id, now),
+                Timer::Dht => self.dht.handle_timeout(now),
+                Timer::Leave => self.left(),
+            }
+        }
+        self.settle_down(now);
+    }
+
+    /// The value last given with [`Command::Persist`] under `key` is on disk.
+    pub fn handle_persisted(&mut self, key: &str, now: Now) {
+        if key == KEY_SLOTS {
+            self.slots_stored(now);
+        }
+        self.settle_down(now);
+    }
+
+    /// Sends a payload.
+    ///
+    /// # Errors
+    /// [`SendError`] when there is no way for it from here.
+    pub fn send(&mut self, outgoing: Outgoing, now: Now) -> Result<(), SendError> {
+        self.clock = now;
+        self.send_data(outgoing, now)
+    }
+
+    /// Publishes this node's record, with its certificate, now and at each change of its place.
+    pub fn publish_node(&mut self, static_cert: Vec<u8>, now: Now) {
+        self.static_cert = Some(static_cert);
+        self.publish_record(now);
+        self.settle_down(now);
+    }
+
+    /// Claims a human name for this node.
+    pub fn claim_name(&mut self, name: Name, now: Now) {
+        self.publish_claim(name, now);
+        self.settle_down(now);
+    }
+
+    /// Looks a record up; [`Event::LookupFinished`] follows. `fresh`: not from the cache.
+    pub fn lookup(&mut self, query: Query, fresh: bool, now: Now) -> LookupId {
+        let id = self.dht.lookup(query, fresh, now);
+        self.settle_down(now);
+        id
+    }
+
+    /// Sends an echo to a node; [`Event::Echo`] or [`Event::EchoLost`] follows.
+    pub fn ping(&mut self, to: NodeId, place: Place, now: Now) -> EchoId {
+        let id = self.start_echo(to, place, false, now);
+        self.settle_down(now);
+        id
+    }
+
+    /// Asks every relay on the way to a node to show itself; [`Event::TraceHop`]s and then [`Event::Echo`] or
+    /// [`Event::EchoLost`] follow.
+    pub fn trace(&mut self, to: NodeId, place: Place, now: Now) -> EchoId {
+        let id = self.start_echo(to, place, true, now);
+        self.settle_down(now);
+        id
+    }
+
+    /// Hands over and says goodbye; [`Event::Left`] follows within a second.
+    pub fn leave(&mut self, now: Now) {
+        self.begin_to_leave(now);
+        self.settle_down(now);
+    }
+
+    /// Where this node is, while it is attached.
+    pub fn place(&self) -> Option<&Place> {
+        if self.tree.role == crate::tree::Role::Detached { None } else { self.tree.place.as_ref() }
+    }
+
+    /// The overlay's id, once known.
+    pub fn overlay_id(&self) -> Option<OverlayId> {
+        self.genesis.as_ref().map(SignedGenesis::overlay_id)
+    }
+
+    /// The next frame for a link with room.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let transmit = self.links.poll_transmit(self.clock.instant)?;
+        self.frame_left(&transmit);
+        Some(transmit)
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The next fact.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Overlay::handle_timeout`] is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+
+    fn dispatch(&mut self, id: LinkId, lane: Lane, bytes: Vec<u8>, now: Now) -> Result<(), FrameError> {
+        let link = self.links.link(id).ok_or(FrameError::UnknownLink)?;
+        let state = link.state;
+        if bytes.len() > lane.max_frame_bytes() {
+            return Err(FrameError::Oversized);
+        }
+        if matches!(state, LinkState::Closing(..)) {
+            return Ok(());
+        }
+        self.link_heard(id, now);
+        let is_link_frame = bytes.first().is_some_and(|first| first & LINK_FRAME_BIT != 0);
+        if !is_link_frame {
+            // The lanes are not in order with each other: data may come before the hello, and is lost then.
+            return match state {
+                LinkState::Live => self.handle_packet(id, lane, bytes, now),
+                _ => Ok(()),
+            };
+        }
+        if lane != Lane::Control {
+            return Err(FrameError::OutOfPlace);
+        }
+        match (Frame::decode(&bytes)?, state) {
+            (Frame::Hello(hello), _) => self.handle_hello(id, hello, now),
+            (Frame::Goodbye(goodbye), _) => {
+                self.handle_goodbye(id, &goodbye, now);
+                Ok(())
+            }
+            // The peer's hello opens the link on its side at its own time; what follows it is in order.
+            (_, LinkState::Greeting | LinkState::Closing(..)) => Err(FrameError::OutOfPlace),
+            (frame, LinkState::Live) => self.dispatch_live(id, frame, now),
+        }
+    }
+
+    fn dispatch_live(&mut self, id: LinkId, frame: Frame, now: Now) -> Result<(), FrameError> {
+        match frame {
+            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat),
+            Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
+            Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
+            Frame::Ask(ask) => self.handle_ask(id, &ask, now),
+            Frame::Grant(granted) => return self.handle_grant(id, &granted, now),
+            Frame::Refuse(refuse) => self.handle_refuse(id, &refuse, now),
+            Frame::Chain(chain) => return self.handle_chain(id, &chain, now),
+            Frame::Detached(levels) => self.handle_detached(id, levels, now),
+            Frame::Advert(advert) => return self.handle_advert(id, advert, now),
+            Frame::Beacon(beacon) => return self.handle_beacon(id, &beacon, now),
+            Frame::Release => {
+                if let Some(peer) = self.links.link(id).map(|link| link.peer) {
+                    self.child_released(peer, now);
+                }
+            }
+            Frame::Hello(_) | Frame::Goodbye(_) => {}
+        }
+        Ok(())
+    }
+}

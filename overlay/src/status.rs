@@ -1,0 +1,127 @@
+//! What can be asked of an overlay.
+
+use multiaddr::Multiaddr;
+
+use crate::address::Place;
+use crate::id::NodeId;
+use crate::overlay::{Origin, Overlay};
+use crate::time::{Instant, Now};
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets passed on for others.
+    pub forwarded: u64,
+    /// Packets that were for this node.
+    pub delivered: u64,
+    /// Packets that this node sent.
+    pub sent: u64,
+    /// Packets dropped because no neighbour was closer to their destination.
+    pub dropped_no_route: u64,
+    /// Packets dropped because they had crossed too many links.
+    pub dropped_ttl: u64,
+    /// Frames dropped at a full queue.
+    pub dropped_full: u64,
+    /// Frames that were malformed, oversized, out of place or forged; each closed its link.
+    pub bad_frames: u64,
+    /// Links closed for such a frame, a wrong overlay or a wrong version.
+    pub bad_links: u64,
+}
+
+/// What a neighbour is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourRole {
+    /// Nearer to the root by one.
+    Parent,
+    /// It got its place from this node.
+    Child,
+    /// Neither.
+    Shortcut,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Who.
+    pub id: NodeId,
+    /// What it is to this node.
+    pub role: NeighbourRole,
+    /// Where it is in the overlay, as it told.
+    pub place: Option<Place>,
+    /// The other end of the link.
+    pub remote: Multiaddr,
+    /// Where it listens, as it told.
+    pub addresses: Vec<Multiaddr>,
+    /// Since when the link is up.
+    pub up_at: Instant,
+    /// The latest round trip time of a probe, in microseconds.
+    pub rtt_us: Option<u64>,
+}
+
+impl Overlay {
+    /// This node's id.
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// How it came into its overlay; none before [`Overlay::start`].
+    pub const fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    /// The parent.
+    pub const fn parent(&self) -> Option<NodeId> {
+        self.tree.parent()
+    }
+
+    /// Who holds the root, as far as this node knows, and how long ago that was heard in microseconds.
+    pub fn root(&self, now: Now) -> Option<(NodeId, u64)> {
+        let heard = self.tree.heard.as_ref()?;
+        Some((heard.beacon.holder, self.root_age_us(now).unwrap_or_default()))
+    }
+
+    /// The live neighbours, by id.
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        let role = |id: &NodeId| {
+            if self.tree.parent() == Some(*id) {
+                NeighbourRole::Parent
+            } else if self.slots.slot_of(id).is_some() {
+                NeighbourRole::Child
+            } else {
+                NeighbourRole::Shortcut
+            }
+        };
+        self.links
+            .live()
+            .map(|link| Neighbour {
+                id: link.peer,
+                role: role(&link.peer),
+                place: link.place.clone(),
+                remote: link.remote.clone(),
+                addresses: link.addresses.clone(),
+                up_at: link.up_at,
+                rtt_us: link.rtt_us,
+            })
+            .collect()
+    }
+
+    /// What was counted since the start.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The record table's own counters.
+    pub const fn dht_counters(&self) -> crate::dht::Counters {
+        self.dht.counters()
+    }
+
+    /// Records kept here.
+    pub fn records(&self) -> usize {
+        self.dht.stored()
+    }
+
+    /// Where this node listens.
+    pub fn listen_addresses(&self) -> &[Multiaddr] {
+        &self.listen
+    }
+}

@@ -1,0 +1,162 @@
+//! What follows when this node's place, or that of a neighbour, changes.
+
+use crate::address::{Address, AddressSet, Place};
+use crate::dht::{Child, Weight};
+use crate::dial::Source;
+use crate::error::FrameError;
+use crate::event::Event;
+use crate::genesis::SignedGenesis;
+use crate::hyperbolic::Plane;
+use crate::id::NodeId;
+use crate::io::LinkId;
+use crate::links::TwoHop;
+use crate::overlay::{Overlay, Timer};
+use crate::record::{Hint, MAX_HINTS, NodeRecord, Record, SignedRecord, next_seq};
+use crate::time::Now;
+use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to_wire};
+
+/// How long a node's record counts, in seconds.
+const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
+
+impl Overlay {
+    /// This node is at `address` now.
+    pub(crate) fn take_place(&mut self, address: Address, was_detached: bool, now: Now) {
+        let seen = self.tree.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let place = Place { addresses: AddressSet::single(address.clone()), seq: next_seq(seen, now) };
+        self.tree.address = address;
+        self.tree.place = Some(place.clone());
+        self.tree.detached_since = None;
+        self.timers.cancel(Timer::Takeover);
+        self.timers.cancel(Timer::Seek);
+        let root = self.tree.heard.as_ref().map_or(self.id, |heard| heard.beacon.holder);
+        match self.overlay_id() {
+            Some(overlay) if was_detached => {
+                self.events.push_back(Event::Joined { overlay, place, root });
+            }
+            _ => self.events.push_back(Event::PlaceChanged(place)),
+        }
+        self.store_known();
+        self.advertise(now);
+        self.tell_children_the_chain(now);
+        self.publish_record(now);
+        self.dht.handle_place_change(now);
+        self.dht.handle_placement_change(now);
+    }
+
+    /// Signs and publishes where this node is now.
+    pub(crate) fn publish_record(&mut self, now: Now) {
+        let (Some(place), Some(static_cert)) = (self.tree.place.clone(), self.static_cert.clone()) else { return };
+        if self.tree.role == crate::tree::Role::Detached || self.leaving {
+            return;
+        }
+        let mut near: Vec<_> = self.links.live().filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
+        near.sort_by_key(|(place, id)| (place.addresses.iter().map(|(_, a)| a.depth()).min(), *id));
+        let hints = near.into_iter().take(MAX_HINTS).map(|(place, id)| Hint { id, place }).collect();
+        let record = NodeRecord {
+            id: self.id,
+            place,
+            static_cert,
+            hints,
+            multiaddrs: Vec::new(),
+            flags: 0,
+            lifetime_s: RECORD_LIFETIME_S,
+        };
+        if let Ok(signed) = SignedRecord::sign(&self.identity, Record::Node(record)) {
+            // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
+            let _ = self.dht.publish(signed, now);
+        }
+    }
+
+    /// The size of the subtree here, this node included.
+    pub(crate) fn subtree_size(&self) -> u32 {
+        let below = |(child, _): &(NodeId, u8)| self.links.to(child).map_or(0, |link| link.subtree);
+        self.slots.children().iter().map(below).fold(1, u32::saturating_add)
+    }
+
+    /// The children that can take a walk.
+    pub(crate) fn dht_children(&self) -> Vec<Child> {
+        let child = |(id, slot): (NodeId, u8)| {
+            self.links.to(&id).filter(|link| link.place.is_some()).map(|link| Child { id, slot, weight: link.weight })
+        };
+        self.slots.children().into_iter().filter_map(child).collect()
+    }
+
+    /// Tells all neighbours, at once.
+    pub(crate) fn advertise(&mut self, now: Now) {
+        self.timers.cancel(Timer::Advert);
+        for peer in self.links.peers() {
+            self.advertise_to(&peer, now);
+        }
+    }
+
+    /// Tells all neighbours soon: several changes make one advert.
+    pub(crate) fn advertise_soon(&mut self, now: Now) {
+        self.timers.set_no_later(Timer::Advert, now.instant + self.config.timing.advert_delay);
+    }
+
+    pub(crate) fn advertise_to(&mut self, peer: &NodeId, now: Now) {
+        let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
+        let mut others: Vec<_> = self.links.live().filter(|link| link.peer != *peer && link.place.is_some()).collect();
+        // With more neighbours than fit, the parent and those highest in the tree say most about where this node leads.
+        let depth =
+            |place: &Option<Place>| place.as_ref().and_then(|p| p.addresses.iter().map(|(_, a)| a.depth()).min());
+        others.sort_by_key(|link| (depth(&link.place), link.peer));
+        let neighbours = others
+            .into_iter()
+            .take(MAX_ADVERTISED)
+            .map(|link| Advertised {
+                id: link.peer,
+                place: link.place.as_ref().map(Place::to_bytes).unwrap_or_default(),
+                addresses: to_wire(&link.addresses, 1),
+            })
+            .collect();
+        let place = self.tree.place.as_ref().map(Place::to_bytes).unwrap_or_default();
+        let weight = if self.leaving { 0 } else { self.subtree_size() };
+        self.send_frame(id, &Frame::Advert(Advert { place, weight, neighbours }), now);
+    }
+
+    pub(crate) fn handle_advert(&mut self, id: LinkId, advert: Advert, now: Now) -> Result<(), FrameError> {
+        let place = match advert.place.as_slice() {
+            [] => None,
+            bytes => Some(Place::from_bytes(bytes).map_err(|_| FrameError::Malformed)?),
+        };
+        let mut two_hop = Vec::with_capacity(advert.neighbours.len());
+        for neighbour in advert.neighbours.iter().filter(|neighbour| neighbour.id != self.id) {
+            let place = Place::from_bytes(&neighbour.place).map_err(|_| FrameError::Malformed)?;
+            for address in from_wire(&neighbour.addresses) {
+                self.dialer.learn(&address, Some(neighbour.id), Source::Hearsay);
+            }
+            two_hop.push(TwoHop { id: neighbour.id, place });
+        }
+        let Some(link) = self.links.link_mut(id) else { return Ok(()) };
+        let moved = link.place != place;
+        let first = link.place.is_none() && place.is_some();
+        let grown = link.subtree != advert.weight;
+        link.place = place;
+        link.two_hop = two_hop;
+        link.subtree = advert.weight;
+        let weight = link.weight.follow(u64::from(advert.weight));
+        let reweighed = core::mem::replace(&mut link.weight, weight) != weight;
+        let is_child = self.slots.slot_of(&link.peer).is_some();
+        if is_child && (reweighed || first) {
+            self.dht.handle_placement_change(now);
+        }
+        if moved || (is_child && grown) {
+            self.advertise_soon(now);
+        }
+        if first {
+            self.seek_parent(now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn adopt_genesis(&mut self, genesis: SignedGenesis) {
+        self.plane = Plane::new(genesis.genesis().q);
+        self.genesis = Some(genesis);
+    }
+
+    /// The weight with which this node takes records itself.
+    pub(crate) const fn own_weight(&self) -> Weight {
+        if self.leaving { Weight::NONE } else { Weight::ONE }
+    }
+}

@@ -1,0 +1,210 @@
+//! The places below this node: who holds which slot, under what epoch.
+//!
+//! Epochs of one slot rise strictly, also over a crash: they are reserved on disk in blocks, and no grant leaves before its block is
+//! stored. A child that comes back, within the lease or as long as nobody else needed its slot, gets the same slot.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::codec::{self, CodecError};
+use crate::grant::Grant;
+use crate::id::{Identity, NodeId};
+use crate::time::Instant;
+
+/// Epochs reserved with one write to disk.
+const EPOCH_BLOCK: u64 = 64;
+/// Most bytes of the stored table.
+const STORED_LIMIT_BYTES: usize = 64 * 1024;
+
+/// One child's place.
+struct Slot {
+    child: NodeId,
+    epoch: u64,
+    /// Signed in this run of the process.
+    grant: Option<Grant>,
+    /// When its link was lost; none while it is there.
+    lost_at: Option<Instant>,
+}
+
+/// The answer to a child that asks.
+#[derive(Debug)]
+pub(crate) enum Allotment {
+    /// Its grant.
+    Granted(Grant),
+    /// Not before more epochs are on disk; [`Slots::stored`] says when to ask again.
+    Wait,
+    /// No slot is free.
+    Full,
+}
+
+/// All slots of this node in one tree.
+#[derive(Default)]
+pub(crate) struct Slots {
+    by_slot: BTreeMap<u8, Slot>,
+    next_epoch: u64,
+    /// Epochs below this are on disk.
+    reserved: u64,
+    /// What the writes under way reserve, oldest first.
+    writing: VecDeque<u64>,
+    dirty: bool,
+}
+
+impl Slots {
+    /// Takes over the stored table: all children are gone for now, all epochs that may have been used are.
+    pub fn restore(bytes: &[u8], now: Instant) -> Result<Self, CodecError> {
+        type Stored = (u64, Vec<(u8, NodeId, u64)>);
+        let (reserved, children): Stored = codec::decode::<Stored, STORED_LIMIT_BYTES>(bytes)?;
+        let by_slot = children
+            .into_iter()
+            .map(|(slot, child, epoch)| (slot, Slot { child, epoch, grant: None, lost_at: Some(now) }))
+            .collect();
+        Ok(Self { by_slot, next_epoch: reserved, reserved, writing: VecDeque::new(), dirty: false })
+    }
+
+    /// A place for `child`, the one it had if there is one. Slots are `0..count`.
+    pub fn allot(&mut self, identity: &Identity, child: NodeId, count: u16, lease_s: u32) -> Allotment {
+        let slot = match self.slot_of(&child) {
+            Some(slot) => slot,
+            None => match (0..count)
+                .filter_map(|slot| u8::try_from(slot).ok())
+                .find(|slot| !self.by_slot.contains_key(slot))
+            {
+                Some(free) => free,
+                None => return Allotment::Full,
+            },
+        };
+        if let Some(held) = self.by_slot.get_mut(&slot)
+            && let Some(grant) = held.grant.clone()
+        {
+            held.lost_at = None;
+            return Allotment::Granted(grant);
+        }
+        if self.next_epoch >= self.reserved {
+            self.dirty = true;
+            return Allotment::Wait;
+        }
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        let grant = Grant::sign(identity, child, 0, slot, epoch, lease_s);
+        self.by_slot.insert(slot, Slot { child, epoch, grant: Some(grant.clone()), lost_at: None });
+        self.dirty = true;
+        Allotment::Granted(grant)
+    }
+
+    /// The table to be written, if it changed.
+    pub fn take_unsaved(&mut self) -> Option<Vec<u8>> {
+        if !core::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let highest = self.writing.back().copied().unwrap_or(self.reserved);
+        let reserve = if self.next_epoch.saturating_add(EPOCH_BLOCK / 4) >= highest {
+            self.next_epoch.saturating_add(EPOCH_BLOCK)
+        } else {
+            highest
+        };
+        self.writing.push_back(reserve);
+        let children: Vec<_> = self.by_slot.iter().map(|(slot, held)| (*slot, held.child, held.epoch)).collect();
+        codec::encode(&(reserve, children)).ok()
+    }
+
+    /// The oldest write under way is done.
+    pub fn stored(&mut self) {
+        if let Some(reserved) = self.writing.pop_front() {
+            self.reserved = self.reserved.max(reserved);
+        }
+    }
+
+    /// Where `child` sits.
+    pub fn slot_of(&self, child: &NodeId) -> Option<u8> {
+        self.by_slot.iter().find(|(_, held)| held.child == *child).map(|(slot, _)| *slot)
+    }
+
+    /// The children in order of their grants, oldest first.
+    pub fn children(&self) -> Vec<(NodeId, u8)> {
+        let mut all: Vec<_> = self.by_slot.iter().map(|(slot, held)| (held.epoch, held.child, *slot)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, child, slot)| (child, slot)).collect()
+    }
+
+    /// The child's link is gone; its lease runs.
+    pub fn lost(&mut self, child: &NodeId, now: Instant) {
+        for held in self.by_slot.values_mut().filter(|held| held.child == *child) {
+            held.lost_at = held.lost_at.or(Some(now));
+        }
+    }
+
+    /// The child has a link again; its lease does not run.
+    pub fn returned(&mut self, child: &NodeId) {
+        for held in self.by_slot.values_mut().filter(|held| held.child == *child) {
+            held.lost_at = None;
+        }
+    }
+
+    /// The child does not need its slot any more. Whether it had one.
+    pub fn release(&mut self, child: &NodeId) -> bool {
+        let before = self.by_slot.len();
+        self.by_slot.retain(|_, held| held.child != *child);
+        let released = self.by_slot.len() < before;
+        self.dirty |= released;
+        released
+    }
+
+    /// Frees what was lost before `since`. The next lease to run out began when the result says.
+    pub fn expire(&mut self, since: Instant) -> Option<Instant> {
+        let before = self.by_slot.len();
+        self.by_slot.retain(|_, held| held.lost_at.is_none_or(|lost| lost > since));
+        self.dirty |= self.by_slot.len() < before;
+        self.by_slot.values().filter_map(|held| held.lost_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(allotment: Allotment) -> Grant {
+        match allotment {
+            Allotment::Granted(grant) => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn epochs_wait_for_the_disk_and_never_repeat_over_a_crash() {
+        let key = Identity::from_secret(&[1; 32]);
+        let child = |n: u8| NodeId::from_bytes([n; 32]);
+        let mut slots = Slots::default();
+        assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
+        let first = slots.take_unsaved().unwrap();
+        assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
+        slots.stored();
+        let one = granted(slots.allot(&key, child(1), 3, 600));
+        let two = granted(slots.allot(&key, child(2), 3, 600));
+        assert!(one.slot != two.slot && one.epoch < two.epoch);
+        assert_eq!(granted(slots.allot(&key, child(1), 3, 600)).epoch, one.epoch, "asked again");
+
+        // A crash before the second write: the table is forgotten, the epochs are not.
+        let mut slots = Slots::restore(&first, Instant::ZERO).unwrap();
+        assert!(matches!(slots.allot(&key, child(3), 3, 600), Allotment::Wait));
+        assert!(slots.take_unsaved().is_some());
+        slots.stored();
+        assert!(granted(slots.allot(&key, child(3), 3, 600)).epoch > two.epoch);
+    }
+
+    #[test]
+    fn a_slot_is_kept_for_the_lease() {
+        let key = Identity::from_secret(&[1; 32]);
+        let child = |n: u8| NodeId::from_bytes([n; 32]);
+        let mut slots = Slots { reserved: 100, ..Slots::default() };
+        let one = granted(slots.allot(&key, child(1), 1, 600));
+        assert!(matches!(slots.allot(&key, child(2), 1, 600), Allotment::Full));
+        slots.lost(&child(1), Instant::from_micros(5));
+        slots.lost(&child(1), Instant::from_micros(9));
+        assert_eq!(slots.expire(Instant::from_micros(4)), Some(Instant::from_micros(5)));
+        assert_eq!(slots.slot_of(&child(1)), Some(one.slot));
+        slots.returned(&child(1));
+        assert_eq!(slots.expire(Instant::FAR_FUTURE), None);
+        slots.lost(&child(1), Instant::from_micros(5));
+        slots.expire(Instant::from_micros(5));
+        assert!(matches!(slots.allot(&key, child(2), 1, 600), Allotment::Granted(_)));
+    }
+}

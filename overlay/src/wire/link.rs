@@ -1,0 +1,372 @@
+//! Frames between direct neighbours, on the control lane.
+//!
+//! A frame is one tag byte and a body (bincode with a byte limit). Tags have their top bit set, so that a routed packet, whose first
+//! byte is its version, can travel on the same lane. What is signed (genesis, grants, beacons) is carried as the bytes that were signed.
+
+use multiaddr::Multiaddr;
+
+use crate::codec::{self, Decode, Encode};
+use crate::error::FrameError;
+use crate::id::{NodeId, OverlayId};
+use crate::io::MAX_CONTROL_FRAME_BYTES;
+
+/// The version of the link protocol; peers with another one are refused.
+pub const LINK_VERSION: u16 = 1;
+/// Set in the first byte of link frames and clear in that of routed packets.
+pub const LINK_FRAME_BIT: u8 = 0x80;
+/// Most multiaddrs that a node tells of itself or of another one.
+pub const MAX_ADDRESSES: usize = 8;
+/// Longest multiaddr, in bytes.
+pub const MAX_ADDRESS_BYTES: usize = 128;
+/// Most neighbours in one advert.
+pub const MAX_ADVERTISED: usize = 16;
+/// Most ancestors in one heartbeat.
+pub const MAX_ANCESTORS: usize = 4;
+/// Most others in one refusal.
+pub const MAX_OTHERS: usize = 8;
+
+/// What a decoder may claim: a frame's bytes, in memory twice as many.
+const DECODE_LIMIT_BYTES: usize = 2 * MAX_CONTROL_FRAME_BYTES;
+
+/// All frames; the tag is the only place where they are numbered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The first frame of both sides.
+    Hello(Hello),
+    /// Parent and child tell each other that they live.
+    Heartbeat(Heartbeat),
+    /// Answer this at once.
+    Probe(u64),
+    /// The answer, with the number of the probe.
+    ProbeAck(u64),
+    /// A child asks for a place.
+    Ask(Ask),
+    /// It gets one.
+    Grant(Granted),
+    /// It does not.
+    Refuse(Refuse),
+    /// A parent's place changed: its new chain of grants.
+    Chain(Vec<u8>),
+    /// The sender's place is not connected to the root any more; so many levels above the receiver is the break.
+    Detached(u8),
+    /// Where the sender is and whom it knows.
+    Advert(Advert),
+    /// The root lives.
+    Beacon(BeaconFrame),
+    /// A child gives its slot back.
+    Release,
+    /// The last frame: why the sender closes the link.
+    Goodbye(Goodbye),
+}
+
+/// The first frame of both sides of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// [`LINK_VERSION`].
+    pub version: u16,
+    /// The sender's overlay, as signed genesis bytes; empty for a joiner that has none yet.
+    pub genesis: Vec<u8>,
+    /// The overlay that such a joiner insists on.
+    pub expected: Option<OverlayId>,
+    /// When the sender's attachment changed last (wall microseconds, rising): of two links between two nodes the newer wins.
+    pub attach_seq: u64,
+    /// Where the sender listens.
+    pub addresses: Vec<Vec<u8>>,
+    /// For later use; zero.
+    pub flags: u32,
+}
+
+/// Between parent and child, both ways.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Default)]
+pub struct Heartbeat {
+    /// From a parent: its parent, that one's parent and so on, at most [`MAX_ANCESTORS`].
+    pub ancestors: Vec<Contact>,
+}
+
+/// A node and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Contact {
+    /// Who.
+    pub id: NodeId,
+    /// Where.
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// A request for a place.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Ask {
+    /// In which tree; 0 today.
+    pub tree: u8,
+    /// The grant that the receiver gave earlier (signed bytes); empty if it gave none.
+    pub previous: Vec<u8>,
+}
+
+/// A place.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Granted {
+    /// The grant, signed bytes.
+    pub grant: Vec<u8>,
+    /// The parent's own chain of grants from the root.
+    pub chain: Vec<u8>,
+}
+
+/// No place here.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Refuse {
+    /// In which tree.
+    pub tree: u8,
+    /// Why not.
+    pub why: RefuseReason,
+    /// Where else to try.
+    pub others: Vec<Contact>,
+}
+
+/// Why a place was not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RefuseReason {
+    /// The node asked is itself without a connection to the root.
+    Detached,
+    /// All slots are taken.
+    Full,
+    /// The asking node is an ancestor of the node asked.
+    Loop,
+    /// Its vertex is at the greatest depth.
+    Depth,
+    /// No such tree.
+    Tree,
+}
+
+/// What a node tells all its neighbours when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Default)]
+pub struct Advert {
+    /// The sender's place; empty while it has none.
+    pub place: Vec<u8>,
+    /// The size of the sender's subtree, itself included; parents choose binders by it.
+    pub weight: u32,
+    /// At most [`MAX_ADVERTISED`] of the sender's neighbours.
+    pub neighbours: Vec<Advertised>,
+}
+
+/// A neighbour's neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Advertised {
+    /// Who.
+    pub id: NodeId,
+    /// Its place.
+    pub place: Vec<u8>,
+    /// Where it listens (one is enough).
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// A root's beacon and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BeaconFrame {
+    /// Milliseconds since the sender heard it.
+    pub age_ms: u32,
+    /// Signed beacon bytes.
+    pub beacon: Vec<u8>,
+    /// The founder's latest beacon, which lists the heirs, when the first one is an heir's; else empty.
+    pub proof: Vec<u8>,
+}
+
+/// The last frame.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Goodbye {
+    /// Why.
+    pub why: GoodbyeReason,
+    /// Where else to try.
+    pub others: Vec<Contact>,
+}
+
+/// Why a link is closed by the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum GoodbyeReason {
+    /// It belongs to another overlay.
+    WrongOverlay,
+    /// Its `links.only` does not name this node.
+    NotAllowed,
+    /// A newer link exists.
+    Replaced,
+    /// No common version.
+    Version,
+    /// It has too many links.
+    Full,
+    /// It stops, and its place is free.
+    Leaving,
+}
+
+const HELLO: u8 = LINK_FRAME_BIT | 1;
+const HEARTBEAT: u8 = LINK_FRAME_BIT | 2;
+const PROBE: u8 = LINK_FRAME_BIT | 3;
+const PROBE_ACK: u8 = LINK_FRAME_BIT | 4;
+const ASK: u8 = LINK_FRAME_BIT | 5;
+const GRANT: u8 = LINK_FRAME_BIT | 6;
+const REFUSE: u8 = LINK_FRAME_BIT | 7;
+const CHAIN: u8 = LINK_FRAME_BIT | 8;
+const DETACHED: u8 = LINK_FRAME_BIT | 9;
+const ADVERT: u8 = LINK_FRAME_BIT | 10;
+const BEACON: u8 = LINK_FRAME_BIT | 11;
+const RELEASE: u8 = LINK_FRAME_BIT | 12;
+const GOODBYE: u8 = LINK_FRAME_BIT | 13;
+
+impl Frame {
+    /// The frame's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(body) => tagged(HELLO, body),
+            Self::Heartbeat(body) => tagged(HEARTBEAT, body),
+            Self::Probe(number) => tagged(PROBE, number),
+            Self::ProbeAck(number) => tagged(PROBE_ACK, number),
+            Self::Ask(body) => tagged(ASK, body),
+            Self::Grant(body) => tagged(GRANT, body),
+            Self::Refuse(body) => tagged(REFUSE, body),
+            Self::Chain(chain) => tagged(CHAIN, chain),
+            Self::Detached(levels) => tagged(DETACHED, levels),
+            Self::Advert(body) => tagged(ADVERT, body),
+            Self::Beacon(body) => tagged(BEACON, body),
+            Self::Release => tagged(RELEASE, &()),
+            Self::Goodbye(body) => tagged(GOODBYE, body),
+        }
+    }
+
+    /// The frame in `bytes`.
+    ///
+    /// # Errors
+    /// [`FrameError::Malformed`] for an unknown tag, a bad body, trailing bytes and lists longer than allowed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let (tag, body) = bytes.split_first().ok_or(FrameError::Malformed)?;
+        let frame = match *tag {
+            HELLO => Self::Hello(parse(body)?),
+            HEARTBEAT => Self::Heartbeat(parse(body)?),
+            PROBE => Self::Probe(parse(body)?),
+            PROBE_ACK => Self::ProbeAck(parse(body)?),
+            ASK => Self::Ask(parse(body)?),
+            GRANT => Self::Grant(parse(body)?),
+            REFUSE => Self::Refuse(parse(body)?),
+            CHAIN => Self::Chain(parse(body)?),
+            DETACHED => Self::Detached(parse(body)?),
+            ADVERT => Self::Advert(parse(body)?),
+            BEACON => Self::Beacon(parse(body)?),
+            RELEASE => parse::<()>(body).map(|()| Self::Release)?,
+            GOODBYE => Self::Goodbye(parse(body)?),
+            _ => return Err(FrameError::Malformed),
+        };
+        if frame.is_bounded() { Ok(frame) } else { Err(FrameError::Malformed) }
+    }
+
+    fn is_bounded(&self) -> bool {
+        let contacts = |list: &[Contact], most| list.len() <= most && list.iter().all(|c| bounded(&c.addresses));
+        match self {
+            Self::Hello(hello) => bounded(&hello.addresses),
+            Self::Heartbeat(heartbeat) => contacts(&heartbeat.ancestors, MAX_ANCESTORS),
+            Self::Refuse(refuse) => contacts(&refuse.others, MAX_OTHERS),
+            Self::Goodbye(goodbye) => contacts(&goodbye.others, MAX_OTHERS),
+            Self::Advert(advert) => {
+                advert.neighbours.len() <= MAX_ADVERTISED && advert.neighbours.iter().all(|n| bounded(&n.addresses))
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Multiaddrs as they travel: those that are short enough, at most `max`.
+pub fn to_wire(addresses: &[Multiaddr], max: usize) -> Vec<Vec<u8>> {
+    addresses.iter().map(Multiaddr::to_vec).filter(|bytes| bytes.len() <= MAX_ADDRESS_BYTES).take(max).collect()
+}
+
+/// The multiaddrs that this node understands; a peer may know kinds that it does not.
+pub fn from_wire(addresses: &[Vec<u8>]) -> Vec<Multiaddr> {
+    addresses.iter().take(MAX_ADDRESSES).filter_map(|bytes| Multiaddr::try_from(bytes.clone()).ok()).collect()
+}
+
+fn bounded(addresses: &[Vec<u8>]) -> bool {
+    addresses.len() <= MAX_ADDRESSES && addresses.iter().all(|bytes| bytes.len() <= MAX_ADDRESS_BYTES)
+}
+
+fn tagged<T: Encode>(tag: u8, body: &T) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    bytes.extend(codec::encode(body).unwrap_or_default());
+    bytes
+}
+
+fn parse<T: Decode<()>>(body: &[u8]) -> Result<T, FrameError> {
+    codec::decode::<T, DECODE_LIMIT_BYTES>(body).map_err(|_| FrameError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn samples() -> Vec<(Frame, &'static str)> {
+        let id = NodeId::from_bytes([7; 32]);
+        let contact = Contact { id, addresses: vec![vec![1, 2]] };
+        let id7 = "07".repeat(32);
+        let text = |s: String| -> &'static str { Box::leak(s.into_boxed_str()) };
+        vec![
+            (
+                Frame::Hello(Hello {
+                    version: 1,
+                    genesis: vec![9],
+                    expected: None,
+                    attach_seq: 5,
+                    addresses: vec![vec![3]],
+                    flags: 0,
+                }),
+                "81010109000501010300",
+            ),
+            (Frame::Heartbeat(Heartbeat { ancestors: vec![contact.clone()] }), text(format!("8201{id7}01020102"))),
+            (Frame::Probe(1), "8301"),
+            (Frame::ProbeAck(1), "8401"),
+            (Frame::Ask(Ask { tree: 0, previous: vec![] }), "850000"),
+            (Frame::Grant(Granted { grant: vec![1], chain: vec![2] }), "8601010102"),
+            (Frame::Refuse(Refuse { tree: 0, why: RefuseReason::Loop, others: vec![] }), "87000200"),
+            (Frame::Chain(vec![4]), "880104"),
+            (Frame::Detached(2), "8902"),
+            (
+                Frame::Advert(Advert {
+                    place: vec![5],
+                    weight: 3,
+                    neighbours: vec![Advertised { id, place: vec![6], addresses: vec![] }],
+                }),
+                text(format!("8a01050301{id7}010600")),
+            ),
+            (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1], proof: vec![] }), "8b01010100"),
+            (Frame::Release, "8c"),
+            (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
+        ]
+    }
+
+    #[test]
+    fn golden_vectors() {
+        for (frame, golden) in samples() {
+            let bytes = frame.encode();
+            assert_eq!(hex(&bytes), golden, "{frame:?}");
+            assert_eq!(Frame::decode(&bytes), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn truncated_extended_and_unknown_frames_are_errors() {
+        for (frame, _) in samples() {
+            let bytes = frame.encode();
+            for end in 0..bytes.len() {
+                assert!(Frame::decode(&bytes[..end]).is_err(), "{frame:?} cut at {end}");
+            }
+            assert!(Frame::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+        }
+        assert!(Frame::decode(&[0xff, 0]).is_err());
+        assert!(Frame::decode(&[0x88, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+        let many = Advert {
+            neighbours: vec![
+                Advertised { id: NodeId::from_bytes([0; 32]), place: vec![], addresses: vec![] };
+                MAX_ADVERTISED + 1
+            ],
+            ..Advert::default()
+        };
+        assert!(Frame::decode(&Frame::Advert(many).encode()).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! Many overlays together: joining, routing, looking up, losing nodes, moving.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use core::time::Duration;
+
+use common::{Net, address};
+use multiaddr::Multiaddr;
+use overlay::config::Config;
+use overlay::event::Event;
+use overlay::io::CloseReason;
+use overlay::record::Query;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn thirty_nodes_join_and_all_pairs_route() {
+    let mut net = Net::grow(1, 30);
+    net.assert_whole();
+    net.assert_all_pairs_route();
+}
+
+#[test]
+fn every_node_is_found_from_every_node() {
+    let mut net = Net::grow(2, 16);
+    for n in net.alive() {
+        net.assert_resolvable(n);
+    }
+    net.with(3, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+    net.run(secs(2));
+    let claim = net.lookup(9, Query::Name("alice".parse().unwrap()));
+    let overlay::dht::LookupResult::Found(record) = claim else { panic!("{claim:?}") };
+    assert_eq!(record.claim().unwrap().id, net.id(3));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed| {
+        let mut net = Net::grow(seed, 8);
+        net.kill(1, false);
+        net.run(secs(30));
+        net.digest()
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
+
+#[test]
+fn a_dead_parent_is_replaced() {
+    for reset in [true, false] {
+        let mut net = Net::grow(3, 20);
+        let parents: Vec<_> =
+            net.alive().iter().filter_map(|n| net.node(*n).parent()).map(|id| net.index(id)).collect();
+        let victim = *parents.iter().find(|n| **n != 0).unwrap();
+        net.kill(victim, reset);
+        net.run(secs(30));
+        net.assert_whole();
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
+fn an_heir_takes_over_and_the_root_comes_back() {
+    for reset in [true, false] {
+        let mut net = Net::grow(4, 12);
+        net.kill(0, reset);
+        net.run(secs(60));
+        net.assert_whole();
+        net.assert_all_pairs_route();
+        let acting = net.node(5).root(net.now).unwrap().0;
+        assert_ne!(acting, net.id(0));
+
+        net.start(0, Config::default());
+        net.run(secs(40));
+        net.assert_whole();
+        for n in net.alive() {
+            assert_eq!(net.node(n).root(net.now).unwrap().0, net.id(0), "{}", net.picture());
+        }
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
+fn a_mover_keeps_its_slot_for_the_lease() {
+    let mut net = Net::grow(6, 12);
+    let mover = (1..12).find(|n| net.node(*n).neighbours().iter().all(|peer| peer.id != net.id(*n))).unwrap();
+    let before = net.text(mover);
+    let parent = net.index(net.node(mover).parent().unwrap());
+    net.network_down(mover);
+    net.run(secs(15));
+    let elsewhere: Multiaddr = "/ip4/10.9.9.9/tcp/4001".parse().unwrap();
+    net.network_up(mover, elsewhere);
+    let back = net.now.instant;
+    assert!(net.run_until(secs(2), |net| net.attached(mover)), "{}", net.picture());
+    let took = net.now.instant.since(back);
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    net.run(secs(3));
+    if net.node(mover).parent() == Some(net.id(parent)) {
+        assert_eq!(net.text(mover), before);
+    }
+    net.assert_resolvable(mover);
+    net.run(secs(20));
+    net.assert_whole();
+    net.assert_all_pairs_route();
+}
+
+#[test]
+fn only_lists_make_a_chain() {
+    let mut net = Net::new(7);
+    let only = |n: usize| -> Vec<_> {
+        let near = [n.checked_sub(1), Some(n + 1)].into_iter().flatten();
+        near.map(|k| Multiaddr::from_iter(address(k).iter().take(1)).to_string().parse().unwrap()).collect()
+    };
+    for n in 0..6 {
+        let joins = if n == 0 { vec![] } else { vec![address(n - 1)] };
+        net.add(Config { only: only(n), joins, ..Config::default() });
+        net.run(secs(1));
+    }
+    net.run(secs(5));
+    net.assert_whole();
+    assert_eq!(net.deliver(0, 5).unwrap().hops, 5);
+    assert_eq!(net.deliver(5, 0).unwrap().hops, 5);
+    net.assert_all_pairs_route();
+    net.assert_resolvable(5);
+    let stranger = net.add(net.joining(&[3]));
+    net.run(secs(5));
+    assert!(!net.attached(stranger));
+    let refused =
+        |event: &Event| matches!(event, Event::Refused { reason: CloseReason::NotAllowed, by_peer: true, .. });
+    assert!(net.heard(stranger, refused));
+}
+
+#[test]
+fn another_overlay_is_refused_on_both_sides() {
+    let mut net = Net::new(8);
+    net.add(Config::default());
+    let config = net.joining(&[0]);
+    net.add(config);
+    net.run(secs(2));
+    let other = net.add(Config::default());
+    let joined = net.add(net.joining(&[other]));
+    net.run(secs(2));
+    let overlay = net.node(other).overlay_id();
+    let pinned = net.add(Config { expected: overlay, ..net.joining(&[0]) });
+    net.run(secs(3));
+    assert!(!net.attached(pinned));
+    let wrong = |event: &Event| matches!(event, Event::WrongOverlay { .. });
+    assert!(net.heard(0, wrong));
+    assert!(net.heard(pinned, |event| matches!(event, Event::Refused { reason: CloseReason::WrongOverlay, .. })));
+    // A member of one that is told to join the other too.
+    net.kill(joined, true);
+    net.start(joined, net.joining(&[0]));
+    net.run(secs(3));
+    assert!(net.heard(joined, wrong) && net.heard(0, wrong));
+}
+
+#[test]
+fn leaving_is_told_and_records_are_handed_over() {
+    let mut net = Net::grow(9, 10);
+    net.with(4, |overlay, now| overlay.leave(now));
+    net.run(secs(1));
+    assert!(net.heard(4, |event| *event == Event::Left));
+    net.kill(4, true);
+    net.run(secs(10));
+    net.assert_whole();
+    for n in net.alive() {
+        net.assert_resolvable(n);
+    }
+}
+
+#[test]
+fn ping_and_trace_show_the_way() {
+    let mut net = Net::grow(10, 20);
+    let (a, b) = (7, 18);
+    let (to, place) = (net.id(b), net.place(b));
+    let ping = net.with(a, |overlay, now| overlay.ping(to, place.clone(), now));
+    let trace = net.with(a, |overlay, now| overlay.trace(to, place, now));
+    net.run(secs(4));
+    let hops = net.nodes[a].events.iter().find_map(|(_, event)| match event {
+        Event::Echo { id, hops, from, .. } if *id == ping && *from == to => Some(*hops),
+        _ => None,
+    });
+    let relays: Vec<_> = net.nodes[a]
+        .events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            Event::TraceHop { id, n, hop, .. } if *id == trace => Some((*n, *hop)),
+            _ => None,
+        })
+        .collect();
+    let hops = usize::from(hops.unwrap());
+    assert_eq!(relays.len() + 1, hops, "{relays:?}");
+    assert!(net.heard(a, |event| matches!(event, Event::Echo { id, .. } if *id == trace)));
+}
