@@ -25,6 +25,8 @@ pub(crate) enum LinkState {
     Greeting,
     /// Usable.
     Live,
+    /// Usable, but another one to the same peer is in use, until the peer has closed one of them.
+    Spare,
     /// A goodbye is on its way; the link is closed for this reason at this time.
     Closing(CloseReason, Instant),
 }
@@ -154,6 +156,11 @@ impl Links {
     /// The links that are live or may become so.
     pub fn begun(&self) -> impl Iterator<Item = &Link> {
         self.by_id.values().filter(|link| !matches!(link.state, LinkState::Closing(..)))
+    }
+
+    /// A link that can take the place of the one in use to `peer`.
+    pub fn spare(&self, peer: &NodeId) -> Option<LinkId> {
+        self.by_id.values().find(|link| link.peer == *peer && link.state == LinkState::Spare).map(|link| link.id)
     }
 
     /// The peers with a live link.

@@ -379,7 +379,7 @@ impl Overlay {
         if !is_link_frame {
             // The lanes are not in order with each other: data may come before the hello, and is lost then.
             return match state {
-                LinkState::Live => self.handle_packet(id, lane, bytes, now),
+                LinkState::Live | LinkState::Spare => self.handle_packet(id, lane, bytes, now),
                 _ => Ok(()),
             };
         }
@@ -394,7 +394,7 @@ impl Overlay {
             }
             // The peer's hello opens the link on its side at its own time; what follows it is in order.
             (_, LinkState::Greeting | LinkState::Closing(..)) => Err(FrameError::OutOfPlace),
-            (frame, LinkState::Live) => self.dispatch_live(id, frame, now),
+            (frame, LinkState::Live | LinkState::Spare) => self.dispatch_live(id, frame, now),
         }
     }
 

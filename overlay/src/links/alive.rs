@@ -18,7 +18,7 @@ impl Overlay {
         let Some(link) = self.links.link(id) else { return };
         let timing = &self.config.timing;
         let at = match link.state {
-            LinkState::Greeting => link.up_at + timing.hello_timeout,
+            LinkState::Greeting | LinkState::Spare => link.up_at + timing.hello_timeout,
             LinkState::Closing(_, at) => at,
             LinkState::Live => {
                 let kin = self.is_kin(&link.peer);
@@ -41,11 +41,11 @@ impl Overlay {
         let peer = link.peer;
         let silence = now.instant.since(link.heard_at);
         match link.state {
-            LinkState::Greeting if now.instant.since(link.up_at) >= timing.hello_timeout => {
+            LinkState::Greeting | LinkState::Spare if now.instant.since(link.up_at) >= timing.hello_timeout => {
                 self.drop_link(id, CloseReason::Silent, now);
                 return;
             }
-            LinkState::Greeting => {}
+            LinkState::Greeting | LinkState::Spare => {}
             LinkState::Closing(reason, at) if at <= now.instant => {
                 self.close(id, reason);
                 self.link_went_down(id, now);

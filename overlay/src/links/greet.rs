@@ -34,7 +34,13 @@ impl Overlay {
         self.timers.cancel(Timer::Link(id));
         let Some(link) = self.links.remove(id) else { return };
         match link.state {
-            LinkState::Live if !self.links.is_live(&link.peer) => self.neighbour_lost(link.peer, now),
+            LinkState::Live if !self.links.is_live(&link.peer) => match self.links.spare(&link.peer) {
+                Some(spare) => {
+                    self.make_live(spare, now);
+                    self.link_replaced(link.peer, now);
+                }
+                None => self.neighbour_lost(link.peer, now),
+            },
             LinkState::Greeting => self.dialer.useless(link.peer, &mut self.rng, now.instant),
             _ => {}
         }
@@ -120,7 +126,7 @@ impl Overlay {
         let allowed = self.config.allows(&link.peer, &link.remote)
             || claimed.into_iter().any(|a| self.config.allows(&link.peer, a));
         link.addresses = addresses;
-        if link.state == LinkState::Live {
+        if matches!(link.state, LinkState::Live | LinkState::Spare) {
             return Ok(());
         }
         link.peer_seq = hello.attach_seq;
@@ -149,6 +155,8 @@ impl Overlay {
             if b.initiator {
                 self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));
                 self.close(newer, CloseReason::Replaced);
+            } else {
+                self.links.retire(newer, LinkState::Spare);
             }
         } else if new > old {
             self.links.inherit(older, newer);

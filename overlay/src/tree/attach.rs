@@ -66,7 +66,7 @@ impl Overlay {
         let chain = chain.extended(grant.clone());
         let address = chain.verify(&holder, &self.id, q).map_err(|_| FrameError::Forged)?;
         let before = self.tree.role;
-        if let Some(old) = self.tree.parent().filter(|old| *old != peer)
+        if let Some(old) = self.tree.grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)
         {
             self.send_frame(id, &Frame::Release, now);

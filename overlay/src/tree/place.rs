@@ -1,6 +1,6 @@
 //! What follows when this node's place, or that of a neighbour, changes.
 
-use crate::address::{Address, AddressSet, Place};
+use crate::address::{Address, AddressSet, FIRST_TREE, Place};
 use crate::dht::{Child, Weight};
 use crate::dial::Source;
 use crate::error::FrameError;
@@ -9,7 +9,7 @@ use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
 use crate::id::NodeId;
 use crate::io::LinkId;
-use crate::links::TwoHop;
+use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
 use crate::record::{Hint, MAX_HINTS, NodeRecord, Record, SignedRecord, next_seq};
 use crate::time::Now;
@@ -69,16 +69,22 @@ impl Overlay {
 
     /// The size of the subtree here, this node included.
     pub(crate) fn subtree_size(&self) -> u32 {
-        let below = |(child, _): &(NodeId, u8)| self.links.to(child).map_or(0, |link| link.subtree);
-        self.slots.children().iter().map(below).fold(1, u32::saturating_add)
+        self.children_here().map(|(link, _)| link.subtree).fold(1, u32::saturating_add)
     }
 
     /// The children that can take a walk.
     pub(crate) fn dht_children(&self) -> Vec<Child> {
-        let child = |(id, slot): (NodeId, u8)| {
-            self.links.to(&id).filter(|link| link.place.is_some()).map(|link| Child { id, slot, weight: link.weight })
-        };
-        self.slots.children().into_iter().filter_map(child).collect()
+        self.children_here().map(|(link, slot)| Child { id: link.peer, slot, weight: link.weight }).collect()
+    }
+
+    /// Those who hold a slot, have a link and say that they are there: others left for another parent, or are not back yet.
+    pub(crate) fn children_here(&self) -> impl Iterator<Item = (&Link, u8)> {
+        self.slots.children().into_iter().filter_map(|(id, slot)| {
+            let link = self.links.to(&id)?;
+            let address = link.place.as_ref()?.addresses.in_tree(FIRST_TREE)?;
+            let (last, above) = address.as_slice().split_last()?;
+            (*last == slot && above == self.tree.address.as_slice()).then_some((link, slot))
+        })
     }
 
     /// Tells all neighbours, at once.
@@ -138,7 +144,7 @@ impl Overlay {
         let weight = link.weight.follow(u64::from(advert.weight));
         let reweighed = core::mem::replace(&mut link.weight, weight) != weight;
         let is_child = self.slots.slot_of(&link.peer).is_some();
-        if is_child && (reweighed || first) {
+        if is_child && (reweighed || moved) {
             self.dht.handle_placement_change(now);
         }
         if moved || (is_child && grown) {

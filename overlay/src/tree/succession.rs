@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::grant::GrantChain;
 use crate::id::NodeId;
 use crate::io::LinkId;
+use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
 use crate::wire::link::{BeaconFrame, Frame};
@@ -53,11 +54,8 @@ impl Overlay {
 
     /// The founder's oldest children.
     fn heirs(&self) -> Vec<Heir> {
-        let heir = |(id, _): (NodeId, u8)| {
-            let addresses = self.links.to(&id)?.addresses.iter().take(2).cloned().collect();
-            Some(Heir { id, addresses })
-        };
-        self.slots.children().into_iter().filter_map(heir).take(MAX_HEIRS).collect()
+        let heir = |link: &Link| Heir { id: link.peer, addresses: link.addresses.iter().take(2).cloned().collect() };
+        self.children_here().map(|(link, _)| heir(link)).take(MAX_HEIRS).collect()
     }
 
     fn founder(&self) -> Option<NodeId> {
