@@ -33,6 +33,7 @@ type Known = (u64, Vec<(Vec<u8>, Option<NodeId>)>);
 /// What may be dialled now.
 struct Wants {
     everything: bool,
+    alone: bool,
     more: bool,
     configured: bool,
     linked: BTreeSet<NodeId>,
@@ -43,7 +44,9 @@ impl Wants {
     fn accepts(&self, config: &Config, address: &Multiaddr, peer: Option<NodeId>, source: Source) -> bool {
         let linked = peer.is_some_and(|peer| self.linked.contains(&peer));
         let founder = peer.is_some() && peer == self.founder;
-        let wanted = self.everything || self.more || founder || (self.configured && source == Source::Configured);
+        // What was only told is for those who know nobody better.
+        let everything = self.everything && (source < Source::Hearsay || self.alone);
+        let wanted = everything || self.more || founder || (self.configured && source == Source::Configured);
         wanted && !linked && config.may_dial(peer.as_ref(), address)
     }
 }
@@ -99,6 +102,7 @@ impl Overlay {
         Ok(())
     }
 
+    /// Writes what a later start needs to find the overlay again, if it changed.
     pub(crate) fn store_known(&mut self) {
         let seq = self.tree.place.as_ref().map_or(self.seq_floor, |place| place.seq);
         let known: Vec<_> = self
@@ -107,6 +111,12 @@ impl Overlay {
             .into_iter()
             .map(|(address, peer)| (address.to_vec(), peer))
             .collect();
+        let mut addresses: Vec<_> = known.iter().map(|(address, _)| address.clone()).collect();
+        addresses.sort_unstable();
+        if seq == self.stored_seq && addresses == self.stored_known {
+            return;
+        }
+        (self.stored_seq, self.stored_known) = (seq, addresses);
         if let Ok(bytes) = codec::encode::<Known>(&(seq, known)) {
             self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes });
         }
@@ -125,6 +135,8 @@ impl Overlay {
         self.attach_seq = next_seq(self.attach_seq, now);
         self.dialer.reset();
         self.tree.refused.clear();
+        self.tree.asking = None;
+        self.timers.cancel(Timer::Ask);
         self.probe_all(now);
         self.timers.set(Timer::Urgent, now.instant + URGENT_AFTER);
         self.seek_parent(now);
@@ -249,6 +261,7 @@ impl Overlay {
         let minding = self.is_root().then(|| self.genesis.as_ref().map(|genesis| genesis.genesis().founder)).flatten();
         Wants {
             everything: !attached || self.urgent,
+            alone: self.links.begun().next().is_none(),
             more: few,
             configured: !open,
             linked: linked.chain(core::iter::once(self.id)).collect(),

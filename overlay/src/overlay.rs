@@ -96,6 +96,8 @@ pub struct Overlay {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) attach_seq: u64,
     pub(crate) seq_floor: u64,
+    pub(crate) stored_seq: u64,
+    pub(crate) stored_known: Vec<Vec<u8>>,
     pub(crate) static_cert: Option<Vec<u8>>,
     pub(crate) links: Links,
     pub(crate) dialer: Dialer,
@@ -136,6 +138,8 @@ impl Overlay {
             listen: Vec::new(),
             attach_seq: now.wall.as_unix_micros(),
             seq_floor: 0,
+            stored_seq: 0,
+            stored_known: Vec::new(),
             static_cert: None,
             links: Links::default(),
             dialer,
@@ -264,7 +268,10 @@ impl Overlay {
                 Timer::Seek => self.seek_parent(now),
                 Timer::Takeover => self.takeover_timer(now),
                 Timer::Lease => self.lease_timer(now),
-                Timer::Advert => self.advertise(now),
+                Timer::Advert => {
+                    self.advertise(now);
+                    self.store_known();
+                }
                 Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
                 Timer::Urgent => self.urgent_timer(now),
                 Timer::Echo(id) => self.echo_timer(id, now),

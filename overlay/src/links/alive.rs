@@ -109,6 +109,7 @@ impl Overlay {
                 link.rtt_us = Some(micros(rtt));
             }
         }
+        self.seek_parent(now);
     }
 
     fn send_heartbeat(&mut self, id: LinkId, now: Now) {

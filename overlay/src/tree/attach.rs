@@ -30,13 +30,13 @@ impl Overlay {
         }
     }
 
-    /// The shallowest neighbour that has heard the best-ranked root lately; the latest parent may be one level deeper, because it
+    /// The shallowest neighbour that answers and has heard the best-ranked root lately; the latest parent may be one level deeper, because it
     /// gives the old place back.
     fn best_parent(&self, now: Now) -> Option<NodeId> {
         let last = self.tree.last_parent;
         self.links
             .live()
-            .filter(|link| self.slots.slot_of(&link.peer).is_none())
+            .filter(|link| self.slots.slot_of(&link.peer).is_none() && link.probe_sent.is_none())
             .filter(|link| self.tree.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(|link| {
                 let heard = link.beacon.as_ref()?;

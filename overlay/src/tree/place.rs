@@ -36,6 +36,8 @@ impl Overlay {
             _ => self.events.push_back(Event::PlaceChanged(place)),
         }
         self.store_known();
+        self.slots.reserve();
+        self.store_slots();
         self.advertise(now);
         self.tell_children_the_chain(now);
         self.publish_record(now);

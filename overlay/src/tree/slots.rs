@@ -90,6 +90,11 @@ impl Slots {
         Allotment::Granted(grant)
     }
 
+    /// Has epochs on disk before a child asks.
+    pub fn reserve(&mut self) {
+        self.dirty |= self.next_epoch >= self.reserved && self.writing.is_empty();
+    }
+
     /// The table to be written, if it changed.
     pub fn take_unsaved(&mut self) -> Option<Vec<u8>> {
         if !core::mem::take(&mut self.dirty) {

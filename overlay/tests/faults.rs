@@ -1,0 +1,131 @@
+//! Random faults, and whether the overlay is whole again some time after the last of them.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use core::time::Duration;
+
+use common::Net;
+use multiaddr::Multiaddr;
+use overlay::config::Config;
+use overlay::io::{CloseReason, Command, Lane, LinkId};
+use overlay::rng::Rng;
+use overlay::time::{Instant, Now, WallTime};
+use overlay::{Overlay, error::FrameError};
+
+/// Kills, silent or not, restarts and moves of any node, the founder included; at the end all are there.
+fn storm(seed: u8, nodes: u64, faults: usize) {
+    let mut net = Net::grow(seed, usize::try_from(nodes).unwrap());
+    net.assert_whole();
+    let mut rng = Rng::from_seed([seed ^ 0x5a; 32]);
+    for fault in 0..faults {
+        let n = usize::try_from(rng.below(nodes)).unwrap();
+        let up = net.nodes[n].overlay.is_some();
+        match rng.below(4) {
+            0 if up => net.kill(n, rng.below(2) == 0),
+            1 if up => {
+                net.network_down(n);
+                net.run(Duration::from_millis(rng.below(20_000)));
+                let elsewhere: Multiaddr = format!("/ip4/10.8.{seed}.{fault}/tcp/4001").parse().unwrap();
+                net.network_up(n, elsewhere);
+            }
+            _ if !up => net.start(n, Config { joins: vec![common::address(0)], ..Config::default() }),
+            _ => {}
+        }
+        net.run(Duration::from_millis(rng.below(12_000)));
+    }
+    for n in 0..net.nodes.len() {
+        if net.nodes[n].overlay.is_none() {
+            net.start(n, Config::default());
+        }
+    }
+    net.run(Duration::from_secs(90));
+    net.assert_whole();
+    net.assert_all_pairs_route();
+    for n in net.alive() {
+        net.assert_resolvable(n);
+    }
+}
+
+#[test]
+fn an_overlay_is_whole_again_after_any_faults() {
+    let (first, count) = (seed_from("OVERLAY_SEED", 0), seed_from("OVERLAY_SEEDS", 6));
+    for seed in first..first.saturating_add(count) {
+        println!("seed {seed}");
+        storm(seed, 8, 8);
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // a test reads how much it shall do
+fn seed_from(name: &str, default: u8) -> u8 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn now() -> Now {
+    Now { instant: Instant::from_micros(5), wall: WallTime::from_unix_micros(1_700_000_000_000_000) }
+}
+
+/// A founder with one link, which has been greeted if `greeted`.
+fn founder(greeted: bool) -> Overlay {
+    let mut overlay = Overlay::new(Config::default(), common::identity(0), [1; 32], now());
+    overlay.start(now()).unwrap();
+    let remote: Multiaddr = "/ip4/10.0.0.9/tcp/5".parse().unwrap();
+    overlay.handle_link_up(LinkId(1), common::identity(1).id(), remote, false, now());
+    if greeted {
+        let hello = overlay::wire::link::Hello {
+            version: overlay::wire::link::LINK_VERSION,
+            genesis: Vec::new(),
+            expected: None,
+            attach_seq: 1,
+            addresses: Vec::new(),
+            flags: 0,
+        };
+        let frame = overlay::wire::link::Frame::Hello(hello).encode();
+        assert_eq!(overlay.handle_frame(LinkId(1), Lane::Control, frame, now()), Ok(()));
+    }
+    while overlay.poll_command().is_some() {}
+    overlay
+}
+
+#[test]
+fn improper_frames_close_the_link_and_are_counted() {
+    let cases: Vec<(bool, Lane, Vec<u8>, FrameError)> = vec![
+        (true, Lane::Control, Vec::new(), FrameError::Malformed),
+        (true, Lane::Control, vec![0xff; 40], FrameError::Malformed),
+        (true, Lane::Control, vec![0x81; 40], FrameError::Malformed),
+        (true, Lane::Control, vec![0; Lane::Control.max_frame_bytes() + 1], FrameError::Oversized),
+        (true, Lane::Data, vec![0x10; 60], FrameError::Malformed),
+        (true, Lane::Data, vec![0x8c], FrameError::OutOfPlace),
+        (false, Lane::Control, vec![0x8c], FrameError::OutOfPlace),
+    ];
+    for (greeted, lane, frame, error) in cases {
+        let mut overlay = founder(greeted);
+        assert_eq!(overlay.handle_frame(LinkId(1), lane, frame.clone(), now()), Err(error), "{frame:?}");
+        assert_eq!(overlay.poll_command(), Some(Command::Close(LinkId(1), CloseReason::Malformed)));
+        assert_eq!(overlay.counters().bad_frames, 1);
+        assert!(overlay.place().is_some(), "the node lives");
+        assert_eq!(overlay.handle_frame(LinkId(1), lane, frame, now()), Err(FrameError::UnknownLink));
+    }
+}
+
+#[test]
+fn random_and_mutated_frames_never_panic() {
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut overlay = founder(true);
+    let mut link = 1;
+    for round in 0..20_000_u64 {
+        let mut frame: Vec<u8> = (0..rng.below(200)).map(|_| u8::try_from(rng.below(256)).unwrap()).collect();
+        if let Some(first) = frame.first_mut() {
+            *first = [0x80 | (round % 16) as u8, 0x10 | (round % 8) as u8][usize::from(rng.below(2) == 0)];
+        }
+        let lane = if rng.below(2) == 0 { Lane::Control } else { Lane::Data };
+        if overlay.handle_frame(LinkId(link), lane, frame, now()).is_err() {
+            link += 1;
+            let remote: Multiaddr = "/ip4/10.0.0.9/tcp/5".parse().unwrap();
+            overlay.handle_link_up(LinkId(link), common::identity(1).id(), remote, false, now());
+        }
+        while overlay.poll_command().is_some() || overlay.poll_event().is_some() {}
+    }
+    assert!(overlay.place().is_some());
+}
