@@ -1,4 +1,40 @@
 //! CLOAK: an overlay of chained links, addressed in the hyperbolic plane. Pure: no sockets, no clock, no entropy.
+//!
+//! Nodes that can reach each other only over other nodes find each other by name and exchange packets. The idea is that of *CLOAK*
+//! (Cassagnes, Tiendrebeogo, Bromberg, Magoni, ISCC 2011), the overlay below MUSeS: each node embeds a vertex of a regular tree in the
+//! hyperbolic plane, and a packet goes to the neighbour that is nearest to its destination.
+//!
+//! # The protocol
+//!
+//! **An overlay** is founded once. Its [`genesis`] record, signed by the founder, fixes the tiling; the record's hash is the overlay's
+//! id. The first frame on every link, the hello ([`wire::link`]), carries the record. A node that has none takes the first it hears and
+//! keeps it; nodes of different overlays part with a reason.
+//!
+//! **A place.** A node asks one neighbour, its *parent*, for a place. The parent answers with a [`grant`], a signature that says which
+//! of its children the node is, and with its own chain of grants. The slots from the root down to the node are its
+//! [`address`], as `/3/0/1`; no address is ever signed, so a subtree that moves keeps its grants. Slots are kept for a lease when the
+//! child's link is lost, and their epochs survive crashes.
+//!
+//! **The root** is the founder. Every 5 s it signs a beacon, flooded over all links, that lists its oldest children as heirs. When it
+//! is gone, the first heir that is left holds the root after 8 s, and hands it back when the founder's beacon is heard again. Nobody is elected.
+//!
+//! **Forwarding** is greedy ([`potential`]): a relay computes the hyperbolic distance ([`hyperbolic`]) from each neighbour, and from what
+//! each neighbour says of its own neighbours, to the packet's destination. Links beside the tree are shortcuts. Who cannot pass a
+//! packet on says so to its source. Each link has a queue ([`queue`]) that is fair between flows and marks congestion.
+//!
+//! **Finding.** A node publishes a signed [`record`] of its place whenever that changes. The table ([`dht`]) keeps a record at several
+//! nodes, chosen by the key and the sizes of subtrees; requests walk up to the root and down again.
+//!
+//! **Repair.** Parent and child send heartbeats. A node that lost its parent asks another neighbour that has heard the root lately, and
+//! dials all addresses it knows, eight at a time; its children wait for it a while before they do the same. A node that moved to another
+//! network keeps its identity: its new links replace the old ones, its old slot waits for it.
+//!
+//! # Use
+//!
+//! [`Overlay`] is told what happened (`handle_*`) and then asked what to do (`poll_transmit`, `poll_command`, `poll_event`,
+//! `poll_timeout`), in this order, until there is no more. The time comes with each call, randomness from one seed, and what has to
+//! survive a crash goes out as [`io::Command::Persist`] and comes back by [`Overlay::restore`]. The same calls give the same
+//! results, byte for byte.
 
 pub mod address;
 pub mod codec;

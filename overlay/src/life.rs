@@ -1,5 +1,6 @@
 //! A node's start and end, what it stores, and what has to be done after every input.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use multiaddr::Multiaddr;
@@ -24,9 +25,11 @@ use crate::wire::link::Frame;
 const MAX_STORED_ADDRESSES: usize = 32;
 const STORED_LIMIT_BYTES: usize = 64 * 1024;
 /// Old links have this long to answer after a change of address, before their peers are dialled anew.
-const URGENT_AFTER: core::time::Duration = core::time::Duration::from_millis(300);
+const URGENT_AFTER: Duration = Duration::from_millis(300);
+/// When dials are looked at again that a limit forbids now.
+const DIAL_BLOCKED: Duration = Duration::from_secs(1);
 /// Dials are looked at no more often than this.
-const DIAL_STEP: core::time::Duration = core::time::Duration::from_millis(10);
+const DIAL_STEP: Duration = Duration::from_millis(10);
 
 type Known = (u64, Vec<(Vec<u8>, Option<NodeId>)>);
 
@@ -284,6 +287,8 @@ impl Overlay {
                 continue;
             }
             match self.dialer.next_time(wanted) {
+                // At a limit only something else that happens, or much later, can make room.
+                Some(at) if at <= now.instant => self.timers.set(Timer::Dial, now.instant + DIAL_BLOCKED),
                 Some(at) => self.timers.set(Timer::Dial, at.max(now.instant + DIAL_STEP)),
                 None => self.timers.cancel(Timer::Dial),
             }

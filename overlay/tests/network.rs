@@ -196,3 +196,49 @@ fn ping_and_trace_show_the_way() {
     assert_eq!(relays.len() + 1, hops, "{relays:?}");
     assert!(net.heard(a, |event| matches!(event, Event::Echo { id, .. } if *id == trace)));
 }
+
+/// The experiment's shape: a chain of friends, and one of them who comes back elsewhere.
+#[test]
+fn a_mover_comes_back_to_other_friends_at_once() {
+    let host = |address: Multiaddr| Multiaddr::from_iter(address.iter().take(1)).to_string().parse().unwrap();
+    let second: Multiaddr = "/ip4/10.7.7.7/tcp/4001".parse().unwrap();
+    let mut net = Net::new(11);
+    let bob = 5;
+    // 0 - 1 - 2 - 3 - 4, bob at 4 and then at 3.
+    for n in 0..5_usize {
+        let mut only: Vec<_> =
+            [n.checked_sub(1), Some(n + 1)].into_iter().flatten().map(|k| host(address(k))).collect();
+        if n == 3 {
+            only.push(host(second.clone()));
+        }
+        let joins = n.checked_sub(1).map(address).into_iter().collect();
+        net.add(Config { only, joins, ..Config::default() });
+        net.run(secs(1));
+    }
+    let only = vec![host(address(4)), host(address(3))];
+    net.add(Config { only, joins: vec![address(4), address(3)], ..Config::default() });
+    net.run(secs(5));
+    assert_eq!(net.node(bob).parent(), Some(net.id(4)));
+    let before = net.place(bob);
+    for round in 0..3_u64 {
+        net.network_down(bob);
+        net.run(secs(15) + Duration::from_millis(137 * round));
+        assert!(!net.attached(bob));
+        let (to, place) = (net.id(bob), before.clone());
+        let ping = net.with(0, |overlay, now| overlay.ping(to, place, now));
+        net.run(secs(1));
+        let absent = Some(overlay::event::UnreachableReason::Absent);
+        assert!(net.heard(0, |event| matches!(event, Event::EchoLost { id, why } if *id == ping && *why == absent)));
+        net.network_up(bob, if round % 2 == 0 { second.clone() } else { address(bob) });
+        let back = net.now.instant;
+        assert!(net.run_until(secs(2), |net| net.attached(bob)), "{}", net.picture());
+        let took = net.now.instant.since(back);
+        assert!(took < Duration::from_millis(100), "{took:?}");
+        let near = if round % 2 == 0 { 3 } else { 4 };
+        assert_eq!(net.node(bob).parent(), Some(net.id(near)));
+        assert!(net.deliver(bob, 0).is_some());
+        assert!(net.deliver(0, bob).is_some());
+        net.run(secs(1));
+        net.assert_resolvable(bob);
+    }
+}
