@@ -18,12 +18,25 @@
 //! | epoch | HKDF(RS, na . nb, SessID) | until the next resume |
 //! | packet | one per direction and step of an epoch | 2^20 packets, 1 GiB or 120 s |
 
+pub mod ack;
 pub mod cert;
+pub mod config;
+pub mod congestion;
 pub mod content;
 pub mod dh;
+pub mod error;
+pub mod event;
+mod flow;
+pub mod frame;
 pub mod handshake;
 mod kdf;
 pub mod keys;
 pub mod packet;
+pub mod recovery;
+mod recv;
 pub mod replay;
 pub mod resume;
+mod send;
+mod session;
+pub mod sessions;
+mod stream;

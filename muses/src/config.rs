@@ -1,0 +1,69 @@
+//! What can be set, and the limits on everything that a peer could make grow.
+
+use core::time::Duration;
+
+/// Credit of a new stream before any `MaxStreamData`, in bytes: what both ends assume.
+pub const INITIAL_STREAM_CREDIT_BYTES: u64 = 256 * 1024;
+/// Credit of a new session before any `MaxData`, in bytes: what both ends assume.
+pub const INITIAL_SESSION_CREDIT_BYTES: u64 = 1024 * 1024;
+/// First wait for an answer to a Hello.
+pub const HELLO_FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Longest wait between two Hellos.
+pub const HELLO_MAX_WAIT: Duration = Duration::from_secs(4);
+/// First wait for an answer to a Re-Hello.
+pub const REHELLO_FIRST_WAIT: Duration = Duration::from_millis(200);
+/// Longest wait between two Re-Hellos.
+pub const REHELLO_MAX_WAIT: Duration = Duration::from_secs(30);
+/// A suspended session looks its peer up afresh after so many unanswered Re-Hellos.
+pub const REHELLOS_PER_RESOLVE: u32 = 3;
+/// Two look-ups of one peer are at least so far apart.
+pub const MIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A peer's Re-Hellos are answered at most once in this time, after a burst of [`ANSWER_BURST`].
+pub const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
+/// So many answers may go out at once.
+pub const ANSWER_BURST: u32 = 8;
+/// How long an older resume secret is still accepted once the peer is known to hold the newer one.
+pub const OLD_SECRET_LIFETIME: Duration = Duration::from_secs(600);
+/// Unanswered probes before a session is suspended.
+pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
+/// Packets under one key before it has to be exchanged (a seam: only a resume does so today).
+pub const MAX_PACKETS_PER_EPOCH: u64 = 1 << 36;
+
+/// Settings of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Longest inside of a packet, in bytes.
+    pub max_payload_bytes: usize,
+    /// How much may arrive on a stream ahead of its reader, in bytes.
+    pub stream_window_bytes: u64,
+    /// How much may arrive on all streams of a session ahead of their readers, in bytes.
+    pub session_window_bytes: u64,
+    /// How much a stream holds of what was written but not acknowledged, in bytes.
+    pub send_buffer_bytes: u64,
+    /// Longest wait before an acknowledgement.
+    pub max_ack_delay: Duration,
+    /// How long a handshake is tried.
+    pub handshake_timeout: Duration,
+    /// Most sessions.
+    pub max_sessions: usize,
+    /// Most streams that one session carries at the same time.
+    pub max_streams_per_session: usize,
+    /// Most handshakes that wait for their last message.
+    pub max_half_open: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_payload_bytes: 32 * 1024,
+            stream_window_bytes: 1024 * 1024,
+            session_window_bytes: 4 * 1024 * 1024,
+            send_buffer_bytes: 1024 * 1024,
+            max_ack_delay: Duration::from_millis(5),
+            handshake_timeout: Duration::from_secs(30),
+            max_sessions: 1024,
+            max_streams_per_session: 512,
+            max_half_open: 64,
+        }
+    }
+}

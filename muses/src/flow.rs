@@ -1,0 +1,351 @@
+//! The streams of one session and their reliable transport: everything between the application and the cipher.
+//!
+//! A [`Flow`] turns what applications write into the insides of packets and back. It knows neither keys nor paths: the
+//! session above it seals and opens packets, and tells it when an epoch of packet numbers begins.
+
+mod receive;
+mod transmit;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use overlay::id::NodeId;
+use overlay::time::Instant;
+
+use crate::ack::Ranges;
+use crate::config::{Config, INITIAL_SESSION_CREDIT_BYTES, INITIAL_STREAM_CREDIT_BYTES};
+use crate::congestion::Congestion;
+use crate::event::{Event, Read, ResetReason, StreamKey};
+use crate::recovery::Recovery;
+use crate::recv::RecvHalf;
+use crate::send::{Piece, SendHalf};
+use crate::stream::{Signal, Stage, Stream};
+
+/// Where a flow leaves what others have to know.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub events: VecDeque<Event>,
+    /// The next stream's key, for the whole endpoint.
+    pub next_stream: u64,
+    /// Streams that the peer opened.
+    pub opened: Vec<(StreamKey, NodeId)>,
+    /// Streams that are over, and why if not well.
+    pub closed: Vec<(StreamKey, Option<ResetReason>)>,
+}
+
+impl Outbox {
+    /// A key that was never given before.
+    pub fn stream_key(&mut self) -> StreamKey {
+        let key = StreamKey(self.next_stream);
+        self.next_stream = self.next_stream.saturating_add(1);
+        key
+    }
+}
+
+/// What a packet carried, remembered until its fate is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SentFrame {
+    Ping,
+    /// Acknowledged everything received up to this number.
+    Ack(u64),
+    MaxData,
+    Open(StreamKey),
+    Accept(StreamKey),
+    Reset(StreamKey),
+    Credit(StreamKey),
+    Data(StreamKey, Piece),
+}
+
+#[derive(Debug)]
+pub(crate) struct Flow {
+    peer: NodeId,
+    config: Config,
+    streams: BTreeMap<StreamKey, Stream>,
+    keys: BTreeMap<u64, StreamKey>,
+    /// Ids that the peer has used, so that a late frame does not open a stream again.
+    used: Ranges,
+    next_id: u64,
+    first_id: u64,
+    queue: VecDeque<StreamKey>,
+    pub recovery: Recovery<SentFrame>,
+    congestion: Congestion,
+    acks: Acks,
+    ping_due: bool,
+    /// Packets that may leave although the window is full: probes.
+    exempt: u32,
+    last_progress: Instant,
+    suspended: bool,
+    sent_bytes: u64,
+    send_limit: u64,
+    received_bytes: u64,
+    consumed_bytes: u64,
+    receive_limit: u64,
+    max_data: Signal,
+}
+
+/// What was received in this epoch, and whether the peer knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Acks {
+    pub received: Ranges,
+    pub ecn_count: u64,
+    largest_at: Instant,
+    unacked: u32,
+    due_at: Option<Instant>,
+    /// The numbers in `received` are of an epoch that no longer is the one that we send in.
+    pub frozen: bool,
+}
+
+impl Flow {
+    /// The flow of a new session; `initiator` began the handshake and numbers its streams evenly.
+    pub fn new(peer: NodeId, config: Config, now: Instant) -> Self {
+        let mut flow = Self {
+            peer,
+            config,
+            streams: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            used: Ranges::default(),
+            next_id: 0,
+            first_id: 0,
+            queue: VecDeque::new(),
+            recovery: Recovery::default(),
+            congestion: Congestion::new(now),
+            acks: Acks::default(),
+            ping_due: false,
+            exempt: 0,
+            last_progress: now,
+            suspended: true,
+            sent_bytes: 0,
+            send_limit: INITIAL_SESSION_CREDIT_BYTES,
+            received_bytes: 0,
+            consumed_bytes: 0,
+            receive_limit: INITIAL_SESSION_CREDIT_BYTES,
+            max_data: Signal::Idle,
+        };
+        flow.renew_session_credit();
+        flow
+    }
+
+    /// Which side of the handshake this is; has to be told before anything is sent.
+    pub fn set_initiator(&mut self, initiator: bool) {
+        self.first_id = u64::from(!initiator);
+        self.next_id = self.next_id.max(self.first_id);
+    }
+
+    /// How many streams there are.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Sets up a stream that is opened here.
+    pub fn open(&mut self, key: StreamKey, service: &str, port: u16) {
+        let mut stream = self.new_stream(Stage::Asked);
+        service.clone_into(&mut stream.service);
+        stream.port = port;
+        stream.open = Signal::Due;
+        self.streams.insert(key, stream);
+        self.enqueue(key);
+    }
+
+    /// The application takes a stream that the peer opened.
+    pub fn accept(&mut self, key: StreamKey, out: &mut Outbox) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if stream.stage == Stage::Offered && stream.why_reset.is_none() {
+            stream.stage = Stage::Open;
+            stream.accept.want();
+            if stream.recv.is_readable() {
+                stream.readable_told = true;
+                out.events.push_back(Event::Readable(key));
+            }
+            self.enqueue(key);
+        }
+    }
+
+    /// At most `max` bytes of the stream.
+    pub fn read(&mut self, key: StreamKey, max: usize, out: &mut Outbox) -> Read {
+        let Some(stream) = self.streams.get_mut(&key) else { return Read::End };
+        if let Some(reason) = stream.why_reset {
+            return Read::Reset(reason);
+        }
+        if matches!(stream.stage, Stage::Offered | Stage::Foreshadowed) {
+            return Read::Pending;
+        }
+        let data = stream.recv.read(max);
+        if data.is_empty() {
+            if stream.recv.is_read_out() {
+                self.settle(key, out);
+                return Read::End;
+            }
+            stream.readable_told = false;
+            return Read::Pending;
+        }
+        self.consumed_bytes = self.consumed_bytes.saturating_add(data.len() as u64);
+        if stream.recv.credit_due().is_some() {
+            stream.credit = Signal::Due;
+            self.enqueue(key);
+        }
+        self.renew_session_credit();
+        Read::Data(data)
+    }
+
+    /// Takes what fits of `data`; nothing while the session is suspended.
+    pub fn write(&mut self, key: StreamKey, data: &[u8], refuse: bool) -> usize {
+        let capacity = self.config.send_buffer_bytes;
+        let Some(stream) = self.streams.get_mut(&key) else { return 0 };
+        if stream.why_reset.is_some() || matches!(stream.stage, Stage::Offered | Stage::Foreshadowed) {
+            return 0;
+        }
+        let taken = if refuse { 0 } else { stream.send.write(data, capacity) };
+        stream.write_blocked = taken < data.len();
+        if taken > 0 {
+            self.enqueue(key);
+        }
+        taken
+    }
+
+    /// The application will write nothing more.
+    pub fn finish(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.send.finish();
+            self.enqueue(key);
+        }
+    }
+
+    /// Ends a stream at once, in both directions.
+    pub fn reset(&mut self, key: StreamKey, reason: ResetReason, out: &mut Outbox) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if stream.why_reset.is_some() {
+            return;
+        }
+        stream.why_reset = Some(reason);
+        stream.reset = Signal::Due;
+        self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
+        stream.recv.discard();
+        stream.send = SendHalf::forgetting(&stream.send);
+        out.closed.push((key, Some(reason)));
+        if stream.id.is_none() {
+            // The peer never heard of it.
+            self.streams.remove(&key);
+        } else {
+            self.enqueue(key);
+        }
+        self.renew_session_credit();
+    }
+
+    /// Ends all streams.
+    pub fn reset_all(&mut self, reason: ResetReason, out: &mut Outbox) {
+        let keys: Vec<_> = self.streams.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.reset(key, reason, out));
+    }
+
+    /// Moves the streams that never left this node to `other`, a flow with the same peer.
+    pub fn move_unsent_streams(&mut self, other: &mut Self) {
+        let unsent: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| stream.id.is_none()).map(|(key, _)| *key).collect();
+        for key in unsent {
+            if let Some(mut stream) = self.streams.remove(&key) {
+                stream.queued = false;
+                other.streams.insert(key, stream);
+                other.enqueue(key);
+            }
+        }
+    }
+
+    /// One of the two ends lost its streams: both count from nothing again. Streams that never left this node stay.
+    pub fn forget_streams(&mut self, now: Instant, out: &mut Outbox) {
+        let mut fresh = Self::new(self.peer, self.config.clone(), now);
+        fresh.first_id = self.first_id;
+        fresh.next_id = self.first_id;
+        fresh.suspended = self.suspended;
+        fresh.recovery.rtt = self.recovery.rtt.clone();
+        self.move_unsent_streams(&mut fresh);
+        self.reset_all(ResetReason::Restarted, out);
+        *self = fresh;
+    }
+
+    /// Whether packets may leave.
+    pub fn set_suspended(&mut self, suspended: bool, now: Instant, out: &mut Outbox) {
+        self.suspended = suspended;
+        self.last_progress = now;
+        if !suspended {
+            self.recovery.touch(now);
+            let capacity = self.config.send_buffer_bytes;
+            for (key, stream) in &mut self.streams {
+                if stream.write_blocked && stream.send.held_bytes() < capacity {
+                    stream.write_blocked = false;
+                    out.events.push_back(Event::Writable(*key));
+                }
+            }
+        }
+    }
+
+    /// Asks the peer for a sign of life.
+    pub fn ping(&mut self) {
+        self.ping_due = true;
+        self.exempt = self.exempt.max(1);
+    }
+
+    /// A new epoch for what we send: `received` is what the peer says it has of the old one; the rest is sent again.
+    pub fn restart_sending(&mut self, received: Option<&Ranges>, now: Instant, out: &mut Outbox) {
+        let (acked, lost) = self.recovery.restart(received);
+        acked.into_iter().for_each(|packet| self.on_acked(packet.frames, out));
+        lost.into_iter().for_each(|packet| self.on_lost(packet.frames));
+        self.congestion = Congestion::new(now);
+        self.acks.frozen = true;
+        self.exempt = 0;
+        self.last_progress = now;
+    }
+
+    /// A new epoch for what we receive.
+    pub fn restart_receiving(&mut self) {
+        self.acks = Acks::default();
+    }
+
+    /// What was received in the epoch that [`Flow::restart_receiving`] began last.
+    pub fn received(&self) -> &Ranges {
+        &self.acks.received
+    }
+
+    fn new_stream(&self, stage: Stage) -> Stream {
+        let mut stream = Stream::new(
+            stage,
+            SendHalf::new(INITIAL_STREAM_CREDIT_BYTES),
+            RecvHalf::new(INITIAL_STREAM_CREDIT_BYTES, self.config.stream_window_bytes),
+        );
+        if stream.recv.credit_due().is_some() {
+            stream.credit = Signal::Due;
+        }
+        stream
+    }
+
+    fn enqueue(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(&key)
+            && !stream.queued
+        {
+            stream.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    fn renew_session_credit(&mut self) {
+        let window = self.config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
+        let target = self.consumed_bytes.saturating_add(window);
+        if target.saturating_sub(self.receive_limit) >= window / 4 {
+            self.max_data = Signal::Due;
+        }
+    }
+
+    fn session_credit(&self) -> u64 {
+        self.send_limit.saturating_sub(self.sent_bytes)
+    }
+
+    /// Forgets a stream that is over.
+    fn settle(&mut self, key: StreamKey, out: &mut Outbox) {
+        let Some(stream) = self.streams.get(&key).filter(|stream| stream.is_over()) else { return };
+        if stream.why_reset.is_none() {
+            out.closed.push((key, None));
+        }
+        if let Some(id) = stream.id {
+            self.keys.remove(&id);
+        }
+        self.streams.remove(&key);
+    }
+}

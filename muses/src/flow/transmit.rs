@@ -1,0 +1,285 @@
+//! From streams to the insides of packets, and what acknowledgement and loss do to them.
+
+use core::time::Duration;
+
+use overlay::time::Instant;
+
+use super::{Flow, Outbox, SentFrame};
+use crate::config::{INITIAL_SESSION_CREDIT_BYTES, PROBES_BEFORE_SUSPENSION};
+use crate::event::{Event, StreamKey};
+use crate::frame::{Ack, Frame, MAX_ACK_BYTES, MAX_SERVICE_BYTES, MAX_STREAM_HEADER_BYTES};
+use crate::recovery::{LossTimeout, Sent};
+use crate::send::Piece;
+use crate::stream::Signal;
+
+/// Room that the small frames of a stream take at most.
+const MAX_SIGNALS_BYTES: usize = 64 + MAX_SERVICE_BYTES;
+/// A path is given up only after so long a silence, however short its round trip is.
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+
+/// What the timer brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowTimeout {
+    /// Go on.
+    Fine,
+    /// The path does not answer.
+    Silent,
+}
+
+impl Flow {
+    /// When [`Flow::on_timeout`] is due.
+    pub fn timeout(&self) -> Option<Instant> {
+        if self.suspended {
+            return None;
+        }
+        let loss = self.recovery.timeout(self.config.max_ack_delay);
+        let ack = self.acks.due_at;
+        match (loss, ack) {
+            (Some(loss), Some(ack)) => Some(loss.min(ack)),
+            (loss, ack) => loss.or(ack),
+        }
+    }
+
+    /// The timer ran out; a due acknowledgement leaves with the next [`Flow::poll`].
+    pub fn on_timeout(&mut self, now: Instant) -> FlowTimeout {
+        if self.suspended {
+            return FlowTimeout::Fine;
+        }
+        match self.recovery.on_timeout(self.config.max_ack_delay, now) {
+            LossTimeout::Early => {}
+            LossTimeout::Lost(lost) => self.on_loss(lost, now),
+            LossTimeout::Probe(count) => {
+                if count >= PROBES_BEFORE_SUSPENSION && now.since(self.last_progress) >= MIN_SILENCE {
+                    return FlowTimeout::Silent;
+                }
+                self.recovery.touch(now);
+                if let Some(oldest) = self.recovery.take_oldest() {
+                    self.on_lost(oldest.frames);
+                }
+                self.ping();
+            }
+        }
+        FlowTimeout::Fine
+    }
+
+    /// Whether [`Flow::poll`] may have something.
+    pub fn wants_to_send(&self, now: Instant) -> bool {
+        !self.suspended && (self.ack_is_due(now) || (self.may_send() && self.has_work()))
+    }
+
+    /// The inside of the next packet, which will bear `number`.
+    pub fn poll(&mut self, number: u64, now: Instant) -> Option<Vec<u8>> {
+        if self.suspended {
+            return None;
+        }
+        let with_data = self.may_send() && self.has_work();
+        if !with_data && !self.ack_is_due(now) {
+            return None;
+        }
+        let mut payload = Vec::new();
+        let mut frames = Vec::new();
+        if with_data {
+            payload.reserve(self.config.max_payload_bytes);
+        }
+        self.put_ack(&mut payload, &mut frames, now);
+        let eliciting_from = frames.len();
+        if with_data {
+            self.put_session_frames(&mut payload, &mut frames);
+            self.put_streams(&mut payload, &mut frames);
+        }
+        if payload.is_empty() {
+            return None;
+        }
+        if frames.len() > eliciting_from {
+            self.exempt = self.exempt.saturating_sub(1);
+            if self.recovery.in_flight_packets() == 0 {
+                self.last_progress = now;
+            }
+            self.recovery.on_sent(number, Some(Sent { at: now, bytes: payload.len() as u64, frames }));
+        } else {
+            self.recovery.on_sent(number, None);
+        }
+        Some(payload)
+    }
+
+    fn may_send(&self) -> bool {
+        self.exempt > 0 || self.recovery.in_flight_bytes() < self.congestion.window_bytes()
+    }
+
+    fn has_work(&self) -> bool {
+        self.ping_due || self.max_data == Signal::Due || !self.queue.is_empty()
+    }
+
+    fn ack_is_due(&self, now: Instant) -> bool {
+        !self.acks.frozen && self.acks.due_at.is_some_and(|at| at <= now)
+    }
+
+    fn put_ack(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>, now: Instant) {
+        if self.acks.frozen || self.acks.unacked == 0 {
+            return;
+        }
+        let Some(largest) = self.acks.received.largest() else { return };
+        let delay_us = overlay::time::micros(now.since(self.acks.largest_at));
+        let (ranges, ecn_count) = (self.acks.received.clone(), self.acks.ecn_count);
+        Frame::Ack(Ack { ranges, delay_us, ecn_count }).encode(payload);
+        frames.push(SentFrame::Ack(largest));
+        self.acks.unacked = 0;
+        self.acks.due_at = None;
+    }
+
+    fn put_session_frames(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
+        if core::mem::take(&mut self.ping_due) {
+            Frame::Ping.encode(payload);
+            frames.push(SentFrame::Ping);
+        }
+        if self.max_data.take() {
+            let window = self.config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
+            self.receive_limit = self.receive_limit.max(self.consumed_bytes.saturating_add(window));
+            Frame::MaxData(self.receive_limit).encode(payload);
+            frames.push(SentFrame::MaxData);
+        }
+    }
+
+    /// Fills the packet from the stream whose turn it is, then from the next ones while there is room.
+    fn put_streams(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
+        let room = self.config.max_payload_bytes.saturating_sub(MAX_ACK_BYTES);
+        for _ in 0..self.queue.len() {
+            if payload.len() + MAX_SIGNALS_BYTES + MAX_STREAM_HEADER_BYTES >= room {
+                return;
+            }
+            let Some(key) = self.queue.pop_front() else { return };
+            self.put_stream(key, payload, frames);
+            let credit = self.session_credit();
+            if let Some(stream) = self.streams.get_mut(&key) {
+                stream.queued = stream.has_work(credit);
+                if stream.queued {
+                    self.queue.push_back(key);
+                }
+            }
+        }
+    }
+
+    fn put_stream(&mut self, key: StreamKey, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
+        let (max_payload, mut credit) = (self.config.max_payload_bytes, self.session_credit());
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let id = *stream.id.get_or_insert_with(|| {
+            let id = self.next_id;
+            self.next_id = id.saturating_add(2);
+            self.keys.insert(id, key);
+            id
+        });
+        if let Some(reason) = stream.why_reset {
+            if stream.reset.take() {
+                Frame::ResetStream { stream: id, reason, final_offset: stream.send.sent_bytes() }.encode(payload);
+                frames.push(SentFrame::Reset(key));
+            }
+            return;
+        }
+        if stream.open.take() {
+            Frame::Open { stream: id, port: stream.port, service: &stream.service }.encode(payload);
+            frames.push(SentFrame::Open(key));
+        }
+        if stream.accept.take() {
+            Frame::Accept { stream: id }.encode(payload);
+            frames.push(SentFrame::Accept(key));
+        }
+        if stream.credit.take() {
+            if let Some(limit) = stream.recv.credit_due() {
+                stream.recv.raise_limit(limit);
+            }
+            Frame::MaxStreamData { stream: id, limit: stream.recv.limit() }.encode(payload);
+            frames.push(SentFrame::Credit(key));
+        }
+        while let Some(room) = max_payload.checked_sub(payload.len() + MAX_STREAM_HEADER_BYTES)
+            && room > 0
+            && let Some((piece, new)) = stream.send.take_piece(room, credit)
+        {
+            credit = credit.saturating_sub(new);
+            self.sent_bytes = self.sent_bytes.saturating_add(new);
+            let Piece { offset, len, fin } = piece;
+            Frame::encode_stream_header(payload, id, offset, fin, len);
+            stream.send.copy(piece, payload);
+            frames.push(SentFrame::Data(key, piece));
+        }
+    }
+
+    pub(super) fn on_loss(&mut self, lost: Vec<Sent<SentFrame>>, now: Instant) {
+        if let Some(newest) = lost.iter().map(|packet| packet.at).max() {
+            self.congestion.on_loss(newest, now);
+        }
+        lost.into_iter().for_each(|packet| self.on_lost(packet.frames));
+    }
+
+    pub(super) fn on_acked(&mut self, frames: Vec<SentFrame>, out: &mut Outbox) {
+        for frame in frames {
+            match frame {
+                SentFrame::Ping => {}
+                SentFrame::Ack(largest) => {
+                    // The peer knows these; acknowledging them for ever would only make acks long (RFC 9000, 13.2.4).
+                    if !self.acks.frozen {
+                        self.forget_received(largest);
+                    }
+                }
+                SentFrame::MaxData => self.max_data = settled(self.max_data, Signal::Idle),
+                SentFrame::Open(key) => self.with(key, |stream| stream.open = Signal::Done),
+                SentFrame::Accept(key) => self.with(key, |stream| stream.accept = Signal::Done),
+                SentFrame::Credit(key) => {
+                    self.with(key, |stream| stream.credit = settled(stream.credit, Signal::Idle));
+                }
+                SentFrame::Reset(key) => {
+                    self.with(key, |stream| stream.reset = Signal::Done);
+                    self.settle(key, out);
+                }
+                SentFrame::Data(key, piece) => self.on_data_acked(key, piece, out),
+            }
+        }
+    }
+
+    fn on_data_acked(&mut self, key: StreamKey, piece: Piece, out: &mut Outbox) {
+        let capacity = self.config.send_buffer_bytes;
+        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.why_reset.is_none()) else { return };
+        stream.send.on_acked(piece);
+        if stream.write_blocked && !self.suspended && stream.send.held_bytes() <= capacity / 4 * 3 {
+            stream.write_blocked = false;
+            out.events.push_back(Event::Writable(key));
+        }
+        self.settle(key, out);
+    }
+
+    pub(super) fn on_lost(&mut self, frames: Vec<SentFrame>) {
+        for frame in frames {
+            let key = match frame {
+                SentFrame::Ping | SentFrame::Ack(_) => continue,
+                SentFrame::MaxData => {
+                    self.max_data.lost();
+                    continue;
+                }
+                SentFrame::Open(key)
+                | SentFrame::Accept(key)
+                | SentFrame::Reset(key)
+                | SentFrame::Credit(key)
+                | SentFrame::Data(key, _) => key,
+            };
+            self.with(key, |stream| match frame {
+                SentFrame::Open(_) => stream.open.lost(),
+                SentFrame::Accept(_) => stream.accept.lost(),
+                SentFrame::Reset(_) => stream.reset.lost(),
+                SentFrame::Credit(_) => stream.credit.lost(),
+                SentFrame::Data(_, piece) if stream.why_reset.is_none() => stream.send.on_lost(piece),
+                _ => {}
+            });
+            self.enqueue(key);
+        }
+    }
+
+    fn with(&mut self, key: StreamKey, change: impl FnOnce(&mut crate::stream::Stream)) {
+        if let Some(stream) = self.streams.get_mut(&key) {
+            change(stream);
+        }
+    }
+}
+
+/// The state after an acknowledgement, unless the frame became due again meanwhile.
+fn settled(signal: Signal, to: Signal) -> Signal {
+    if signal == Signal::Flying { to } else { signal }
+}

@@ -1,0 +1,386 @@
+//! What stands inside a protected packet: a sequence of frames, laid out by hand.
+//!
+//! A frame is a type byte and its fields; integers are variable-length as in RFC 9000, section 16. A frame that this
+//! version does not know makes the whole packet invalid: versions are agreed in the handshake, never guessed here.
+
+use crate::ack::Ranges;
+use crate::event::ResetReason;
+
+/// Longest service name, in bytes.
+pub const MAX_SERVICE_BYTES: usize = 64;
+/// Most ranges in one ack frame; older ones are left out, which costs at worst a needless retransmission.
+pub const MAX_ACK_RANGES: usize = 32;
+/// Largest number that a frame carries (RFC 9000, section 16).
+pub const MAX_VARINT: u64 = (1 << 62) - 1;
+/// Bytes that a stream frame takes besides its data, at most.
+pub const MAX_STREAM_HEADER_BYTES: usize = 1 + 8 + 8 + 4;
+/// Bytes that an ack frame takes, at most.
+pub const MAX_ACK_BYTES: usize = 1 + 8 + 8 + 1 + 8 + 16 * MAX_ACK_RANGES;
+
+const PADDING: u8 = 0x00;
+const PING: u8 = 0x01;
+const ACK: u8 = 0x02;
+const MAX_DATA: u8 = 0x03;
+const MAX_STREAM_DATA: u8 = 0x04;
+const OPEN: u8 = 0x05;
+const ACCEPT: u8 = 0x06;
+const RESET_STREAM: u8 = 0x07;
+const STREAM: u8 = 0x08;
+const STREAM_FIN: u8 = 0x09;
+const PATH_CHALLENGE: u8 = 0x0a;
+const PATH_RESPONSE: u8 = 0x0b;
+
+/// One frame; data is borrowed from the packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Nothing; fills a packet.
+    Padding,
+    /// Asks for an acknowledgement.
+    Ping,
+    /// What was received.
+    Ack(Ack),
+    /// Credit of the whole session: so many bytes may be sent over all streams since it began.
+    MaxData(u64),
+    /// Credit of a stream: so many bytes may be sent on it since it began.
+    MaxStreamData {
+        /// Which stream.
+        stream: u64,
+        /// The lowest offset that must not be sent.
+        limit: u64,
+    },
+    /// A new stream, and what it is for.
+    Open {
+        /// Its id: even from the side that began the handshake, odd from the other.
+        stream: u64,
+        /// Port, 0 when the service alone names the target.
+        port: u16,
+        /// Name of the service.
+        service: &'a str,
+    },
+    /// The answer to `Open`: the service took the stream.
+    Accept {
+        /// Which stream.
+        stream: u64,
+    },
+    /// The stream is over in both directions; what was not yet delivered is lost.
+    ResetStream {
+        /// Which stream.
+        stream: u64,
+        /// Why.
+        reason: ResetReason,
+        /// How many bytes its sender had sent on it, so that both ends count the same credit (RFC 9000, section 4.5).
+        final_offset: u64,
+    },
+    /// Bytes of a stream.
+    Stream {
+        /// Which stream.
+        stream: u64,
+        /// Offset of the first byte.
+        offset: u64,
+        /// Whether the stream ends after `data`.
+        fin: bool,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// Asks for an echo over the path that it came by.
+    PathChallenge([u8; 8]),
+    /// That echo.
+    PathResponse([u8; 8]),
+}
+
+/// Which packets were received.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Ack {
+    /// Packet numbers; never empty on the wire.
+    pub ranges: Ranges,
+    /// How long the receiver held back the acknowledgement of the largest, in microseconds.
+    pub delay_us: u64,
+    /// How many packets with an ECN mark arrived in this epoch.
+    pub ecn_count: u64,
+}
+
+/// Why the inside of an authenticated packet is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed frame")]
+pub struct MalformedFrame;
+
+impl Frame<'_> {
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Padding => out.push(PADDING),
+            Self::Ping => out.push(PING),
+            Self::Ack(ack) => {
+                out.push(ACK);
+                ack.encode(out);
+            }
+            Self::MaxData(limit) => {
+                out.push(MAX_DATA);
+                put_varint(out, *limit);
+            }
+            Self::MaxStreamData { stream, limit } => {
+                out.push(MAX_STREAM_DATA);
+                put_varint(out, *stream);
+                put_varint(out, *limit);
+            }
+            Self::Open { stream, port, service } => {
+                out.push(OPEN);
+                put_varint(out, *stream);
+                out.extend_from_slice(&port.to_be_bytes());
+                put_bytes(out, service.as_bytes());
+            }
+            Self::Accept { stream } => {
+                out.push(ACCEPT);
+                put_varint(out, *stream);
+            }
+            Self::ResetStream { stream, reason, final_offset } => {
+                out.push(RESET_STREAM);
+                put_varint(out, *stream);
+                out.push(reason.to_byte());
+                put_varint(out, *final_offset);
+            }
+            Self::Stream { stream, offset, fin, data } => {
+                Self::encode_stream_header(out, *stream, *offset, *fin, data.len());
+                out.extend_from_slice(data);
+            }
+            Self::PathChallenge(token) => {
+                out.push(PATH_CHALLENGE);
+                out.extend_from_slice(token);
+            }
+            Self::PathResponse(token) => {
+                out.push(PATH_RESPONSE);
+                out.extend_from_slice(token);
+            }
+        }
+    }
+
+    /// Appends the head of a stream frame, behind which `len` bytes of data have to follow.
+    pub fn encode_stream_header(out: &mut Vec<u8>, stream: u64, offset: u64, fin: bool, len: usize) {
+        out.push(if fin { STREAM_FIN } else { STREAM });
+        put_varint(out, stream);
+        put_varint(out, offset);
+        put_varint(out, len as u64);
+    }
+}
+
+impl Ack {
+    /// Appends the highest ranges: delay, marks, count of further ranges, largest, length of its range, then gaps and
+    /// lengths downwards (RFC 9000, section 19.3).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.delay_us);
+        put_varint(out, self.ecn_count);
+        let count = self.ranges.len().min(MAX_ACK_RANGES);
+        put_varint(out, count.saturating_sub(1).try_into().unwrap_or(0));
+        let mut below = None;
+        for range in self.ranges.descending().take(count) {
+            match below {
+                None => put_varint(out, *range.end()),
+                // Ranges are never adjacent, so at least one number is missing between two of them.
+                Some(start) => put_varint(out, u64::saturating_sub(start, *range.end()).saturating_sub(2)),
+            }
+            put_varint(out, range.end() - range.start());
+            below = Some(*range.start());
+        }
+    }
+
+    /// The ack at the front of `input`, which moves on behind it.
+    ///
+    /// # Errors
+    /// [`MalformedFrame`] when it is cut off, goes below zero or has too many ranges.
+    pub fn decode(input: &mut &[u8]) -> Result<Self, MalformedFrame> {
+        let delay_us = take_varint(input)?;
+        let ecn_count = take_varint(input)?;
+        let more = take_varint(input)?;
+        if more >= MAX_ACK_RANGES as u64 {
+            return Err(MalformedFrame);
+        }
+        let mut ranges = Ranges::default();
+        let mut end = take_varint(input)?;
+        for left in (0..=more).rev() {
+            let start = end.checked_sub(take_varint(input)?).ok_or(MalformedFrame)?;
+            ranges.insert(start, end);
+            if left > 0 {
+                let gap = take_varint(input)?.saturating_add(2);
+                end = start.checked_sub(gap).ok_or(MalformedFrame)?;
+            }
+        }
+        Ok(Self { ranges, delay_us, ecn_count })
+    }
+}
+
+/// The frames of a packet, one after the other; ends after the first error.
+#[derive(Debug)]
+pub struct Frames<'a>(&'a [u8]);
+
+impl<'a> Frames<'a> {
+    /// The frames in `payload`.
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self(payload)
+    }
+
+    fn frame(&mut self) -> Result<Frame<'a>, MalformedFrame> {
+        let input = &mut self.0;
+        Ok(match take_byte(input)? {
+            PADDING => Frame::Padding,
+            PING => Frame::Ping,
+            ACK => Frame::Ack(Ack::decode(input)?),
+            MAX_DATA => Frame::MaxData(take_varint(input)?),
+            MAX_STREAM_DATA => Frame::MaxStreamData { stream: take_varint(input)?, limit: take_varint(input)? },
+            OPEN => {
+                let stream = take_varint(input)?;
+                let port = u16::from_be_bytes(take_array(input)?);
+                let service = take_bytes(input)?;
+                if service.len() > MAX_SERVICE_BYTES {
+                    return Err(MalformedFrame);
+                }
+                Frame::Open { stream, port, service: core::str::from_utf8(service).map_err(|_| MalformedFrame)? }
+            }
+            ACCEPT => Frame::Accept { stream: take_varint(input)? },
+            RESET_STREAM => {
+                let stream = take_varint(input)?;
+                let reason = ResetReason::from_byte(take_byte(input)?);
+                Frame::ResetStream { stream, reason, final_offset: take_varint(input)? }
+            }
+            kind @ (STREAM | STREAM_FIN) => {
+                let (stream, offset) = (take_varint(input)?, take_varint(input)?);
+                Frame::Stream { stream, offset, fin: kind == STREAM_FIN, data: take_bytes(input)? }
+            }
+            PATH_CHALLENGE => Frame::PathChallenge(take_array(input)?),
+            PATH_RESPONSE => Frame::PathResponse(take_array(input)?),
+            _ => return Err(MalformedFrame),
+        })
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, MalformedFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let frame = self.frame();
+        if frame.is_err() {
+            self.0 = &[];
+        }
+        Some(frame)
+    }
+}
+
+/// Appends a variable-length integer; values above [`MAX_VARINT`] are cut to it.
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let value = value.min(MAX_VARINT);
+    let bytes = value.to_be_bytes();
+    match value {
+        0..=0x3f => out.extend(bytes.last()),
+        0x40..=0x3fff => out.extend(((value | 0x4000) << 48).to_be_bytes().first_chunk::<2>().into_iter().flatten()),
+        0x4000..=0x3fff_ffff => {
+            out.extend(((value | 0x8000_0000) << 32).to_be_bytes().first_chunk::<4>().into_iter().flatten());
+        }
+        _ => out.extend((value | 0xc000_0000_0000_0000).to_be_bytes()),
+    }
+}
+
+/// The integer at the front of `input`.
+pub(crate) fn take_varint(input: &mut &[u8]) -> Result<u64, MalformedFrame> {
+    let first = *input.first().ok_or(MalformedFrame)?;
+    let len = 1usize << (first >> 6);
+    let (bytes, rest) = input.split_at_checked(len).ok_or(MalformedFrame)?;
+    *input = rest;
+    let value = bytes.iter().skip(1).fold(u64::from(first & 0x3f), |sum, byte| sum << 8 | u64::from(*byte));
+    Ok(value)
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn take_bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], MalformedFrame> {
+    let len = usize::try_from(take_varint(input)?).map_err(|_| MalformedFrame)?;
+    let (bytes, rest) = input.split_at_checked(len).ok_or(MalformedFrame)?;
+    *input = rest;
+    Ok(bytes)
+}
+
+fn take_byte(input: &mut &[u8]) -> Result<u8, MalformedFrame> {
+    take_array(input).map(|[byte]| byte)
+}
+
+fn take_array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], MalformedFrame> {
+    let (array, rest) = input.split_first_chunk().ok_or(MalformedFrame)?;
+    *input = rest;
+    Ok(*array)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ranges(list: &[(u64, u64)]) -> Ranges {
+        let mut ranges = Ranges::default();
+        for &(start, end) in list {
+            ranges.insert(start, end);
+        }
+        ranges
+    }
+
+    #[test]
+    fn golden_bytes_and_round_trip() {
+        let frames = [
+            Frame::Padding,
+            Frame::Ping,
+            Frame::Ack(Ack { ranges: ranges(&[(0, 3), (5, 5), (9, 300)]), delay_us: 5000, ecn_count: 2 }),
+            Frame::MaxData(1 << 40),
+            Frame::MaxStreamData { stream: 2, limit: 70_000 },
+            Frame::Open { stream: 4, port: 80, service: "www" },
+            Frame::Accept { stream: 4 },
+            Frame::ResetStream { stream: 7, reason: ResetReason::Refused, final_offset: 5 },
+            Frame::Stream { stream: 4, offset: 64, fin: true, data: b"hi" },
+            Frame::PathChallenge([1; 8]),
+            Frame::PathResponse([2; 8]),
+        ];
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "0001025388\
+             0202412c4123020000 0303c000010000000000040280011170 050400500377777706040707010509044040026869\
+             0a01010101010101010b0202020202020202"
+                .replace(' ', "")
+        );
+        let back: Vec<_> = Frames::new(&bytes).collect::<Result<_, _>>().unwrap();
+        assert_eq!(back, frames);
+    }
+
+    proptest! {
+        #[test]
+        fn varints_round_trip(value in 0..=MAX_VARINT, shift in 0u32..62) {
+            let value = value >> shift;
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let mut input = bytes.as_slice();
+            prop_assert_eq!(take_varint(&mut input), Ok(value));
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let count = Frames::new(&bytes).count();
+            prop_assert!(count <= bytes.len());
+        }
+
+        #[test]
+        fn acks_round_trip(list in prop::collection::vec((0u64..5000, 0u64..20), 1..30)) {
+            let list: Vec<_> = list.into_iter().map(|(start, len)| (start, start + len)).collect();
+            let ack = Ack { ranges: ranges(&list), delay_us: 1, ecn_count: 0 };
+            let mut bytes = Vec::new();
+            ack.encode(&mut bytes);
+            prop_assert!(bytes.len() <= MAX_ACK_BYTES);
+            prop_assert_eq!(Ack::decode(&mut bytes.as_slice()), Ok(ack));
+        }
+    }
+}
