@@ -24,10 +24,18 @@ pub const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 pub const ANSWER_BURST: u32 = 8;
 /// How long an older resume secret is still accepted once the peer is known to hold the newer one.
 pub const OLD_SECRET_LIFETIME: Duration = Duration::from_secs(600);
+/// Hellos that may be worked on at once; each costs public-key operations.
+pub const HELLO_BURST: u32 = 64;
+/// After the burst, one Hello in this time.
+pub const HELLO_INTERVAL: Duration = Duration::from_millis(10);
+/// Resets that may go out at once.
+pub const RESET_BURST: u32 = 16;
+/// After the burst, one reset in this time.
+pub const RESET_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a handshake may wait for its last message.
+pub const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(10);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
-/// Packets under one key before it has to be exchanged (a seam: only a resume does so today).
-pub const MAX_PACKETS_PER_EPOCH: u64 = 1 << 36;
 
 /// Settings of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

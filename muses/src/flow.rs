@@ -6,6 +6,8 @@
 mod receive;
 mod transmit;
 
+pub(crate) use transmit::FlowTimeout;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use overlay::id::NodeId;
@@ -89,6 +91,8 @@ pub(crate) struct Acks {
     pub ecn_count: u64,
     largest_at: Instant,
     unacked: u32,
+    /// An acknowledgement is due now.
+    at_once: bool,
     due_at: Option<Instant>,
     /// The numbers in `received` are of an epoch that no longer is the one that we send in.
     pub frozen: bool,
@@ -297,6 +301,32 @@ impl Flow {
     /// A new epoch for what we receive.
     pub fn restart_receiving(&mut self) {
         self.acks = Acks::default();
+    }
+
+    /// Nothing of what was sent reached the peer: all streams, none of which the peer opened, begin anew.
+    pub fn rewind_streams(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.id = None;
+            stream.send.rewind();
+            for signal in [&mut stream.open, &mut stream.credit] {
+                *signal = Signal::Due;
+            }
+        }
+    }
+
+    /// How much may be in flight, in bytes.
+    pub fn window_bytes(&self) -> u64 {
+        self.congestion.window_bytes()
+    }
+
+    /// Bytes of streams sent, each counted once.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// Bytes of streams received, each counted once.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
     /// What was received in the epoch that [`Flow::restart_receiving`] began last.

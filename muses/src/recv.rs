@@ -146,11 +146,6 @@ impl RecvHalf {
         self.end == Some(self.read)
     }
 
-    /// The highest offset seen: what counts against the session's credit.
-    pub fn highest(&self) -> u64 {
-        self.highest
-    }
-
     /// What was seen but not read.
     pub fn unread(&self) -> u64 {
         self.highest.saturating_sub(self.read)

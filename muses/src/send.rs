@@ -53,6 +53,16 @@ impl SendHalf {
         Self { next: half.next, end: half.next, freed: half.next, base: half.next, fin: Fin::Acked, ..Self::default() }
     }
 
+    /// Nothing sent so far reached the peer.
+    pub fn rewind(&mut self) {
+        self.next = 0;
+        self.lost.clear();
+        self.limit = crate::config::INITIAL_STREAM_CREDIT_BYTES;
+        if self.fin == Fin::Sent {
+            self.fin = Fin::ToSend;
+        }
+    }
+
     /// Takes what fits of `data` when at most `capacity` bytes may be held; returns how much.
     pub fn write(&mut self, data: &[u8], capacity: u64) -> usize {
         if self.fin != Fin::Open {
@@ -85,11 +95,6 @@ impl SendHalf {
         if self.fin == Fin::Open {
             self.fin = Fin::ToSend;
         }
-    }
-
-    /// Whether `finish` was called.
-    pub fn is_finished(&self) -> bool {
-        self.fin != Fin::Open
     }
 
     /// Whether the peer has everything, the end included.
@@ -223,7 +228,7 @@ mod tests {
         half.finish();
         assert!(!half.is_done());
         while let Some((piece, _)) = half.take_piece(7_000, u64::MAX) {
-            assert_eq!(bytes(&half, piece), data[piece.offset as usize..][..piece.len]);
+            assert_eq!(bytes(&half, piece), data[usize::try_from(piece.offset).unwrap()..][..piece.len]);
             half.on_acked(piece);
         }
         assert!(half.is_done());
@@ -258,7 +263,8 @@ mod tests {
                 prop_assert_eq!(content.len(), piece.len);
                 match fates.next().unwrap_or(0) {
                     0 => {
-                        for (i, byte) in content.into_iter().enumerate() { got[piece.offset as usize + i] = Some(byte); }
+                        let start = usize::try_from(piece.offset).unwrap();
+                        for (i, byte) in content.into_iter().enumerate() { got[start + i] = Some(byte); }
                         half.on_acked(piece);
                     }
                     1 => half.on_lost(piece),

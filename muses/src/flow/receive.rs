@@ -125,6 +125,7 @@ impl Flow {
         if stream.stage == Stage::Foreshadowed && stream.why_reset.is_none() {
             stream.stage = Stage::Offered;
             let (peer, service) = (self.peer, service.to_owned());
+            out.opened.push((key, peer));
             out.events.push_back(Event::StreamOpened { stream: key, peer, service, port });
         }
         Ok(())
@@ -216,7 +217,6 @@ impl Flow {
         }
         self.streams.insert(key, stream);
         self.keys.insert(id, key);
-        out.opened.push((key, self.peer));
         self.enqueue(key);
         Ok(Some(key))
     }
@@ -238,7 +238,11 @@ impl Acks {
         }
         self.unacked = self.unacked.saturating_add(1);
         let at_once = self.unacked >= PACKETS_PER_ACK || number != expected;
-        let due_at = if at_once { now } else { now + max_delay };
-        self.due_at = Some(self.due_at.map_or(due_at, |old| old.min(due_at)));
+        if at_once {
+            self.at_once = true;
+            self.due_at = None;
+        } else if !self.at_once {
+            self.due_at.get_or_insert(now + max_delay);
+        }
     }
 }

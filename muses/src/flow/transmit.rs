@@ -7,7 +7,7 @@ use overlay::time::Instant;
 use super::{Flow, Outbox, SentFrame};
 use crate::config::{INITIAL_SESSION_CREDIT_BYTES, PROBES_BEFORE_SUSPENSION};
 use crate::event::{Event, StreamKey};
-use crate::frame::{Ack, Frame, MAX_ACK_BYTES, MAX_SERVICE_BYTES, MAX_STREAM_HEADER_BYTES};
+use crate::frame::{Ack, Frame, MAX_SERVICE_BYTES, MAX_STREAM_HEADER_BYTES};
 use crate::recovery::{LossTimeout, Sent};
 use crate::send::Piece;
 use crate::stream::Signal;
@@ -33,7 +33,7 @@ impl Flow {
             return None;
         }
         let loss = self.recovery.timeout(self.config.max_ack_delay);
-        let ack = self.acks.due_at;
+        let ack = self.acks.due_at.filter(|_| !self.acks.frozen);
         match (loss, ack) {
             (Some(loss), Some(ack)) => Some(loss.min(ack)),
             (loss, ack) => loss.or(ack),
@@ -45,14 +45,19 @@ impl Flow {
         if self.suspended {
             return FlowTimeout::Fine;
         }
+        if self.acks.due_at.is_some_and(|at| at <= now) {
+            // The timer must not fire again before there is room for the packet.
+            self.acks.due_at = None;
+            self.acks.at_once = true;
+        }
         match self.recovery.on_timeout(self.config.max_ack_delay, now) {
             LossTimeout::Early => {}
             LossTimeout::Lost(lost) => self.on_loss(lost, now),
             LossTimeout::Probe(count) => {
+                self.recovery.touch(now);
                 if count >= PROBES_BEFORE_SUSPENSION && now.since(self.last_progress) >= MIN_SILENCE {
                     return FlowTimeout::Silent;
                 }
-                self.recovery.touch(now);
                 if let Some(oldest) = self.recovery.take_oldest() {
                     self.on_lost(oldest.frames);
                 }
@@ -67,8 +72,8 @@ impl Flow {
         !self.suspended && (self.ack_is_due(now) || (self.may_send() && self.has_work()))
     }
 
-    /// The inside of the next packet, which will bear `number`.
-    pub fn poll(&mut self, number: u64, now: Instant) -> Option<Vec<u8>> {
+    /// The inside of the next packet, which will bear `number`, behind `head` bytes of room.
+    pub fn poll(&mut self, number: u64, head: usize, now: Instant) -> Option<Vec<u8>> {
         if self.suspended {
             return None;
         }
@@ -79,15 +84,16 @@ impl Flow {
         let mut payload = Vec::new();
         let mut frames = Vec::new();
         if with_data {
-            payload.reserve(self.config.max_payload_bytes);
+            payload.reserve(self.config.max_payload_bytes.saturating_add(2 * head));
         }
+        payload.resize(head, 0);
         self.put_ack(&mut payload, &mut frames, now);
         let eliciting_from = frames.len();
         if with_data {
             self.put_session_frames(&mut payload, &mut frames);
-            self.put_streams(&mut payload, &mut frames);
+            self.put_streams(&mut payload, head, &mut frames);
         }
-        if payload.is_empty() {
+        if payload.len() <= head {
             return None;
         }
         if frames.len() > eliciting_from {
@@ -111,7 +117,7 @@ impl Flow {
     }
 
     fn ack_is_due(&self, now: Instant) -> bool {
-        !self.acks.frozen && self.acks.due_at.is_some_and(|at| at <= now)
+        !self.acks.frozen && (self.acks.at_once || self.acks.due_at.is_some_and(|at| at <= now))
     }
 
     fn put_ack(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>, now: Instant) {
@@ -125,6 +131,7 @@ impl Flow {
         frames.push(SentFrame::Ack(largest));
         self.acks.unacked = 0;
         self.acks.due_at = None;
+        self.acks.at_once = false;
     }
 
     fn put_session_frames(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
@@ -141,14 +148,14 @@ impl Flow {
     }
 
     /// Fills the packet from the stream whose turn it is, then from the next ones while there is room.
-    fn put_streams(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
-        let room = self.config.max_payload_bytes.saturating_sub(MAX_ACK_BYTES);
+    fn put_streams(&mut self, payload: &mut Vec<u8>, head: usize, frames: &mut Vec<SentFrame>) {
+        let max = self.config.max_payload_bytes.saturating_add(head);
         for _ in 0..self.queue.len() {
-            if payload.len() + MAX_SIGNALS_BYTES + MAX_STREAM_HEADER_BYTES >= room {
+            if payload.len() + MAX_SIGNALS_BYTES + MAX_STREAM_HEADER_BYTES >= max {
                 return;
             }
             let Some(key) = self.queue.pop_front() else { return };
-            self.put_stream(key, payload, frames);
+            self.put_stream(key, payload, max, frames);
             let credit = self.session_credit();
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.queued = stream.has_work(credit);
@@ -159,8 +166,8 @@ impl Flow {
         }
     }
 
-    fn put_stream(&mut self, key: StreamKey, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
-        let (max_payload, mut credit) = (self.config.max_payload_bytes, self.session_credit());
+    fn put_stream(&mut self, key: StreamKey, payload: &mut Vec<u8>, max: usize, frames: &mut Vec<SentFrame>) {
+        let mut credit = self.session_credit();
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let id = *stream.id.get_or_insert_with(|| {
             let id = self.next_id;
@@ -190,7 +197,7 @@ impl Flow {
             Frame::MaxStreamData { stream: id, limit: stream.recv.limit() }.encode(payload);
             frames.push(SentFrame::Credit(key));
         }
-        while let Some(room) = max_payload.checked_sub(payload.len() + MAX_STREAM_HEADER_BYTES)
+        while let Some(room) = max.checked_sub(payload.len() + MAX_STREAM_HEADER_BYTES)
             && room > 0
             && let Some((piece, new)) = stream.send.take_piece(room, credit)
         {
@@ -251,7 +258,8 @@ impl Flow {
             let key = match frame {
                 SentFrame::Ping | SentFrame::Ack(_) => continue,
                 SentFrame::MaxData => {
-                    self.max_data.lost();
+                    // A later one may have been sent meanwhile; its fate is not told apart, so it goes again.
+                    self.max_data = Signal::Due;
                     continue;
                 }
                 SentFrame::Open(key)
@@ -264,7 +272,7 @@ impl Flow {
                 SentFrame::Open(_) => stream.open.lost(),
                 SentFrame::Accept(_) => stream.accept.lost(),
                 SentFrame::Reset(_) => stream.reset.lost(),
-                SentFrame::Credit(_) => stream.credit.lost(),
+                SentFrame::Credit(_) => stream.credit = Signal::Due,
                 SentFrame::Data(_, piece) if stream.why_reset.is_none() => stream.send.on_lost(piece),
                 _ => {}
             });

@@ -1,0 +1,504 @@
+//! One session: a peer, a flow of streams, and the keys and path that carry it.
+//!
+//! ```text
+//! Resolving --handle_peer--> Greeting --Hello B--> Bound <--Finished A-- (half-open, see `sessions`)
+//! Bound: live <--suspend / resume--> suspended
+//! ```
+//!
+//! A bound session never ends by itself. It is live or suspended; in either state it may have an *attempt* under way, a
+//! Re-Hello that waits for its answer, and *offers*, answers of its own that wait for the first packet to prove them.
+
+mod resume;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use overlay::codec::{self, Decode, Encode};
+use overlay::id::NodeId;
+use overlay::time::Instant;
+
+use crate::cert::LocalKeys;
+use crate::config::{Config, HELLO_FIRST_WAIT, HELLO_MAX_WAIT};
+use crate::content::{HandshakeId, Label};
+use crate::dh::PublicKeyOps;
+use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
+use crate::flow::{Flow, FlowTimeout, Outbox};
+use crate::handshake::{Established, Initiator, PendingFinished};
+use crate::keys::{Role, Secrets};
+use crate::packet::{HEADER_BYTES, Opener, Sealer};
+use overlay::rng::Rng;
+
+pub(crate) use self::resume::ReHelloOutcome;
+use self::resume::{Attempt, Offer};
+
+/// Longest stored session, in bytes.
+const MAX_STORED_BYTES: usize = 2048;
+/// The layout of what is stored.
+const STORED_VERSION: u8 = 1;
+
+/// What all sessions of an endpoint share.
+pub(crate) struct Endpoint {
+    pub config: Config,
+    pub keys: LocalKeys,
+    pub ops: PublicKeyOps,
+    pub rng: Rng,
+    /// Where this node is; `None` while it is nowhere.
+    pub local: Option<Path>,
+    pub out: Outbox,
+    pub packets: VecDeque<Outgoing>,
+    pub commands: VecDeque<Command>,
+    pub counters: Counters,
+}
+
+/// Packets that were not used, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of no type or handshake or session that is known here.
+    pub unknown: u64,
+    /// Not authentic, or replayed.
+    pub forged: u64,
+    /// Authentic, but against the rules.
+    pub violations: u64,
+    /// Left out because a limit was reached.
+    pub limited: u64,
+}
+
+impl Endpoint {
+    /// Sends a message that is no protected packet; not while this node is nowhere.
+    pub fn send(&mut self, to: NodeId, path: &Path, flow: u32, payload: Vec<u8>) {
+        if self.local.is_some() {
+            self.packets.push_back(Outgoing { to, path: path.clone(), flow, payload });
+        }
+    }
+}
+
+pub(crate) struct Session {
+    pub peer: NodeId,
+    pub path: Path,
+    pub flow: Flow,
+    pub phase: Phase,
+    /// When the peer was looked up last.
+    resolved_at: Option<Instant>,
+}
+
+pub(crate) enum Phase {
+    /// Waiting for a look-up.
+    Resolving { deadline: Instant },
+    /// Waiting for Hello B.
+    Greeting(Box<Greeting>),
+    /// There are keys.
+    Bound(Box<Bound>),
+}
+
+pub(crate) struct Greeting {
+    initiator: Initiator,
+    hello: Vec<u8>,
+    retry: Retry,
+    deadline: Instant,
+}
+
+/// When to send something again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub at: Instant,
+    pub wait: Duration,
+}
+
+impl Retry {
+    /// The first wait begins at `now`.
+    pub fn new(wait: Duration, rng: &mut Rng, now: Instant) -> Self {
+        Self { at: now + rng.jitter(wait), wait }
+    }
+
+    /// The next wait, twice as long.
+    pub fn again(&mut self, max: Duration, rng: &mut Rng, now: Instant) {
+        self.wait = (self.wait * 2).min(max);
+        self.at = now + rng.jitter(self.wait);
+    }
+}
+
+pub(crate) struct Bound {
+    pub secrets: Secrets,
+    /// None between a restart and the first resume.
+    keys: Option<(Sealer, Opener)>,
+    flow_label: u32,
+    confirming: Option<Confirming>,
+    /// Finished B of this handshake, sent again when the peer's Finished comes again.
+    pub finished: Option<(HandshakeId, Vec<u8>)>,
+    pub suspended: Option<Instant>,
+    attempt: Option<Attempt>,
+    offers: VecDeque<Offer>,
+    /// Names the epoch in which we send, for the peer's word about what it received.
+    send_tag: u64,
+    /// Names the epoch in which the flow's received numbers lie.
+    receive_tag: u64,
+    /// The tag that the first packet from the peer under the new epoch brings into force.
+    next_receive_tag: u64,
+    /// Our streams were lost and the peer may not know.
+    restarted: bool,
+    /// The peer may not know our path.
+    stale: bool,
+    /// When the previous resume secret is erased.
+    forget_at: Option<Instant>,
+    answers: Bucket,
+}
+
+/// A, until B's Finished is there.
+struct Confirming {
+    finished: Vec<u8>,
+    pending: PendingFinished,
+    retry: Retry,
+    /// `None` once a packet of the peer showed that it has the session.
+    deadline: Option<Instant>,
+}
+
+/// So much at once, then one in each interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    left: u32,
+    at: Instant,
+}
+
+impl Bucket {
+    pub fn new(burst: u32, now: Instant) -> Self {
+        Self { left: burst, at: now }
+    }
+
+    /// Whether one more may pass.
+    pub fn take(&mut self, burst: u32, interval: Duration, now: Instant) -> bool {
+        let interval_us = overlay::time::micros(interval).max(1);
+        let earned = overlay::time::micros(now.since(self.at)) / interval_us;
+        if earned > 0 {
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(burst);
+            self.at = now;
+        }
+        let passes = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        passes
+    }
+}
+
+/// What is stored of a session: enough to resume it.
+#[derive(Encode, Decode)]
+struct Stored {
+    version: u8,
+    secrets: Secrets,
+    path: Vec<u8>,
+}
+
+/// What became of a session when its timer ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on.
+    Lives,
+    /// The peer could not be found.
+    Unresolved,
+    /// The peer did not answer the handshake.
+    Unanswered,
+}
+
+impl Session {
+    /// A session that waits for a look-up of `peer`.
+    pub fn resolving(peer: NodeId, end: &mut Endpoint, now: Instant) -> Self {
+        let mut session = Self {
+            peer,
+            path: Path::default(),
+            flow: Flow::new(peer, end.config.clone(), now),
+            phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
+            resolved_at: None,
+        };
+        session.resolve(end, now);
+        session
+    }
+
+    /// A session with keys.
+    pub fn bound(peer: NodeId, path: Path, established: Established, end: &mut Endpoint, now: Instant) -> Self {
+        let mut flow = Flow::new(peer, end.config.clone(), now);
+        flow.set_initiator(established.secrets.role() == Role::Initiator);
+        let keys = Some((established.sealer, established.opener));
+        let mut session = Self {
+            peer,
+            path,
+            flow,
+            phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
+            resolved_at: None,
+        };
+        session.flow.set_suspended(false, now, &mut end.out);
+        session.persist(end);
+        let event = Event::SessionEstablished { peer, session: session.label().unwrap_or(SessionLabel([0; 16])) };
+        end.out.events.push_back(event);
+        session
+    }
+
+    /// The session of which `bytes` were stored; its streams are gone, which the peer learns with the resume.
+    pub fn restored(bytes: &[u8], end: &Endpoint, now: Instant) -> Option<Self> {
+        let stored: Stored = codec::decode::<_, MAX_STORED_BYTES>(bytes).ok()?;
+        if stored.version != STORED_VERSION || stored.secrets.local() != end.keys.id() {
+            return None;
+        }
+        let peer = stored.secrets.peer();
+        let mut flow = Flow::new(peer, end.config.clone(), now);
+        flow.set_initiator(stored.secrets.role() == Role::Initiator);
+        let mut bound = Bound::new(stored.secrets, None, now);
+        bound.suspended = Some(now);
+        bound.restarted = true;
+        bound.stale = true;
+        // When the older secret was replaced is not stored: its time begins again.
+        bound.forget_at = Some(now + crate::config::OLD_SECRET_LIFETIME);
+        let phase = Phase::Bound(Box::new(bound));
+        Some(Self { peer, path: Path(stored.path), flow, phase, resolved_at: None })
+    }
+
+    /// The label in packets, once there are keys.
+    pub fn label(&self) -> Option<SessionLabel> {
+        self.bound_ref().map(|bound| SessionLabel(bound.secrets.label().0))
+    }
+
+    /// Whether applications may write.
+    pub fn is_suspended(&self) -> bool {
+        self.bound_ref().is_some_and(|bound| bound.suspended.is_some())
+    }
+
+    pub fn bound_ref(&self) -> Option<&Bound> {
+        match &self.phase {
+            Phase::Bound(bound) => Some(bound),
+            _ => None,
+        }
+    }
+
+    pub fn bound_mut(&mut self) -> Option<&mut Bound> {
+        match &mut self.phase {
+            Phase::Bound(bound) => Some(bound),
+            _ => None,
+        }
+    }
+
+    /// Whether Hello A of ours is on its way.
+    pub fn is_greeting(&self) -> bool {
+        matches!(self.phase, Phase::Greeting(_))
+    }
+
+    /// Whether we opened the session and the peer has not shown yet that it has it too.
+    pub fn is_confirming(&self) -> bool {
+        self.bound_ref().and_then(|bound| bound.confirming.as_ref()).is_some_and(|c| c.deadline.is_some())
+    }
+
+    /// Sends Hello A.
+    pub fn greet(&mut self, initiator: Initiator, hello: Vec<u8>, end: &mut Endpoint, now: Instant) {
+        let deadline = match self.phase {
+            Phase::Resolving { deadline } => deadline,
+            _ => now + end.config.handshake_timeout,
+        };
+        end.send(self.peer, &self.path, 0, hello.clone());
+        let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
+        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline }));
+    }
+
+    /// Hello B arrived: there are keys, and data may follow Finished at once.
+    pub fn handle_hello(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) -> bool {
+        let Phase::Greeting(greeting) = &mut self.phase else { return false };
+        let Ok(answered) = greeting.initiator.handle_hello(&end.keys, packet, &mut end.ops) else {
+            end.counters.forged += 1;
+            return false;
+        };
+        if !from.return_path.0.is_empty() {
+            self.path = from.return_path.clone();
+        }
+        let mut bound = Bound::new(answered.established.secrets, None, now);
+        bound.keys = Some((answered.established.sealer, answered.established.opener));
+        end.send(self.peer, &self.path, bound.flow_label, answered.finished.clone());
+        bound.confirming = Some(Confirming {
+            finished: answered.finished,
+            pending: answered.pending,
+            retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
+            deadline: Some(now + end.config.handshake_timeout),
+        });
+        self.phase = Phase::Bound(Box::new(bound));
+        self.flow.set_initiator(true);
+        self.flow.set_suspended(false, now, &mut end.out);
+        let session = self.label().unwrap_or(SessionLabel([0; 16]));
+        end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
+        true
+    }
+
+    /// Finished B arrived.
+    pub fn handle_finished(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let Some(confirming) = &bound.confirming else { return };
+        if confirming.pending.handle_finished(packet, &mut bound.secrets).is_err() {
+            end.counters.forged += 1;
+            return;
+        }
+        bound.confirming = None;
+        self.persist(end);
+        self.wake(end, now);
+    }
+
+    /// A protected packet arrived.
+    pub fn handle_protected(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let opened = bound.keys.as_mut().map(|(_, opener)| opener.open(packet));
+        let opened = match opened {
+            Some(Ok(opened)) => {
+                self.on_current_epoch(end, now);
+                opened
+            }
+            _ => match self.open_offered(packet, end, now) {
+                Some(opened) => opened,
+                None => {
+                    end.counters.forged += 1;
+                    return;
+                }
+            },
+        };
+        match self.flow.handle(opened.seq, &opened.frames, from.ecn, now, &mut end.out) {
+            Ok(true) => self.on_progress(end, now),
+            Ok(false) => {}
+            Err(_) => end.counters.violations += 1,
+        }
+    }
+
+    /// The next protected packet.
+    pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
+        let Phase::Bound(bound) = &mut self.phase else { return None };
+        let (sealer, _) = bound.keys.as_mut()?;
+        let mut payload = self.flow.poll(sealer.next_seq(), HEADER_BYTES, now)?;
+        // Numbers do not run out: a resume comes long before 2^32 packets, and without one the flow just falls silent.
+        sealer.seal_in_place(&mut payload).ok()?;
+        Some(Outgoing { to: self.peer, path: self.path.clone(), flow: bound.flow_label, payload })
+    }
+
+    /// Whether [`Session::poll`] may have something.
+    pub fn wants_to_send(&self, now: Instant) -> bool {
+        self.bound_ref().is_some_and(|bound| bound.keys.is_some()) && self.flow.wants_to_send(now)
+    }
+
+    /// When the handshake's or resume's timer is due.
+    pub fn control_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Resolving { deadline } => Some(*deadline),
+            Phase::Greeting(greeting) => Some(greeting.retry.at.min(greeting.deadline)),
+            Phase::Bound(bound) => {
+                let confirming = bound.confirming.as_ref().map(|c| c.retry.at);
+                let attempt = bound.attempt.as_ref().map(|attempt| attempt.retry.at);
+                [confirming, attempt, bound.forget_at].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// The transport's timer ran out.
+    pub fn on_flow_timeout(&mut self, end: &mut Endpoint, now: Instant) {
+        if self.flow.on_timeout(now) == FlowTimeout::Silent && !self.is_confirming() {
+            self.suspend(end, now);
+            self.attempt(end, now);
+        }
+    }
+
+    /// The handshake's or resume's timer ran out.
+    pub fn on_control_timeout(&mut self, end: &mut Endpoint, now: Instant) -> Fate {
+        match &mut self.phase {
+            Phase::Resolving { deadline } => {
+                if *deadline <= now {
+                    return Fate::Unresolved;
+                }
+            }
+            Phase::Greeting(greeting) => {
+                if greeting.deadline <= now {
+                    return Fate::Unanswered;
+                }
+                if greeting.retry.at <= now {
+                    greeting.retry.again(HELLO_MAX_WAIT, &mut end.rng, now);
+                    let hello = greeting.hello.clone();
+                    end.send(self.peer, &self.path, 0, hello);
+                    // The peer may have moved since it was looked up.
+                    self.resolve(end, now);
+                }
+            }
+            Phase::Bound(_) => return self.on_bound_timeout(end, now),
+        }
+        Fate::Lives
+    }
+
+    /// Looks the peer up, unless that was done just now.
+    pub fn resolve(&mut self, end: &mut Endpoint, now: Instant) {
+        if end.local.is_none() && self.resolved_at.is_some() {
+            return;
+        }
+        if self.resolved_at.is_none_or(|at| now.since(at) >= crate::config::MIN_RESOLVE_INTERVAL) {
+            self.resolved_at = Some(now);
+            end.commands.push_back(Command::Resolve(self.peer));
+        }
+    }
+
+    /// Sends Hello again at once: this node has a new place, or the peer a new path.
+    pub fn greet_again(&mut self, end: &mut Endpoint, now: Instant) {
+        if let Phase::Greeting(greeting) = &mut self.phase {
+            greeting.retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
+            let hello = greeting.hello.clone();
+            end.send(self.peer, &self.path, 0, hello);
+        }
+    }
+
+    /// Has the durable state stored.
+    pub fn persist(&self, end: &mut Endpoint) {
+        let Some(bound) = self.bound_ref() else { return };
+        let stored = Stored { version: STORED_VERSION, secrets: bound.secrets.clone(), path: self.path.0.clone() };
+        if let (Ok(bytes), Some(key)) = (codec::encode(&stored), self.store_key()) {
+            end.commands.push_back(Command::Persist { key, bytes });
+        }
+    }
+
+    /// Has the durable state deleted.
+    pub fn unpersist(&self, end: &mut Endpoint) {
+        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Vec::new() }));
+    }
+
+    fn store_key(&self) -> Option<String> {
+        self.label().map(|label| format!("{}{label}", crate::sessions::STORE_PREFIX))
+    }
+
+    fn on_bound_timeout(&mut self, end: &mut Endpoint, now: Instant) -> Fate {
+        let (peer, path) = (self.peer, self.path.clone());
+        let Some(bound) = self.bound_mut() else { return Fate::Lives };
+        if let Some(confirming) = &mut bound.confirming
+            && confirming.retry.at <= now
+        {
+            if confirming.deadline.is_some_and(|deadline| deadline <= now) {
+                return Fate::Unanswered;
+            }
+            confirming.retry.again(HELLO_MAX_WAIT, &mut end.rng, now);
+            end.send(peer, &path, bound.flow_label, confirming.finished.clone());
+        }
+        if bound.forget_at.is_some_and(|at| at <= now) {
+            bound.forget_at = None;
+            bound.secrets.forget_previous();
+            self.persist(end);
+        }
+        self.on_attempt_timeout(end, now);
+        Fate::Lives
+    }
+}
+
+impl Bound {
+    fn new(secrets: Secrets, keys: Option<(Sealer, Opener)>, now: Instant) -> Self {
+        let Label(label) = secrets.label();
+        let flow_label = label.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        Self {
+            secrets,
+            keys,
+            flow_label,
+            confirming: None,
+            finished: None,
+            suspended: None,
+            attempt: None,
+            offers: VecDeque::new(),
+            send_tag: 0,
+            receive_tag: 0,
+            next_receive_tag: 0,
+            restarted: false,
+            stale: false,
+            forget_at: None,
+            answers: Bucket::new(crate::config::ANSWER_BURST, now),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Suspension, and the way back: Re-Hello, answer, first packet.
+
+use overlay::time::Instant;
+
+use super::{Endpoint, Retry, Session};
+use crate::ack::Ranges;
+use crate::config::{
+    ANSWER_BURST, ANSWER_INTERVAL, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
+};
+use crate::event::{Arrival, Event, Path};
+use crate::frame::Ack;
+use crate::keys::Agreed;
+use crate::packet::Opened;
+use crate::resume::{Proposal, ReHello, ResumeError};
+
+/// Answers that wait for their proof. More than one, because an old Re-Hello may be replayed by anyone.
+const MAX_OFFERS: usize = 4;
+/// Ranges that fit into a Re-Hello.
+const MAX_RECEIVED_RANGES: usize = 24;
+/// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
+const YIELD: core::time::Duration = core::time::Duration::from_secs(1);
+
+/// A Re-Hello under way.
+pub(super) struct Attempt {
+    /// `None` while this end yields to the peer's.
+    proposal: Option<Proposal>,
+    pub(super) retry: Retry,
+    sent_at: Instant,
+    tries: u32,
+    /// Our path as the Re-Hello has it.
+    local: Path,
+}
+
+/// An answer that the peer's first packet will prove.
+pub(super) struct Offer {
+    na: [u8; 32],
+    answer: Vec<u8>,
+    agreed: Agreed,
+    /// Where the peer will be.
+    path: Path,
+    received: Option<Received>,
+    /// Our own path when we answered.
+    local: Path,
+    restarted: bool,
+}
+
+/// What an end says it received: of which epoch, which packets, and whether it lost its streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Received {
+    tag: u64,
+    restarted: bool,
+    ranges: Ranges,
+}
+
+/// How a Re-Hello was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReHelloOutcome {
+    /// Answered or dropped.
+    Done,
+    /// Truly from the peer, but no secret is shared: to be answered by a Reset.
+    Stale,
+}
+
+impl Session {
+    /// The path failed.
+    pub fn suspend(&mut self, end: &mut Endpoint, now: Instant) {
+        let peer = self.peer;
+        let Some(bound) = self.bound_mut().filter(|bound| bound.suspended.is_none()) else { return };
+        bound.suspended = Some(now);
+        end.out.events.push_back(Event::SessionSuspended { peer });
+        self.flow.set_suspended(true, now, &mut end.out);
+    }
+
+    /// This node is nowhere: nothing can be sent.
+    pub fn detach(&mut self, end: &mut Endpoint, now: Instant) {
+        self.suspend(end, now);
+        if let Some(bound) = self.bound_mut() {
+            bound.attempt = None;
+            bound.stale = true;
+        }
+    }
+
+    /// This node has a new place: the peer has to know at once, unless there is nothing to carry.
+    pub fn attach(&mut self, end: &mut Endpoint, now: Instant) {
+        if let Some(bound) = self.bound_mut() {
+            bound.stale = true;
+            bound.attempt = None;
+            self.wake(end, now);
+        } else {
+            self.greet_again(end, now);
+            self.resolve(end, now);
+        }
+    }
+
+    /// Begins an attempt if the session is needed and the peer may not know our path, or we not its.
+    pub fn wake(&mut self, end: &mut Endpoint, now: Instant) {
+        let needed = self.flow.stream_count() > 0;
+        let confirming = self.is_confirming();
+        let (peer, path) = (self.peer, self.path.clone());
+        let Some(bound) = self.bound_mut() else { return };
+        if confirming {
+            if let Some(confirming) = &mut bound.confirming {
+                confirming.retry = Retry::new(crate::config::HELLO_FIRST_WAIT, &mut end.rng, now);
+                end.send(peer, &path, bound.flow_label, confirming.finished.clone());
+            }
+            return;
+        }
+        if (needed || bound.restarted) && (bound.stale || bound.suspended.is_some()) && bound.attempt.is_none() {
+            self.attempt(end, now);
+        }
+    }
+
+    /// Sends a Re-Hello at once.
+    pub fn attempt(&mut self, end: &mut Endpoint, now: Instant) {
+        let Some(local) = end.local.clone() else { return };
+        let received = self.received().to_bytes();
+        let (peer, path) = (self.peer, self.path.clone());
+        let Some(bound) = self.bound_mut() else { return };
+        let Ok(proposal) = Proposal::new(&bound.secrets, &received, &local.0, &mut end.rng) else { return };
+        end.send(peer, &path, bound.flow_label, proposal.packet().to_vec());
+        bound.attempt = Some(Attempt {
+            proposal: Some(proposal),
+            retry: Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now),
+            sent_at: now,
+            tries: 1,
+            local,
+        });
+    }
+
+    /// The peer was found at `path`.
+    pub fn found_at(&mut self, path: Path, end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else {
+            if self.path != path {
+                self.path = path;
+                self.greet_again(end, now);
+            }
+            return;
+        };
+        // A live path is proven, a look-up is not.
+        if bound.suspended.is_none() || self.path == path {
+            return;
+        }
+        self.path = path;
+        self.attempt(end, now);
+    }
+
+    pub(super) fn on_attempt_timeout(&mut self, end: &mut Endpoint, now: Instant) {
+        let (peer, path) = (self.peer, self.path.clone());
+        let Some(bound) = self.bound_mut() else { return };
+        let Some(attempt) = bound.attempt.as_mut().filter(|attempt| attempt.retry.at <= now) else { return };
+        attempt.retry.again(REHELLO_MAX_WAIT, &mut end.rng, now);
+        attempt.tries = attempt.tries.saturating_add(1);
+        let look_up = attempt.tries % REHELLOS_PER_RESOLVE == 2;
+        match &attempt.proposal {
+            Some(proposal) => end.send(peer, &path, bound.flow_label, proposal.packet().to_vec()),
+            None => self.attempt(end, now),
+        }
+        if look_up {
+            self.resolve(end, now);
+        }
+    }
+
+    /// The peer's Re-Hello arrived.
+    pub fn handle_re_hello(
+        &mut self,
+        from: &Arrival,
+        packet: &[u8],
+        end: &mut Endpoint,
+        now: Instant,
+    ) -> ReHelloOutcome {
+        let ours = self.received();
+        let (peer, own) = (self.peer, end.keys.id());
+        let Some(bound) = self.bound_mut() else { return ReHelloOutcome::Done };
+        let hello = match ReHello::verify(&bound.secrets, packet) {
+            Ok(hello) => hello,
+            Err(ResumeError::Stale) => return ReHelloOutcome::Stale,
+            Err(_) => {
+                end.counters.forged += 1;
+                return ReHelloOutcome::Done;
+            }
+        };
+        let Some(local) = end.local.clone() else { return ReHelloOutcome::Done };
+        if !bound.answers.take(ANSWER_BURST, ANSWER_INTERVAL, now) {
+            end.counters.limited += 1;
+            return ReHelloOutcome::Done;
+        }
+        let flow_label = bound.flow_label;
+        if let Some(offer) = bound.offers.iter().find(|offer| offer.na == *hello.na()) {
+            end.send(peer, &offer.path, flow_label, offer.answer.clone());
+            return ReHelloOutcome::Done;
+        }
+        let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
+        let received = Received::from_bytes(&hello.received);
+        let na = *hello.na();
+        let Ok((answer, agreed)) = hello.answer(&mut bound.secrets, &ours.to_bytes(), &mut end.rng) else {
+            return ReHelloOutcome::Done;
+        };
+        end.send(peer, &path, flow_label, answer.clone());
+        if bound.offers.len() >= MAX_OFFERS {
+            bound.offers.pop_front();
+        }
+        bound.offers.push_back(Offer { na, answer, agreed, path, received, local, restarted: ours.restarted });
+        // Re-Hellos crossed: the lower id's wins. The lower keeps its own all the same, because it cannot know whether
+        // that one arrives.
+        if peer < own
+            && let Some(attempt) = &mut bound.attempt
+        {
+            attempt.proposal = None;
+            attempt.retry.at = now + YIELD;
+        }
+        ReHelloOutcome::Done
+    }
+
+    /// The answer to our Re-Hello arrived: the peer lives, and the path works both ways.
+    pub fn handle_answer(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let Some(attempt) = &mut bound.attempt else { return };
+        let Some(proposal) = &mut attempt.proposal else { return };
+        let Ok((answer, agreed)) = proposal.handle_answer(&bound.secrets, packet) else {
+            end.counters.forged += 1;
+            return;
+        };
+        let sample = (attempt.tries == 1).then(|| now.since(attempt.sent_at));
+        bound.stale = end.local.as_ref() != Some(&attempt.local);
+        bound.attempt = None;
+        bound.offers.clear();
+        bound.keys = Some(bound.secrets.adopt(agreed));
+        bound.forget_at = None;
+        let received = Received::from_bytes(&answer.received);
+        let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
+        let acked = received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
+        let tag = tag(packet);
+        bound.send_tag = tag;
+        bound.next_receive_tag = tag;
+        if !from.return_path.0.is_empty() {
+            self.path = from.return_path.clone();
+        }
+        self.flow.restart_sending(acked.as_ref(), now, &mut end.out);
+        if restarted {
+            self.flow.forget_streams(now, &mut end.out);
+        }
+        if let Some(sample) = sample {
+            self.flow.recovery.rtt.restart(sample);
+        }
+        self.go_on(end, now);
+    }
+
+    /// Whether `packet` is the peer's word that it cannot resume this session.
+    pub fn is_reset_by(&self, packet: &[u8]) -> bool {
+        self.bound_ref().is_some_and(|bound| {
+            let proposal = bound.attempt.as_ref().and_then(|attempt| attempt.proposal.as_ref());
+            proposal.is_some_and(|proposal| proposal.is_reset(&bound.secrets, packet))
+        })
+    }
+
+    /// A packet under the present epoch arrived.
+    pub(super) fn on_current_epoch(&mut self, end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let mut wake = false;
+        if let Some(confirming) = &mut bound.confirming {
+            wake = confirming.deadline.take().is_some() && bound.stale;
+        }
+        if bound.secrets.settle() {
+            // Who sent the Re-Hello learns here that the peer has adopted it.
+            bound.restarted = false;
+            bound.receive_tag = bound.next_receive_tag;
+            bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+            self.flow.restart_receiving();
+            self.persist(end);
+        }
+        if wake {
+            self.wake(end, now);
+        }
+    }
+
+    /// Opens a packet that may be the first under an epoch that we offered; if it is, the peer's new path is proven.
+    pub(super) fn open_offered(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) -> Option<Opened> {
+        let bound = self.bound_mut()?;
+        let found = bound.offers.iter_mut().enumerate().rev().find_map(|(index, offer)| {
+            let opened = offer.agreed.open(packet).ok()?;
+            Some((index, opened))
+        });
+        let (index, opened) = found?;
+        let offer = bound.offers.remove(index)?;
+        bound.offers.clear();
+        bound.attempt = None;
+        bound.keys = Some(bound.secrets.adopt(offer.agreed));
+        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+        let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
+        let acked = offer.received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
+        let tag = tag(&offer.answer);
+        (bound.send_tag, bound.receive_tag, bound.next_receive_tag) = (tag, tag, tag);
+        bound.restarted = false;
+        bound.confirming = bound.confirming.take().filter(|_| bound.secrets.peer_token.is_none());
+        bound.stale = end.local.as_ref() != Some(&offer.local);
+        self.path = offer.path;
+        self.flow.restart_sending(acked.as_ref(), now, &mut end.out);
+        if restarted {
+            self.flow.forget_streams(now, &mut end.out);
+        }
+        self.flow.restart_receiving();
+        self.go_on(end, now);
+        self.wake(end, now);
+        Some(opened)
+    }
+
+    /// Something was acknowledged: if the session was suspended for silence alone, the path is alive after all.
+    pub(super) fn on_progress(&mut self, end: &mut Endpoint, now: Instant) {
+        let attached = end.local.is_some();
+        let Some(bound) = self.bound_mut() else { return };
+        if bound.suspended.is_some() && attached && !bound.stale {
+            bound.attempt = None;
+            self.go_on(end, now);
+        }
+    }
+
+    /// Live again, or still.
+    fn go_on(&mut self, end: &mut Endpoint, now: Instant) {
+        let peer = self.peer;
+        let Some(bound) = self.bound_mut() else { return };
+        let outage = bound.suspended.take().map(|since| now.since(since)).unwrap_or_default();
+        end.out.events.push_back(Event::SessionResumed { peer, outage });
+        self.flow.set_suspended(false, now, &mut end.out);
+        self.flow.ping();
+        self.persist(end);
+    }
+
+    fn received(&self) -> Received {
+        let mut ranges = self.flow.received().clone();
+        ranges.keep_highest(MAX_RECEIVED_RANGES);
+        let (tag, restarted) = self.bound_ref().map(|bound| (bound.receive_tag, bound.restarted)).unwrap_or_default();
+        Received { tag, restarted, ranges }
+    }
+}
+
+impl Received {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.tag.to_be_bytes().to_vec();
+        out.push(u8::from(self.restarted));
+        if !self.ranges.is_empty() {
+            Ack { ranges: self.ranges.clone(), delay_us: 0, ecn_count: 0 }.encode(&mut out);
+        }
+        out
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first_chunk()?;
+        let (flags, mut rest) = rest.split_first()?;
+        let ranges = if rest.is_empty() { Ranges::default() } else { Ack::decode(&mut rest).ok()?.ranges };
+        Some(Self { tag: u64::from_be_bytes(*tag), restarted: flags & 1 != 0, ranges })
+    }
+}
+
+/// Names an epoch by the end of the answer that led to it: a MAC, which both ends know and which no other epoch shares.
+fn tag(answer: &[u8]) -> u64 {
+    answer.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_round_trips_and_stays_small() {
+        let mut ranges = Ranges::default();
+        for i in 0..MAX_RECEIVED_RANGES as u64 {
+            ranges.insert(1_000_000_000 + i * 70_000, 1_000_000_000 + i * 70_000 + 20_000);
+        }
+        let received = Received { tag: 7, restarted: true, ranges };
+        let bytes = received.to_bytes();
+        assert!(bytes.len() <= crate::resume::MAX_RECEIVED_BYTES, "{}", bytes.len());
+        assert_eq!(Received::from_bytes(&bytes), Some(received));
+        let empty = Received { tag: 7, restarted: false, ranges: Ranges::default() };
+        assert_eq!(Received::from_bytes(&empty.to_bytes()), Some(empty));
+        assert_eq!(Received::from_bytes(&[0; 5]), None);
+    }
+}

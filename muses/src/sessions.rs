@@ -1,0 +1,466 @@
+//! The endpoint: all sessions of a node, at most one with each peer, and the streams in them.
+//!
+//! Packets, look-ups and time go in by `handle_*`; what to send, do and know comes out by `poll_*`. Every peer is reached
+//! by a [`Path`], which means nothing here. A session is set up by the first `open`, serves both directions, and stays:
+//! an outage suspends it, a new place or path resumes it, and neither touches a stream.
+
+mod handshake;
+mod info;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use overlay::id::{Identity, NodeId};
+use overlay::io::Snapshot;
+use overlay::rng::Rng;
+use overlay::time::{Instant, Now};
+use overlay::timer::Timers;
+
+use self::handshake::HalfOpen;
+use crate::cert::LocalKeys;
+use crate::config::{Config, HELLO_BURST, RESET_BURST};
+use crate::content::{ContentType, HandshakeId, Label};
+use crate::dh::PublicKeyOps;
+use crate::error::OpenError;
+use crate::event::{
+    Arrival, Command, Event, HandshakeFailure, Outgoing, Path, Read, ResetReason, Resolved, SessionLabel, StreamKey,
+};
+use crate::flow::Outbox;
+use crate::frame::MAX_SERVICE_BYTES;
+pub use crate::session::Counters;
+use crate::session::{Bucket, Endpoint, Fate, Phase, Session};
+pub use info::{SessionInfo, SessionState};
+
+/// What the names of stored sessions begin with; the label in hex follows.
+pub const STORE_PREFIX: &str = "muses/session/";
+/// Ends of streams that are remembered for a late `read`.
+const MAX_GRAVES: usize = 4096;
+
+/// Why `handle_timeout` is due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Timer {
+    /// Loss, probe or acknowledgement.
+    Transport(NodeId),
+    /// Hello, Finished, Re-Hello, or the end of an old secret.
+    Control(NodeId),
+    /// A half-open handshake is too old.
+    HalfOpen,
+}
+
+/// All sessions of a node.
+pub struct Sessions {
+    end: Endpoint,
+    cert: Vec<u8>,
+    sessions: BTreeMap<NodeId, Session>,
+    labels: BTreeMap<SessionLabel, NodeId>,
+    streams: BTreeMap<StreamKey, NodeId>,
+    graves: BTreeMap<StreamKey, Option<ResetReason>>,
+    half_open: BTreeMap<(NodeId, HandshakeId), HalfOpen>,
+    hello_budget: Bucket,
+    reset_budget: Bucket,
+    timers: Timers<Timer>,
+    ready: BTreeSet<NodeId>,
+    last_served: Option<NodeId>,
+    now: Instant,
+}
+
+impl Sessions {
+    /// An endpoint without sessions. `static_secret` is its X25519 key, which it certifies with its identity.
+    pub fn new(config: Config, identity: Identity, static_secret: [u8; 32], seed: [u8; 32], now: Now) -> Self {
+        let mut ops = PublicKeyOps::default();
+        let keys = LocalKeys::new(identity, &static_secret, now.wall, &mut ops);
+        let cert = keys.cert().to_bytes();
+        let end = Endpoint {
+            config,
+            keys,
+            ops,
+            rng: Rng::from_seed(seed),
+            local: None,
+            out: Outbox::default(),
+            packets: VecDeque::new(),
+            commands: VecDeque::new(),
+            counters: Counters::default(),
+        };
+        Self {
+            end,
+            cert,
+            sessions: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            hello_budget: Bucket::new(HELLO_BURST, now.instant),
+            reset_budget: Bucket::new(RESET_BURST, now.instant),
+            timers: Timers::default(),
+            ready: BTreeSet::new(),
+            last_served: None,
+            now: now.instant,
+        }
+    }
+
+    /// The certificate of the static key, for this node's record.
+    pub fn cert(&self) -> &[u8] {
+        &self.cert
+    }
+
+    /// Certifies the static key afresh: to be called before the record is published when the certificate is old.
+    pub fn renew_cert(&mut self, now: Now) {
+        self.end.keys.renew(now.wall, &mut self.end.ops);
+        self.cert = self.end.keys.cert().to_bytes();
+    }
+
+    /// How many operations with public keys were done.
+    pub fn public_key_ops(&self) -> u64 {
+        self.end.ops.total()
+    }
+
+    /// Packets that were not used.
+    pub fn counters(&self) -> Counters {
+        self.end.counters
+    }
+
+    /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn.
+    pub fn restore(&mut self, snapshot: &Snapshot, now: Now) {
+        self.now = now.instant;
+        for (key, bytes) in snapshot.range(STORE_PREFIX.to_owned()..) {
+            if !key.starts_with(STORE_PREFIX) || self.sessions.len() >= self.end.config.max_sessions {
+                break;
+            }
+            if let Some(session) = Session::restored(bytes, &self.end, now.instant) {
+                let peer = session.peer;
+                self.labels.extend(session.label().map(|label| (label, peer)));
+                self.sessions.insert(peer, session);
+                self.sync(peer);
+            }
+        }
+    }
+
+    // ---- streams ----
+
+    /// Opens a stream to `peer`'s `service`. Bytes may be written at once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed.
+    pub fn open(&mut self, peer: NodeId, service: &str, port: u16, now: Now) -> Result<StreamKey, OpenError> {
+        self.now = now.instant;
+        if peer == self.end.keys.id() {
+            return Err(OpenError::Own);
+        }
+        if service.len() > MAX_SERVICE_BYTES || (service.is_empty() && port == 0) {
+            return Err(OpenError::ServiceName);
+        }
+        if !self.sessions.contains_key(&peer) {
+            if !self.make_room() {
+                return Err(OpenError::TooManySessions);
+            }
+            let session = Session::resolving(peer, &mut self.end, now.instant);
+            self.sessions.insert(peer, session);
+        }
+        let session = self.sessions.get_mut(&peer).ok_or(OpenError::TooManySessions)?;
+        if session.flow.stream_count() >= self.end.config.max_streams_per_session {
+            return Err(OpenError::TooManyStreams);
+        }
+        let key = self.end.out.stream_key();
+        session.flow.open(key, service, port);
+        self.streams.insert(key, peer);
+        session.wake(&mut self.end, now.instant);
+        self.sync(peer);
+        Ok(key)
+    }
+
+    /// The local service took a stream that the peer opened.
+    pub fn accept(&mut self, stream: StreamKey, now: Now) {
+        self.on_stream(stream, now, |session, end, _| session.flow.accept(stream, &mut end.out));
+    }
+
+    /// The local service did not take it.
+    pub fn refuse(&mut self, stream: StreamKey, reason: ResetReason, now: Now) {
+        self.reset(stream, reason, now);
+    }
+
+    /// At most `max` bytes of what arrived.
+    pub fn read(&mut self, stream: StreamKey, max: usize) -> Read {
+        let Some(&peer) = self.streams.get(&stream) else {
+            return self.graves.get(&stream).copied().flatten().map_or(Read::End, Read::Reset);
+        };
+        let Some(session) = self.sessions.get_mut(&peer) else { return Read::End };
+        let read = session.flow.read(stream, max, &mut self.end.out);
+        self.sync(peer);
+        read
+    }
+
+    /// Takes as many bytes as there is room for, and tells how many. [`Event::Writable`] follows when it was not all.
+    /// While the session is suspended there is no room: nothing is read from the application.
+    pub fn write(&mut self, stream: StreamKey, bytes: &[u8], now: Now) -> usize {
+        let mut taken = 0;
+        self.on_stream(stream, now, |session, _, _| {
+            let refuse = session.is_suspended();
+            taken = session.flow.write(stream, bytes, refuse);
+        });
+        taken
+    }
+
+    /// No more will be written.
+    pub fn finish(&mut self, stream: StreamKey, now: Now) {
+        self.on_stream(stream, now, |session, _, _| session.flow.finish(stream));
+    }
+
+    /// Ends the stream at once in both directions; the peer learns the reason.
+    pub fn reset(&mut self, stream: StreamKey, reason: ResetReason, now: Now) {
+        self.on_stream(stream, now, |session, end, _| session.flow.reset(stream, reason, &mut end.out));
+    }
+
+    /// This node stops: all streams are reset. What `poll_transmit` has then should still be sent.
+    pub fn close_all(&mut self, now: Now) {
+        self.for_all(now, |session, end, _| session.flow.reset_all(ResetReason::Closing, &mut end.out));
+    }
+
+    // ---- what happens ----
+
+    /// A look-up found the peer.
+    pub fn handle_peer(&mut self, peer: NodeId, resolved: Resolved, now: Now) {
+        self.now = now.instant;
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        if matches!(session.phase, Phase::Resolving { .. }) {
+            self.greet(peer, resolved, now);
+        } else {
+            session.found_at(resolved.path, &mut self.end, now.instant);
+        }
+        self.sync(peer);
+    }
+
+    /// A look-up found nothing. Sessions that exist do not mind: they ask again.
+    pub fn handle_peer_unresolved(&mut self, peer: NodeId, now: Now) {
+        self.now = now.instant;
+        if self.sessions.get(&peer).is_some_and(|session| matches!(session.phase, Phase::Resolving { .. })) {
+            self.fail(peer, HandshakeFailure::Unresolved);
+        }
+    }
+
+    /// A packet arrived.
+    pub fn handle_packet(&mut self, arrival: Arrival, payload: Vec<u8>, now: Now) {
+        self.now = now.instant;
+        let from = arrival.from;
+        match ContentType::of(&payload) {
+            Some(ContentType::Hello1) => self.on_hello1(&arrival, &payload, now),
+            Some(ContentType::Hello2) => self.on_hello2(&arrival, &payload),
+            Some(ContentType::FinishedA) => self.on_finished_a(&arrival, &payload),
+            Some(ContentType::FinishedB) => {
+                if let Some(session) = self.sessions.get_mut(&from) {
+                    session.handle_finished(&payload, &mut self.end, now.instant);
+                }
+            }
+            Some(ContentType::Protected) => {
+                self.on_labelled(&payload, from, |session, end| {
+                    session.handle_protected(&arrival, &payload, end, now.instant);
+                });
+            }
+            Some(ContentType::ReHello) => self.on_re_hello(&arrival, &payload),
+            Some(ContentType::ReHelloAnswer) => {
+                self.on_labelled(&payload, from, |session, end| {
+                    session.handle_answer(&arrival, &payload, end, now.instant);
+                });
+            }
+            Some(ContentType::Reset) => self.on_reset(from, &payload),
+            None => self.end.counters.unknown += 1,
+        }
+        self.sync(from);
+    }
+
+    /// The layer below could not deliver to the peer: that only makes us ask.
+    pub fn handle_unreachable(&mut self, peer: NodeId, now: Now) {
+        self.now = now.instant;
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        match session.bound_ref() {
+            Some(bound) if bound.suspended.is_none() => session.flow.ping(),
+            _ => session.resolve(&mut self.end, now.instant),
+        }
+        self.sync(peer);
+    }
+
+    /// This node has a place, or a new one: sessions that carry streams tell their peers at once.
+    pub fn handle_attached(&mut self, local: Path, now: Now) {
+        if self.end.local.as_ref() == Some(&local) {
+            return;
+        }
+        self.end.local = Some(local);
+        let (busy, idle): (Vec<NodeId>, Vec<NodeId>) =
+            self.sessions.keys().partition(|peer| self.sessions.get(peer).is_some_and(|s| s.flow.stream_count() > 0));
+        for peer in busy.into_iter().chain(idle) {
+            self.with(peer, now, |session, end, now| session.attach(end, now));
+        }
+    }
+
+    /// This node has no place.
+    pub fn handle_detached(&mut self, now: Now) {
+        self.end.local = None;
+        self.end.packets.clear();
+        self.for_all(now, |session, end, now| session.detach(end, now));
+    }
+
+    /// Something may be due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now.instant;
+        while let Some(timer) = self.timers.pop_expired(now.instant) {
+            match timer {
+                Timer::HalfOpen => self.on_half_open_timeout(),
+                Timer::Transport(peer) => {
+                    self.with(peer, now, |session, end, now| session.on_flow_timeout(end, now));
+                }
+                Timer::Control(peer) => self.on_control_timeout(peer, now),
+            }
+        }
+    }
+
+    /// A stored value is on disk. Nothing waits for it today: an older resume secret is honoured by the peer for ten
+    /// minutes, and packet keys are never stored.
+    pub fn handle_persisted(&mut self, _key: &str, now: Now) {
+        self.now = now.instant;
+    }
+
+    // ---- what to do ----
+
+    /// The next packet: control messages first, then each session in turn.
+    pub fn poll_transmit(&mut self) -> Option<Outgoing> {
+        if let Some(packet) = self.end.packets.pop_front() {
+            return Some(packet);
+        }
+        self.end.local.as_ref()?;
+        loop {
+            let peer = self.next_ready()?;
+            let packet = self.sessions.get_mut(&peer).and_then(|session| session.poll(self.now));
+            self.last_served = Some(peer);
+            self.ready.remove(&peer);
+            self.sync(peer);
+            if packet.is_some() {
+                return packet;
+            }
+            // Its work was an illusion; it comes back with the next event.
+            self.ready.remove(&peer);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.end.commands.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.end.out.events.pop_front()
+    }
+
+    /// When `handle_timeout` is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+
+    // ---- inner workings ----
+
+    fn on_control_timeout(&mut self, peer: NodeId, now: Now) {
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        match session.on_control_timeout(&mut self.end, now.instant) {
+            Fate::Lives => self.sync(peer),
+            Fate::Unresolved => self.fail(peer, HandshakeFailure::Unresolved),
+            Fate::Unanswered => self.fail(peer, HandshakeFailure::Timeout),
+        }
+    }
+
+    fn on_stream(&mut self, stream: StreamKey, now: Now, work: impl FnOnce(&mut Session, &mut Endpoint, Instant)) {
+        if let Some(&peer) = self.streams.get(&stream) {
+            self.with(peer, now, work);
+        }
+    }
+
+    fn for_all(&mut self, now: Now, work: impl Fn(&mut Session, &mut Endpoint, Instant)) {
+        let peers: Vec<_> = self.sessions.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.with(peer, now, &work));
+    }
+
+    fn with(&mut self, peer: NodeId, now: Now, work: impl FnOnce(&mut Session, &mut Endpoint, Instant)) {
+        self.now = now.instant;
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            work(session, &mut self.end, now.instant);
+            self.sync(peer);
+        }
+    }
+
+    /// The session that the packet's label names, if it is one with `from`.
+    fn on_labelled(&mut self, packet: &[u8], from: NodeId, work: impl FnOnce(&mut Session, &mut Endpoint)) {
+        let peer = Label::of(packet).and_then(|Label(label)| self.labels.get(&SessionLabel(label)));
+        match peer.filter(|peer| **peer == from).and_then(|peer| self.sessions.get_mut(peer)) {
+            Some(session) => work(session, &mut self.end),
+            None => self.end.counters.unknown += 1,
+        }
+    }
+
+    fn next_ready(&self) -> Option<NodeId> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let after = self.last_served.and_then(|last| self.ready.range((Excluded(last), Unbounded)).next());
+        after.or(self.ready.first()).copied()
+    }
+
+    /// Brings timers, indexes and events in line with a session that may have changed.
+    fn sync(&mut self, peer: NodeId) {
+        self.drain_outbox();
+        let Some(session) = self.sessions.get(&peer) else { return };
+        for (timer, at) in
+            [(Timer::Transport(peer), session.flow.timeout()), (Timer::Control(peer), session.control_timeout())]
+        {
+            match at {
+                Some(at) if self.timers.get(timer) != Some(at) => self.timers.set(timer, at),
+                Some(_) => {}
+                None => self.timers.cancel(timer),
+            }
+        }
+        if session.wants_to_send(self.now) {
+            self.ready.insert(peer);
+        }
+    }
+
+    fn drain_outbox(&mut self) {
+        for (key, peer) in self.end.out.opened.drain(..) {
+            self.streams.insert(key, peer);
+        }
+        for (key, why) in self.end.out.closed.drain(..) {
+            self.streams.remove(&key);
+            self.graves.insert(key, why);
+            self.end.out.events.push_back(Event::StreamClosed { stream: key });
+        }
+        while self.graves.len() > MAX_GRAVES {
+            self.graves.pop_first();
+        }
+    }
+
+    /// No session came about.
+    fn fail(&mut self, peer: NodeId, why: HandshakeFailure) {
+        if let Some(mut session) = self.sessions.remove(&peer) {
+            session.flow.reset_all(ResetReason::Unreachable, &mut self.end.out);
+            self.forget(&session);
+        }
+        self.end.out.events.push_back(Event::HandshakeFailed { peer, why });
+        self.drain_outbox();
+    }
+
+    /// Takes a session that is no longer in the table out of everything else.
+    fn forget(&mut self, session: &Session) {
+        session.unpersist(&mut self.end);
+        if let Some(label) = session.label() {
+            self.labels.remove(&label);
+        }
+        self.timers.cancel(Timer::Transport(session.peer));
+        self.timers.cancel(Timer::Control(session.peer));
+        self.ready.remove(&session.peer);
+        self.drain_outbox();
+    }
+
+    /// Whether one more session fits, after giving up one that carries nothing if need be.
+    fn make_room(&mut self) -> bool {
+        if self.sessions.len() < self.end.config.max_sessions {
+            return true;
+        }
+        let idle = self.sessions.values().find(|session| session.flow.stream_count() == 0).map(|session| session.peer);
+        let Some(session) = idle.and_then(|peer| self.sessions.remove(&peer)) else { return false };
+        self.forget(&session);
+        true
+    }
+}

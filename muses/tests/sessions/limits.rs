@@ -1,0 +1,125 @@
+//! Bounds, and what strangers send.
+
+use muses::config::Config;
+use muses::error::OpenError;
+use muses::event::{Arrival, Path, ResetReason};
+use overlay::rng::Rng;
+
+use crate::pair::{A, App, B, Faults, MS, Pair, SECOND};
+
+#[test]
+fn a_slow_reader_holds_the_writer_back() {
+    let config = Config { stream_window_bytes: 300_000, send_buffer_bytes: 200_000, ..Config::default() };
+    let mut pair = Pair::with(1, config, Faults::default());
+    pair.nodes[B].serve = Some(|| App { read_until: 100_000, ..App::default() });
+    pair.open(A, App::sending(5_000_000));
+    pair.run(30 * SECOND);
+    let written = pair.nodes[A].app().written;
+    assert!((500_000..=650_000).contains(&written), "{written}");
+    assert!(pair.nodes[A].is_live());
+    for app in pair.nodes[B].apps.values_mut() {
+        app.read_until = u64::MAX;
+        app.finish = true;
+    }
+    pair.settle();
+    pair.run_until(30 * SECOND, |p| p.nodes[B].app().closed).unwrap();
+    assert_eq!(pair.nodes[B].app().read, 5_000_000);
+}
+
+#[test]
+fn slow_readers_together_stay_within_the_session_window() {
+    let config = Config { session_window_bytes: 2_000_000, ..Config::default() };
+    let mut pair = Pair::with(2, config, Faults::default());
+    pair.nodes[B].serve = Some(|| App::default());
+    for _ in 0..10 {
+        pair.open(A, App::sending(3_000_000));
+    }
+    pair.run(30 * SECOND);
+    assert!(pair.nodes[B].info().received_bytes <= 2_000_000);
+    for app in pair.nodes[B].apps.values_mut() {
+        app.read_until = u64::MAX;
+        app.finish = true;
+    }
+    pair.settle();
+    pair.run_until(60 * SECOND, |p| p.nodes[A].apps.values().all(|app| app.closed)).unwrap();
+}
+
+#[test]
+fn resets_give_their_credit_back() {
+    let mut pair = Pair::new(3);
+    pair.nodes[B].serve = Some(|| App::default());
+    for turn in 0..40 {
+        let key = pair.open(A, App::sending(3_000_000));
+        pair.run(100 * MS);
+        if turn % 2 == 0 {
+            pair.nodes[A].sessions.reset(key, ResetReason::Application, pair.now);
+        } else {
+            let (&key, _) = pair.nodes[B].apps.iter().next_back().unwrap();
+            pair.nodes[B].sessions.reset(key, ResetReason::Application, pair.now);
+        }
+        pair.settle();
+        pair.run(100 * MS);
+        assert!(pair.nodes.iter().all(|node| node.info().streams == 0), "turn {turn}");
+    }
+    pair.nodes[B].serve = Some(|| App { read_until: u64::MAX, finish: true, ..App::default() });
+    let key = pair.open(A, App::sending(3_000_000));
+    pair.run_until(5 * SECOND, |p| p.nodes[A].apps[&key].closed).unwrap();
+    assert!(pair.nodes[A].apps[&key].reset.is_none());
+}
+
+#[test]
+fn garbage_and_tampered_packets_change_nothing() {
+    let mut rng = Rng::from_seed([9; 32]);
+    let mut pair = Pair::new(4);
+    pair.nodes[B].serve = Some(|| App::sending(3_000_000));
+    pair.open(A, App::sending(10));
+    pair.run_until(SECOND, |p| p.nodes[A].app().read > 100_000).unwrap();
+    let label = pair.nodes[A].info().label.unwrap();
+    let (a, b) = (pair.nodes[A].id, pair.nodes[B].id);
+    for turn in 0..4000u64 {
+        let mut payload: Vec<u8> = (0..rng.below(700)).map(|_| rng.bytes::<1>()[0]).collect();
+        if let Some(kind) = payload.first_mut() {
+            *kind = (turn % 10) as u8;
+        }
+        if turn % 3 == 0 && payload.len() > 40 {
+            payload[1..17].copy_from_slice(&label.0);
+        }
+        let from = if turn % 2 == 0 { a } else { b };
+        let to = usize::from(turn % 4 < 2);
+        let arrival = Arrival { from, return_path: Path(b"nowhere".to_vec()), ecn: false, hops: 1 };
+        pair.nodes[to].sessions.handle_packet(arrival, payload, pair.now);
+        pair.settle();
+        if turn % 100 == 0 {
+            pair.run(MS);
+        }
+    }
+    pair.run_until(9 * SECOND, |p| p.nodes[A].app().closed && p.nodes[A].app().reset.is_none()).unwrap();
+    assert!(pair.nodes[A].sessions.counters().forged > 0 && pair.nodes[A].sessions.counters().unknown > 0);
+}
+
+#[test]
+fn numbers_of_streams_and_sessions_are_limited() {
+    let config = Config { max_streams_per_session: 3, max_sessions: 1, ..Config::default() };
+    let mut pair = Pair::with(5, config, Faults::default());
+    let (a, b) = (pair.nodes[A].id, pair.nodes[B].id);
+    for _ in 0..3 {
+        pair.open(A, App::default());
+    }
+    let node = &mut pair.nodes[A];
+    assert_eq!(node.sessions.open(b, "files", 0, pair.now), Err(OpenError::TooManyStreams));
+    assert_eq!(node.sessions.open(a, "files", 0, pair.now), Err(OpenError::Own));
+    assert_eq!(node.sessions.open(b, &"x".repeat(65), 0, pair.now), Err(OpenError::ServiceName));
+    let stranger = overlay::id::Identity::from_secret(&[77; 32]).id();
+    assert_eq!(node.sessions.open(stranger, "files", 0, pair.now), Err(OpenError::TooManySessions));
+}
+
+#[test]
+fn stopping_tells_the_peer() {
+    let mut pair = Pair::new(6);
+    pair.open(A, App { read_until: u64::MAX, ..App::default() });
+    pair.run(SECOND);
+    pair.nodes[A].sessions.close_all(pair.now);
+    pair.settle();
+    pair.run(SECOND);
+    assert_eq!(pair.nodes[B].app().reset, Some(ResetReason::Closing));
+}

@@ -1,0 +1,13 @@
+//! Sessions end to end: two endpoints, a hostile network, virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail loudly"
+)]
+
+mod limits;
+mod pair;
+mod resume;
+mod transfer;

@@ -1,0 +1,210 @@
+//! Outages, moves and restarts.
+
+use std::time::Duration;
+
+use muses::config::Config;
+use muses::event::{Event, ResetReason};
+
+use crate::pair::{A, App, B, Faults, MS, Pair, SECOND};
+
+fn downloading(seed: u8, bytes_per_second: u64) -> Pair {
+    let faults = Faults { bytes_per_second, ..Faults::default() };
+    let mut pair = Pair::with(seed, Config::default(), faults);
+    pair.nodes[B].serve = Some(|| App::sending(8_000_000));
+    pair.open(A, App::sending(10));
+    pair.run_until(SECOND * 9, |p| p.nodes[A].app().read > 3_000_000).unwrap();
+    pair
+}
+
+fn done(pair: &Pair) -> bool {
+    pair.nodes.iter().all(|node| node.apps.values().all(|app| app.closed && app.reset.is_none()))
+}
+
+fn ops(pair: &Pair) -> u64 {
+    pair.nodes.iter().map(|node| node.sessions.public_key_ops()).sum()
+}
+
+#[test]
+fn a_mover_resumes_in_two_and_a_half_round_trips_after_any_outage() {
+    for outage in [SECOND, 15 * SECOND, 3600 * SECOND, 365 * 86_400 * SECOND] {
+        let mut pair = downloading(1, 10_000_000);
+        let before = ops(&pair);
+        pair.detach(A);
+        let held = pair.nodes[A].app().read;
+        if outage > 3600 * SECOND {
+            // A year of one side's Re-Hellos would only take time.
+            pair.detach(B);
+        }
+        pair.run(outage);
+        pair.attach(B, "place-2");
+        assert_eq!(pair.nodes[A].app().read, held);
+        assert!(!pair.nodes[A].is_live() && (outage == SECOND || !pair.nodes[B].is_live()));
+        pair.attach(A, "elsewhere");
+        let took = pair.run_until(SECOND, |p| p.nodes[A].app().read > held).unwrap();
+        assert!(took <= 50 * MS, "after {outage:?}: {took:?}");
+        pair.run_until(SECOND * 9, done).unwrap();
+        assert_eq!(pair.nodes[A].app().read, 8_000_000);
+        assert_eq!(ops(&pair), before, "no public key in a resume");
+        assert!(pair.nodes[A].saw(|e| matches!(e, Event::SessionResumed { outage: o, .. } if *o >= outage)));
+    }
+}
+
+#[test]
+fn a_sender_that_moves_resumes_too() {
+    for seed in 0..4 {
+        let mut pair = downloading(seed, 10_000_000);
+        pair.detach(B);
+        let held = pair.nodes[A].app().read;
+        pair.run(5 * SECOND);
+        pair.attach(B, "elsewhere");
+        let took = pair.run_until(SECOND, |p| p.nodes[A].app().read > held).unwrap();
+        assert!(took <= 50 * MS, "{took:?}");
+        pair.run_until(SECOND * 9, done).unwrap();
+    }
+}
+
+#[test]
+fn both_move_at_once() {
+    for seed in 0..6 {
+        let mut pair = downloading(seed, 10_000_000);
+        let before = ops(&pair);
+        pair.detach(A);
+        pair.detach(B);
+        let held = pair.nodes[A].app().read;
+        pair.run(10 * SECOND);
+        pair.attach(B, "b-elsewhere");
+        pair.run(MS * u32::from(seed) * 25);
+        pair.attach(A, "a-elsewhere");
+        let took = pair.run_until(5 * SECOND, |p| p.nodes[A].app().read > held).unwrap();
+        assert!(took <= SECOND, "{took:?}");
+        pair.run_until(SECOND * 9, done).unwrap();
+        assert_eq!(ops(&pair), before);
+    }
+}
+
+#[test]
+fn a_move_without_an_outage_stops_nothing_for_long() {
+    let mut pair = downloading(3, 10_000_000);
+    let held = pair.nodes[A].app().read;
+    pair.attach(A, "elsewhere");
+    pair.run_until(SECOND, |p| p.nodes[A].app().read > held + 1_000_000).unwrap();
+    assert!(!pair.nodes[A].saw(|e| matches!(e, Event::SessionSuspended { .. })));
+    pair.run_until(SECOND * 9, done).unwrap();
+}
+
+#[test]
+fn a_silent_path_suspends_and_its_return_resumes() {
+    let mut pair = downloading(4, 10_000_000);
+    pair.faults.loss_percent = 100;
+    let held = pair.nodes[A].app().read;
+    pair.run(100 * SECOND);
+    assert!(!pair.nodes[B].is_live());
+    let written = pair.nodes[B].app().written;
+    pair.run(1000 * SECOND);
+    assert_eq!(written, pair.nodes[B].app().written, "nothing is taken from the application");
+    pair.faults.loss_percent = 0;
+    pair.run_until(31 * SECOND, |p| p.nodes[A].app().read > held).unwrap_or_else(|| panic!("{:?} {:?} {:?} {:?} {:?} {:?}", pair.nodes[A].events, pair.nodes[B].events, pair.nodes[A].sessions.counters(),pair.nodes[B].sessions.counters(), pair.nodes[A].info(), pair.nodes[B].info()));
+    pair.run_until(SECOND * 9, done).unwrap();
+}
+
+#[test]
+fn exact_through_many_moves_on_a_bad_network() {
+    for seed in 0..16 {
+        let faults = Faults {
+            loss_percent: u64::from(seed % 4) * 7,
+            duplicate_percent: 10,
+            jitter: 10 * MS,
+            bytes_per_second: 1_000_000,
+            ..Faults::default()
+        };
+        let mut pair = Pair::with(seed, Config::default(), faults);
+        pair.nodes[B].serve = Some(|| App::sending(2_000_000));
+        pair.open(A, App::sending(1_000_000));
+        for turn in 0..8u32 {
+            pair.run(MS * (100 + 37 * turn + u32::from(seed)));
+            let mover = if turn % 3 == 0 { B } else { A };
+            pair.detach(mover);
+            pair.run(MS * (turn * 211));
+            if turn % 4 == 3 {
+                pair.attach(1 - mover, &format!("other-{turn}"));
+            }
+            pair.attach(mover, &format!("new-{turn}"));
+        }
+        assert!(
+            pair.run_until(300 * SECOND, done).is_some(),
+            "seed {seed} {:?} {:?} {:?} {:?}",
+            pair.nodes[A].app(),
+            pair.nodes[B].app(),
+            pair.nodes[A].info(),
+            pair.nodes[B].info()
+        );
+        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (2_000_000, 1_000_000));
+    }
+}
+
+#[test]
+fn streams_opened_during_an_outage_wait_for_its_end() {
+    let mut pair = downloading(5, 10_000_000);
+    pair.detach(A);
+    pair.run(10 * SECOND);
+    pair.open(A, App::sending(50_000));
+    pair.run(SECOND);
+    pair.attach(A, "elsewhere");
+    pair.run_until(SECOND * 9, |p| p.nodes[A].apps.len() == 2 && done(p)).unwrap();
+}
+
+#[test]
+fn a_restarted_node_resumes_its_session_and_resets_the_streams() {
+    for node in [A, B] {
+        let mut pair = downloading(6, 10_000_000);
+        let before = ops(&pair) - pair.nodes[node].sessions.public_key_ops();
+        pair.restart(node);
+        let fresh = pair.nodes[node].sessions.public_key_ops();
+        pair.run_until(9 * SECOND, |p| p.nodes[1 - node].app().reset.is_some()).unwrap_or_else(|| panic!("{node} {:?} {:?} {:?} {:?} {:?}", pair.nodes[A].events, pair.nodes[B].events, pair.nodes[A].sessions.counters(),pair.nodes[B].sessions.counters(), pair.nodes[node].sessions.sessions().collect::<Vec<_>>()));
+        assert_eq!(pair.nodes[1 - node].app().reset, Some(ResetReason::Restarted));
+        pair.nodes[1 - node].apps.clear();
+        pair.run(SECOND);
+        for from in [A, B] {
+            pair.nodes[1 - from].serve = Some(|| App::sending(70_000));
+            pair.open(from, App::sending(90_000));
+        }
+        pair.run_until(9 * SECOND, |p| p.nodes[node].apps.len() == 2 && done(p))
+            .unwrap_or_else(|| panic!("{:?} {:?}", pair.nodes[A].apps, pair.nodes[B].apps));
+        assert_eq!(ops(&pair), before + fresh, "no handshake");
+    }
+}
+
+#[test]
+fn a_node_that_lost_its_store_says_so_and_a_new_handshake_follows() {
+    let mut pair = downloading(7, 10_000_000);
+    pair.nodes[B].store.clear();
+    pair.restart(B);
+    pair.run_until(40 * SECOND, |p| p.nodes[A].app().reset == Some(ResetReason::Restarted)).unwrap();
+    pair.nodes[A].apps.clear();
+    pair.open(A, App::sending(90_000));
+    pair.run_until(9 * SECOND, |p| !p.nodes[B].apps.is_empty() && done(p)).unwrap();
+}
+
+#[test]
+fn a_lost_store_on_the_other_side_replaces_the_session() {
+    let mut pair = downloading(8, 10_000_000);
+    pair.nodes[B].store.clear();
+    pair.restart(B);
+    pair.open(B, App::sending(90_000));
+    pair.run_until(40 * SECOND, |p| p.nodes[B].app().closed).unwrap();
+    assert_eq!(pair.nodes[A].info().label, pair.nodes[B].info().label);
+    assert_eq!(pair.nodes[A].store.len(), 1);
+}
+
+#[test]
+fn unreachable_is_only_a_question() {
+    let mut pair = downloading(9, 10_000_000);
+    let peer = pair.nodes[A].id;
+    for _ in 0..20 {
+        pair.nodes[B].sessions.handle_unreachable(peer, pair.now);
+        pair.settle();
+        pair.run(20 * MS);
+    }
+    assert!(!pair.nodes[B].saw(|e| matches!(e, Event::SessionSuspended { .. })));
+    pair.run_until(Duration::from_secs(9), done).unwrap();
+}
