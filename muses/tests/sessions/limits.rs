@@ -30,7 +30,7 @@ fn a_slow_reader_holds_the_writer_back() {
 fn slow_readers_together_stay_within_the_session_window() {
     let config = Config { session_window_bytes: 2_000_000, ..Config::default() };
     let mut pair = Pair::with(2, config, Faults::default());
-    pair.nodes[B].serve = Some(|| App::default());
+    pair.nodes[B].serve = Some(App::default);
     for _ in 0..10 {
         pair.open(A, App::sending(3_000_000));
     }
@@ -47,7 +47,7 @@ fn slow_readers_together_stay_within_the_session_window() {
 #[test]
 fn resets_give_their_credit_back() {
     let mut pair = Pair::new(3);
-    pair.nodes[B].serve = Some(|| App::default());
+    pair.nodes[B].serve = Some(App::default);
     for turn in 0..40 {
         let key = pair.open(A, App::sending(3_000_000));
         pair.run(100 * MS);

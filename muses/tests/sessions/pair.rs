@@ -71,7 +71,6 @@ pub struct Node {
     pub store: Snapshot,
     /// How an incoming stream is served; `None` refuses it.
     pub serve: Option<fn() -> App>,
-    pub most_held: u64,
     busy_until: Now,
     seed: u8,
     config: Config,
@@ -100,7 +99,7 @@ pub const B: usize = 1;
 fn pattern(offset: u64, len: usize) -> &'static [u8] {
     const PERIOD: usize = 65_521;
     static BYTES: LazyLock<Vec<u8>> =
-        LazyLock::new(|| (0..2 * PERIOD as u64).map(|i| ((i % PERIOD as u64) * 2_654_435_761 >> 13) as u8).collect());
+        LazyLock::new(|| (0..2 * PERIOD as u64).map(|i| (((i % PERIOD as u64) * 2_654_435_761) >> 13) as u8).collect());
     let start = usize::try_from(offset % PERIOD as u64).unwrap();
     &BYTES[start..start + len]
 }
@@ -119,7 +118,6 @@ impl Node {
             apps: BTreeMap::new(),
             store: Snapshot::new(),
             serve: Some(|| App { read_until: u64::MAX, finish: true, ..App::default() }),
-            most_held: 0,
             busy_until: now,
             seed,
             config,

@@ -96,15 +96,14 @@ fn a_move_without_an_outage_stops_nothing_for_long() {
 fn a_silent_path_suspends_and_its_return_resumes() {
     let mut pair = downloading(4, 10_000_000);
     pair.faults.loss_percent = 100;
-    let held = pair.nodes[A].app().read;
     pair.run(100 * SECOND);
     assert!(!pair.nodes[B].is_live());
     let written = pair.nodes[B].app().written;
     pair.run(1000 * SECOND);
     assert_eq!(written, pair.nodes[B].app().written, "nothing is taken from the application");
     pair.faults.loss_percent = 0;
-    pair.run_until(31 * SECOND, |p| p.nodes[A].app().read > held).unwrap_or_else(|| panic!("{:?} {:?} {:?} {:?} {:?} {:?}", pair.nodes[A].events, pair.nodes[B].events, pair.nodes[A].sessions.counters(),pair.nodes[B].sessions.counters(), pair.nodes[A].info(), pair.nodes[B].info()));
-    pair.run_until(SECOND * 9, done).unwrap();
+    // Nobody tells the nodes, so they find out with their next Re-Hello.
+    pair.run_until(32 * SECOND, done).unwrap();
 }
 
 #[test]
@@ -160,7 +159,7 @@ fn a_restarted_node_resumes_its_session_and_resets_the_streams() {
         let before = ops(&pair) - pair.nodes[node].sessions.public_key_ops();
         pair.restart(node);
         let fresh = pair.nodes[node].sessions.public_key_ops();
-        pair.run_until(9 * SECOND, |p| p.nodes[1 - node].app().reset.is_some()).unwrap_or_else(|| panic!("{node} {:?} {:?} {:?} {:?} {:?}", pair.nodes[A].events, pair.nodes[B].events, pair.nodes[A].sessions.counters(),pair.nodes[B].sessions.counters(), pair.nodes[node].sessions.sessions().collect::<Vec<_>>()));
+        pair.run_until(9 * SECOND, |p| p.nodes[1 - node].app().reset.is_some()).unwrap();
         assert_eq!(pair.nodes[1 - node].app().reset, Some(ResetReason::Restarted));
         pair.nodes[1 - node].apps.clear();
         pair.run(SECOND);
