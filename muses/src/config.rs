@@ -18,6 +18,10 @@ pub const REHELLO_MAX_WAIT: Duration = Duration::from_secs(30);
 pub const REHELLOS_PER_RESOLVE: u32 = 3;
 /// Two look-ups of one peer are at least so far apart.
 pub const MIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long packets under the key before the last step are still opened.
+pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
+/// A live peer is asked for a sign of life at most once in this time.
+pub const MIN_ASK_INTERVAL: Duration = Duration::from_millis(200);
 /// A peer's Re-Hellos are answered at most once in this time, after a burst of [`ANSWER_BURST`].
 pub const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 /// So many answers may go out at once.

@@ -10,6 +10,22 @@
 //! After an outage, a move or a restart the ends [`resume`]: Re-Hello, answer, and the first packet of a new epoch, which
 //! proves the path. That takes symmetric cryptography only; [`dh::PublicKeyOps`] counts what would be more.
 //!
+//! # Reliability (SRM)
+//! [`sessions::Sessions`] is the endpoint: at most one session with each peer, set up by the first stream and kept. Inside it
+//! a *flow* turns streams into [frames](frame) and back: exact byte streams with half-close, credit for each and for all, and
+//! [acknowledgement](ack), [loss detection](recovery) and a [window](congestion) that heeds marks and delay before loss.
+//! Packet numbers are never used twice; what was lost travels again in a new packet.
+//!
+//! ```text
+//! application -> write -> SendHalf -> Flow::poll -> Sealer -> Outgoing          (back-pressure: write takes 0)
+//! Arrival -> Opener -> Flow::handle -> RecvHalf -> read -> application           (back-pressure: credit)
+//! ```
+//!
+//! A session whose path falls silent is *suspended*: nothing is taken from applications, nothing is closed, however long
+//! it lasts. A new place of this node, or a new path of the peer, sets off a Re-Hello at once; what was in flight is sent
+//! again right after the resume, but for what the peer says it has.
+//!
+//! # Keys
 //! | | key | lives |
 //! | --- | --- | --- |
 //! | static | X25519, certified by the identity | as long as the node; 30 days a certificate |

@@ -146,6 +146,11 @@ impl<F> Recovery<F> {
         self.in_flight_bytes
     }
 
+    /// The highest number that was acknowledged in this epoch.
+    pub fn largest_acked(&self) -> Option<u64> {
+        self.largest_acked
+    }
+
     /// Packets in flight.
     pub fn in_flight_packets(&self) -> usize {
         self.sent.len()

@@ -8,26 +8,27 @@
 //! A bound session never ends by itself. It is live or suspended; in either state it may have an *attempt* under way, a
 //! Re-Hello that waits for its answer, and *offers*, answers of its own that wait for the first packet to prove them.
 
+mod endpoint;
+mod greeting;
 mod resume;
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use overlay::codec::{self, Decode, Encode};
 use overlay::id::NodeId;
 use overlay::time::Instant;
 
-use crate::cert::LocalKeys;
-use crate::config::{Config, HELLO_FIRST_WAIT, HELLO_MAX_WAIT};
+use crate::config::{HELLO_MAX_WAIT, MIN_ASK_INTERVAL, OLD_KEY_LIFETIME};
 use crate::content::{HandshakeId, Label};
-use crate::dh::PublicKeyOps;
 use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
-use crate::flow::{Flow, FlowTimeout, Outbox};
-use crate::handshake::{Established, Initiator, PendingFinished};
+use crate::flow::{Flow, FlowTimeout};
+use crate::handshake::Established;
 use crate::keys::{Role, Secrets};
 use crate::packet::{HEADER_BYTES, Opener, Sealer};
-use overlay::rng::Rng;
 
+pub use self::endpoint::Counters;
+pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
+use self::greeting::{Confirming, Greeting};
 pub(crate) use self::resume::ReHelloOutcome;
 use self::resume::{Attempt, Offer};
 
@@ -36,47 +37,13 @@ const MAX_STORED_BYTES: usize = 2048;
 /// The layout of what is stored.
 const STORED_VERSION: u8 = 1;
 
-/// What all sessions of an endpoint share.
-pub(crate) struct Endpoint {
-    pub config: Config,
-    pub keys: LocalKeys,
-    pub ops: PublicKeyOps,
-    pub rng: Rng,
-    /// Where this node is; `None` while it is nowhere.
-    pub local: Option<Path>,
-    pub out: Outbox,
-    pub packets: VecDeque<Outgoing>,
-    pub commands: VecDeque<Command>,
-    pub counters: Counters,
-}
-
-/// Packets that were not used, by why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Of no type or handshake or session that is known here.
-    pub unknown: u64,
-    /// Not authentic, or replayed.
-    pub forged: u64,
-    /// Authentic, but against the rules.
-    pub violations: u64,
-    /// Left out because a limit was reached.
-    pub limited: u64,
-}
-
-impl Endpoint {
-    /// Sends a message that is no protected packet; not while this node is nowhere.
-    pub fn send(&mut self, to: NodeId, path: &Path, flow: u32, payload: Vec<u8>) {
-        if self.local.is_some() {
-            self.packets.push_back(Outgoing { to, path: path.clone(), flow, payload });
-        }
-    }
-}
-
 pub(crate) struct Session {
     pub peer: NodeId,
     pub path: Path,
     pub flow: Flow,
     pub phase: Phase,
+    /// When the peer was asked for a sign of life last.
+    asked_at: Option<Instant>,
     /// When the peer was looked up last.
     resolved_at: Option<Instant>,
 }
@@ -88,33 +55,6 @@ pub(crate) enum Phase {
     Greeting(Box<Greeting>),
     /// There are keys.
     Bound(Box<Bound>),
-}
-
-pub(crate) struct Greeting {
-    initiator: Initiator,
-    hello: Vec<u8>,
-    retry: Retry,
-    deadline: Instant,
-}
-
-/// When to send something again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
-    pub at: Instant,
-    pub wait: Duration,
-}
-
-impl Retry {
-    /// The first wait begins at `now`.
-    pub fn new(wait: Duration, rng: &mut Rng, now: Instant) -> Self {
-        Self { at: now + rng.jitter(wait), wait }
-    }
-
-    /// The next wait, twice as long.
-    pub fn again(&mut self, max: Duration, rng: &mut Rng, now: Instant) {
-        self.wait = (self.wait * 2).min(max);
-        self.at = now + rng.jitter(self.wait);
-    }
 }
 
 pub(crate) struct Bound {
@@ -140,42 +80,9 @@ pub(crate) struct Bound {
     stale: bool,
     /// When the previous resume secret is erased.
     forget_at: Option<Instant>,
+    /// When the packet key before the last step is erased.
+    forget_key_at: Option<Instant>,
     answers: Bucket,
-}
-
-/// A, until B's Finished is there.
-struct Confirming {
-    finished: Vec<u8>,
-    pending: PendingFinished,
-    retry: Retry,
-    /// `None` once a packet of the peer showed that it has the session.
-    deadline: Option<Instant>,
-}
-
-/// So much at once, then one in each interval.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
-    left: u32,
-    at: Instant,
-}
-
-impl Bucket {
-    pub fn new(burst: u32, now: Instant) -> Self {
-        Self { left: burst, at: now }
-    }
-
-    /// Whether one more may pass.
-    pub fn take(&mut self, burst: u32, interval: Duration, now: Instant) -> bool {
-        let interval_us = overlay::time::micros(interval).max(1);
-        let earned = overlay::time::micros(now.since(self.at)) / interval_us;
-        if earned > 0 {
-            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(burst);
-            self.at = now;
-        }
-        let passes = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        passes
-    }
 }
 
 /// What is stored of a session: enough to resume it.
@@ -205,6 +112,7 @@ impl Session {
             path: Path::default(),
             flow: Flow::new(peer, end.config.clone(), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
+            asked_at: None,
             resolved_at: None,
         };
         session.resolve(end, now);
@@ -221,6 +129,7 @@ impl Session {
             path,
             flow,
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
+            asked_at: None,
             resolved_at: None,
         };
         session.flow.set_suspended(false, now, &mut end.out);
@@ -246,7 +155,7 @@ impl Session {
         // When the older secret was replaced is not stored: its time begins again.
         bound.forget_at = Some(now + crate::config::OLD_SECRET_LIFETIME);
         let phase = Phase::Bound(Box::new(bound));
-        Some(Self { peer, path: Path(stored.path), flow, phase, resolved_at: None })
+        Some(Self { peer, path: Path(stored.path), flow, phase, asked_at: None, resolved_at: None })
     }
 
     /// The label in packets, once there are keys.
@@ -283,57 +192,6 @@ impl Session {
         self.bound_ref().and_then(|bound| bound.confirming.as_ref()).is_some_and(|c| c.deadline.is_some())
     }
 
-    /// Sends Hello A.
-    pub fn greet(&mut self, initiator: Initiator, hello: Vec<u8>, end: &mut Endpoint, now: Instant) {
-        let deadline = match self.phase {
-            Phase::Resolving { deadline } => deadline,
-            _ => now + end.config.handshake_timeout,
-        };
-        end.send(self.peer, &self.path, 0, hello.clone());
-        let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
-        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline }));
-    }
-
-    /// Hello B arrived: there are keys, and data may follow Finished at once.
-    pub fn handle_hello(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) -> bool {
-        let Phase::Greeting(greeting) = &mut self.phase else { return false };
-        let Ok(answered) = greeting.initiator.handle_hello(&end.keys, packet, &mut end.ops) else {
-            end.counters.forged += 1;
-            return false;
-        };
-        if !from.return_path.0.is_empty() {
-            self.path = from.return_path.clone();
-        }
-        let mut bound = Bound::new(answered.established.secrets, None, now);
-        bound.keys = Some((answered.established.sealer, answered.established.opener));
-        end.send(self.peer, &self.path, bound.flow_label, answered.finished.clone());
-        bound.confirming = Some(Confirming {
-            finished: answered.finished,
-            pending: answered.pending,
-            retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
-            deadline: Some(now + end.config.handshake_timeout),
-        });
-        self.phase = Phase::Bound(Box::new(bound));
-        self.flow.set_initiator(true);
-        self.flow.set_suspended(false, now, &mut end.out);
-        let session = self.label().unwrap_or(SessionLabel([0; 16]));
-        end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
-        true
-    }
-
-    /// Finished B arrived.
-    pub fn handle_finished(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) {
-        let Some(bound) = self.bound_mut() else { return };
-        let Some(confirming) = &bound.confirming else { return };
-        if confirming.pending.handle_finished(packet, &mut bound.secrets).is_err() {
-            end.counters.forged += 1;
-            return;
-        }
-        bound.confirming = None;
-        self.persist(end);
-        self.wake(end, now);
-    }
-
     /// A protected packet arrived.
     pub fn handle_protected(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
@@ -351,6 +209,12 @@ impl Session {
                 }
             },
         };
+        if let Some(bound) = self.bound_mut()
+            && bound.forget_key_at.is_none()
+            && bound.keys.as_ref().is_some_and(|(_, opener)| opener.has_previous())
+        {
+            bound.forget_key_at = Some(now + OLD_KEY_LIFETIME);
+        }
         match self.flow.handle(opened.seq, &opened.frames, from.ecn, now, &mut end.out) {
             Ok(true) => self.on_progress(end, now),
             Ok(false) => {}
@@ -362,6 +226,10 @@ impl Session {
     pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
         let Phase::Bound(bound) = &mut self.phase else { return None };
         let (sealer, _) = bound.keys.as_mut()?;
+        // The peer accepts one step at a time, so the last one has to have been acknowledged.
+        if sealer.wants_step() && self.flow.recovery.largest_acked() >= Some(sealer.step_first_seq()) {
+            sealer.step();
+        }
         let mut payload = self.flow.poll(sealer.next_seq(), HEADER_BYTES, now)?;
         // Numbers do not run out: a resume comes long before 2^32 packets, and without one the flow just falls silent.
         sealer.seal_in_place(&mut payload).ok()?;
@@ -381,7 +249,7 @@ impl Session {
             Phase::Bound(bound) => {
                 let confirming = bound.confirming.as_ref().map(|c| c.retry.at);
                 let attempt = bound.attempt.as_ref().map(|attempt| attempt.retry.at);
-                [confirming, attempt, bound.forget_at].into_iter().flatten().min()
+                [confirming, attempt, bound.forget_at, bound.forget_key_at].into_iter().flatten().min()
             }
         }
     }
@@ -430,12 +298,11 @@ impl Session {
         }
     }
 
-    /// Sends Hello again at once: this node has a new place, or the peer a new path.
-    pub fn greet_again(&mut self, end: &mut Endpoint, now: Instant) {
-        if let Phase::Greeting(greeting) = &mut self.phase {
-            greeting.retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
-            let hello = greeting.hello.clone();
-            end.send(self.peer, &self.path, 0, hello);
+    /// Asks the peer for a sign of life, unless that was done just now: a doubt must not breed packets.
+    pub fn ask(&mut self, now: Instant) {
+        if self.asked_at.is_none_or(|at| now.since(at) >= MIN_ASK_INTERVAL) {
+            self.asked_at = Some(now);
+            self.flow.ping();
         }
     }
 
@@ -468,11 +335,23 @@ impl Session {
             }
             confirming.retry.again(HELLO_MAX_WAIT, &mut end.rng, now);
             end.send(peer, &path, bound.flow_label, confirming.finished.clone());
+            if confirming.until <= now {
+                // The peer has the session but not its Finished any more; only its resets cannot be checked then.
+                bound.confirming = None;
+            }
         }
         if bound.forget_at.is_some_and(|at| at <= now) {
             bound.forget_at = None;
             bound.secrets.forget_previous();
             self.persist(end);
+        }
+        if let Some(bound) = self.bound_mut()
+            && bound.forget_key_at.is_some_and(|at| at <= now)
+        {
+            bound.forget_key_at = None;
+            if let Some((_, opener)) = &mut bound.keys {
+                opener.forget_previous();
+            }
         }
         self.on_attempt_timeout(end, now);
         Fate::Lives
@@ -498,6 +377,7 @@ impl Bound {
             restarted: false,
             stale: false,
             forget_at: None,
+            forget_key_at: None,
             answers: Bucket::new(crate::config::ANSWER_BURST, now),
         }
     }

@@ -6,6 +6,7 @@
 
 mod handshake;
 mod info;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,7 +19,7 @@ use overlay::timer::Timers;
 use self::handshake::HalfOpen;
 use crate::cert::LocalKeys;
 use crate::config::{Config, HELLO_BURST, RESET_BURST};
-use crate::content::{ContentType, HandshakeId, Label};
+use crate::content::{ContentType, HandshakeId};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
 use crate::event::{
@@ -27,7 +28,7 @@ use crate::event::{
 use crate::flow::Outbox;
 use crate::frame::MAX_SERVICE_BYTES;
 pub use crate::session::Counters;
-use crate::session::{Bucket, Endpoint, Fate, Phase, Session};
+use crate::session::{Bucket, Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
 
 /// What the names of stored sessions begin with; the label in hex follows.
@@ -271,7 +272,7 @@ impl Sessions {
         self.now = now.instant;
         let Some(session) = self.sessions.get_mut(&peer) else { return };
         match session.bound_ref() {
-            Some(bound) if bound.suspended.is_none() => session.flow.ping(),
+            Some(bound) if bound.suspended.is_none() => session.ask(now.instant),
             _ => session.resolve(&mut self.end, now.instant),
         }
         self.sync(peer);
@@ -352,115 +353,5 @@ impl Sessions {
     /// When `handle_timeout` is due, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         self.timers.next()
-    }
-
-    // ---- inner workings ----
-
-    fn on_control_timeout(&mut self, peer: NodeId, now: Now) {
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        match session.on_control_timeout(&mut self.end, now.instant) {
-            Fate::Lives => self.sync(peer),
-            Fate::Unresolved => self.fail(peer, HandshakeFailure::Unresolved),
-            Fate::Unanswered => self.fail(peer, HandshakeFailure::Timeout),
-        }
-    }
-
-    fn on_stream(&mut self, stream: StreamKey, now: Now, work: impl FnOnce(&mut Session, &mut Endpoint, Instant)) {
-        if let Some(&peer) = self.streams.get(&stream) {
-            self.with(peer, now, work);
-        }
-    }
-
-    fn for_all(&mut self, now: Now, work: impl Fn(&mut Session, &mut Endpoint, Instant)) {
-        let peers: Vec<_> = self.sessions.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.with(peer, now, &work));
-    }
-
-    fn with(&mut self, peer: NodeId, now: Now, work: impl FnOnce(&mut Session, &mut Endpoint, Instant)) {
-        self.now = now.instant;
-        if let Some(session) = self.sessions.get_mut(&peer) {
-            work(session, &mut self.end, now.instant);
-            self.sync(peer);
-        }
-    }
-
-    /// The session that the packet's label names, if it is one with `from`.
-    fn on_labelled(&mut self, packet: &[u8], from: NodeId, work: impl FnOnce(&mut Session, &mut Endpoint)) {
-        let peer = Label::of(packet).and_then(|Label(label)| self.labels.get(&SessionLabel(label)));
-        match peer.filter(|peer| **peer == from).and_then(|peer| self.sessions.get_mut(peer)) {
-            Some(session) => work(session, &mut self.end),
-            None => self.end.counters.unknown += 1,
-        }
-    }
-
-    fn next_ready(&self) -> Option<NodeId> {
-        use core::ops::Bound::{Excluded, Unbounded};
-        let after = self.last_served.and_then(|last| self.ready.range((Excluded(last), Unbounded)).next());
-        after.or(self.ready.first()).copied()
-    }
-
-    /// Brings timers, indexes and events in line with a session that may have changed.
-    fn sync(&mut self, peer: NodeId) {
-        self.drain_outbox();
-        let Some(session) = self.sessions.get(&peer) else { return };
-        for (timer, at) in
-            [(Timer::Transport(peer), session.flow.timeout()), (Timer::Control(peer), session.control_timeout())]
-        {
-            match at {
-                Some(at) if self.timers.get(timer) != Some(at) => self.timers.set(timer, at),
-                Some(_) => {}
-                None => self.timers.cancel(timer),
-            }
-        }
-        if session.wants_to_send(self.now) {
-            self.ready.insert(peer);
-        }
-    }
-
-    fn drain_outbox(&mut self) {
-        for (key, peer) in self.end.out.opened.drain(..) {
-            self.streams.insert(key, peer);
-        }
-        for (key, why) in self.end.out.closed.drain(..) {
-            self.streams.remove(&key);
-            self.graves.insert(key, why);
-            self.end.out.events.push_back(Event::StreamClosed { stream: key });
-        }
-        while self.graves.len() > MAX_GRAVES {
-            self.graves.pop_first();
-        }
-    }
-
-    /// No session came about.
-    fn fail(&mut self, peer: NodeId, why: HandshakeFailure) {
-        if let Some(mut session) = self.sessions.remove(&peer) {
-            session.flow.reset_all(ResetReason::Unreachable, &mut self.end.out);
-            self.forget(&session);
-        }
-        self.end.out.events.push_back(Event::HandshakeFailed { peer, why });
-        self.drain_outbox();
-    }
-
-    /// Takes a session that is no longer in the table out of everything else.
-    fn forget(&mut self, session: &Session) {
-        session.unpersist(&mut self.end);
-        if let Some(label) = session.label() {
-            self.labels.remove(&label);
-        }
-        self.timers.cancel(Timer::Transport(session.peer));
-        self.timers.cancel(Timer::Control(session.peer));
-        self.ready.remove(&session.peer);
-        self.drain_outbox();
-    }
-
-    /// Whether one more session fits, after giving up one that carries nothing if need be.
-    fn make_room(&mut self) -> bool {
-        if self.sessions.len() < self.end.config.max_sessions {
-            return true;
-        }
-        let idle = self.sessions.values().find(|session| session.flow.stream_count() == 0).map(|session| session.peer);
-        let Some(session) = idle.and_then(|peer| self.sessions.remove(&peer)) else { return false };
-        self.forget(&session);
-        true
     }
 }

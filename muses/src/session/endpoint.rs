@@ -1,0 +1,96 @@
+//! What the sessions of an endpoint share, and the two clocks that limit what they send.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use overlay::id::NodeId;
+use overlay::rng::Rng;
+use overlay::time::Instant;
+
+use crate::cert::LocalKeys;
+use crate::config::Config;
+use crate::dh::PublicKeyOps;
+use crate::event::{Command, Outgoing, Path};
+use crate::flow::Outbox;
+
+/// What all sessions of an endpoint share.
+pub(crate) struct Endpoint {
+    pub config: Config,
+    pub keys: LocalKeys,
+    pub ops: PublicKeyOps,
+    pub rng: Rng,
+    /// Where this node is; `None` while it is nowhere.
+    pub local: Option<Path>,
+    pub out: Outbox,
+    pub packets: VecDeque<Outgoing>,
+    pub commands: VecDeque<Command>,
+    pub counters: Counters,
+}
+
+/// Packets that were not used, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of no type or handshake or session that is known here.
+    pub unknown: u64,
+    /// Not authentic, or replayed.
+    pub forged: u64,
+    /// Authentic, but against the rules.
+    pub violations: u64,
+    /// Left out because a limit was reached.
+    pub limited: u64,
+}
+
+impl Endpoint {
+    /// Sends a message that is no protected packet; not while this node is nowhere.
+    pub fn send(&mut self, to: NodeId, path: &Path, flow: u32, payload: Vec<u8>) {
+        if self.local.is_some() {
+            self.packets.push_back(Outgoing { to, path: path.clone(), flow, payload });
+        }
+    }
+}
+
+/// When to send something again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub at: Instant,
+    pub wait: Duration,
+}
+
+impl Retry {
+    /// The first wait begins at `now`.
+    pub fn new(wait: Duration, rng: &mut Rng, now: Instant) -> Self {
+        Self { at: now + rng.jitter(wait), wait }
+    }
+
+    /// The next wait, twice as long.
+    pub fn again(&mut self, max: Duration, rng: &mut Rng, now: Instant) {
+        self.wait = (self.wait * 2).min(max);
+        self.at = now + rng.jitter(self.wait);
+    }
+}
+
+/// So much at once, then one in each interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    left: u32,
+    at: Instant,
+}
+
+impl Bucket {
+    pub fn new(burst: u32, now: Instant) -> Self {
+        Self { left: burst, at: now }
+    }
+
+    /// Whether one more may pass.
+    pub fn take(&mut self, burst: u32, interval: Duration, now: Instant) -> bool {
+        let interval_us = overlay::time::micros(interval).max(1);
+        let earned = overlay::time::micros(now.since(self.at)) / interval_us;
+        if earned > 0 {
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(burst);
+            self.at = now;
+        }
+        let passes = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        passes
+    }
+}

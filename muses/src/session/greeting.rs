@@ -1,0 +1,89 @@
+//! The handshake as the initiator's session sees it: Hello until Hello, Finished until Finished.
+
+use overlay::time::Instant;
+
+use super::{Bound, Endpoint, Phase, Retry, Session};
+use crate::config::HELLO_FIRST_WAIT;
+use crate::event::{Arrival, Event, SessionLabel};
+use crate::handshake::{Initiator, PendingFinished};
+
+pub(crate) struct Greeting {
+    pub(super) initiator: Initiator,
+    pub(super) hello: Vec<u8>,
+    pub(super) retry: Retry,
+    pub(super) deadline: Instant,
+}
+
+/// A, until B's Finished is there.
+pub(super) struct Confirming {
+    pub(super) finished: Vec<u8>,
+    pub(super) pending: PendingFinished,
+    pub(super) retry: Retry,
+    /// `None` once a packet of the peer showed that it has the session.
+    pub(super) deadline: Option<Instant>,
+    /// How long Finished is sent again for the sake of B's alone.
+    pub(super) until: Instant,
+}
+
+impl Session {
+    /// Sends Hello A.
+    pub fn greet(&mut self, initiator: Initiator, hello: Vec<u8>, end: &mut Endpoint, now: Instant) {
+        let deadline = match self.phase {
+            Phase::Resolving { deadline } => deadline,
+            _ => now + end.config.handshake_timeout,
+        };
+        end.send(self.peer, &self.path, 0, hello.clone());
+        let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
+        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline }));
+    }
+
+    /// Hello B arrived: there are keys, and data may follow Finished at once.
+    pub fn handle_hello(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) -> bool {
+        let Phase::Greeting(greeting) = &mut self.phase else { return false };
+        let Ok(answered) = greeting.initiator.handle_hello(&end.keys, packet, &mut end.ops) else {
+            end.counters.forged += 1;
+            return false;
+        };
+        if !from.return_path.0.is_empty() {
+            self.path = from.return_path.clone();
+        }
+        let mut bound = Bound::new(answered.established.secrets, None, now);
+        bound.keys = Some((answered.established.sealer, answered.established.opener));
+        end.send(self.peer, &self.path, bound.flow_label, answered.finished.clone());
+        bound.confirming = Some(Confirming {
+            finished: answered.finished,
+            pending: answered.pending,
+            retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
+            deadline: Some(now + end.config.handshake_timeout),
+            until: now + end.config.handshake_timeout,
+        });
+        self.phase = Phase::Bound(Box::new(bound));
+        self.flow.set_initiator(true);
+        self.flow.set_suspended(false, now, &mut end.out);
+        let session = self.label().unwrap_or(SessionLabel([0; 16]));
+        end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
+        true
+    }
+
+    /// Finished B arrived.
+    pub fn handle_finished(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let Some(confirming) = &bound.confirming else { return };
+        if confirming.pending.handle_finished(packet, &mut bound.secrets).is_err() {
+            end.counters.forged += 1;
+            return;
+        }
+        bound.confirming = None;
+        self.persist(end);
+        self.wake(end, now);
+    }
+
+    /// Sends Hello again at once: this node has a new place, or the peer a new path.
+    pub fn greet_again(&mut self, end: &mut Endpoint, now: Instant) {
+        if let Phase::Greeting(greeting) = &mut self.phase {
+            greeting.retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
+            let hello = greeting.hello.clone();
+            end.send(self.peer, &self.path, 0, hello);
+        }
+    }
+}
