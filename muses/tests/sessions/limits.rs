@@ -48,7 +48,7 @@ fn slow_readers_together_stay_within_the_session_window() {
 fn resets_give_their_credit_back() {
     let mut pair = Pair::new(3);
     pair.nodes[B].serve = Some(App::default);
-    for turn in 0..40 {
+    for turn in 0..20 {
         let key = pair.open(A, App::sending(3_000_000));
         pair.run(100 * MS);
         if turn % 2 == 0 {

@@ -10,9 +10,9 @@ use crate::pair::{A, App, B, Faults, MS, Pair, SECOND};
 fn downloading(seed: u8, bytes_per_second: u64) -> Pair {
     let faults = Faults { bytes_per_second, ..Faults::default() };
     let mut pair = Pair::with(seed, Config::default(), faults);
-    pair.nodes[B].serve = Some(|| App::sending(8_000_000));
+    pair.nodes[B].serve = Some(|| App::sending(4_000_000));
     pair.open(A, App::sending(10));
-    pair.run_until(SECOND * 9, |p| p.nodes[A].app().read > 3_000_000).unwrap();
+    pair.run_until(SECOND * 9, |p| p.nodes[A].app().read > 1_500_000).unwrap();
     pair
 }
 
@@ -43,7 +43,7 @@ fn a_mover_resumes_in_two_and_a_half_round_trips_after_any_outage() {
         let took = pair.run_until(SECOND, |p| p.nodes[A].app().read > held).unwrap();
         assert!(took <= 50 * MS, "after {outage:?}: {took:?}");
         pair.run_until(SECOND * 9, done).unwrap();
-        assert_eq!(pair.nodes[A].app().read, 8_000_000);
+        assert_eq!(pair.nodes[A].app().read, 4_000_000);
         assert_eq!(ops(&pair), before, "no public key in a resume");
         assert!(pair.nodes[A].saw(|e| matches!(e, Event::SessionResumed { outage: o, .. } if *o >= outage)));
     }
@@ -117,8 +117,8 @@ fn exact_through_many_moves_on_a_bad_network() {
             ..Faults::default()
         };
         let mut pair = Pair::with(seed, Config::default(), faults);
-        pair.nodes[B].serve = Some(|| App::sending(2_000_000));
-        pair.open(A, App::sending(1_000_000));
+        pair.nodes[B].serve = Some(|| App::sending(1_000_000));
+        pair.open(A, App::sending(600_000));
         for turn in 0..8u32 {
             pair.run(MS * (100 + 37 * turn + u32::from(seed)));
             let mover = if turn % 3 == 0 { B } else { A };
@@ -137,7 +137,7 @@ fn exact_through_many_moves_on_a_bad_network() {
             pair.nodes[A].info(),
             pair.nodes[B].info()
         );
-        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (2_000_000, 1_000_000));
+        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (1_000_000, 600_000));
     }
 }
 

@@ -40,11 +40,11 @@ fn exact_in_both_directions_whatever_the_network_does() {
             ..Faults::default()
         };
         let mut pair = Pair::with(seed, Config::default(), faults.clone());
-        pair.nodes[B].serve = Some(|| App::sending(1_500_000));
-        pair.open(A, App::sending(2_000_000));
+        pair.nodes[B].serve = Some(|| App::sending(700_000));
+        pair.open(A, App::sending(900_000));
         let took = pair.run_until(Duration::from_secs(300), both_done);
         assert!(took.is_some(), "seed {seed} {faults:?} {:?} {:?}", pair.nodes[A].app(), pair.nodes[B].app());
-        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (1_500_000, 2_000_000));
+        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (700_000, 900_000));
     }
 }
 
@@ -52,9 +52,9 @@ fn exact_in_both_directions_whatever_the_network_does() {
 fn a_clean_path_is_filled() {
     let faults = Faults { bytes_per_second: 20_000_000, ..Faults::default() };
     let mut pair = Pair::with(3, Config::default(), faults);
-    pair.open(A, App::sending(40_000_000));
+    pair.open(A, App::sending(20_000_000));
     let took = pair.run_until(Duration::from_secs(20), both_done).unwrap();
-    assert!(took < Duration::from_millis(3000), "{took:?}");
+    assert!(took < Duration::from_millis(1700), "{took:?}");
     assert!(pair.nodes.iter().all(|node| node.sessions.counters() == Default::default()));
 }
 
