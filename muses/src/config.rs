@@ -37,7 +37,7 @@ pub const RESET_BURST: u32 = 16;
 /// After the burst, one reset in this time.
 pub const RESET_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a handshake may wait for its last message.
-pub const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(10);
+pub const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(30);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
 

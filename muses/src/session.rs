@@ -339,7 +339,10 @@ impl Session {
                 // The peer has the session but not its Finished any more; only its resets cannot be checked then.
                 bound.confirming = None;
             }
+            // The peer may have moved since its Hello.
+            self.resolve(end, now);
         }
+        let Some(bound) = self.bound_mut() else { return Fate::Lives };
         if bound.forget_at.is_some_and(|at| at <= now) {
             bound.forget_at = None;
             bound.secrets.forget_previous();

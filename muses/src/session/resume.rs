@@ -129,6 +129,7 @@ impl Session {
 
     /// The peer was found at `path`.
     pub fn found_at(&mut self, path: Path, end: &mut Endpoint, now: Instant) {
+        let confirming = self.is_confirming();
         let Some(bound) = self.bound_mut() else {
             if self.path != path {
                 self.path = path;
@@ -137,11 +138,16 @@ impl Session {
             return;
         };
         // A live path is proven, a look-up is not.
-        if bound.suspended.is_none() || self.path == path {
+        let proven = bound.suspended.is_none() && !confirming;
+        if proven || self.path == path {
             return;
         }
         self.path = path;
-        self.attempt(end, now);
+        if confirming {
+            self.wake(end, now);
+        } else {
+            self.attempt(end, now);
+        }
     }
 
     pub(super) fn on_attempt_timeout(&mut self, end: &mut Endpoint, now: Instant) {

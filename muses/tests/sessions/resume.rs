@@ -108,7 +108,8 @@ fn a_silent_path_suspends_and_its_return_resumes() {
 
 #[test]
 fn exact_through_many_moves_on_a_bad_network() {
-    for seed in 0..16 {
+    // With seed 18 the answering side moves in the middle of the handshake.
+    for seed in (0..12).chain([18]) {
         let faults = Faults {
             loss_percent: u64::from(seed % 4) * 7,
             duplicate_percent: 10,
