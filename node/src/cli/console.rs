@@ -50,7 +50,8 @@ impl Console {
                 },
                 _ = period.tick() => {
                     let Ok(addresses) = handle.listening().await else { return };
-                    if addresses != printed {
+                    // Flight mode listens nowhere; being back at the same addresses is no news.
+                    if !addresses.is_empty() && addresses != printed {
                         self.invite(&addresses);
                         printed = addresses;
                     }
@@ -64,17 +65,16 @@ impl Console {
         for address in addresses {
             self.say(&format!("listening at {address}"));
         }
-        let (here, there): (Vec<_>, Vec<_>) = addresses.iter().filter(|a| is_shown(a)).partition(|a| is_loopback(a));
-        for (title, addresses, folder) in [
-            ("others join with:", there, ""),
-            ("on this machine, each node with a folder of its own, join with:", here, " --data-dir ./muses-2"),
-        ] {
-            if !addresses.is_empty() {
-                self.say(title);
-            }
-            for address in addresses {
-                self.say(&format!("  muses up{folder} --join {address}/p2p/{}", self.me));
-            }
+        let shown: Vec<_> = addresses.iter().filter(|address| is_shown(address)).collect();
+        let elsewhere: Vec<_> = shown.iter().filter(|address| !is_loopback(address)).collect();
+        let line = |folder, address: &Multiaddr| format!("  muses up{folder} --join {address}/p2p/{}", self.me);
+        if !elsewhere.is_empty() {
+            self.say("others join with:");
+            elsewhere.iter().for_each(|address| self.say(&line("", address)));
+        }
+        if let Some(address) = shown.iter().find(|address| is_loopback(address)).or(shown.first()) {
+            self.say("a second node on this machine, with a folder of its own, joins with:");
+            self.say(&line(" --data-dir ./muses-2", address));
         }
     }
 
