@@ -56,3 +56,10 @@ mod send;
 mod session;
 pub mod sessions;
 mod stream;
+
+pub use config::Config;
+pub use error::OpenError;
+pub use event::{
+    Arrival, Command, Event, HandshakeFailure, Outgoing, Path, Read, ResetReason, Resolved, SessionLabel, StreamKey,
+};
+pub use sessions::{SessionInfo, SessionState, Sessions};

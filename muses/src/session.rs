@@ -46,6 +46,10 @@ pub(crate) struct Session {
     asked_at: Option<Instant>,
     /// When the peer was looked up last.
     resolved_at: Option<Instant>,
+    /// Links crossed by the latest authentic packet from the peer.
+    pub hops: Option<u16>,
+    /// How often the session went on after an outage or a move.
+    pub resumes: u64,
 }
 
 pub(crate) enum Phase {
@@ -114,6 +118,8 @@ impl Session {
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
             resolved_at: None,
+            hops: None,
+            resumes: 0,
         };
         session.resolve(end, now);
         session
@@ -131,6 +137,8 @@ impl Session {
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
             asked_at: None,
             resolved_at: None,
+            hops: None,
+            resumes: 0,
         };
         session.flow.set_suspended(false, now, &mut end.out);
         session.persist(end);
@@ -155,7 +163,16 @@ impl Session {
         // When the older secret was replaced is not stored: its time begins again.
         bound.forget_at = Some(now + crate::config::OLD_SECRET_LIFETIME);
         let phase = Phase::Bound(Box::new(bound));
-        Some(Self { peer, path: Path(stored.path), flow, phase, asked_at: None, resolved_at: None })
+        Some(Self {
+            peer,
+            path: Path(stored.path),
+            flow,
+            phase,
+            asked_at: None,
+            resolved_at: None,
+            hops: None,
+            resumes: 0,
+        })
     }
 
     /// The label in packets, once there are keys.

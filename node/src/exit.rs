@@ -85,7 +85,7 @@ impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let code = match failure {
             Failure::UnknownPeer | Failure::Unreachable => Code::Unreachable,
-            Failure::Refused | Failure::ServiceDown => Code::Refused,
+            Failure::Refused | Failure::ServiceDown | Failure::NameChanged => Code::Refused,
             Failure::Timeout => Code::Timeout,
             Failure::Myself => Code::Usage,
             _ => Code::Failed,

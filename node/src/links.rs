@@ -107,7 +107,7 @@ impl Links {
     /// When an address cannot be bound.
     pub fn start(secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>) -> Result<Self, StartError> {
         let gate = Gate::open();
-        let mut swarm = network::start(secret, gate.clone())?;
+        let mut swarm = network::start(secret, gate.clone(), &listen)?;
         let listeners = Listeners::start(&mut swarm, listen)?;
         let (control_in, control) = mpsc::channel(CONTROL_QUEUE_FRAMES);
         let (data_in, data) = mpsc::channel(DATA_QUEUE_FRAMES);

@@ -1,19 +1,39 @@
 //! Overlay and sessions composed into one object; still pure: `driver` and the simulator run the same code.
+//!
+//! What flows between the two: the overlay's [`Place`] is the sessions' opaque [`Path`]; a session's packet is an overlay payload;
+//! a session that needs its peer's certificate or new place asks the DHT. After every `handle_*` and verb the stack moves what
+//! one half has for the other until both are quiet, so that a driver only drains the stack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use multiaddr::Multiaddr;
-use overlay::id::{Identity, NodeId};
+use muses::{Path, Sessions};
+use overlay::address::Place;
+use overlay::id::{Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
+use overlay::overlay::Overlay;
+use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
 
+mod bridge;
+mod conns;
 pub mod event;
+mod naming;
+mod questions;
+mod services;
 pub mod status;
+mod view;
 
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
 pub use status::{ConnStatus, Counters, PeerStatus, Resolved, SessionStatus, Status};
 
+use conns::{Conn, Conns, Stage};
+use naming::{Meaning, Naming, Purpose};
+use questions::Questions;
+use services::Services;
+
 /// What a stack is made of.
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Names that this user gave to nodes; they come before claimed names.
     pub petnames: BTreeMap<String, NodeId>,
@@ -24,120 +44,306 @@ pub struct Config {
     /// Friend-to-friend mode (`links.only`): node ids or multiaddr prefixes; empty means everybody.
     pub only: Vec<String>,
     /// The overlay that must be joined, when it is known before.
-    pub overlay: Option<overlay::id::OverlayId>,
+    pub overlay: Option<OverlayId>,
 }
 
 /// One node's protocol, without sockets or clock.
-pub struct Stack {}
+pub struct Stack {
+    id: NodeId,
+    name: Option<overlay::record::Name>,
+    overlay: Overlay,
+    sessions: Sessions,
+    conns: Conns,
+    naming: Naming,
+    services: Services,
+    questions: Questions,
+    events: VecDeque<Event>,
+    commands: VecDeque<Command>,
+    listen: Vec<Multiaddr>,
+    joined_before: bool,
+    resumes: u64,
+}
 
 impl Stack {
     /// A stack that has done nothing yet. `static_secret` is the X25519 key of the sessions, separate from the identity.
-    pub fn new(_config: Config, _identity: Identity, _static_secret: [u8; 32], _seed: [u8; 32], _now: Now) -> Self {
-        Self {}
+    ///
+    /// # Errors
+    /// One line when the configuration makes no sense.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        static_secret: [u8; 32],
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, String> {
+        let mut rng = Rng::from_seed(seed);
+        let only = config
+            .only
+            .iter()
+            .map(|text| text.parse().map_err(|why| format!("links.only: `{text}` is {why}")))
+            .collect::<Result<_, _>>()?;
+        let name = config.name.map(|name| name.parse().map_err(|why| format!("name `{name}`: {why}"))).transpose()?;
+        let overlay = overlay::config::Config {
+            joins: config.joins,
+            only,
+            expected: config.overlay,
+            ..overlay::config::Config::default()
+        };
+        Ok(Self {
+            id: identity.id(),
+            name,
+            overlay: Overlay::new(overlay, identity.clone(), rng.bytes(), now),
+            sessions: Sessions::new(muses::Config::default(), identity, static_secret, rng.bytes(), now),
+            conns: Conns::default(),
+            naming: Naming::new(config.petnames),
+            services: Services::default(),
+            questions: Questions::default(),
+            events: VecDeque::new(),
+            commands: VecDeque::new(),
+            listen: Vec::new(),
+            joined_before: false,
+            resumes: 0,
+        })
     }
 
     /// Takes over what the store held, then founds, resumes or joins. Call once, before anything else.
     ///
     /// # Errors
     /// One line when the store is unreadable or belongs to another overlay than the configured one.
-    pub fn start(&mut self, _snapshot: &Snapshot, _now: Now) -> Result<(), String> {
+    pub fn start(&mut self, snapshot: &Snapshot, now: Now) -> Result<(), String> {
+        if let Some(pins) = snapshot.get(naming::PINS_KEY)
+            && !self.naming.restore(pins)
+        {
+            return Err(format!(
+                "the stored pins ({}) cannot be read; move the file away to start anew",
+                naming::PINS_KEY
+            ));
+        }
+        self.sessions.restore(snapshot, now);
+        self.overlay.publish_node(self.sessions.cert().to_vec(), now);
+        if let Some(name) = self.name.clone() {
+            self.overlay.claim_name(name, now);
+        }
+        self.overlay.restore(snapshot, now).map_err(|why| why.to_string())?;
+        let origin = self.overlay.start(now).map_err(|why| why.to_string())?;
+        self.tell_origin(origin);
+        self.settle(now);
         Ok(())
     }
 
     // ---- links ----
 
     /// A link to `peer` is up; `initiator` when this side dialled `remote`.
-    pub fn handle_link_up(&mut self, _link: LinkId, _peer: NodeId, _remote: Multiaddr, _initiator: bool, _now: Now) {}
+    pub fn handle_link_up(&mut self, link: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, now: Now) {
+        self.overlay.handle_link_up(link, peer, remote, initiator, now);
+        self.settle(now);
+    }
+
     /// A link is gone.
-    pub fn handle_link_down(&mut self, _link: LinkId, _now: Now) {}
+    pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
+        self.overlay.handle_link_down(link, now);
+        self.settle(now);
+    }
+
     /// A `Command::Dial` failed.
-    pub fn handle_dial_failed(&mut self, _address: &Multiaddr, _now: Now) {}
+    pub fn handle_dial_failed(&mut self, address: &Multiaddr, now: Now) {
+        self.overlay.handle_dial_failed(address, now);
+        self.settle(now);
+    }
+
     /// A local interface or address came or went, or flight mode ended: redial and resume at once.
-    pub fn handle_address_change(&mut self, _now: Now) {}
+    pub fn handle_address_change(&mut self, now: Now) {
+        self.overlay.handle_address_change(now);
+        self.settle(now);
+    }
+
     /// The addresses at which this node listens now (concrete, not wildcards).
-    pub fn handle_listen_addresses(&mut self, _addresses: Vec<Multiaddr>, _now: Now) {}
-    /// A frame arrived.
-    pub fn handle_frame(&mut self, _link: LinkId, _lane: Lane, _frame: Vec<u8>, _now: Now) {}
+    pub fn handle_listen_addresses(&mut self, addresses: Vec<Multiaddr>, now: Now) {
+        self.listen.clone_from(&addresses);
+        self.overlay.handle_listen_addresses(addresses, now);
+        self.settle(now);
+    }
+
+    /// A frame arrived. What cannot be decoded closes its link.
+    pub fn handle_frame(&mut self, link: LinkId, lane: Lane, frame: Vec<u8>, now: Now) {
+        // The overlay has counted the error and asks for the link to be closed.
+        let _ = self.overlay.handle_frame(link, lane, frame, now);
+        self.settle(now);
+    }
+
     /// `bytes` more may be given to this lane of this link (the driver grants an initial room after `handle_link_up`).
-    pub fn handle_link_room(&mut self, _link: LinkId, _lane: Lane, _bytes: usize, _now: Now) {}
+    pub fn handle_link_room(&mut self, link: LinkId, lane: Lane, bytes: usize, now: Now) {
+        self.overlay.handle_link_room(link, lane, bytes, now);
+    }
+
     /// Something may be due.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.overlay.handle_timeout(now);
+        self.sessions.handle_timeout(now);
+        self.settle(now);
+    }
+
     /// The value given with `Command::Persist` under `key` is on disk.
-    pub fn handle_persisted(&mut self, _key: &str, _now: Now) {}
+    pub fn handle_persisted(&mut self, key: &str, now: Now) {
+        self.overlay.handle_persisted(key, now);
+        self.sessions.handle_persisted(key, now);
+        self.settle(now);
+    }
 
     // ---- services and connections ----
 
     /// Offers `service`; who may use it is decided here, `forward` is handed back with [`Event::Incoming`].
-    pub fn expose(&mut self, _service: String, _forward: String, _allow: Vec<Who>, _now: Now) {}
+    pub fn expose(&mut self, service: String, forward: String, allow: Vec<Who>) {
+        self.services.expose(service, forward, allow);
+    }
+
     /// No longer offers `service`.
-    pub fn unexpose(&mut self, _service: &str, _now: Now) {}
+    pub fn unexpose(&mut self, service: &str) {
+        self.services.unexpose(service);
+    }
+
     /// Opens a connection to `peer`'s `service`. `peer` is a petname, a claimed name or a node id. The answer is
-    /// [`Event::Opened`] or [`Event::Failed`]; bytes may be written before it.
-    pub fn open(&mut self, _peer: &str, _service: &str, _port: u16, _now: Now) -> ConnId {
-        ConnId(0)
+    /// [`Event::Opened`] or [`Event::Failed`]; [`Event::Writable`] may come before it.
+    pub fn open(&mut self, peer: &str, service: &str, port: u16, now: Now) -> ConnId {
+        let conn = self.conns.add(service, port, None);
+        match self.naming.meaning(peer) {
+            Meaning::Node(id) => self.open_stream(conn, id, now),
+            Meaning::Claimed(name) => match self.naming.pinned(&name) {
+                Some(id) => self.open_stream(conn, id, now),
+                None => self.find(Purpose::Open(conn), name, now),
+            },
+            Meaning::Nothing => self.fail(conn, Failure::UnknownPeer),
+        }
+        self.settle(now);
+        conn
     }
+
     /// The local service answered: an incoming connection is accepted.
-    pub fn accept(&mut self, _conn: ConnId, _now: Now) {}
+    pub fn accept(&mut self, conn: ConnId, now: Now) {
+        if let Some(stream) = self.conns.stream(conn) {
+            self.sessions.accept(stream, now);
+            self.settle(now);
+        }
+    }
+
     /// The local service did not answer.
-    pub fn refuse(&mut self, _conn: ConnId, _now: Now) {}
+    pub fn refuse(&mut self, conn: ConnId, now: Now) {
+        if let Some(stream) = self.conns.stream(conn) {
+            self.sessions.refuse(stream, muses::ResetReason::Refused, now);
+            self.conns.remove(conn);
+            self.settle(now);
+        }
+    }
+
     /// Up to `max` bytes that arrived.
-    pub fn read(&mut self, _conn: ConnId, _max: usize, _now: Now) -> Readout {
-        Readout::Pending
+    pub fn read(&mut self, conn: ConnId, max: usize, now: Now) -> Readout {
+        let Some(stage) = self.conns.conn(conn).map(|conn| conn.stage.clone()) else { return Readout::Gone };
+        let Stage::Stream(stream) = stage else { return Readout::Pending };
+        let readout = match self.sessions.read(stream, max) {
+            muses::Read::Data(bytes) => {
+                if let Some(conn) = self.conns.conn_mut(conn) {
+                    conn.received_bytes += bytes.len() as u64;
+                }
+                Readout::Bytes(bytes)
+            }
+            muses::Read::Pending => Readout::Pending,
+            muses::Read::End => Readout::End,
+            muses::Read::Reset(reason) => {
+                self.fail(conn, bridge::failure_of(reason));
+                Readout::Gone
+            }
+        };
+        self.settle(now);
+        readout
     }
+
     /// Takes as many bytes as there is room for, returns how many; [`Event::Writable`] follows when it was not all.
-    pub fn write(&mut self, _conn: ConnId, _bytes: &[u8], _now: Now) -> usize {
-        0
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> usize {
+        let Some(stream) = self.conns.stream(conn) else { return 0 };
+        let taken = self.sessions.write(stream, bytes, now);
+        if let Some(conn) = self.conns.conn_mut(conn) {
+            conn.sent_bytes += taken as u64;
+        }
+        self.settle(now);
+        taken
     }
+
     /// No more will be written (half-close).
-    pub fn finish(&mut self, _conn: ConnId, _now: Now) {}
+    pub fn finish(&mut self, conn: ConnId, now: Now) {
+        if let Some(stream) = self.conns.stream(conn) {
+            self.sessions.finish(stream, now);
+            self.settle(now);
+        } else if let Some(conn) = self.conns.conn_mut(conn) {
+            conn.finished = true;
+        }
+    }
+
     /// The application is gone: both directions end.
-    pub fn reset(&mut self, _conn: ConnId, _now: Now) {}
+    pub fn reset(&mut self, conn: ConnId, now: Now) {
+        if let Some(stream) = self.conns.stream(conn) {
+            self.sessions.reset(stream, muses::ResetReason::Application, now);
+        }
+        self.conns.remove(conn);
+        self.settle(now);
+    }
 
-    // ---- questions ----
-
-    /// Resolves a petname, claimed name or id; the answer is [`Event::Answered`].
-    pub fn lookup(&mut self, _peer: &str, _now: Now) -> QueryId {
-        QueryId(0)
-    }
-    /// One echo through the overlay; the answer is [`Event::Answered`].
-    pub fn ping(&mut self, _peer: &str, _now: Now) -> QueryId {
-        QueryId(0)
-    }
-    /// The relays to `peer`; the answer is [`Event::Answered`].
-    pub fn trace(&mut self, _peer: &str, _now: Now) -> QueryId {
-        QueryId(0)
-    }
-    /// What this node is and does now.
-    pub fn status(&self, _now: Now) -> Status {
-        Status::default()
-    }
-    /// Its neighbours.
-    pub fn peers(&self, _now: Now) -> Vec<PeerStatus> {
-        Vec::new()
-    }
-    /// Its sessions.
-    pub fn sessions(&self, _now: Now) -> Vec<SessionStatus> {
-        Vec::new()
-    }
     /// Announces that this node leaves and hands over its records; [`Event::Left`] within a second.
-    pub fn leave(&mut self, _now: Now) {}
+    pub fn leave(&mut self, now: Now) {
+        self.sessions.close_all(now);
+        self.settle(now);
+        self.overlay.leave(now);
+        self.settle(now);
+    }
 
     // ---- what the driver drains, in this order, after each handle_* and verb ----
 
     /// The next frame for a link with room.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        self.overlay.poll_transmit()
     }
+
     /// The next thing for the driver to do.
     pub fn poll_command(&mut self) -> Option<Command> {
-        None
+        self.commands.pop_front().or_else(|| self.overlay.poll_command())
     }
+
     /// The next fact.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
+
     /// When `handle_timeout` is due, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        let overlay = self.overlay.poll_timeout().map(|(at, _)| (at, "overlay"));
+        let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
+        [overlay, sessions].into_iter().flatten().min()
     }
+
+    // ---- connections, inside ----
+
+    fn open_stream(&mut self, conn: ConnId, peer: NodeId, now: Now) {
+        let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
+        match self.sessions.open(peer, &service, port, now) {
+            Ok(stream) => {
+                self.conns.bind(conn, peer, stream);
+                if finished {
+                    self.sessions.finish(stream, now);
+                }
+                self.events.push_back(Event::Writable(conn));
+            }
+            Err(muses::OpenError::Own) => self.fail(conn, Failure::Myself),
+            Err(_) => self.fail(conn, Failure::Refused),
+        }
+    }
+
+    fn fail(&mut self, conn: ConnId, why: Failure) {
+        if self.conns.remove(conn).is_some() {
+            self.events.push_back(Event::Failed(conn, why));
+        }
+    }
+}
+
+/// The opaque path of a session that leads to `place`.
+fn path_to(place: &Place) -> Path {
+    Path(place.to_bytes())
 }

@@ -326,6 +326,7 @@ impl Session {
         let Some(bound) = self.bound_mut() else { return };
         let outage = bound.suspended.take().map(|since| now.since(since)).unwrap_or_default();
         end.out.events.push_back(Event::SessionResumed { peer, outage });
+        self.resumes += 1;
         self.flow.set_suspended(false, now, &mut end.out);
         self.flow.ping();
         self.persist(end);

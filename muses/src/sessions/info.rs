@@ -46,6 +46,10 @@ pub struct SessionInfo {
     pub sent_bytes: u64,
     /// See [`SessionInfo::sent_bytes`].
     pub received_bytes: u64,
+    /// Links crossed by the latest authentic packet from the peer.
+    pub hops: Option<u16>,
+    /// How often it went on after an outage or a move.
+    pub resumes: u64,
 }
 
 impl Sessions {
@@ -72,5 +76,7 @@ fn info(session: &Session) -> SessionInfo {
         in_flight_bytes: flow.recovery.in_flight_bytes(),
         sent_bytes: flow.sent_bytes(),
         received_bytes: flow.received_bytes(),
+        hops: session.hops,
+        resumes: session.resumes,
     }
 }

@@ -115,7 +115,8 @@ async fn serve(
         only: config.links.only,
         overlay: config.overlay.id,
     };
-    let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now());
+    let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
+        .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);

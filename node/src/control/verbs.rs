@@ -150,14 +150,14 @@ impl Desk {
     async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
         let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
         on_disk(move || exposures.remove(&name)).await?;
-        self.ask(move |stack, now| stack.unexpose(service.as_str(), now)).await?;
+        self.ask(move |stack, _| stack.unexpose(service.as_str())).await?;
         Ok(Value::Null)
     }
 
     async fn offer(&self, service: &ServiceName, exposure: Exposure) -> Result<(), Fault> {
         let service = service.to_string();
         let Exposure { forward, allow } = exposure;
-        self.ask(move |stack, now| stack.expose(service, forward.to_string(), allow, now)).await
+        self.ask(move |stack, _| stack.expose(service, forward.to_string(), allow)).await
     }
 
     /// Names are resolved once, when typed: a permission belongs to a key, never to whoever holds a name later.

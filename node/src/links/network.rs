@@ -1,11 +1,13 @@
 //! The libp2p swarm below the links.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Swarm, connection_limits, identify, ping, swarm};
+use multiaddr::{Multiaddr, Protocol};
 use zeroize::Zeroizing;
 
 use super::gate::Gate;
@@ -32,10 +34,14 @@ pub(super) struct Network {
 }
 
 /// A swarm that listens nowhere yet. Needs a tokio runtime around it.
-pub(super) fn start(mut secret: Zeroizing<[u8; 32]>, gate: Gate) -> Result<Swarm<Network>, StartError> {
+pub(super) fn start(
+    mut secret: Zeroizing<[u8; 32]>,
+    gate: Gate,
+    listen: &[Multiaddr],
+) -> Result<Swarm<Network>, StartError> {
     let keypair = Keypair::ed25519_from_bytes(secret.as_mut()).map_err(|_| StartError::Identity)?;
     Ok(Swarm::new(
-        transport::build(&keypair, gate)?,
+        transport::build(&keypair, gate, listen.iter().filter_map(ip_of).collect())?,
         Network {
             limits: connection_limits::Behaviour::new(limits()),
             lanes: behaviour::Behaviour::default(),
@@ -47,6 +53,14 @@ pub(super) fn start(mut secret: Zeroizing<[u8; 32]>, gate: Gate) -> Result<Swarm
             .with_idle_connection_timeout(transport::MAX_SETUP)
             .with_substream_upgrade_protocol_override(Version::V1Lazy),
     ))
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    }
 }
 
 fn limits() -> connection_limits::ConnectionLimits {
@@ -73,7 +87,7 @@ mod tests {
         while node.listening().is_empty() {
             node.next(&mut inputs).await;
         }
-        let mut hostile = start(Zeroizing::new([2; 32]), Gate::open()).unwrap();
+        let mut hostile = start(Zeroizing::new([2; 32]), Gate::open(), &[]).unwrap();
         hostile.dial(node.listening()[0].clone()).unwrap();
         loop {
             tokio::select! {

@@ -32,9 +32,16 @@ pub(super) const MAX_SETUP: Duration = Duration::from_secs(5);
 const USER_TIMEOUT_MS: u32 = 10_000;
 
 /// The transport of all links.
-pub(super) fn build(keypair: &Keypair, gate: Gate) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+///
+/// `homes` are the addresses at which it was told to listen: a dial comes from the one that fits its target, so that a
+/// neighbour sees the address that belongs to this node. Wildcards among them leave the choice to the system.
+pub(super) fn build(
+    keypair: &Keypair,
+    gate: Gate,
+    homes: Vec<IpAddr>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     let noise = noise::Config::new(keypair).map_err(|_| StartError::Identity)?;
-    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), gate }
+    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), gate, homes }
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default())
@@ -46,6 +53,7 @@ pub(super) fn build(keypair: &Keypair, gate: Gate) -> Result<Boxed<(PeerId, Stre
 struct GatedTcp {
     listeners: tcp::tokio::Transport,
     gate: Gate,
+    homes: Vec<IpAddr>,
 }
 
 impl Transport for GatedTcp {
@@ -69,11 +77,12 @@ impl Transport for GatedTcp {
         }
         let gate = self.gate.clone();
         let closing = gate.closing();
+        let homes = self.homes.clone();
         Ok(async move {
             tokio::select! {
                 biased;
                 () = closing => Err(network_is_down()),
-                stream = target.connect(gate.bind()) => stream.map(|stream| gate.guard(stream)),
+                stream = target.connect(gate.bind(), &homes) => stream.map(|stream| gate.guard(stream)),
             }
         }
         .boxed())
@@ -126,7 +135,7 @@ impl Target {
         }
     }
 
-    async fn connect(self, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    async fn connect(self, bind: Option<IpAddr>, homes: &[IpAddr]) -> io::Result<TcpStream> {
         let fits = |ip: IpAddr| bind.is_none_or(|bind| bind.is_ipv4() == ip.is_ipv4());
         let candidates: Vec<SocketAddr> = match self.host {
             Host::Ip(ip) => vec![SocketAddr::new(ip, self.port)],
@@ -137,13 +146,19 @@ impl Target {
         };
         let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of a family that we have");
         for remote in candidates.into_iter().filter(|candidate| fits(candidate.ip())) {
-            match connect(remote, bind).await {
+            match connect(remote, bind.or_else(|| home_for(remote.ip(), homes))).await {
                 Ok(stream) => return Ok(TcpStream(stream)),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
+}
+
+/// The own address from which `remote` can be reached: of its family, and loopback just when it is.
+fn home_for(remote: IpAddr, homes: &[IpAddr]) -> Option<IpAddr> {
+    let fits = |home: &&IpAddr| home.is_ipv4() == remote.is_ipv4() && home.is_loopback() == remote.is_loopback();
+    homes.iter().filter(|home| !home.is_unspecified()).find(fits).copied()
 }
 
 async fn connect(remote: SocketAddr, bind: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
@@ -169,6 +184,17 @@ mod tests {
 
     fn target(text: &str) -> Option<Target> {
         Target::of(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_dial_comes_from_the_address_that_belongs_to_this_node() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let homes = [ip("0.0.0.0"), ip("127.0.0.11"), ip("10.0.0.5"), ip("fd00::5")];
+        assert_eq!(home_for(ip("127.0.0.1"), &homes), Some(ip("127.0.0.11")));
+        assert_eq!(home_for(ip("10.0.9.9"), &homes), Some(ip("10.0.0.5")));
+        assert_eq!(home_for(ip("fd00::9"), &homes), Some(ip("fd00::5")));
+        assert_eq!(home_for(ip("::1"), &homes), None);
+        assert_eq!(home_for(ip("127.0.0.1"), &homes[..1]), None);
     }
 
     #[test]

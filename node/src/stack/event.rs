@@ -118,6 +118,9 @@ pub enum Failure {
     /// The other application closed the connection abruptly.
     #[error("the connection was reset by the application on the other side")]
     Reset,
+    /// A name that was pinned belongs to another key now.
+    #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
+    NameChanged,
     /// The name is one of this node's own.
     #[error("this is the node itself; connect to the service directly")]
     Myself,

@@ -38,10 +38,10 @@ impl Transfer {
         }
     }
 
-    /// The next bytes that `end` wants to send, at most `max`.
-    pub fn next_bytes(&self, number: usize, end: usize, max: usize) -> Vec<u8> {
+    /// The next bytes that `end` wants to send, at most `max`, of the first `produced` ones.
+    pub fn next_bytes(&self, number: usize, end: usize, max: usize, produced: u64) -> Vec<u8> {
         let from = self.sent[end];
-        let to = self.bytes.min(from.saturating_add(max as u64));
+        let to = self.bytes.min(produced).min(from.saturating_add(max as u64));
         (from..to).map(|offset| pattern(number, end, offset)).collect()
     }
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn the_checker_sees_a_swapped_and_a_missing_byte() {
         let mut good = Transfer::new([0, 1], 100);
-        let bytes = good.next_bytes(0, 1, 100);
+        let bytes = good.next_bytes(0, 1, 100, u64::MAX);
         good.check(0, 0, &bytes);
         assert_eq!((good.wrong, good.received[0]), (0, 100));
         let mut swapped = bytes.clone();

@@ -23,6 +23,8 @@ const INITIAL_ROOM: [(Lane, usize); 2] = [(Lane::Control, 64 * 1024), (Lane::Dat
 const DISK: Duration = Duration::from_millis(2);
 /// Time after which a dial to nobody fails.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often applications have something more to send.
+const PRODUCE_EVERY: Duration = Duration::from_millis(250);
 /// Bytes moved between application and stack at once.
 const CHUNK: usize = 32 * 1024;
 /// Span within which all nodes have to have joined.
@@ -36,16 +38,49 @@ const MAX_HAPPENINGS: u64 = 50_000_000;
 
 enum Happening {
     Start(usize),
-    Frame { pipe: usize, to: usize, lane: Lane, bytes: Vec<u8> },
-    Room { pipe: usize, end: usize, lane: Lane, bytes: usize },
-    Connected { dialler: usize, life: u64, address: Multiaddr },
-    DialFailed { node: usize, life: u64, address: Multiaddr },
-    Closed { pipe: usize, end: usize },
-    Timer { node: usize, life: u64 },
-    Persisted { node: usize, life: u64, key: StoreKey },
+    Frame {
+        pipe: usize,
+        to: usize,
+        lane: Lane,
+        bytes: Vec<u8>,
+    },
+    Room {
+        pipe: usize,
+        end: usize,
+        lane: Lane,
+        bytes: usize,
+    },
+    Connected {
+        dialler: usize,
+        life: u64,
+        address: Multiaddr,
+    },
+    DialFailed {
+        node: usize,
+        life: u64,
+        address: Multiaddr,
+    },
+    Closed {
+        pipe: usize,
+        end: usize,
+    },
+    Timer {
+        node: usize,
+        life: u64,
+    },
+    Persisted {
+        node: usize,
+        life: u64,
+        key: StoreKey,
+    },
     Fault(Fault),
-    NetworkBack { node: usize, life: u64 },
+    NetworkBack {
+        node: usize,
+        life: u64,
+    },
     Transfers,
+    /// Applications have produced a little more.
+    Produce,
 }
 
 struct SimNode {
@@ -82,6 +117,7 @@ pub struct World {
     resumes: u64,
     ops_of_dead: u64,
     ops_after_handshakes: Option<u64>,
+    transfers_begin: Instant,
     failures: Vec<String>,
 }
 
@@ -112,6 +148,7 @@ impl World {
             resumes: 0,
             ops_of_dead: 0,
             ops_after_handshakes: None,
+            transfers_begin: Instant::FAR_FUTURE,
             failures: Vec::new(),
         };
         for number in 0..count {
@@ -128,7 +165,7 @@ impl World {
         // Records have to reach their binders before names are asked for.
         let settled = self.now.instant + Duration::from_secs(5);
         self.run_while(settled, |_| true);
-        self.plan_transfers_and_faults();
+        self.plan_transfers();
         let deadline = self.now.instant + self.options.limit;
         self.run_while(deadline, |world| !world.transfers.iter().all(Transfer::exact));
     }
@@ -158,7 +195,7 @@ impl World {
         }
     }
 
-    fn plan_transfers_and_faults(&mut self) {
+    fn plan_transfers(&mut self) {
         let count = self.nodes.len() as u64;
         for _ in 0..self.options.transfers {
             let from = self.rng.below(count) as usize;
@@ -168,10 +205,8 @@ impl World {
                 self.transfers.push(Transfer::new([from, to], self.options.bytes));
             }
         }
+        self.transfers_begin = self.now.instant;
         self.at(Duration::ZERO, Happening::Transfers);
-        for (after, fault) in self.options.faults.clone().plan(&mut self.rng) {
-            self.at(after, Happening::Fault(fault));
-        }
     }
 
     fn run_while(&mut self, deadline: Instant, go_on: impl Fn(&Self) -> bool) {
@@ -223,6 +258,7 @@ impl World {
             Happening::Fault(fault) => self.inject(fault),
             Happening::NetworkBack { node, life } => self.network_back(node, life),
             Happening::Transfers => self.start_transfers(),
+            Happening::Produce => self.produce(),
         }
     }
 
@@ -242,13 +278,16 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[number];
         node.network = true;
-        let mut stack = Stack::new(config, node.identity.clone(), node.static_secret, seed, now);
+        let mut stack = match Stack::new(config, node.identity.clone(), node.static_secret, seed, now) {
+            Ok(stack) => stack,
+            Err(line) => return self.failures.push(format!("node {number}: {line}")),
+        };
         if let Err(line) = stack.start(&node.store.snapshot(), now) {
             self.failures.push(format!("node {number} did not start: {line}"));
             return;
         }
         stack.handle_listen_addresses(vec![node.address.clone()], now);
-        stack.expose("data".to_owned(), "app".to_owned(), vec![Who::Anyone], now);
+        stack.expose("data".to_owned(), "app".to_owned(), vec![Who::Anyone]);
         node.stack = Some(stack);
         self.drain(number);
     }
@@ -528,6 +567,7 @@ impl World {
     // ---- applications ----
 
     fn start_transfers(&mut self) {
+        self.at(PRODUCE_EVERY, Happening::Produce);
         for number in 0..self.transfers.len() {
             let [from, to] = self.transfers[number].nodes;
             let peer = format!("node-{to}");
@@ -538,6 +578,28 @@ impl World {
                 self.by_conn.insert((from, conn), (number, 0));
                 self.write(from, conn);
             }
+        }
+    }
+
+    /// Applications produce their bytes over the whole time in which faults happen, so that every fault meets open streams.
+    fn produced(&self) -> u64 {
+        let window = overlay::time::micros(self.options.faults.window).max(1);
+        let elapsed = overlay::time::micros(self.now.instant.since(self.transfers_begin)).min(window);
+        let share = u128::from(self.options.bytes) * u128::from(elapsed) / u128::from(window);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
+    fn produce(&mut self) {
+        for number in 0..self.transfers.len() {
+            for end in [0, 1] {
+                let transfer = &self.transfers[number];
+                if let Some(conn) = transfer.conns[end].filter(|_| transfer.sent[end] < transfer.bytes) {
+                    self.write(transfer.nodes[end], conn);
+                }
+            }
+        }
+        if self.transfers.iter().any(|transfer| transfer.sent != [transfer.bytes; 2]) {
+            self.at(PRODUCE_EVERY, Happening::Produce);
         }
     }
 
@@ -560,6 +622,14 @@ impl World {
         self.read(node, conn);
         if self.transfers.iter().all(|transfer| transfer.conns[1].is_some()) && self.ops_after_handshakes.is_none() {
             self.ops_after_handshakes = Some(self.public_key_ops());
+            self.plan_faults();
+        }
+    }
+
+    /// Faults begin when all connections are open: one that cannot even be opened may fail, an open one never.
+    fn plan_faults(&mut self) {
+        for (after, fault) in self.options.faults.clone().plan(&mut self.rng) {
+            self.at(after, Happening::Fault(fault));
         }
     }
 
@@ -567,7 +637,7 @@ impl World {
         let Some(&(number, end)) = self.by_conn.get(&(node, conn)) else { return };
         let now = self.now;
         loop {
-            let chunk = self.transfers[number].next_bytes(number, end, CHUNK);
+            let chunk = self.transfers[number].next_bytes(number, end, CHUNK, self.produced());
             let Some(stack) = self.nodes[node].stack.as_mut() else { return };
             let taken = if chunk.is_empty() { 0 } else { stack.write(conn, &chunk, now) };
             let transfer = &mut self.transfers[number];

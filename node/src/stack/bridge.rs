@@ -1,0 +1,198 @@
+//! Moves what the overlay has for the sessions, and the other way round.
+
+use muses::{Arrival, ResetReason};
+use overlay::address::Place;
+use overlay::dht::LookupResult;
+use overlay::io::Command;
+use overlay::overlay::{Origin, Outgoing};
+use overlay::record::{Query, SignedRecord};
+use overlay::time::Now;
+
+use super::event::{Event, Failure};
+use super::{Stack, path_to};
+
+/// Rounds after which a stack that finds no rest is left to its next timer: a bound, never reached in practice.
+const MAX_ROUNDS: usize = 10_000;
+
+impl Stack {
+    /// Lets both halves hear what the other has to say, until neither has anything more.
+    pub(super) fn settle(&mut self, now: Now) {
+        for _ in 0..MAX_ROUNDS {
+            let mut quiet = true;
+            while let Some(event) = self.overlay.poll_event() {
+                quiet = false;
+                self.hear_overlay(event, now);
+            }
+            while let Some(command) = self.sessions.poll_command() {
+                quiet = false;
+                self.obey_sessions(command, now);
+            }
+            while let Some(packet) = self.sessions.poll_transmit() {
+                quiet = false;
+                self.send(packet, now);
+            }
+            while let Some(event) = self.sessions.poll_event() {
+                quiet = false;
+                self.hear_sessions(event, now);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, packet: muses::Outgoing, now: Now) {
+        // A path that does not parse came from the peer: like a lost packet, the session notices.
+        let Ok(place) = Place::from_bytes(&packet.path.0) else { return };
+        let outgoing = Outgoing { to: packet.to, place, flow: packet.flow, payload: packet.payload };
+        // So is a packet that cannot leave: the sessions' own timers and the next `handle_attached` see to it.
+        let _ = self.overlay.send(outgoing, now);
+    }
+
+    fn obey_sessions(&mut self, command: muses::Command, now: Now) {
+        match command {
+            muses::Command::Resolve(peer) => {
+                let id = self.overlay.lookup(Query::Node(peer), true, now);
+                self.questions.resolving(id, peer);
+            }
+            muses::Command::Persist { key, bytes } => self.commands.push_back(Command::Persist { key, bytes }),
+        }
+    }
+
+    fn hear_overlay(&mut self, event: overlay::event::Event, now: Now) {
+        use overlay::event::Event as Heard;
+        match event {
+            Heard::Joined { overlay, place, .. } => {
+                let first = !std::mem::replace(&mut self.joined_before, true);
+                let address = address_text(&place);
+                self.events.push_back(Event::Joined { overlay, address, first });
+                self.sessions.handle_attached(path_to(&place), now);
+            }
+            Heard::PlaceChanged(place) => {
+                self.events.push_back(Event::AddressChanged(address_text(&place)));
+                self.sessions.handle_attached(path_to(&place), now);
+            }
+            Heard::Detached => {
+                self.events.push_back(Event::Detached);
+                self.sessions.handle_detached(now);
+            }
+            Heard::Received(delivery) => {
+                let arrival = Arrival {
+                    from: delivery.from,
+                    return_path: path_to(&delivery.return_place),
+                    ecn: delivery.ecn,
+                    hops: delivery.hops,
+                };
+                self.sessions.handle_packet(arrival, delivery.payload, now);
+            }
+            Heard::Unreachable { to, .. } => self.sessions.handle_unreachable(to, now),
+            Heard::LookupFinished { id, result, .. } => self.hear_lookup(id, result, now),
+            Heard::Conflict { name, incumbent } => self.hear_conflict(name.as_str(), &incumbent),
+            Heard::Stored(Query::Name(name)) => self.events.push_back(Event::NameClaimed(name.as_str().to_owned())),
+            Heard::Echo { id, hops, rtt, from } => self.hear_echo(id, from, hops, rtt),
+            Heard::TraceHop { id, n, hop, .. } => self.hear_hop(id, n, hop),
+            Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
+            Heard::Refused { peer, reason, by_peer } => {
+                let who = if by_peer { "refused by" } else { "refused" };
+                self.events.push_back(Event::LinkRefused(format!("{who} {peer}: {reason}")));
+            }
+            Heard::WrongOverlay { peer, theirs, ours } => {
+                let line = format!(
+                    "{peer} belongs to another overlay ({}) than this node ({}); use another data dir for it",
+                    theirs.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
+                    ours.map_or_else(|| "none yet".to_owned(), |id| id.to_string())
+                );
+                self.events.push_back(Event::LinkRefused(line));
+            }
+            Heard::Left => self.events.push_back(Event::Left),
+            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) | Heard::LinkLive { .. } | Heard::LinkLost { .. } => {
+            }
+        }
+    }
+
+    /// Whether this run founded its overlay, goes on with it or has to find it.
+    pub(super) fn tell_origin(&mut self, origin: Origin) {
+        self.joined_before = origin != Origin::Joining;
+        let Some(overlay) = self.overlay.overlay_id() else { return };
+        match origin {
+            Origin::Founded => self.events.push_back(Event::Founded(overlay)),
+            Origin::Resumed => self.events.push_back(Event::Resumed(overlay)),
+            Origin::Joining => {}
+        }
+    }
+
+    fn hear_conflict(&mut self, name: &str, incumbent: &SignedRecord) {
+        let holder = incumbent.signer();
+        if self.name.as_ref().is_some_and(|own| own.as_str() == name) && holder != self.id {
+            self.events.push_back(Event::NameRefused { name: name.to_owned(), holder });
+        }
+    }
+
+    fn hear_sessions(&mut self, event: muses::Event, now: Now) {
+        use muses::Event as Heard;
+        match event {
+            Heard::SessionEstablished { .. } | Heard::HandshakeFailed { .. } => {}
+            Heard::SessionSuspended { peer } => self.events.push_back(Event::SessionSuspended(peer)),
+            Heard::SessionResumed { peer, .. } => {
+                self.resumes += 1;
+                self.events.push_back(Event::SessionResumed(peer));
+            }
+            Heard::StreamOpened { stream, peer, service, port } => {
+                let Some(forward) = self.services.forward_for(&service, peer).map(str::to_owned) else {
+                    self.sessions.refuse(stream, ResetReason::UnknownService, now);
+                    return;
+                };
+                let conn = self.conns.add(&service, port, Some(peer));
+                self.conns.bind(conn, peer, stream);
+                self.events.push_back(Event::Incoming { conn, peer, service, forward });
+            }
+            Heard::StreamAccepted { stream } => self.pass(stream, Event::Opened),
+            Heard::Readable(stream) => self.pass(stream, Event::Readable),
+            Heard::Writable(stream) => self.pass(stream, Event::Writable),
+            Heard::StreamClosed { stream } => {
+                let Some(conn) = self.conns.of_stream(stream) else { return };
+                match self.sessions.read(stream, 0) {
+                    muses::Read::Reset(reason) => self.fail(conn, failure_of(reason)),
+                    _ => drop(self.conns.remove(conn)),
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, stream: muses::StreamKey, event: impl FnOnce(super::ConnId) -> Event) {
+        if let Some(conn) = self.conns.of_stream(stream) {
+            self.events.push_back(event(conn));
+        }
+    }
+
+    /// What a session asked to be resolved: the record's certificate and place.
+    pub(super) fn hear_resolved(&mut self, peer: overlay::id::NodeId, result: &LookupResult, now: Now) {
+        let record = match result {
+            LookupResult::Found(record) => record.node(),
+            _ => None,
+        };
+        match record {
+            Some(node) => {
+                let resolved = muses::Resolved { cert: node.static_cert.clone(), path: path_to(&node.place) };
+                self.sessions.handle_peer(peer, resolved, now);
+            }
+            None => self.sessions.handle_peer_unresolved(peer, now),
+        }
+    }
+}
+
+/// What a reset means to a person.
+pub(super) fn failure_of(reason: ResetReason) -> Failure {
+    match reason {
+        ResetReason::UnknownService => Failure::Refused,
+        ResetReason::Refused => Failure::ServiceDown,
+        ResetReason::Unreachable => Failure::Unreachable,
+        ResetReason::Restarted | ResetReason::Closing => Failure::Restarted,
+        _ => Failure::Reset,
+    }
+}
+
+/// A place's address in the first tree, as people see it.
+pub(super) fn address_text(place: &Place) -> String {
+    place.addresses.iter().next().map_or_else(|| "/".to_owned(), |(_, address)| address.to_string())
+}

@@ -1,0 +1,108 @@
+//! Application connections: which stream of which session each one is.
+
+use std::collections::BTreeMap;
+
+use muses::StreamKey;
+use overlay::id::NodeId;
+
+use super::event::ConnId;
+
+/// How far a connection is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The peer's name is being looked up; nothing can be written yet.
+    Naming,
+    /// It is a stream of a session.
+    Stream(StreamKey),
+}
+
+/// One connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conn {
+    /// How far it is.
+    pub stage: Stage,
+    /// The service at the other end, or here when it is incoming.
+    pub service: String,
+    /// The application's source port, which identifies it to the peer (paper, section II.C.3).
+    pub port: u16,
+    /// The other node, once it is known.
+    pub peer: Option<NodeId>,
+    /// Whether the application will write no more, said before there was a stream to say it to.
+    pub finished: bool,
+    /// Bytes taken from the application.
+    pub sent_bytes: u64,
+    /// Bytes given to the application.
+    pub received_bytes: u64,
+}
+
+/// All connections of this node.
+#[derive(Debug, Default)]
+pub struct Conns {
+    last: u64,
+    conns: BTreeMap<ConnId, Conn>,
+    by_stream: BTreeMap<StreamKey, ConnId>,
+}
+
+impl Conns {
+    /// A new connection.
+    pub fn add(&mut self, service: &str, port: u16, peer: Option<NodeId>) -> ConnId {
+        self.last += 1;
+        let conn = Conn {
+            stage: Stage::Naming,
+            service: service.to_owned(),
+            port,
+            peer,
+            finished: false,
+            sent_bytes: 0,
+            received_bytes: 0,
+        };
+        self.conns.insert(ConnId(self.last), conn);
+        ConnId(self.last)
+    }
+
+    /// The connection has its stream.
+    pub fn bind(&mut self, id: ConnId, peer: NodeId, stream: StreamKey) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.stage = Stage::Stream(stream);
+            conn.peer = Some(peer);
+            self.by_stream.insert(stream, id);
+        }
+    }
+
+    /// The connection `id`.
+    pub fn conn(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(&id)
+    }
+
+    /// The connection `id`, to count its bytes.
+    pub fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(&id)
+    }
+
+    /// The connections with `peer`.
+    pub fn of_peer(&self, peer: NodeId) -> impl Iterator<Item = &Conn> {
+        self.conns.values().filter(move |conn| conn.peer == Some(peer))
+    }
+
+    /// The stream of the connection `id`, once it has one.
+    pub fn stream(&self, id: ConnId) -> Option<StreamKey> {
+        match self.conns.get(&id)?.stage {
+            Stage::Stream(stream) => Some(stream),
+            Stage::Naming => None,
+        }
+    }
+
+    /// The connection that `stream` belongs to.
+    pub fn of_stream(&self, stream: StreamKey) -> Option<ConnId> {
+        self.by_stream.get(&stream).copied()
+    }
+
+    /// The connection is over.
+    pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        let conn = self.conns.remove(&id)?;
+        if let Stage::Stream(stream) = conn.stage {
+            self.by_stream.remove(&stream);
+        }
+        Some(conn)
+    }
+}

@@ -1,0 +1,196 @@
+//! Look-ups, pings and traces under way, for people and for sessions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use overlay::address::Place;
+use overlay::dht::{LookupId, LookupResult};
+use overlay::event::EchoId;
+use overlay::id::NodeId;
+use overlay::record::{Name, Query};
+use overlay::time::Now;
+
+use super::bridge::address_text;
+use super::event::{Answer, Event, Failure, QueryId};
+use super::naming::{Meaning, PINS_KEY, Purpose};
+use super::status::Resolved;
+use super::{Command, Stack};
+
+/// What a look-up is for.
+#[derive(Clone, Debug)]
+enum Lookup {
+    /// A session needs its peer's certificate or place.
+    Session(NodeId),
+    /// Whom a name means.
+    Name(Purpose, Name),
+    /// Where a node is.
+    Node(Purpose, NodeId),
+}
+
+/// Ping or trace.
+#[derive(Clone, Debug)]
+struct Echo {
+    question: QueryId,
+    hops: Option<BTreeMap<u16, NodeId>>,
+}
+
+/// Everything that was asked and not answered yet.
+#[derive(Debug, Default)]
+pub struct Questions {
+    last: u64,
+    lookups: BTreeMap<LookupId, Lookup>,
+    echoes: BTreeMap<EchoId, Echo>,
+    /// What was typed, to be shown with the answer.
+    typed: BTreeMap<QueryId, String>,
+}
+
+impl Questions {
+    /// A session asked for its peer.
+    pub fn resolving(&mut self, id: LookupId, peer: NodeId) {
+        self.lookups.insert(id, Lookup::Session(peer));
+    }
+
+    fn ask(&mut self, typed: &str) -> QueryId {
+        self.last += 1;
+        self.typed.insert(QueryId(self.last), typed.to_owned());
+        QueryId(self.last)
+    }
+}
+
+impl Stack {
+    /// Resolves a petname, claimed name or id; the answer is [`Event::Answered`].
+    pub fn lookup(&mut self, peer: &str, now: Now) -> QueryId {
+        self.question(peer, Purpose::Show, now)
+    }
+
+    /// One echo through the overlay; the answer is [`Event::Answered`].
+    pub fn ping(&mut self, peer: &str, now: Now) -> QueryId {
+        self.question(peer, Purpose::Ping, now)
+    }
+
+    /// The relays to `peer`; the answer is [`Event::Answered`].
+    pub fn trace(&mut self, peer: &str, now: Now) -> QueryId {
+        self.question(peer, Purpose::Trace, now)
+    }
+
+    fn question(&mut self, peer: &str, purpose: impl FnOnce(QueryId) -> Purpose, now: Now) -> QueryId {
+        let question = self.questions.ask(peer);
+        match self.naming.meaning(peer) {
+            Meaning::Node(id) => self.find_node(purpose(question), id, now),
+            Meaning::Claimed(name) => self.find(purpose(question), name, now),
+            Meaning::Nothing => self.answer(question, Err(Failure::UnknownPeer)),
+        }
+        self.settle(now);
+        question
+    }
+
+    /// Asks the DHT whom `name` means.
+    pub(super) fn find(&mut self, purpose: Purpose, name: Name, now: Now) {
+        let id = self.overlay.lookup(Query::Name(name.clone()), false, now);
+        self.questions.lookups.insert(id, Lookup::Name(purpose, name));
+    }
+
+    fn find_node(&mut self, purpose: Purpose, node: NodeId, now: Now) {
+        let id = self.overlay.lookup(Query::Node(node), true, now);
+        self.questions.lookups.insert(id, Lookup::Node(purpose, node));
+    }
+
+    pub(super) fn hear_lookup(&mut self, id: LookupId, result: LookupResult, now: Now) {
+        match self.questions.lookups.remove(&id) {
+            Some(Lookup::Session(peer)) => self.hear_resolved(peer, &result, now),
+            Some(Lookup::Name(purpose, name)) => match self.holder(&name, &result) {
+                Ok(holder) => match purpose {
+                    Purpose::Open(conn) => self.open_stream(conn, holder, now),
+                    _ => self.find_node(purpose, holder, now),
+                },
+                Err(why) => self.give_up(purpose, why),
+            },
+            Some(Lookup::Node(purpose, node)) => match result {
+                LookupResult::Found(record) => match record.node() {
+                    Some(found) => self.found(purpose, node, &found.place, now),
+                    None => self.give_up(purpose, Failure::UnknownPeer),
+                },
+                other => self.give_up(purpose, failure_of(&other)),
+            },
+            None => {}
+        }
+    }
+
+    /// Whom `name` means, if that is whom it always meant.
+    fn holder(&mut self, name: &Name, result: &LookupResult) -> Result<NodeId, Failure> {
+        let LookupResult::Found(record) = result else { return Err(failure_of(result)) };
+        let holder = record.claim().map(|claim| claim.id).ok_or(Failure::UnknownPeer)?;
+        if let Some(bytes) = self.naming.pin(name, holder)? {
+            self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+        }
+        Ok(holder)
+    }
+
+    fn found(&mut self, purpose: Purpose, node: NodeId, place: &Place, now: Now) {
+        match purpose {
+            Purpose::Open(conn) => self.open_stream(conn, node, now),
+            Purpose::Show(question) => {
+                let name = self.questions.typed.get(&question).cloned().unwrap_or_default();
+                let address = Some(address_text(place));
+                let resolved = Resolved { name, node: node.to_string(), address, seq: place.seq };
+                self.answer(question, Ok(Answer::Resolved(resolved)));
+            }
+            Purpose::Ping(question) | Purpose::Trace(question) if node == self.id => {
+                self.answer(question, Err(Failure::Myself));
+            }
+            Purpose::Ping(question) => {
+                let id = self.overlay.ping(node, place.clone(), now);
+                self.questions.echoes.insert(id, Echo { question, hops: None });
+            }
+            Purpose::Trace(question) => {
+                let id = self.overlay.trace(node, place.clone(), now);
+                self.questions.echoes.insert(id, Echo { question, hops: Some(BTreeMap::new()) });
+            }
+        }
+    }
+
+    fn give_up(&mut self, purpose: Purpose, why: Failure) {
+        match purpose {
+            Purpose::Open(conn) => self.fail(conn, why),
+            Purpose::Show(question) | Purpose::Ping(question) | Purpose::Trace(question) => {
+                self.answer(question, Err(why));
+            }
+        }
+    }
+
+    fn answer(&mut self, question: QueryId, answer: Result<Answer, Failure>) {
+        self.questions.typed.remove(&question);
+        self.events.push_back(Event::Answered(question, answer));
+    }
+
+    pub(super) fn hear_echo(&mut self, id: EchoId, from: NodeId, hops: u16, rtt: Duration) {
+        let Some(echo) = self.questions.echoes.remove(&id) else { return };
+        let answer = match echo.hops {
+            None => Answer::Echo { hops, rtt_us: overlay::time::micros(rtt) },
+            Some(mut relays) => {
+                relays.insert(hops, from);
+                Answer::Trace(relays.into_values().map(|node| (node, String::new())).collect())
+            }
+        };
+        self.answer(echo.question, Ok(answer));
+    }
+
+    pub(super) fn hear_hop(&mut self, id: EchoId, n: u16, hop: NodeId) {
+        if let Some(relays) = self.questions.echoes.get_mut(&id).and_then(|echo| echo.hops.as_mut()) {
+            relays.insert(n, hop);
+        }
+    }
+
+    pub(super) fn hear_echo_lost(&mut self, id: EchoId) {
+        if let Some(echo) = self.questions.echoes.remove(&id) {
+            self.answer(echo.question, Err(Failure::Unreachable));
+        }
+    }
+}
+
+fn failure_of(result: &LookupResult) -> Failure {
+    match result {
+        LookupResult::Missing => Failure::UnknownPeer,
+        _ => Failure::Timeout,
+    }
+}

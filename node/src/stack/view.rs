@@ -1,0 +1,78 @@
+//! What people are shown.
+
+use overlay::status::{Neighbour, NeighbourRole};
+use overlay::time::Now;
+
+use super::Stack;
+use super::bridge::address_text;
+use super::conns::Conn;
+use super::status::{ConnStatus, Counters, PeerStatus, SessionStatus, Status};
+
+impl Stack {
+    /// What this node is and does now.
+    pub fn status(&self, now: Now) -> Status {
+        let overlay = self.overlay.counters();
+        let sessions = self.sessions.counters();
+        Status {
+            node: self.id.to_string(),
+            overlay: self.overlay.overlay_id().map(|id| id.to_string()),
+            address: self.overlay.place().map(address_text),
+            root: self.overlay.root(now).map(|(id, _)| id.to_string()),
+            name: self.name.as_ref().map(|name| name.as_str().to_owned()),
+            parent: self.overlay.parent().map(|id| id.to_string()),
+            listen: self.listen.iter().map(|address| format!("{address}/p2p/{}", self.id)).collect(),
+            links: self.overlay.neighbours().len(),
+            sessions: self.sessions.sessions().count(),
+            services: self.services.names(),
+            counters: Counters {
+                forwarded: overlay.forwarded,
+                delivered: overlay.delivered,
+                dropped: overlay.dropped_no_route + overlay.dropped_ttl + overlay.dropped_full,
+                bad_links: overlay.bad_links,
+                bad_packets: sessions.forged + sessions.violations,
+                records: self.overlay.records() as u64,
+                public_key_ops: self.sessions.public_key_ops(),
+                resumes: self.resumes,
+            },
+        }
+    }
+
+    /// Its neighbours.
+    pub fn peers(&self, now: Now) -> Vec<PeerStatus> {
+        let row = |neighbour: Neighbour| PeerStatus {
+            node: neighbour.id.to_string(),
+            address: neighbour.place.as_ref().map(address_text),
+            role: match neighbour.role {
+                NeighbourRole::Parent => "parent",
+                NeighbourRole::Child => "child",
+                NeighbourRole::Shortcut => "shortcut",
+            }
+            .to_owned(),
+            remote: neighbour.remote.to_string(),
+            up_s: now.instant.since(neighbour.up_at).as_secs_f64(),
+        };
+        self.overlay.neighbours().into_iter().map(row).collect()
+    }
+
+    /// Its sessions.
+    pub fn sessions(&self, _now: Now) -> Vec<SessionStatus> {
+        let row = |session: muses::SessionInfo| SessionStatus {
+            peer: session.peer.to_string(),
+            state: match session.state {
+                muses::SessionState::Opening => "handshake",
+                muses::SessionState::Live => "established",
+                muses::SessionState::Suspended { .. } => "suspended",
+            }
+            .to_owned(),
+            streams: self.conns.of_peer(session.peer).map(conn_status).collect(),
+            hops: session.hops,
+            rtt_us: Some(overlay::time::micros(session.rtt)),
+            resumes: session.resumes,
+        };
+        self.sessions.sessions().map(row).collect()
+    }
+}
+
+fn conn_status(conn: &Conn) -> ConnStatus {
+    ConnStatus { service: conn.service.clone(), sent_bytes: conn.sent_bytes, received_bytes: conn.received_bytes }
+}
