@@ -15,7 +15,6 @@ use common::{Node, PATIENCE, stderr};
 const TRANSFER_BYTES: usize = 3 * 1024 * 1024 + 17;
 
 #[test]
-#[ignore = "until the stack is composed"]
 fn services_by_name_and_every_verb() {
     let (alice, bob) = alice_and_bob();
     let echo = echo_service();
@@ -63,7 +62,6 @@ fn services_by_name_and_every_verb() {
 }
 
 #[test]
-#[ignore = "until the stack is composed"]
 fn the_relays_of_a_trace_end_at_the_peer() {
     let (alice, bob) = alice_and_bob();
     let hops = bob.json("trace alice");
@@ -71,7 +69,6 @@ fn the_relays_of_a_trace_end_at_the_peer() {
 }
 
 #[test]
-#[ignore = "until the stack is composed"]
 fn a_connection_survives_flight_mode() {
     let (alice, bob) = alice_and_bob();
     alice.json(&format!("expose echo {} --allow anyone", echo_service()));
@@ -97,7 +94,6 @@ fn a_connection_survives_flight_mode() {
 }
 
 #[test]
-#[ignore = "until the stack is composed"]
 fn a_restarted_node_resumes_its_overlay_and_its_services() {
     let (mut alice, mut bob) = alice_and_bob();
     alice.json(&format!("expose echo {} --allow bob", echo_service()));

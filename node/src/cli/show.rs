@@ -20,7 +20,9 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
         Request::Lookup { .. } => resolved(&read(data)?),
         Request::Ping { peer } => {
-            format!("{peer}: {} hops, {}\n", number(&data, "hops"), milliseconds(number(&data, "rtt_us")))
+            let hops = number(&data, "hops");
+            let unit = if hops == 1 { "hop" } else { "hops" };
+            format!("{peer}: {hops} {unit}, {}\n", milliseconds(number(&data, "rtt_us")))
         }
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
