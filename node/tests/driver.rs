@@ -34,7 +34,7 @@ fn setup(seed: u8, listen: &str) -> Setup {
     let config =
         Config { petnames: Default::default(), name: None, joins: Vec::new(), only: Vec::new(), overlay: None };
     let identity = Identity::from_secret(&[seed; 32]);
-    let stack = Stack::new(config, identity, [seed; 32], [seed; 32], clock::now());
+    let stack = Stack::new(config, identity, [seed; 32], [seed; 32], clock::now()).unwrap();
     Setup {
         stack,
         secret: Zeroizing::new([seed; 32]),

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use overlay::id::NodeId;
 use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -185,9 +186,11 @@ impl Desk {
 
     async fn connect(&self, target: Target, at: &Forward) -> Result<Value, Fault> {
         // Only a name that certainly is nobody's is refused: a peer that is away now may be back when the port is used.
-        match self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await {
-            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(&target.peer) => return Err(fault),
-            _ => {}
+        if target.peer.parse::<NodeId>().is_err()
+            && let Err(fault) = self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await
+            && fault == Fault::from(Failure::UnknownPeer).about(&target.peer)
+        {
+            return Err(fault);
         }
         let address = listen::listen(self.handle.clone(), target.clone(), at).await?;
         self.connects.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{address} = {target}"));
