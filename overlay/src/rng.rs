@@ -34,6 +34,11 @@ impl Rng {
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
+    /// An index into something of length `len`; 0 when that is empty.
+    pub fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap_or(0)
+    }
+
     /// A span between half of `span` and `span`: jitter for periodic work and backoff.
     pub fn jitter(&mut self, span: Duration) -> Duration {
         let micros = crate::time::micros(span);

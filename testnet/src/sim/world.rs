@@ -196,10 +196,10 @@ impl World {
     }
 
     fn plan_transfers(&mut self) {
-        let count = self.nodes.len() as u64;
+        let count = self.nodes.len();
         for _ in 0..self.options.transfers {
-            let from = self.rng.below(count) as usize;
-            let to = (from + 1 + self.rng.below(count - 1) as usize) % self.nodes.len();
+            let from = self.rng.index(count);
+            let to = (from + 1 + self.rng.index(count - 1)) % count;
             // A pair carries one transfer, so that the acceptor knows from the peer which one it is.
             if self.transfers.iter().all(|transfer| transfer.nodes != [from, to]) {
                 self.transfers.push(Transfer::new([from, to], self.options.bytes));
@@ -294,7 +294,7 @@ impl World {
 
     /// A joiner knows one node that started before it.
     fn bootstrap(&mut self, number: usize) -> Option<Multiaddr> {
-        let known = self.rng.below(number as u64) as usize;
+        let known = self.rng.index(number);
         self.nodes.get(known).filter(|node| node.stack.is_some()).map(|node| node.address.clone())
     }
 
@@ -710,8 +710,8 @@ fn without_peer_id(address: &Multiaddr) -> Multiaddr {
 }
 
 fn choose(candidates: &[usize], pick: u64) -> Option<usize> {
-    let count = candidates.len() as u64;
-    (count > 0).then(|| candidates[(pick % count) as usize])
+    let index = pick.checked_rem(candidates.len() as u64)?;
+    candidates.get(usize::try_from(index).ok()?).copied()
 }
 
 fn hex(bytes: &[u8]) -> String {
