@@ -232,6 +232,7 @@ impl Session {
         {
             bound.forget_key_at = Some(now + OLD_KEY_LIFETIME);
         }
+        self.hops = Some(from.hops);
         match self.flow.handle(opened.seq, &opened.frames, from.ecn, now, &mut end.out) {
             Ok(true) => self.on_progress(end, now),
             Ok(false) => {}
