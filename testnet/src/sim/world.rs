@@ -1,18 +1,22 @@
 //! The simulated world: nodes, links and an agenda of happenings in virtual time.
 
+mod apps;
+mod faults;
+mod links;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
-use node::stack::{Config, ConnId, Event, Readout, Stack, Who};
-use overlay::id::{Identity, NodeId};
+use node::stack::{Config, ConnId, Event, Stack, Who};
+use overlay::id::Identity;
 use overlay::io::{Command, Lane, LinkId, StoreKey};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
 use sha2::{Digest as _, Sha256};
 
 use super::app::Transfer;
-use super::fault::{Fault, Kind};
+use super::fault::Fault;
 use super::pipe::Pipe;
 use super::store::CrashingStore;
 use super::{Options, Outcome};
@@ -260,8 +264,6 @@ impl World {
         }
     }
 
-    // ---- nodes ----
-
     fn start(&mut self, number: usize) {
         let founder = self.nodes[0].address.clone();
         let joins = if number == 0 { Vec::new() } else { vec![self.bootstrap(number).unwrap_or(founder)] };
@@ -365,322 +367,6 @@ impl World {
             _ => {}
         }
     }
-
-    // ---- links ----
-
-    fn dial(&mut self, node: usize, life: u64, address: Multiaddr) {
-        let bare = without_peer_id(&address);
-        let target = self.by_address.get(&bare).copied();
-        let reachable = target.is_some_and(|t| self.nodes[t].network && self.nodes[t].stack.is_some());
-        if !self.nodes[node].network {
-            self.at(Duration::from_millis(1), Happening::DialFailed { node, life, address });
-        } else if reachable {
-            let latency = self.options.faults.link_latency(&mut self.rng);
-            self.at(latency * 6, Happening::Connected { dialler: node, life, address });
-        } else {
-            self.at(DIAL_TIMEOUT, Happening::DialFailed { node, life, address });
-        }
-    }
-
-    fn connect(&mut self, dialler: usize, life: u64, address: Multiaddr) {
-        let bare = without_peer_id(&address);
-        let target = self.by_address.get(&bare).copied();
-        let answers = |n: &usize| self.nodes[*n].network && self.nodes[*n].stack.is_some() && *n != dialler;
-        let Some(target) = target.filter(answers).filter(|_| self.nodes[dialler].network) else {
-            self.with_life(dialler, life, |stack, now| stack.handle_dial_failed(&address, now));
-            return;
-        };
-        if self.nodes[dialler].life != life {
-            return;
-        }
-        let number = self.pipes.len();
-        let links = [LinkId(number as u64 * 2), LinkId(number as u64 * 2 + 1)];
-        let latency = self.options.faults.link_latency(&mut self.rng);
-        self.pipes.push(Pipe::new([dialler, target], links, latency));
-        let remotes = [bare, self.nodes[dialler].address.clone()];
-        for end in [1, 0] {
-            self.by_link.insert(links[end], (number, end));
-            self.pipes[number].up[end] = true;
-            let node = self.pipes[number].nodes[end];
-            let peer = self.nodes[self.pipes[number].nodes[1 - end]].identity.id();
-            let remote = remotes[end].clone();
-            self.with(node, |stack, now| {
-                stack.handle_link_up(links[end], peer, remote, end == 0, now);
-                for (lane, bytes) in INITIAL_ROOM {
-                    stack.handle_link_room(links[end], lane, bytes, now);
-                }
-            });
-        }
-    }
-
-    fn transmit(&mut self, transmit: overlay::io::Transmit) {
-        let Some(&(number, end)) = self.by_link.get(&transmit.link) else { return };
-        let (lane, size) = (transmit.lane, transmit.bytes.len());
-        let rate = self.options.faults.rate_bytes_per_s;
-        let pipe = &mut self.pipes[number];
-        if !pipe.carries || !pipe.up[end] {
-            return;
-        }
-        let (left, arrives) = pipe.schedule(end, lane, size, rate, self.now.instant);
-        self.at_instant(left, Happening::Room { pipe: number, end, lane, bytes: size });
-        self.at_instant(arrives, Happening::Frame { pipe: number, to: 1 - end, lane, bytes: transmit.bytes });
-    }
-
-    fn give_room(&mut self, number: usize, end: usize, lane: Lane, bytes: usize) {
-        let pipe = &self.pipes[number];
-        if pipe.up[end] && pipe.carries {
-            let (node, link) = (pipe.nodes[end], pipe.links[end]);
-            self.with(node, |stack, now| stack.handle_link_room(link, lane, bytes, now));
-        }
-    }
-
-    fn deliver(&mut self, number: usize, to: usize, lane: Lane, bytes: Vec<u8>) {
-        let pipe = &self.pipes[number];
-        if !pipe.carries || !pipe.up[to] {
-            return;
-        }
-        let (node, link) = (pipe.nodes[to], pipe.links[to]);
-        self.digest.update(self.now.instant.as_micros().to_le_bytes());
-        self.digest.update(link.0.to_le_bytes());
-        self.digest.update([u8::from(lane == Lane::Data)]);
-        self.digest.update(&bytes);
-        self.with(node, |stack, now| stack.handle_frame(link, lane, bytes, now));
-    }
-
-    /// One side closes its link: the other is told a latency later.
-    fn hang_up(&mut self, link: LinkId) {
-        let Some(&(number, end)) = self.by_link.get(&link) else { return };
-        self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
-        if self.pipes[number].carries {
-            // What was written before the close still arrives.
-            let pipe = &mut self.pipes[number];
-            let (_, arrives) = pipe.schedule(end, Lane::Control, 0, u64::MAX, self.now.instant);
-            self.at_instant(arrives, Happening::Closed { pipe: number, end: 1 - end });
-        }
-    }
-
-    fn close_end(&mut self, number: usize, end: usize) {
-        let pipe = &mut self.pipes[number];
-        if std::mem::replace(&mut pipe.up[end], false) {
-            let (node, link) = (pipe.nodes[end], pipe.links[end]);
-            self.by_link.remove(&link);
-            self.with(node, |stack, now| stack.handle_link_down(link, now));
-        }
-    }
-
-    // ---- faults ----
-
-    fn inject(&mut self, fault: Fault) {
-        let done = match fault.kind {
-            Kind::LinkLoss => self.pick_pipe(fault.pick).map(|pipe| self.break_pipe(pipe)),
-            Kind::Blackhole => self.pick_pipe(fault.pick).map(|pipe| self.pipes[pipe].carries = false),
-            Kind::Move => self.pick_end_of_transfer(fault.pick).map(|node| self.take_network(node, fault.outage)),
-            Kind::Kill => self.pick_relay(fault.pick).map(|node| self.kill(node)),
-            Kind::Restart => self.pick_relay(fault.pick).map(|node| {
-                self.kill(node);
-                self.at(fault.outage, Happening::Start(node));
-            }),
-        };
-        self.faults_done += usize::from(done.is_some());
-    }
-
-    fn pick_pipe(&self, pick: u64) -> Option<usize> {
-        let live: Vec<usize> =
-            (0..self.pipes.len()).filter(|&n| self.pipes[n].carries && self.pipes[n].up == [true; 2]).collect();
-        choose(&live, pick)
-    }
-
-    fn pick_end_of_transfer(&self, pick: u64) -> Option<usize> {
-        let ends: Vec<usize> =
-            self.transfers.iter().flat_map(|t| t.nodes).filter(|&node| self.nodes[node].network).collect();
-        choose(&ends, pick)
-    }
-
-    fn pick_relay(&self, pick: u64) -> Option<usize> {
-        let busy = |node: &usize| self.transfers.iter().any(|t| t.nodes.contains(node));
-        let relays: Vec<usize> =
-            (0..self.nodes.len()).filter(|node| self.nodes[*node].stack.is_some() && !busy(node)).collect();
-        choose(&relays, pick)
-    }
-
-    fn break_pipe(&mut self, number: usize) {
-        self.pipes[number].carries = false;
-        for end in [0, 1] {
-            self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
-        }
-    }
-
-    /// The interface goes down: the node sees its links go, its neighbours see nothing.
-    fn take_network(&mut self, node: usize, outage: Duration) {
-        self.nodes[node].network = false;
-        for number in 0..self.pipes.len() {
-            for end in [0, 1] {
-                if self.pipes[number].nodes[end] == node && self.pipes[number].carries {
-                    self.pipes[number].carries = false;
-                    self.at(Duration::ZERO, Happening::Closed { pipe: number, end });
-                }
-            }
-        }
-        let life = self.nodes[node].life;
-        self.at(outage, Happening::NetworkBack { node, life });
-    }
-
-    fn network_back(&mut self, number: usize, life: u64) {
-        let node = &mut self.nodes[number];
-        if node.life != life {
-            return;
-        }
-        node.network = true;
-        node.moves += 1;
-        let old = std::mem::replace(&mut node.address, address_of(number, node.moves));
-        let address = node.address.clone();
-        self.by_address.remove(&old);
-        self.by_address.insert(address.clone(), number);
-        self.with(number, |stack, now| {
-            stack.handle_listen_addresses(vec![address], now);
-            stack.handle_address_change(now);
-        });
-    }
-
-    /// The process dies: its kernel closes its sockets.
-    fn kill(&mut self, number: usize) {
-        if self.nodes[number].stack.take().is_none() {
-            return;
-        }
-        self.nodes[number].life += 1;
-        self.nodes[number].armed = None;
-        self.nodes[number].store.crash();
-        for pipe in 0..self.pipes.len() {
-            for end in [0, 1] {
-                if self.pipes[pipe].nodes[end] == number && self.pipes[pipe].up[end] {
-                    self.pipes[pipe].up[end] = false;
-                    let latency = self.pipes[pipe].latency;
-                    if self.pipes[pipe].carries {
-                        self.at(latency, Happening::Closed { pipe, end: 1 - end });
-                    }
-                }
-            }
-        }
-    }
-
-    // ---- applications ----
-
-    fn start_transfers(&mut self) {
-        self.at(PRODUCE_EVERY, Happening::Produce);
-        for number in 0..self.transfers.len() {
-            let [from, to] = self.transfers[number].nodes;
-            let peer = format!("node-{to}");
-            let mut opened = None;
-            self.with(from, |stack, now| opened = Some(stack.open(&peer, "data", 1, now)));
-            if let Some(conn) = opened {
-                self.transfers[number].conns[0] = Some(conn);
-                self.by_conn.insert((from, conn), (number, 0));
-                self.write(from, conn);
-            }
-        }
-    }
-
-    /// Applications produce their bytes over the whole time in which faults happen, so that every fault meets open streams.
-    fn produced(&self) -> u64 {
-        let window = overlay::time::micros(self.options.faults.window).max(1);
-        let elapsed = overlay::time::micros(self.now.instant.since(self.transfers_begin)).min(window);
-        let share = u128::from(self.options.bytes) * u128::from(elapsed) / u128::from(window);
-        u64::try_from(share).unwrap_or(u64::MAX)
-    }
-
-    fn produce(&mut self) {
-        for number in 0..self.transfers.len() {
-            for end in [0, 1] {
-                let transfer = &self.transfers[number];
-                if let Some(conn) = transfer.conns[end].filter(|_| transfer.sent[end] < transfer.bytes) {
-                    self.write(transfer.nodes[end], conn);
-                }
-            }
-        }
-        if self.transfers.iter().any(|transfer| transfer.sent != [transfer.bytes; 2]) {
-            self.at(PRODUCE_EVERY, Happening::Produce);
-        }
-    }
-
-    fn accept(&mut self, node: usize, conn: ConnId, peer: NodeId) {
-        let waiting = (0..self.transfers.len()).find(|&number| {
-            let [from, to] = self.transfers[number].nodes;
-            to == node && self.nodes[from].identity.id() == peer && self.transfers[number].conns[1].is_none()
-        });
-        let Some(number) = waiting else {
-            self.failures.push(format!("node {node} was offered a connection that nobody opened"));
-            return;
-        };
-        self.transfers[number].conns[1] = Some(conn);
-        self.by_conn.insert((node, conn), (number, 1));
-        let now = self.now;
-        if let Some(stack) = self.nodes[node].stack.as_mut() {
-            stack.accept(conn, now);
-        }
-        self.write(node, conn);
-        self.read(node, conn);
-        if self.transfers.iter().all(|transfer| transfer.conns[1].is_some()) && self.ops_after_handshakes.is_none() {
-            self.ops_after_handshakes = Some(self.public_key_ops());
-            self.plan_faults();
-        }
-    }
-
-    /// Faults begin when all connections are open: one that cannot even be opened may fail, an open one never.
-    fn plan_faults(&mut self) {
-        for (after, fault) in self.options.faults.clone().plan(&mut self.rng) {
-            self.at(after, Happening::Fault(fault));
-        }
-    }
-
-    fn write(&mut self, node: usize, conn: ConnId) {
-        let Some(&(number, end)) = self.by_conn.get(&(node, conn)) else { return };
-        let now = self.now;
-        loop {
-            let chunk = self.transfers[number].next_bytes(number, end, CHUNK, self.produced());
-            let Some(stack) = self.nodes[node].stack.as_mut() else { return };
-            let taken = if chunk.is_empty() { 0 } else { stack.write(conn, &chunk, now) };
-            let transfer = &mut self.transfers[number];
-            let before = transfer.sent[end];
-            transfer.sent[end] += taken as u64;
-            if transfer.sent[end] == transfer.bytes && before < transfer.bytes {
-                stack.finish(conn, now);
-            }
-            if taken < CHUNK {
-                break;
-            }
-        }
-        self.drain_once(node);
-    }
-
-    fn read(&mut self, node: usize, conn: ConnId) {
-        let Some(&(number, end)) = self.by_conn.get(&(node, conn)) else { return };
-        let now = self.now;
-        loop {
-            let Some(stack) = self.nodes[node].stack.as_mut() else { return };
-            match stack.read(conn, CHUNK, now) {
-                Readout::Bytes(bytes) => self.transfers[number].check(number, end, &bytes),
-                Readout::Pending | Readout::Gone => break,
-                Readout::End => {
-                    self.transfers[number].ended[end] = true;
-                    break;
-                }
-            }
-        }
-        self.drain_once(node);
-    }
-
-    /// Verbs that were called inside `drain` leave more to drain; its loop goes on with it, outside of it the timer does.
-    fn drain_once(&mut self, node: usize) {
-        let life = self.nodes[node].life;
-        self.at(Duration::ZERO, Happening::Timer { node, life });
-    }
-
-    /// Of the ends of transfers: a relay that is started again makes itself a certificate, which is no session's work.
-    fn public_key_ops(&self) -> u64 {
-        let is_end = |number: &usize| self.transfers.iter().any(|transfer| transfer.nodes.contains(number));
-        let ends = (0..self.nodes.len()).filter(is_end).filter_map(|number| self.nodes[number].stack.as_ref());
-        ends.map(|stack| stack.status(self.now).counters.public_key_ops).sum()
-    }
 }
 
 impl SimNode {
@@ -704,15 +390,6 @@ fn address_of(node: usize, moves: u16) -> Multiaddr {
     let [high, low] = u16::try_from(node).unwrap_or(u16::MAX).to_be_bytes();
     let ip = std::net::Ipv4Addr::new(10, u8::try_from(moves % 256).unwrap_or(0), high, low);
     Multiaddr::empty().with(multiaddr::Protocol::Ip4(ip)).with(multiaddr::Protocol::Tcp(4741))
-}
-
-fn without_peer_id(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, multiaddr::Protocol::P2p(_))).collect()
-}
-
-fn choose(candidates: &[usize], pick: u64) -> Option<usize> {
-    let index = pick.checked_rem(candidates.len() as u64)?;
-    candidates.get(usize::try_from(index).ok()?).copied()
 }
 
 fn hex(bytes: &[u8]) -> String {
