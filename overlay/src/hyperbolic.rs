@@ -1,15 +1,18 @@
 //! Distance in the hyperbolic plane between vertices of the {inf, q} tiling's dual tree, from their words.
 //!
 //! A tree of degree at most q is embedded by regular ideal polygons: every edge has the length `s = 2 acosh(1 / sin(pi / q))`, and the
-//! q edges of a vertex leave it at equal angles, the parent's in direction 0 (CLOAK's addressing: Cassagnes et al., ISCC 2011).
-//! Points of the Poincaré disk in f64 crowd at its rim and break greedy forwarding at depth 24, 11, 8, 6, 3 for q = 4, 8, 16, 32, 256. So no point is
-//! ever computed. A vertex is described relative to the last common ancestor of the two words, by its distance r from there, kept as
-//! `L = ln cosh r`, and its direction there:
+//! q edges of a vertex leave it at equal angles, `2 pi / q` apart, the parent's in direction 0. This is CLOAK's addressing: Cassagnes,
+//! Tiendrebeogo, Bromberg and Magoni, "Overlay Addressing and Routing System Based on Hyperbolic Geometry", ISCC 2011, pp. 294-301.
+//!
+//! Points of the Poincaré disk in f64 crowd at its rim and break greedy forwarding at depth 24, 11, 8, 6, 3 for q = 4, 8, 16, 32, 256. So
+//! no point is ever computed. A vertex is described relative to the last common ancestor of the two words, by its distance r from there,
+//! kept as `L = ln cosh r`, and its direction `th` there. What a child sees, its parent sees through their edge, which leaves the parent
+//! in direction `phi` and the child in direction 0:
 //!
 //! ```text
-//! step(L, th): T = sqrt(1 - e^-2L);  D = th - phi(ordinal)          one level up, through the edge in direction phi
-//!     L'  = L + ln(cosh s - T sinh s cos D)
-//!     th' = pi-side: -atan2(T sin D, sinh s - T cosh s cos D)
+//! T   = sqrt(1 - e^-2L)                                             which is tanh r
+//! L'  = L + ln(cosh s - T sinh s cos th)                            law of cosines
+//! th' = phi - atan2(T sin th, sinh s - T cosh s cos th)
 //! ```
 //!
 //! and the distance of two such vertices by the law of cosines, in a form that loses nothing to cancellation: with
@@ -18,6 +21,9 @@
 //! ```text
 //! ln cosh d = L1 + L2 + ln((e1 + e2 - e1 e2) / (1 + T1 T2) + 2 T1 T2 sin^2((th1 - th2) / 2))
 //! ```
+//!
+//! Against 3,200-bit arithmetic (`tests/hyperbolic.rs`), for 1,650 pairs of words to depth 200 for each q, the largest error of
+//! `ln cosh d` was 3.9e-11 for q up to 8, 7.4e-10 up to 64 and 1.4e-8 for 256. Forwarding's epsilon is 1e-3.
 //!
 //! Everything transcendental comes from `libm`, so that two platforms choose the same next hop.
 
