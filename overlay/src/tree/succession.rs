@@ -80,12 +80,17 @@ impl Overlay {
         by_peer || self.tree.heard.as_ref().is_some_and(|heard| heard.beacon.holder == *holder)
     }
 
-    /// Sends the latest beacon, with its age, to one neighbour.
+    /// Sends the latest beacon, with its age, to one neighbour. A detached node has no root to tell of, but still the founder's last
+    /// list of heirs, as old as it can be said: an heir that was restarted may know of its title only from that.
     pub(crate) fn send_beacon_to(&mut self, peer: &NodeId, now: Now) {
+        let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
         if !self.tree.is_attached() {
+            if let Some(founders) = &self.tree.founders {
+                let frame = BeaconFrame { age_ms: u32::MAX, beacon: founders.as_bytes().to_vec(), proof: Vec::new() };
+                self.send_frame(id, &Frame::Beacon(frame), now);
+            }
             return;
         }
-        let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
         let Some(heard) = &self.tree.heard else { return };
         let proof = match &self.tree.founders {
             Some(founders) if heard.rank > 0 => founders.as_bytes().to_vec(),
@@ -121,6 +126,9 @@ impl Overlay {
             None => Beacon::verify(&frame.beacon, &overlay).ok_or(FrameError::Forged)?,
         };
         self.learn_founders(beacon.clone());
+        if self.tree.role == Role::Detached && self.timers.get(Timer::Takeover).is_none() {
+            self.root_lost(now);
+        }
         // Somebody whose title this node cannot check is not believed, and not a forger either: lists of heirs change.
         let Some(rank) = self.rank_of(&beacon.holder) else { return Ok(()) };
         let age = u64::from(frame.age_ms).saturating_mul(1000);
