@@ -14,28 +14,37 @@ use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
 use overlay::{Overlay, error::FrameError};
 
-/// Kills, silent or not, restarts and moves of any node, the founder included; at the end all are there.
+/// Kills, silent or not, restarts and moves of any node, the founder included, until all are there again; then the same without the founder.
 fn storm(seed: u8, nodes: u64, faults: usize) {
     let mut net = Net::grow(seed, usize::try_from(nodes).unwrap());
     net.assert_whole();
     let mut rng = Rng::from_seed([seed ^ 0x5a; 32]);
+    break_and_mend(&mut net, &mut rng, 0, faults);
+    net.kill(0, false);
+    net.run(Duration::from_secs(60));
+    net.assert_whole();
+    break_and_mend(&mut net, &mut rng, 1, faults / 2);
+}
+
+/// So many faults of nodes from `first` on; then those are started again, and everything works.
+fn break_and_mend(net: &mut Net, rng: &mut Rng, first: usize, faults: usize) {
     for fault in 0..faults {
-        let n = usize::try_from(rng.below(nodes)).unwrap();
+        let n = first + usize::try_from(rng.below(u64::try_from(net.nodes.len() - first).unwrap())).unwrap();
         let up = net.nodes[n].overlay.is_some();
         match rng.below(4) {
             0 if up => net.kill(n, rng.below(2) == 0),
             1 if up => {
                 net.network_down(n);
                 net.run(Duration::from_millis(rng.below(20_000)));
-                let elsewhere: Multiaddr = format!("/ip4/10.8.{seed}.{fault}/tcp/4001").parse().unwrap();
+                let elsewhere: Multiaddr = format!("/ip4/10.8.{first}.{fault}/tcp/4001").parse().unwrap();
                 net.network_up(n, elsewhere);
             }
-            _ if !up => net.start(n, Config { joins: vec![common::address(0)], ..Config::default() }),
+            _ if !up => net.start(n, Config { joins: vec![common::address(first)], ..Config::default() }),
             _ => {}
         }
         net.run(Duration::from_millis(rng.below(12_000)));
     }
-    for n in 0..net.nodes.len() {
+    for n in first..net.nodes.len() {
         if net.nodes[n].overlay.is_none() {
             net.start(n, Config::default());
         }

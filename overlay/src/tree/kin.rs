@@ -111,6 +111,7 @@ impl Overlay {
                 self.send_beacon_to(&peer, now);
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
                 self.arm_link(id, now);
+                self.beacon_soon(now);
                 if !known {
                     self.dht.handle_placement_change(now);
                     self.advertise_soon(now);

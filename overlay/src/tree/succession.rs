@@ -1,5 +1,7 @@
 //! Who holds the root: beacons are heard, judged and passed on; heirs take over and step down.
 
+use core::time::Duration;
+
 use super::beacon::{Beacon, Heir, MAX_HEIRS};
 use super::{Heard, Role};
 use crate::address::Address;
@@ -13,6 +15,9 @@ use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
 use crate::wire::link::{BeaconFrame, Frame};
+
+/// How long the root waits with its next beacon when its children change: several changes make one beacon.
+const HEIRS_SETTLE: Duration = Duration::from_secs(1);
 
 impl Overlay {
     /// This node holds the root from now on.
@@ -32,15 +37,28 @@ impl Overlay {
     }
 
     pub(crate) fn beacon_timer(&mut self, now: Now) {
-        if self.is_root() {
+        if !self.is_root() {
+            return;
+        }
+        if self.own_rank().is_some() {
             self.sign_beacon(now);
             self.pass_beacon_on(None, now);
+        } else {
+            // The founder lives, and has left this node out of its list of heirs.
+            self.detach(0, now);
+            self.seek_parent(now);
+        }
+    }
+
+    /// The root has a new child, or an old one again: should the root die now, that one is to know its title.
+    pub(crate) fn beacon_soon(&mut self, now: Now) {
+        if self.is_root() {
+            self.timers.set_no_later(Timer::Beacon, now.instant + HEIRS_SETTLE);
         }
     }
 
     fn sign_beacon(&mut self, now: Now) {
-        let Some(overlay) = self.overlay_id() else { return };
-        let rank = self.own_rank().unwrap_or(0);
+        let (Some(overlay), Some(rank)) = (self.overlay_id(), self.own_rank()) else { return };
         let heirs = if rank == 0 { self.heirs() } else { Vec::new() };
         self.tree.beacon_seq = self.tree.beacon_seq.saturating_add(1);
         let beacon = Beacon::sign(&self.identity, &overlay, self.tree.term, self.tree.beacon_seq, heirs);
@@ -219,22 +237,20 @@ impl Overlay {
         if let Some(rank) = self.own_rank() {
             let later = u32::try_from(rank.saturating_sub(1)).unwrap_or(u32::MAX);
             let wait = self.config.timing.takeover + self.config.timing.takeover_step.saturating_mul(later);
-            self.timers.set(Timer::Takeover, since + if rank == 0 { core::time::Duration::ZERO } else { wait });
+            self.timers.set(Timer::Takeover, since + if rank == 0 { Duration::ZERO } else { wait });
         }
     }
 
     /// The wait is over. An heir that hears of a root, or that is alone, does not become one.
     pub(crate) fn takeover_timer(&mut self, now: Now) {
-        if self.tree.is_attached() {
-            return;
-        }
+        // A list of heirs that arrived during the wait may have taken the title away.
+        let (false, Some(rank)) = (self.tree.is_attached(), self.own_rank()) else { return };
         let limit = self.config.timing.beacon_fresh;
         let rooted = |heard: &Heard| {
             now.instant.since(heard.at) < limit && heard.at > self.tree.detached_since.unwrap_or_default()
         };
         let others_rooted = self.links.live().any(|link| link.beacon.as_ref().is_some_and(rooted));
-        let founder = self.own_rank() == Some(0);
-        if founder || (self.links.live_len() > 0 && !others_rooted) {
+        if rank == 0 || (self.links.live_len() > 0 && !others_rooted) {
             self.become_root(now);
         } else {
             self.timers.set(Timer::Takeover, now.instant + self.config.timing.takeover_step);

@@ -447,9 +447,11 @@ impl Net {
 
     /// Looks `query` up from `n`.
     pub fn lookup(&mut self, n: usize, query: Query) -> LookupResult {
+        // An earlier run of the node may have used the same number.
+        let before = self.nodes[n].events.len();
         let id = self.with(n, |overlay, now| overlay.lookup(query, true, now));
         let found = |net: &Self| {
-            net.nodes[n].events.iter().rev().find_map(|(_, event)| match event {
+            net.nodes[n].events[before..].iter().find_map(|(_, event)| match event {
                 Event::LookupFinished { id: done, result, .. } if *done == id => Some(result.clone()),
                 _ => None,
             })
