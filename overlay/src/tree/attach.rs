@@ -31,22 +31,23 @@ impl Overlay {
     }
 
     /// The shallowest neighbour that answers and has heard the best-ranked root lately; the latest parent may be one level deeper, because it
-    /// gives the old place back.
+    /// gives the old place back. Those with a slot here come last: they may be below this node, and would refuse, or may have left it.
     fn best_parent(&self, now: Now) -> Option<NodeId> {
         let last = self.tree.last_parent;
         self.links
             .live()
-            .filter(|link| self.slots.slot_of(&link.peer).is_none() && link.probe_sent.is_none())
+            .filter(|link| link.probe_sent.is_none())
             .filter(|link| self.tree.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(|link| {
                 let heard = link.beacon.as_ref()?;
                 let fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
                 let depth = link.place.as_ref()?.addresses.iter().map(|(_, address)| address.depth()).min()?;
                 let cost = 2 * depth + if last == Some(link.peer) { 0 } else { 3 };
-                fresh.then_some((heard.rank, cost, link.peer))
+                let has_slot = self.slots.slot_of(&link.peer).is_some();
+                fresh.then_some((heard.rank, has_slot, cost, link.peer))
             })
             .min()
-            .map(|(_, _, peer)| peer)
+            .map(|(_, _, _, peer)| peer)
     }
 
     /// Takes the place that `grant` gives below the vertex at the end of `chain`.

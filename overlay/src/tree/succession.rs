@@ -187,9 +187,10 @@ impl Overlay {
                 }
             }
             Role::Child { .. } => {
-                let better = self.tree.heard.as_ref().is_none_or(|own| heard.rank < own.rank);
-                let above = self.slots.slot_of(&peer).is_none();
-                if fresh && better && above && self.tree.asking.is_none() {
+                // Who follows another root than this node does is not below it, even if it still holds a slot here.
+                let other = |own: &Heard| heard.beacon.holder != own.beacon.holder && heard.rank < own.rank;
+                let better = self.tree.heard.as_ref().is_none_or(other);
+                if fresh && better && self.tree.asking.is_none() {
                     self.ask(peer, now);
                 }
             }
