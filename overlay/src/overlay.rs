@@ -48,6 +48,8 @@ pub enum Timer {
     Lease,
     /// Neighbours are told what changed.
     Advert,
+    /// Children are told that records may belong elsewhere now.
+    Placement,
     /// An address may be dialled again.
     Dial,
     /// After a change of the local address: links that have not answered are given up.
@@ -143,7 +145,7 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
-            tree: Tree::new(),
+            tree: Tree::new(now),
             slots: Slots::default(),
             dht,
             echoes: Echoes::default(),
@@ -272,6 +274,7 @@ impl Overlay {
                     self.advertise(now);
                     self.store_known();
                 }
+                Timer::Placement => self.placement_timer(now),
                 Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
                 Timer::Urgent => self.urgent_timer(now),
                 Timer::Echo(id) => self.echo_timer(id, now),
@@ -407,7 +410,7 @@ impl Overlay {
 
     fn dispatch_live(&mut self, id: LinkId, frame: Frame, now: Now) -> Result<(), FrameError> {
         match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat),
+            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat, now),
             Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
             Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
             Frame::Ask(ask) => self.handle_ask(id, &ask, now),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::address::{Address, Place};
 use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
-use crate::time::Instant;
+use crate::time::{Instant, Now};
 use crate::wire::link::Contact;
 use beacon::Beacon;
 
@@ -60,13 +60,16 @@ pub(crate) struct Tree {
     pub beacon_seq: u64,
     /// Whom a beacon said that the root is, at the last event.
     pub announced_root: Option<NodeId>,
+    /// Changes with what this node or one above it says to walks; and the parent's, as last heard.
+    pub placement: u64,
+    pub placement_above: u64,
     /// Children that asked while no epoch was reserved.
     pub waiting: Vec<NodeId>,
 }
 
 impl Tree {
     /// Nowhere yet.
-    pub fn new() -> Self {
+    pub fn new(now: Now) -> Self {
         Self {
             role: Role::Detached,
             grant: None,
@@ -83,6 +86,9 @@ impl Tree {
             term: 0,
             beacon_seq: 0,
             announced_root: None,
+            // A restart is a change, too: never a number from before it.
+            placement: now.wall.as_unix_micros(),
+            placement_above: 0,
             waiting: Vec::new(),
         }
     }

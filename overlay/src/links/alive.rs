@@ -112,11 +112,15 @@ impl Overlay {
         self.seek_parent(now);
     }
 
-    fn send_heartbeat(&mut self, id: LinkId, now: Now) {
+    pub(crate) fn send_heartbeat(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.beat_at = now.instant;
         let to_child = self.slots.slot_of(&link.peer).is_some();
-        let ancestors = if to_child { self.ancestors_for_children() } else { Vec::new() };
-        self.send_frame(id, &Frame::Heartbeat(Heartbeat { ancestors }), now);
+        let heartbeat = if to_child {
+            Heartbeat { ancestors: self.ancestors_for_children(), placement: self.tree.placement }
+        } else {
+            Heartbeat::default()
+        };
+        self.send_frame(id, &Frame::Heartbeat(heartbeat), now);
     }
 }

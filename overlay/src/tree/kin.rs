@@ -50,7 +50,7 @@ impl Overlay {
         if self.slots.slot_of(&peer).is_some() {
             self.slots.lost(&peer, now.instant);
             self.timers.set_no_later(Timer::Lease, now.instant + self.config.timing.lease);
-            self.dht.handle_placement_change(now);
+            self.placement_changed(now);
         }
         if self.tree.asking == Some(peer) {
             self.tree.asking = None;
@@ -113,7 +113,7 @@ impl Overlay {
                 self.arm_link(id, now);
                 self.beacon_soon(now);
                 if !known {
-                    self.dht.handle_placement_change(now);
+                    self.placement_changed(now);
                     self.advertise_soon(now);
                 }
             }
@@ -188,16 +188,17 @@ impl Overlay {
     pub(crate) fn child_released(&mut self, child: NodeId, now: Now) {
         if self.slots.release(&child) {
             self.store_slots();
-            self.dht.handle_placement_change(now);
+            self.placement_changed(now);
             self.advertise_soon(now);
         }
     }
 
-    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat) {
+    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat, now: Now) {
         let from_parent = self.links.link(id).is_some_and(|link| self.tree.parent() == Some(link.peer));
         if from_parent {
             self.learn_contacts(&heartbeat.ancestors, Source::Ancestor);
             self.tree.ancestors = heartbeat.ancestors;
+            self.placement_changed_above(heartbeat.placement, now);
         }
     }
 
@@ -233,7 +234,7 @@ impl Overlay {
             self.timers.set(Timer::Lease, lost + lease);
         }
         self.store_slots();
-        self.dht.handle_placement_change(now);
+        self.placement_changed(now);
     }
 
     /// Whether the role lets children count on this node.

@@ -1,5 +1,7 @@
 //! What follows when this node's place, or that of a neighbour, changes.
 
+use core::time::Duration;
+
 use crate::address::{Address, AddressSet, FIRST_TREE, Place};
 use crate::dht::{Child, Weight};
 use crate::dial::Source;
@@ -17,6 +19,8 @@ use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to
 
 /// How long a node's record counts, in seconds.
 const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
+/// How long a vertex collects changes of where records belong before it tells its children.
+const PLACEMENT_SETTLES: Duration = Duration::from_millis(500);
 
 impl Overlay {
     /// This node is at `address` now.
@@ -42,7 +46,7 @@ impl Overlay {
         self.tell_children_the_chain(now);
         self.publish_record(now);
         self.dht.handle_place_change(now);
-        self.dht.handle_placement_change(now);
+        self.placement_changed(now);
     }
 
     /// Signs and publishes where this node is now.
@@ -147,7 +151,7 @@ impl Overlay {
         let reweighed = core::mem::replace(&mut link.weight, weight) != weight;
         let is_child = self.slots.slot_of(&link.peer).is_some();
         if is_child && (reweighed || moved) {
-            self.dht.handle_placement_change(now);
+            self.placement_changed(now);
         }
         if moved || (is_child && grown) {
             self.advertise_soon(now);
@@ -156,6 +160,28 @@ impl Overlay {
             self.seek_parent(now);
         }
         Ok(())
+    }
+
+    /// Walks may end elsewhere from now on: because of this vertex, or of one above it.
+    ///
+    /// Whoever keeps a record cannot see that: the change may be many levels above. So it is told downwards.
+    pub(crate) fn placement_changed(&mut self, now: Now) {
+        self.tree.placement = self.tree.placement.wrapping_add(1);
+        self.timers.set_no_later(Timer::Placement, now.instant + PLACEMENT_SETTLES);
+        self.dht.handle_placement_change(now);
+    }
+
+    pub(crate) fn placement_changed_above(&mut self, version: u64, now: Now) {
+        if core::mem::replace(&mut self.tree.placement_above, version) != version {
+            self.placement_changed(now);
+        }
+    }
+
+    pub(crate) fn placement_timer(&mut self, now: Now) {
+        let children: Vec<_> = self.children_here().map(|(link, _)| link.id).collect();
+        for id in children {
+            self.send_heartbeat(id, now);
+        }
     }
 
     pub(crate) fn adopt_genesis(&mut self, genesis: SignedGenesis) {

@@ -81,6 +81,8 @@ pub struct Hello {
 pub struct Heartbeat {
     /// From a parent: its parent, that one's parent and so on, at most [`MAX_ANCESTORS`].
     pub ancestors: Vec<Contact>,
+    /// From a parent: changes whenever what it or one above it answers to "where does this record belong" may have changed.
+    pub placement: u64,
 }
 
 /// A node and where it listens.
@@ -318,7 +320,10 @@ mod tests {
                 }),
                 "81010109000501010300",
             ),
-            (Frame::Heartbeat(Heartbeat { ancestors: vec![contact.clone()] }), text(format!("8201{id7}01020102"))),
+            (
+                Frame::Heartbeat(Heartbeat { ancestors: vec![contact.clone()], placement: 6 }),
+                text(format!("8201{id7}0102010206")),
+            ),
             (Frame::Probe(1), "8301"),
             (Frame::ProbeAck(1), "8401"),
             (Frame::Ask(Ask { tree: 0, previous: vec![] }), "850000"),
