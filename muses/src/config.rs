@@ -36,8 +36,9 @@ pub const HELLO_INTERVAL: Duration = Duration::from_millis(10);
 pub const RESET_BURST: u32 = 16;
 /// After the burst, one reset in this time.
 pub const RESET_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a handshake may wait for its last message.
-pub const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(30);
+/// How long an answered handshake may wait for its Finished, on both sides: who began it cannot know whether the peer has the session,
+/// and data, already. Long, so that an outage which begins in that moment breaks nothing.
+pub const HALF_OPEN_LIFETIME: Duration = Duration::from_mins(10);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
 
@@ -54,7 +55,7 @@ pub struct Config {
     pub send_buffer_bytes: u64,
     /// Longest wait before an acknowledgement.
     pub max_ack_delay: Duration,
-    /// How long a handshake is tried.
+    /// How long a peer is sought and greeted before it counts as unreachable.
     pub handshake_timeout: Duration,
     /// Most sessions.
     pub max_sessions: usize,

@@ -353,7 +353,7 @@ impl Session {
             }
             confirming.retry.again(HELLO_MAX_WAIT, &mut end.rng, now);
             end.send(peer, &path, bound.flow_label, confirming.finished.clone());
-            if confirming.until <= now {
+            if confirming.deadline.is_none() && confirming.until <= now {
                 // The peer has the session but not its Finished any more; only its resets cannot be checked then.
                 bound.confirming = None;
             }

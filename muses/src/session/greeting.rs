@@ -3,7 +3,7 @@
 use overlay::time::Instant;
 
 use super::{Bound, Endpoint, Phase, Retry, Session};
-use crate::config::HELLO_FIRST_WAIT;
+use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, SessionLabel};
 use crate::handshake::{Initiator, PendingFinished};
 
@@ -21,7 +21,7 @@ pub(super) struct Confirming {
     pub(super) retry: Retry,
     /// `None` once a packet of the peer showed that it has the session.
     pub(super) deadline: Option<Instant>,
-    /// How long Finished is sent again for the sake of B's alone.
+    /// After that first packet: how long Finished is sent again for the sake of B's alone.
     pub(super) until: Instant,
 }
 
@@ -54,7 +54,7 @@ impl Session {
             finished: answered.finished,
             pending: answered.pending,
             retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
-            deadline: Some(now + end.config.handshake_timeout),
+            deadline: Some(now + HALF_OPEN_LIFETIME),
             until: now + end.config.handshake_timeout,
         });
         self.phase = Phase::Bound(Box::new(bound));

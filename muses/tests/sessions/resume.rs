@@ -64,6 +64,29 @@ fn a_sender_that_moves_resumes_too() {
 }
 
 #[test]
+fn an_outage_in_the_last_moment_of_the_handshake_breaks_nothing() {
+    let mut in_doubt = 0;
+    for (away, cut_ms) in [A, B].into_iter().flat_map(|away| (0..60).map(move |cut_ms| (away, cut_ms))) {
+        let mut pair = Pair::with(1, Config::default(), Faults::default());
+        pair.nodes[B].serve = Some(|| App::sending(100_000));
+        pair.open(A, App::sending(10));
+        pair.run(cut_ms * MS);
+        let established =
+            |node: usize, pair: &Pair| pair.nodes[node].saw(|e| matches!(e, Event::SessionEstablished { .. }));
+        let begun = established(A, &pair);
+        in_doubt += usize::from(begun && !established(B, &pair));
+        pair.detach(away);
+        pair.run(300 * SECOND);
+        pair.attach(away, "elsewhere");
+        let finished = pair.run_until(60 * SECOND, done).is_some();
+        // Before there were keys, A may give up; it has to say so.
+        assert!(finished || (!begun && pair.nodes[A].app().reset.is_some()), "cut at {cut_ms} ms of {away}: begun {begun}, {:?}", pair.nodes[A].app().reset);
+        assert!(!finished || pair.nodes[A].app().read == 100_000);
+    }
+    assert!(in_doubt > 0, "no cut fell between Hello B and Finished A");
+}
+
+#[test]
 fn both_move_at_once() {
     for seed in 0..6 {
         let mut pair = downloading(seed, 10_000_000);
