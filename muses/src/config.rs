@@ -39,6 +39,8 @@ pub const RESET_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an answered handshake may wait for its Finished, on both sides: who began it cannot know whether the peer has the session,
 /// and data, already. Long, so that an outage which begins in that moment breaks nothing.
 pub const HALF_OPEN_LIFETIME: Duration = Duration::from_mins(10);
+/// How often a node looks whether its certificate is old.
+pub const CERT_CHECK: Duration = Duration::from_hours(6);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
 

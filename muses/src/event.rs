@@ -106,6 +106,8 @@ impl fmt::Debug for Command {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
+    /// The node's certificate is a new one, to be published in its record.
+    CertRenewed,
     /// A handshake ended well; the peer's identity is proven.
     SessionEstablished {
         /// With whom.

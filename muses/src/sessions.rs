@@ -18,7 +18,7 @@ use overlay::timer::Timers;
 
 use self::handshake::HalfOpen;
 use crate::cert::LocalKeys;
-use crate::config::{Config, HELLO_BURST, RESET_BURST};
+use crate::config::{CERT_CHECK, Config, HELLO_BURST, RESET_BURST};
 use crate::content::{ContentType, HandshakeId};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
@@ -45,6 +45,8 @@ pub enum Timer {
     Control(NodeId),
     /// A half-open handshake is too old.
     HalfOpen,
+    /// The certificate of the static key may be old.
+    Cert,
 }
 
 /// All sessions of a node.
@@ -81,6 +83,8 @@ impl Sessions {
             commands: VecDeque::new(),
             counters: Counters::default(),
         };
+        let mut timers = Timers::default();
+        timers.set(Timer::Cert, now.instant + CERT_CHECK);
         Self {
             end,
             cert,
@@ -91,7 +95,7 @@ impl Sessions {
             half_open: BTreeMap::new(),
             hello_budget: Bucket::new(HELLO_BURST, now.instant),
             reset_budget: Bucket::new(RESET_BURST, now.instant),
-            timers: Timers::default(),
+            timers,
             ready: BTreeSet::new(),
             last_served: None,
             now: now.instant,
@@ -101,12 +105,6 @@ impl Sessions {
     /// The certificate of the static key, for this node's record.
     pub fn cert(&self) -> &[u8] {
         &self.cert
-    }
-
-    /// Certifies the static key afresh: to be called before the record is published when the certificate is old.
-    pub fn renew_cert(&mut self, now: Now) {
-        self.end.keys.renew(now.wall, &mut self.end.ops);
-        self.cert = self.end.keys.cert().to_bytes();
     }
 
     /// How many operations with public keys were done.
@@ -304,6 +302,7 @@ impl Sessions {
         while let Some(timer) = self.timers.pop_expired(now.instant) {
             match timer {
                 Timer::HalfOpen => self.on_half_open_timeout(),
+                Timer::Cert => self.on_cert_timeout(now),
                 Timer::Transport(peer) => {
                     self.with(peer, now, |session, end, now| session.on_flow_timeout(end, now));
                 }

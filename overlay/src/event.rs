@@ -76,6 +76,8 @@ pub enum Event {
         id: EchoId,
         /// From whom.
         from: NodeId,
+        /// Where that one is, as it says.
+        place: Place,
         /// Links crossed on the way there.
         hops: u16,
         /// From sending to hearing.
@@ -89,6 +91,8 @@ pub enum Event {
         n: u16,
         /// Who.
         hop: NodeId,
+        /// Where that one is, as it says.
+        place: Place,
         /// From sending to hearing.
         rtt: Duration,
     },

@@ -104,12 +104,12 @@ impl Overlay {
         now: Now,
     ) {
         let Some(own) = self.tree.place.clone() else { return };
-        let mut header = Header::new(kind, self.id, own, to, place, 0);
+        let mut header = Header::new(kind, self.id, own.clone(), to, place, 0);
         header.ttl = ttl.unwrap_or(header.ttl);
         if let Err((packet, why)) = self.route(Routed::compose(header, payload), None, now)
             && kind == Kind::EchoRequest
         {
-            self.echo_unreachable(packet.payload(), self.id, why, now);
+            self.echo_unreachable(packet.payload(), self.id, &own, why, now);
         }
     }
 
@@ -224,7 +224,9 @@ impl Overlay {
         let (Some(why), Some(kind)) = (UnreachableReason::from_code(*why), Kind::from_byte(*kind)) else { return };
         match kind {
             Kind::Data => self.events.push_back(Event::Unreachable { to: NodeId::from_bytes(*to), why }),
-            Kind::EchoRequest => self.echo_unreachable(token, packet.header.src, why, now),
+            Kind::EchoRequest => {
+                self.echo_unreachable(token, packet.header.src, &packet.header.return_place, why, now);
+            }
             _ => {}
         }
     }

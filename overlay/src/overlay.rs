@@ -305,6 +305,11 @@ impl Overlay {
     /// Publishes this node's record, with its certificate, now and at each change of its place.
     pub fn publish_node(&mut self, static_cert: Vec<u8>, now: Now) {
         self.static_cert = Some(static_cert);
+        if let Some(place) = &mut self.tree.place {
+            // A record is numbered by its place, and the newest counts.
+            place.seq = crate::record::next_seq(place.seq, now);
+            self.advertise(now);
+        }
         self.publish_record(now);
         self.settle_down(now);
     }

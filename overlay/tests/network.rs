@@ -9,6 +9,7 @@ use core::time::Duration;
 use common::{Net, address};
 use multiaddr::Multiaddr;
 use overlay::config::Config;
+use overlay::dht::LookupResult;
 use overlay::event::Event;
 use overlay::io::CloseReason;
 use overlay::record::Query;
@@ -33,7 +34,7 @@ fn every_node_is_found_from_every_node() {
     net.with(3, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
     net.run(secs(2));
     let claim = net.lookup(9, Query::Name("alice".parse().unwrap()));
-    let overlay::dht::LookupResult::Found(record) = claim else { panic!("{claim:?}") };
+    let LookupResult::Found(record) = claim else { panic!("{claim:?}") };
     assert_eq!(record.claim().unwrap().id, net.id(3));
 }
 
@@ -47,6 +48,16 @@ fn the_same_seed_gives_the_same_trace() {
     };
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
+}
+
+#[test]
+fn a_new_certificate_is_found_without_a_move() {
+    let mut net = Net::grow(3, 6);
+    net.with(4, |overlay, now| overlay.publish_node(vec![8; 90], now));
+    net.run(secs(2));
+    let LookupResult::Found(record) = net.lookup(2, Query::Node(net.id(4))) else { panic!("not found") };
+    assert_eq!(record.node().unwrap().static_cert, [8; 90]);
+    net.assert_all_pairs_route();
 }
 
 #[test]

@@ -4,6 +4,8 @@ use overlay::id::NodeId;
 use overlay::time::{Instant, Now};
 
 use super::{MAX_GRAVES, Sessions, Timer};
+use crate::cert::CERT_LIFETIME_S;
+use crate::config::CERT_CHECK;
 use crate::content::Label;
 use crate::event::{Event, HandshakeFailure, ResetReason, SessionLabel, StreamKey};
 use crate::session::{Endpoint, Fate, Session};
@@ -16,6 +18,19 @@ impl Sessions {
             Fate::Unresolved => self.fail(peer, HandshakeFailure::Unresolved),
             Fate::Unanswered => self.fail(peer, HandshakeFailure::Timeout),
         }
+    }
+
+    /// Certifies the static key afresh when half of the certificate's lifetime is over.
+    pub(super) fn on_cert_timeout(&mut self, now: Now) {
+        self.timers.set(Timer::Cert, now.instant + CERT_CHECK);
+        let left_s = self.end.keys.cert().expires_unix_s.saturating_sub(now.wall.as_unix_secs());
+        // More than a lifetime is left when the wall clock was set back: peers with the right time would not accept it for long.
+        if (CERT_LIFETIME_S / 2..=CERT_LIFETIME_S).contains(&left_s) {
+            return;
+        }
+        self.end.keys.renew(now.wall, &mut self.end.ops);
+        self.cert = self.end.keys.cert().to_bytes();
+        self.end.out.events.push_back(Event::CertRenewed);
     }
 
     pub(super) fn on_stream(

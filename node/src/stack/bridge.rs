@@ -89,8 +89,8 @@ impl Stack {
             Heard::LookupFinished { id, result, .. } => self.hear_lookup(id, result, now),
             Heard::Conflict { name, incumbent } => self.hear_conflict(name.as_str(), &incumbent),
             Heard::Stored(Query::Name(name)) => self.events.push_back(Event::NameClaimed(name.as_str().to_owned())),
-            Heard::Echo { id, hops, rtt, from } => self.hear_echo(id, from, hops, rtt),
-            Heard::TraceHop { id, n, hop, .. } => self.hear_hop(id, n, hop),
+            Heard::Echo { id, hops, rtt, from, place } => self.hear_echo(id, (from, address_text(&place)), hops, rtt),
+            Heard::TraceHop { id, n, hop, place, .. } => self.hear_hop(id, n, (hop, address_text(&place))),
             Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
             Heard::Refused { peer, reason, by_peer } => {
                 let who = if by_peer { "refused by" } else { "refused" };
@@ -131,6 +131,7 @@ impl Stack {
     fn hear_sessions(&mut self, event: muses::Event, now: Now) {
         use muses::Event as Heard;
         match event {
+            Heard::CertRenewed => self.overlay.publish_node(self.sessions.cert().to_vec(), now),
             Heard::SessionEstablished { .. } | Heard::HandshakeFailed { .. } => {}
             Heard::SessionSuspended { peer } => self.events.push_back(Event::SessionSuspended(peer)),
             Heard::SessionResumed { peer, .. } => {

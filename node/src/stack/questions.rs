@@ -31,7 +31,8 @@ enum Lookup {
 #[derive(Clone, Debug)]
 struct Echo {
     question: QueryId,
-    hops: Option<BTreeMap<u16, NodeId>>,
+    /// Of a trace: who is so many links away, and at which address.
+    hops: Option<BTreeMap<u16, (NodeId, String)>>,
 }
 
 /// Everything that was asked and not answered yet.
@@ -163,19 +164,19 @@ impl Stack {
         self.events.push_back(Event::Answered(question, answer));
     }
 
-    pub(super) fn hear_echo(&mut self, id: EchoId, from: NodeId, hops: u16, rtt: Duration) {
+    pub(super) fn hear_echo(&mut self, id: EchoId, from: (NodeId, String), hops: u16, rtt: Duration) {
         let Some(echo) = self.questions.echoes.remove(&id) else { return };
         let answer = match echo.hops {
             None => Answer::Echo { hops, rtt_us: overlay::time::micros(rtt) },
             Some(mut relays) => {
                 relays.insert(hops, from);
-                Answer::Trace(relays.into_values().map(|node| (node, String::new())).collect())
+                Answer::Trace(relays.into_values().collect())
             }
         };
         self.answer(echo.question, Ok(answer));
     }
 
-    pub(super) fn hear_hop(&mut self, id: EchoId, n: u16, hop: NodeId) {
+    pub(super) fn hear_hop(&mut self, id: EchoId, n: u16, hop: (NodeId, String)) {
         if let Some(relays) = self.questions.echoes.get_mut(&id).and_then(|echo| echo.hops.as_mut()) {
             relays.insert(n, hop);
         }

@@ -72,7 +72,8 @@ impl Overlay {
             );
         } else if let Some((id, _, sent)) = self.open_echo(&payload) {
             self.end_echo(id);
-            self.events.push_back(Event::Echo { id, from: self.id, hops: 0, rtt: now.instant.since(sent) });
+            let place = packet.header.return_place.clone();
+            self.events.push_back(Event::Echo { id, from: self.id, place, hops: 0, rtt: now.instant.since(sent) });
         }
     }
 
@@ -85,13 +86,27 @@ impl Overlay {
         // A limited time to live says how far it was; the receiver cannot tell.
         let hops = if ttl == UNLIMITED { hops.map_or(0, u16::from_be_bytes) } else { ttl };
         self.end_echo(id);
-        self.events.push_back(Event::Echo { id, from: packet.header.src, hops, rtt: now.instant.since(sent) });
+        let (from, place) = (packet.header.src, packet.header.return_place.clone());
+        self.events.push_back(Event::Echo { id, from, place, hops, rtt: now.instant.since(sent) });
     }
 
-    pub(crate) fn echo_unreachable(&mut self, token: &[u8], by: NodeId, why: UnreachableReason, now: Now) {
+    pub(crate) fn echo_unreachable(
+        &mut self,
+        token: &[u8],
+        by: NodeId,
+        place: &Place,
+        why: UnreachableReason,
+        now: Now,
+    ) {
         let Some((id, ttl, sent)) = self.open_echo(token) else { return };
         if why == UnreachableReason::Ttl && ttl < MAX_TRACE {
-            self.events.push_back(Event::TraceHop { id, n: ttl, hop: by, rtt: now.instant.since(sent) });
+            self.events.push_back(Event::TraceHop {
+                id,
+                n: ttl,
+                hop: by,
+                place: place.clone(),
+                rtt: now.instant.since(sent),
+            });
             if let Some(echo) = self.echoes.open.get_mut(&id) {
                 echo.ttl += 1;
             }
