@@ -65,7 +65,8 @@ fn services_by_name_and_every_verb() {
 fn the_relays_of_a_trace_end_at_the_peer() {
     let (alice, bob) = alice_and_bob();
     let hops = bob.json("trace alice");
-    assert_eq!(hops.as_array().unwrap().last().unwrap()["node"], alice.json("status")["node"], "{hops}");
+    let (last, status) = (hops.as_array().unwrap().last().unwrap(), alice.json("status"));
+    assert_eq!((&last["node"], &last["address"]), (&status["node"], &status["address"]), "{hops}");
 }
 
 #[test]
@@ -112,6 +113,11 @@ fn a_restarted_node_resumes_its_overlay_and_its_services() {
     bob.wait();
     let said = bob.said();
     assert!(said.contains("joined the overlay") && said.contains("pinned"), "{said}");
+    assert_eq!(alice.muses("down").status.code(), Some(0));
+    let carol = Node::start(&["--name", "carol"]);
+    let refused = bob.muses(&format!("up --listen /ip4/127.0.0.1/tcp/0 --join {}", carol.invite()));
+    assert_eq!(refused.status.code(), Some(8), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("belongs to another overlay") && stderr(&refused).lines().count() == 1);
     let other = overlay::id::OverlayId::of_genesis(b"another");
     std::fs::write(bob.folder.path().join("config.toml"), format!("[overlay]\nid = '{other}'\n")).unwrap();
     let refused = bob.muses("up --listen /ip4/127.0.0.1/tcp/0");

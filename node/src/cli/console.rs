@@ -37,19 +37,23 @@ impl Console {
         self.say(&format!("node {} ({how} in {})", self.me, data_dir.display()));
     }
 
-    /// Prints what happens until the node ends.
-    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>) {
+    /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
+    /// as long as there was no neighbour; the line says so.
+    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
         let mut printed = Vec::new();
+        let mut alone = true;
         let mut period = tokio::time::interval(ADDRESSES_PERIOD);
         loop {
             tokio::select! {
                 fact = facts.recv() => match fact {
+                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => return Some(line),
                     Ok(fact) => if let Some(line) = self.line(&fact) { self.say(&line) },
                     Err(RecvError::Lagged(lost)) => self.say(&format!("({lost} lines left out)")),
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => return None,
                 },
                 _ = period.tick() => {
-                    let Ok(addresses) = handle.listening().await else { return };
+                    let Ok(addresses) = handle.listening().await else { return None };
+                    alone = alone && neighbours(&handle).await == 0;
                     // Flight mode listens nowhere; being back at the same addresses is no news.
                     if !addresses.is_empty() && addresses != printed {
                         self.invite(&addresses);
@@ -90,7 +94,7 @@ impl Console {
             }
             Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
             Event::AddressChanged(address) => format!("the address is {address} now"),
-            Event::LinkRefused(why) => format!("a link was refused: {}", why.escape_debug()),
+            Event::LinkRefused(why) | Event::OtherOverlay(why) => format!("a link was refused: {}", why.escape_debug()),
             Event::NameClaimed(name) => format!("the name {name} is this node's"),
             Event::NameRefused { name, holder } => {
                 format!("the name {name} belongs to {}; choose another --name", self.who(holder))
@@ -110,6 +114,10 @@ impl Console {
     fn who(&self, id: &NodeId) -> String {
         self.petnames.get(id).map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
     }
+}
+
+async fn neighbours(handle: &Handle) -> usize {
+    handle.with(|stack, now| stack.peers(now).len()).await.unwrap_or_default()
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {

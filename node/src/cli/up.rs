@@ -72,7 +72,8 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     if !up.listen.is_empty() {
         config.listen = up.listen;
     }
-    if !up.join.is_empty() {
+    let joining = !up.join.is_empty();
+    if joining {
         config.join = up.join;
     }
     config.name = up.name.or(config.name);
@@ -81,7 +82,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(&data_dir, config, keys, store, listen));
+    let result = runtime.block_on(serve(&data_dir, config, joining, keys, store, listen));
     runtime.shutdown_background();
     result
 }
@@ -89,6 +90,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
 async fn serve(
     data_dir: &Path,
     config: Config,
+    joining: bool,
     keys: Keys,
     store: Arc<dyn Store>,
     listen: Vec<Multiaddr>,
@@ -123,9 +125,13 @@ async fn serve(
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     tokio::spawn(dial::run(incoming));
 
+    let mut refused = None;
     let asked = tokio::select! {
-        // The loop has ended: after `down`, which is answered only then, or by a defect.
-        () = console.follow(handle.clone(), facts) => tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok(),
+        ended = console.follow(handle.clone(), facts, joining) => {
+            refused = ended;
+            // The loop has ended: after `down`, which is answered only then, or by a defect.
+            refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()
+        }
         () = desk.ended() => true,
         _ = terminate.recv() => true,
         _ = interrupt.recv() => true,
@@ -150,7 +156,7 @@ async fn serve(
         ));
     }
     console.say("stopped");
-    Ok(())
+    refused.map_or(Ok(()), |line| Err(Fault::new(Code::State, line)))
 }
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.

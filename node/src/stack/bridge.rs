@@ -98,11 +98,11 @@ impl Stack {
             }
             Heard::WrongOverlay { peer, theirs, ours } => {
                 let line = format!(
-                    "{peer} belongs to another overlay ({}) than this node ({}); use another data dir for it",
+                    "{peer} belongs to another overlay ({}) than this data folder ({}); use another --data-dir for it",
                     theirs.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
                     ours.map_or_else(|| "none yet".to_owned(), |id| id.to_string())
                 );
-                self.events.push_back(Event::LinkRefused(line));
+                self.events.push_back(Event::OtherOverlay(line));
             }
             Heard::Left => self.events.push_back(Event::Left),
             Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) | Heard::LinkLive { .. } | Heard::LinkLost { .. } => {

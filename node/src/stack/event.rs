@@ -43,6 +43,8 @@ pub enum Event {
     AddressChanged(String),
     /// A neighbour refused or was refused for good; the line says why.
     LinkRefused(String),
+    /// A node that was to be a neighbour belongs to another overlay: one line.
+    OtherOverlay(String),
     /// The configured name is claimed.
     NameClaimed(String),
     /// Somebody else holds the configured name.
