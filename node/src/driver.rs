@@ -186,6 +186,7 @@ impl Driver {
             }
             Input::Down { link } => self.stack.handle_link_down(link, now),
             Input::DialFailed { address } => self.stack.handle_dial_failed(&address, now),
+            Input::Oversized { link } => self.stack.handle_oversized(link, now),
             Input::Frame { link, lane, bytes } => self.stack.handle_frame(link, lane, bytes, now),
             Input::Room { link, lane, bytes } => self.stack.handle_link_room(link, lane, bytes, now),
             Input::Listening(addresses) => self.stack.handle_listen_addresses(addresses, now),

@@ -76,7 +76,6 @@ pub struct Links {
     changes: Changes,
     /// What happened inside a verb.
     ready: Vec<Input>,
-    malformed: u64,
 }
 
 /// From the dial or the first event of an incoming one until libp2p closed it.
@@ -129,7 +128,6 @@ impl Links {
             closable,
             changes: Changes::watch(),
             ready: Vec::new(),
-            malformed: 0,
         })
     }
 
@@ -267,11 +265,6 @@ impl Links {
         self.listeners.addresses()
     }
 
-    /// Links closed because of a frame that was too long.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
-    }
-
     /// Closes all links, and gives goodbyes a moment to get out.
     pub async fn end(mut self) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
@@ -383,8 +376,7 @@ impl Links {
             Arrival::Ended { link, lane, why: Ending::TooLong { bytes } } => {
                 if self.close(link, CloseReason::Malformed) {
                     tracing::info!(?link, ?lane, bytes, "a neighbour announced a frame that is too long");
-                    self.malformed += 1;
-                    inputs.push(Input::Down { link });
+                    inputs.push(Input::Oversized { link });
                 }
             }
             Arrival::Ended { link, lane: Lane::Control, why: Ending::Closed } => self.control_ended(link, inputs),

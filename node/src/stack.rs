@@ -164,6 +164,12 @@ impl Stack {
         self.settle(now);
     }
 
+    /// A neighbour announced a frame that is too long; the driver has closed the link.
+    pub fn handle_oversized(&mut self, link: LinkId, now: Now) {
+        self.overlay.handle_oversized(link, now);
+        self.settle(now);
+    }
+
     /// A frame arrived. What cannot be decoded closes its link.
     pub fn handle_frame(&mut self, link: LinkId, lane: Lane, frame: Vec<u8>, now: Now) {
         // The overlay has counted the error and asks for the link to be closed.

@@ -117,7 +117,11 @@ fn a_restarted_node_resumes_its_overlay_and_its_services() {
     let carol = Node::start(&["--name", "carol"]);
     let refused = bob.muses(&format!("up --listen /ip4/127.0.0.1/tcp/0 --join {}", carol.invite()));
     assert_eq!(refused.status.code(), Some(8), "{}", stderr(&refused));
-    assert!(stderr(&refused).contains("belongs to another overlay") && stderr(&refused).lines().count() == 1);
+    assert!(
+        stderr(&refused).contains("belongs to another overlay") && stderr(&refused).lines().count() == 1,
+        "{}",
+        stderr(&refused)
+    );
     let other = overlay::id::OverlayId::of_genesis(b"another");
     std::fs::write(bob.folder.path().join("config.toml"), format!("[overlay]\nid = '{other}'\n")).unwrap();
     let refused = bob.muses("up --listen /ip4/127.0.0.1/tcp/0");

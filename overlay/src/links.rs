@@ -4,6 +4,7 @@
 //! one peer for a moment; `live` names the one in use.
 
 mod alive;
+mod dispatch;
 mod greet;
 
 use std::collections::BTreeMap;

@@ -14,8 +14,8 @@ use crate::forward::{Echoes, Routes};
 use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
 use crate::id::{Identity, NodeId, OverlayId};
-use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
-use crate::links::{LinkState, Links};
+use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
+use crate::links::Links;
 use crate::record::{Name, Query};
 use crate::rng::Rng;
 use crate::status::Counters;
@@ -23,7 +23,7 @@ use crate::time::{Instant, Now};
 use crate::timer::Timers;
 use crate::tree::Tree;
 use crate::tree::slots::Slots;
-use crate::wire::link::{Frame, LINK_FRAME_BIT};
+use crate::wire::link::LINK_FRAME_BIT;
 
 pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
 pub(crate) const KEY_SLOTS: &str = "overlay/slots";
@@ -232,14 +232,8 @@ impl Overlay {
     pub fn handle_frame(&mut self, link: LinkId, lane: Lane, frame: Vec<u8>, now: Now) -> Result<(), FrameError> {
         let routed = frame.first().is_some_and(|first| first & LINK_FRAME_BIT == 0);
         let done = self.dispatch(link, lane, frame, now);
-        if let Err(error) = done
-            && error != FrameError::UnknownLink
-        {
-            self.counters.bad_frames += 1;
-            if let Some(peer) = self.links.link(link).map(|link| link.peer) {
-                self.dialer.useless(peer, &mut self.rng, now.instant);
-            }
-            self.drop_link(link, CloseReason::Malformed, now);
+        if done.is_err_and(|error| error != FrameError::UnknownLink) {
+            self.close_malformed(link, now);
         }
         if routed && done.is_ok() {
             // Passing a packet on changes nothing but the record table.
@@ -249,6 +243,12 @@ impl Overlay {
             self.settle_down(now);
         }
         done
+    }
+
+    /// A frame was announced that is longer than its lane allows: the driver did not read it, and the link is gone.
+    pub fn handle_oversized(&mut self, link: LinkId, now: Now) {
+        self.close_malformed(link, now);
+        self.settle_down(now);
     }
 
     /// So many more bytes may be given to this lane of this link.
@@ -378,60 +378,5 @@ impl Overlay {
     /// When [`Overlay::handle_timeout`] is due, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         self.timers.next()
-    }
-
-    fn dispatch(&mut self, id: LinkId, lane: Lane, bytes: Vec<u8>, now: Now) -> Result<(), FrameError> {
-        let link = self.links.link(id).ok_or(FrameError::UnknownLink)?;
-        let state = link.state;
-        if bytes.len() > lane.max_frame_bytes() {
-            return Err(FrameError::Oversized);
-        }
-        if matches!(state, LinkState::Closing(..)) {
-            return Ok(());
-        }
-        self.link_heard(id, now);
-        let is_link_frame = bytes.first().is_some_and(|first| first & LINK_FRAME_BIT != 0);
-        if !is_link_frame {
-            // The lanes are not in order with each other: data may come before the hello, and is lost then.
-            return match state {
-                LinkState::Live | LinkState::Spare => self.handle_packet(id, lane, bytes, now),
-                _ => Ok(()),
-            };
-        }
-        if lane != Lane::Control {
-            return Err(FrameError::OutOfPlace);
-        }
-        match (Frame::decode(&bytes)?, state) {
-            (Frame::Hello(hello), _) => self.handle_hello(id, hello, now),
-            (Frame::Goodbye(goodbye), _) => {
-                self.handle_goodbye(id, &goodbye, now);
-                Ok(())
-            }
-            // The peer's hello opens the link on its side at its own time; what follows it is in order.
-            (_, LinkState::Greeting | LinkState::Closing(..)) => Err(FrameError::OutOfPlace),
-            (frame, LinkState::Live | LinkState::Spare) => self.dispatch_live(id, frame, now),
-        }
-    }
-
-    fn dispatch_live(&mut self, id: LinkId, frame: Frame, now: Now) -> Result<(), FrameError> {
-        match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat, now),
-            Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
-            Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
-            Frame::Ask(ask) => self.handle_ask(id, &ask, now),
-            Frame::Grant(granted) => return self.handle_grant(id, &granted, now),
-            Frame::Refuse(refuse) => self.handle_refuse(id, &refuse, now),
-            Frame::Chain(chain) => return self.handle_chain(id, &chain, now),
-            Frame::Detached(levels) => self.handle_detached(id, levels, now),
-            Frame::Advert(advert) => return self.handle_advert(id, advert, now),
-            Frame::Beacon(beacon) => return self.handle_beacon(id, &beacon, now),
-            Frame::Release => {
-                if let Some(peer) = self.links.link(id).map(|link| link.peer) {
-                    self.child_released(peer, now);
-                }
-            }
-            Frame::Hello(_) | Frame::Goodbye(_) => {}
-        }
-        Ok(())
     }
 }

@@ -35,6 +35,9 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The answer to `down` is written within this time after the loop's end.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
+/// What is logged unless RUST_LOG says otherwise. Yamux warns of every connection that the other side closed first.
+const DEFAULT_LOG: &str = "warn,yamux=error";
+
 /// The flags of `muses up`; they win over the configuration file.
 #[derive(Args, Debug)]
 pub(super) struct Up {
@@ -240,7 +243,7 @@ fn tcp(ip: IpAddr, port: u16) -> Multiaddr {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     // The harness runs many nodes, each in its own process; a second start in one process keeps the first log.

@@ -39,6 +39,11 @@ pub enum Input {
         /// Which.
         link: LinkId,
     },
+    /// A neighbour announced a frame that is too long; its link is gone.
+    Oversized {
+        /// Which.
+        link: LinkId,
+    },
     /// A dial did not become a link.
     DialFailed {
         /// Exactly what was asked for.
