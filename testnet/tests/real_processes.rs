@@ -1,0 +1,77 @@
+//! Real node processes, real sockets: what the simulator cannot show.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use testnet::cluster::Cluster;
+use testnet::experiment::{expose, local_port};
+use testnet::network::{Loopback, Network as _};
+use testnet::sink::Sink;
+use testnet::source::{Content, Source};
+use testnet::topology::{ALICE, BOB, Topology};
+use testnet::wait::{Result, until};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_testnet");
+/// Enough for a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The first milestone, kept green: three nodes (and the relay moved to), one session, one move, bytes exact.
+#[test]
+fn a_download_survives_a_move() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command.args("--topology minimal --bytes 16777216 --outage 2 --json --out".split(' ')).arg(out.path());
+    let done = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{stdout}\n{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["sha256_match"], true, "{report}");
+    assert_eq!((&report["app_reconnects"], &report["public_key_ops_in_resume"]), (&Value::from(0), &Value::from(0)));
+    assert!(out.path().join("throughput.svg").exists() && out.path().join("throughput.csv").exists());
+}
+
+/// A relay that carries the transfer is killed with SIGKILL; the transfer goes on by the other one.
+#[test]
+fn a_download_survives_kill_9_of_a_relay() -> Result<()> {
+    let logs = tempfile::tempdir().unwrap();
+    let network = Loopback::with_binary(Topology::doubled(), BINARY);
+    let mut cluster = Cluster::start(&network, &network.topology(), logs.path(), |_| {})?;
+    cluster.wait_names(PATIENCE)?;
+
+    let content = Content { seed: 9, bytes: 16 << 20 };
+    let source = Source::start(network.listen(ALICE)?, content, 2e6)?;
+    expose(&cluster, source.address())?;
+    let sink = Sink::on(network.connect(BOB, local_port(&cluster)?)?)?;
+    let reached = |bytes: u64| {
+        until(&format!("{bytes} bytes"), PATIENCE, || {
+            sink.must_run()?;
+            Ok((sink.bytes() > bytes).then_some(()))
+        })
+    };
+    reached(1 << 20)?;
+    let before = forwarded(&cluster)?;
+    reached(4 << 20)?;
+    let after = forwarded(&cluster)?;
+    let busiest = after.keys().max_by_key(|name| after[*name] - before[*name]).unwrap().clone();
+    assert!(after[&busiest] - before[&busiest] > 100, "no relay carries the transfer: {before:?} {after:?}");
+    cluster.kill(&busiest)?;
+    let held = sink.bytes();
+    assert!(held < content.bytes, "killed too late to show anything");
+
+    let end = until("the end", PATIENCE, || {
+        cluster.must_run()?;
+        Ok(sink.end())
+    })
+    .map_err(|trouble| trouble.see(logs.path()))?;
+    assert_eq!(end, Ok(content.digest()));
+    assert_eq!(source.accepts(), 1);
+    Ok(())
+}
+
+/// How many packets each relay has forwarded.
+fn forwarded(cluster: &Cluster) -> Result<BTreeMap<String, u64>> {
+    let relays = cluster.nodes().iter().filter(|node| node.name != ALICE && node.name != BOB);
+    relays.map(|node| Ok((node.name.clone(), node.status()?.counters.forwarded))).collect()
+}
