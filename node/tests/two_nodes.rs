@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Node, PATIENCE, stderr};
+use common::{Node, PATIENCE, alice_and_bob, pattern, stderr};
 
 /// Bytes of a transfer: many packets, many credit updates.
 const TRANSFER_BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -129,18 +129,6 @@ fn a_restarted_node_resumes_its_overlay_and_its_services() {
     assert_eq!(stderr(&refused).lines().count(), 1, "{}", stderr(&refused));
 }
 
-fn alice_and_bob() -> (Node, Node) {
-    let alice = Node::start(&["--name", "alice"]);
-    let bob = Node::start(&["--name", "bob", "--join", &alice.invite()]);
-    // Both names are known to both.
-    for node in [&alice, &bob] {
-        for name in ["alice", "bob"] {
-            node.json_when(&format!("lookup {name}"), |found| found["node"].is_string());
-        }
-    }
-    (alice, bob)
-}
-
 /// A service that says back what it hears, and ends when its client does.
 fn echo_service() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -192,8 +180,4 @@ fn pipe(node: &Node, target: &str, input: &[u8]) -> (Option<i32>, Vec<u8>) {
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     }
     (output.status.code(), output.stdout)
-}
-
-fn pattern(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap_or(0)).collect()
 }

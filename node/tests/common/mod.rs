@@ -99,6 +99,24 @@ pub fn muses(folder: &Path, line: &str) -> Output {
     command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
 }
 
+/// A founder and one that joined through it; each resolves both names.
+pub fn alice_and_bob() -> (Node, Node) {
+    let alice = Node::start(&["--name", "alice"]);
+    let bob = Node::start(&["--name", "bob", "--join", &alice.invite()]);
+    // Both names are known to both.
+    for node in [&alice, &bob] {
+        for name in ["alice", "bob"] {
+            node.json_when(&format!("lookup {name}"), |found| found["node"].is_string());
+        }
+    }
+    (alice, bob)
+}
+
+/// Bytes of which no two stretches are alike.
+pub fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap_or(0)).collect()
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
