@@ -118,6 +118,7 @@ impl Overlay {
         if lane_of(packet.header.kind) != lane {
             return Err(FrameError::OutOfPlace);
         }
+        self.hear_place(id, &packet.header, now);
         if packet.header.kind == Kind::DhtWalk {
             self.walk(packet, Some(id), now);
         } else if let Err((packet, why)) = self.route(packet, Some(id), now) {

@@ -12,6 +12,7 @@ use overlay::config::Config;
 use overlay::dht::LookupResult;
 use overlay::event::Event;
 use overlay::io::CloseReason;
+use overlay::overlay::Outgoing;
 use overlay::record::Query;
 
 fn secs(n: u64) -> Duration {
@@ -251,5 +252,24 @@ fn a_mover_comes_back_to_other_friends_at_once() {
         assert!(net.deliver(0, bob).is_some());
         net.run(secs(1));
         net.assert_resolvable(bob);
+    }
+}
+
+/// The two lanes of a link keep no order: its first packet may be there before the advert of its new place.
+#[test]
+fn a_movers_first_packet_can_be_answered_at_once() {
+    let mut net = Net::grow(4, 2);
+    for round in 0..30_u8 {
+        net.network_down(1);
+        net.run(secs(15));
+        net.network_up(1, format!("/ip4/10.9.0.{round}/tcp/4001").parse().unwrap());
+        assert!(net.run_until(secs(2), |net| net.attached(1)), "{}", net.picture());
+        let first = net.deliver(1, 0).unwrap();
+        let to = net.id(1);
+        let answer = Outgoing { to, place: first.return_place, flow: 1, payload: b"answer".to_vec() };
+        net.with(0, |overlay, now| overlay.send(answer, now)).unwrap();
+        let heard = |event: &Event| matches!(event, Event::Received(delivery) if delivery.payload == b"answer");
+        assert!(net.run_until(secs(1), |net| net.heard(1, heard)), "round {round}");
+        net.nodes[1].events.clear();
     }
 }

@@ -16,11 +16,17 @@ use crate::overlay::{Overlay, Timer};
 use crate::record::{Hint, MAX_HINTS, NodeRecord, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to_wire};
+use crate::wire::packet::Header;
 
 /// How long a node's record counts, in seconds.
 const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
 /// How long a vertex collects changes of where records belong before it tells its children.
 const PLACEMENT_SETTLES: Duration = Duration::from_millis(500);
+
+/// How new a place is; 0 before the first one.
+fn seq(place: &Option<Place>) -> u64 {
+    place.as_ref().map_or(0, |place| place.seq)
+}
 
 impl Overlay {
     /// This node is at `address` now.
@@ -141,6 +147,8 @@ impl Overlay {
             two_hop.push(TwoHop { id: neighbour.id, place });
         }
         let Some(link) = self.links.link_mut(id) else { return Ok(()) };
+        // A packet may have overtaken this advert.
+        let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
         let first = link.place.is_none() && place.is_some();
         let grown = link.subtree != advert.weight;
@@ -160,6 +168,26 @@ impl Overlay {
             self.seek_parent(now);
         }
         Ok(())
+    }
+
+    /// A packet straight from a neighbour, in the data lane, may overtake the advert of its place in the other one. A mover's first
+    /// packet asks for an answer, which has to find it.
+    pub(crate) fn hear_place(&mut self, id: LinkId, header: &Header, now: Now) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        if header.src != link.peer || header.return_place.seq <= seq(&link.place) {
+            return;
+        }
+        let first = link.place.is_none();
+        link.place = Some(header.return_place.clone());
+        let is_child = self.slots.slot_of(&header.src).is_some();
+        self.routes.clear();
+        self.advertise_soon(now);
+        if is_child {
+            self.placement_changed(now);
+        }
+        if first {
+            self.seek_parent(now);
+        }
     }
 
     /// Walks may end elsewhere from now on: because of this vertex, or of one above it.
