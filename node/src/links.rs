@@ -14,12 +14,13 @@ use libp2p::{PeerId, Swarm};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::NodeId;
 use overlay::io::{CloseReason, Lane, LinkId, Transmit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 pub use input::{Input, StartError};
 
+mod arrivals;
 mod behaviour;
 mod changes;
 mod gate;
@@ -33,7 +34,7 @@ mod transport;
 use behaviour::Outcome;
 use changes::{Changes, News};
 use gate::Gate;
-use lane::{Arrival, Ending, Written};
+use lane::{Arrival, Written};
 use listeners::Listeners;
 use network::{Network, NetworkEvent};
 
@@ -90,6 +91,8 @@ struct Link {
     connection: ConnectionId,
     control: lane::Tasks,
     data: lane::Tasks,
+    /// Tells the readers that the connection has closed.
+    gone: watch::Sender<bool>,
 }
 
 impl Link {
@@ -211,7 +214,8 @@ impl Links {
         }
     }
 
-    /// Closes a link after what was queued for its control lane; false when there is none. No [`Input::Down`] follows.
+    /// Closes a link after what was queued for its control lane was sent; false when there is none. No [`Input::Down`] follows.
+    /// Whether the neighbour reads the last of it is left to chance: libp2p's Yamux throws away what it has when a connection closes.
     pub fn close(&mut self, link: LinkId, reason: CloseReason) -> bool {
         let Some(closed) = self.links.remove(&link) else { return false };
         tracing::debug!(?link, %reason, "link closed");
@@ -340,12 +344,13 @@ impl Links {
         let dialled = connection.dialled.take();
         let initiator = dialled.is_some();
         let [control, data] = &self.arrivals_in;
+        let (gone, gone_out) = watch::channel(false);
         let spawn = |lane, stream, arrivals: &mpsc::Sender<Arrival>| {
-            lane::spawn(link, lane, stream, arrivals.clone(), self.written_in.clone())
+            lane::spawn(link, lane, stream, arrivals.clone(), self.written_in.clone(), gone_out.clone())
         };
         let control = spawn(Lane::Control, lanes.control, control);
         let data = spawn(Lane::Data, lanes.data, data);
-        self.links.insert(link, Link { connection: id, control, data });
+        self.links.insert(link, Link { connection: id, control, data, gone });
         self.ready.push(Input::Up { link, peer, remote: dialled.unwrap_or(remote), initiator });
         self.ready.push(Input::Room { link, lane: Lane::Control, bytes: CONTROL_ROOM_BYTES });
         self.ready.push(Input::Room { link, lane: Lane::Data, bytes: DATA_ROOM_BYTES });
@@ -359,50 +364,13 @@ impl Links {
         }
     }
 
-    /// A link's end is told by its control reader, behind the last frames that arrived.
+    /// A link's end is told by its control reader, behind the last frames that were read.
     fn connection_gone(&mut self, id: ConnectionId) {
+        if let Some(link) = self.links.values().find(|link| link.connection == id) {
+            let _ = link.gone.send(true);
+        }
         if let Some(address) = self.connections.remove(&id).and_then(|connection| connection.dialled) {
             self.ready.push(Input::DialFailed { address });
-        }
-    }
-
-    fn handle_arrival(&mut self, arrival: Arrival, inputs: &mut Vec<Input>) {
-        match arrival {
-            Arrival::Frame { link, lane, bytes } => {
-                if self.links.contains_key(&link) {
-                    inputs.push(Input::Frame { link, lane, bytes });
-                }
-            }
-            Arrival::Ended { link, lane, why: Ending::TooLong { bytes } } => {
-                if self.close(link, CloseReason::Malformed) {
-                    tracing::info!(?link, ?lane, bytes, "a neighbour announced a frame that is too long");
-                    inputs.push(Input::Oversized { link });
-                }
-            }
-            Arrival::Ended { link, lane: Lane::Control, why: Ending::Closed } => self.control_ended(link, inputs),
-            Arrival::Ended { link, lane: Lane::Data, why: Ending::Closed } => {
-                if let Some(link) = self.links.get(&link) {
-                    // The control reader ends with the connection, and tells.
-                    self.swarm.close_connection(link.connection);
-                }
-            }
-        }
-    }
-
-    fn control_ended(&mut self, link: LinkId, inputs: &mut Vec<Input>) {
-        if let Some(gone) = self.links.remove(&link) {
-            gone.abort_readers();
-            gone.control.writer.abort();
-            gone.data.writer.abort();
-            self.swarm.close_connection(gone.connection);
-            inputs.push(Input::Down { link });
-        }
-    }
-
-    fn handle_written(&self, written: Written, inputs: &mut Vec<Input>) {
-        let Written { link, lane, bytes } = written;
-        if self.links.contains_key(&link) {
-            inputs.push(Input::Room { link, lane, bytes });
         }
     }
 

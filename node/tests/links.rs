@@ -141,19 +141,15 @@ async fn a_frame_that_is_too_long_is_never_sent_and_a_goodbye_gets_through() {
     let (a_link, b_link, _) = connect(&mut a, &mut b, address).await;
     a.send(a_link, Lane::Control, &vec![0; Lane::Control.max_frame_bytes() + 1]);
     a.send(a_link, Lane::Control, b"goodbye");
+    tokio::select! {
+        _ = async { loop { a.next().await; } } => {}
+        frame = b.frame() => assert_eq!(frame, (Lane::Control, b"goodbye".to_vec())),
+    }
     assert!(a.links.close(a_link, CloseReason::Leaving));
     assert!(!a.links.close(a_link, CloseReason::Leaving));
-    let run_a = async {
-        loop {
-            a.next().await;
-        }
-    };
     tokio::select! {
-        () = run_a => {}
-        () = async {
-            assert_eq!(b.frame().await, (Lane::Control, b"goodbye".to_vec()));
-            b.down(b_link).await;
-        } => {}
+        _ = async { loop { a.next().await; } } => {}
+        () = b.down(b_link) => {}
     }
 }
 
@@ -244,4 +240,25 @@ async fn a_neighbour_that_vanishes_takes_its_link_down() {
     let (a_link, _, _) = connect(&mut a, &mut b, address).await;
     b.links.end().await;
     a.down(a_link).await;
+}
+
+/// Whichever lane, or the connection, the other end sees ending first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_link_is_always_told() {
+    let (mut a, mut b) = (Node::start(1), Node::start(2));
+    let address = b.address().await;
+    for round in 0..100_u8 {
+        let (a_link, b_link, _) = connect(&mut a, &mut b, address.clone()).await;
+        a.send(a_link, Lane::Control, &[round]);
+        assert!(a.links.close(a_link, CloseReason::Replaced));
+        let a_runs = async {
+            loop {
+                a.next().await;
+            }
+        };
+        tokio::select! {
+            () = b.down(b_link) => {}
+            () = a_runs => {}
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub enum Source {
 
 #[derive(Clone, Debug)]
 struct Known {
+    /// As it was told first; with `/p2p/...` nobody else may answer there.
+    address: Multiaddr,
     source: Source,
     peer: Option<NodeId>,
     backoff: Duration,
@@ -44,6 +46,7 @@ struct Known {
 /// The table of known addresses.
 #[derive(Debug, Default)]
 pub struct Dialer {
+    /// By the address without a peer: one place is never dialled twice at a time.
     known: BTreeMap<Multiaddr, Known>,
     own: BTreeSet<Multiaddr>,
     backoff_min: Duration,
@@ -59,13 +62,17 @@ impl Dialer {
 
     /// Remembers `address`. A better reason replaces a worse one; when the table is full, hearsay has to go.
     pub fn learn(&mut self, address: &Multiaddr, peer: Option<NodeId>, source: Source) {
-        if self.own.contains(&bare(address)) {
+        let key = bare(address);
+        if self.own.contains(&key) {
             return;
         }
         let peer = peer.or_else(|| peer_of(address));
-        if let Some(known) = self.known.get_mut(address) {
-            known.source = known.source.min(source);
-            known.peer = peer.or(known.peer);
+        if let Some(known) = self.known.get_mut(&key) {
+            // Hearsay does not change what is known better.
+            if source <= known.source {
+                known.source = source;
+                known.peer = peer.or(known.peer);
+            }
             return;
         }
         if let Some(peer) = peer {
@@ -81,15 +88,22 @@ impl Dialer {
                 return;
             }
         }
-        let known = Known { source, peer, backoff: Duration::ZERO, not_before: Instant::ZERO, dialling_since: None };
-        self.known.insert(address.clone(), known);
+        let known = Known {
+            address: address.clone(),
+            source,
+            peer,
+            backoff: Duration::ZERO,
+            not_before: Instant::ZERO,
+            dialling_since: None,
+        };
+        self.known.insert(key, known);
     }
 
     /// This node's own addresses are never dialled.
     pub fn set_own(&mut self, own: &[Multiaddr]) {
         self.own = own.iter().map(bare).collect();
         let own = &self.own;
-        self.known.retain(|address, _| !own.contains(&bare(address)));
+        self.known.retain(|key, _| !own.contains(key));
     }
 
     /// The best address that may be dialled now and that `wanted` accepts; it counts as being dialled from now on.
@@ -102,18 +116,17 @@ impl Dialer {
         if busy >= MAX_PARALLEL_DIALS {
             return None;
         }
-        let (address, _) = self
+        let known = self
             .known
-            .iter()
-            .filter(|(address, known)| {
-                known.dialling_since.is_none() && known.not_before <= now && wanted(address, known.peer, known.source)
+            .values_mut()
+            .filter(|known| {
+                known.dialling_since.is_none()
+                    && known.not_before <= now
+                    && wanted(&known.address, known.peer, known.source)
             })
-            .min_by_key(|(_, known)| (known.source, known.backoff))?;
-        let address = address.clone();
-        if let Some(known) = self.known.get_mut(&address) {
-            known.dialling_since = Some(now);
-        }
-        Some(address)
+            .min_by_key(|known| (known.source, known.backoff))?;
+        known.dialling_since = Some(now);
+        Some(known.address.clone())
     }
 
     /// Dials under way.
@@ -124,22 +137,21 @@ impl Dialer {
     /// When [`Dialer::next`] may have something new for `wanted`.
     pub fn next_time(&self, wanted: impl Fn(&Multiaddr, Option<NodeId>, Source) -> bool) -> Option<Instant> {
         self.known
-            .iter()
-            .filter(|(address, known)| wanted(address, known.peer, known.source))
-            .map(|(_, known)| known.dialling_since.map_or(known.not_before, |since| since + self.timeout))
+            .values()
+            .filter(|known| wanted(&known.address, known.peer, known.source))
+            .map(|known| known.dialling_since.map_or(known.not_before, |since| since + self.timeout))
             .min()
     }
 
     /// A dial led to a link with `peer`. The backoff is kept until the link has proven itself ([`Dialer::proven`]).
     pub fn connected(&mut self, address: &Multiaddr, peer: NodeId) {
-        let with_peer = self.known.keys().find(|known| *known == address || bare(known) == bare(address)).cloned();
-        if let Some(known) = with_peer.and_then(|address| self.known.get_mut(&address)) {
+        if let Some(known) = self.known.get_mut(&bare(address)) {
             known.dialling_since = None;
             known.peer = Some(peer);
         }
     }
 
-    /// The peer at `address` said hello and was accepted: its backoff starts anew.
+    /// The peer took this node as a neighbour, and not only the other way round: its backoff starts anew.
     pub fn proven(&mut self, peer: NodeId) {
         for known in self.known.values_mut().filter(|known| known.peer == Some(peer)) {
             known.backoff = Duration::ZERO;
@@ -150,7 +162,7 @@ impl Dialer {
     /// A dial failed, or its link was of no use: wait longer than the last time, with jitter (50 ms to 10 s).
     pub fn failed(&mut self, address: &Multiaddr, rng: &mut Rng, now: Instant) {
         let (min, max) = (self.backoff_min, self.backoff_max);
-        if let Some(known) = self.known.get_mut(address) {
+        if let Some(known) = self.known.get_mut(&bare(address)) {
             known.dialling_since = None;
             known.backoff = known.backoff.saturating_mul(2).clamp(min, max);
             known.not_before = now + rng.jitter(known.backoff);
@@ -195,7 +207,7 @@ impl Dialer {
 
     /// The known addresses, best first, at most `max`.
     pub fn addresses(&self, max: usize) -> Vec<(Multiaddr, Option<NodeId>)> {
-        let mut all: Vec<_> = self.known.iter().map(|(address, known)| (known.source, address, known.peer)).collect();
+        let mut all: Vec<_> = self.known.values().map(|known| (known.source, &known.address, known.peer)).collect();
         all.sort();
         all.into_iter().take(max).map(|(_, address, peer)| (address.clone(), peer)).collect()
     }
@@ -254,6 +266,20 @@ mod tests {
         assert!(waits[9] >= Duration::from_secs(5) && waits[9] <= Duration::from_secs(10), "{waits:?}");
         dialer.reset();
         assert_eq!(dialer.next(|_, _, _| true, now), Some(address(1)));
+    }
+
+    #[test]
+    fn one_place_is_dialled_once_at_a_time() {
+        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
+        let peer = NodeId::from_bytes([3; 32]);
+        let with_peer: Multiaddr =
+            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWR4wzZVy6DgKswdDn5v3dUj69gNMeTWgbVMHhURLPNqxR".parse().unwrap();
+        dialer.learn(&with_peer, None, Source::Configured);
+        dialer.learn(&address(1), Some(peer), Source::Hearsay);
+        assert_eq!(dialer.next(|_, peer, _| peer == peer_of(&with_peer), Instant::ZERO), Some(with_peer.clone()));
+        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None);
+        dialer.failed(&address(1), &mut rng, Instant::ZERO);
+        assert_eq!(dialer.next(|_, _, _| true, Instant::from_micros(60_000)), Some(with_peer));
     }
 
     #[test]

@@ -273,3 +273,36 @@ fn a_movers_first_packet_can_be_answered_at_once() {
         net.nodes[1].events.clear();
     }
 }
+
+/// Two addresses of one neighbour are dialled at once, and for a moment the ends have different links in use.
+#[test]
+fn a_mover_is_back_at_once_where_it_knows_two_addresses_of_a_neighbour() {
+    let mut net = Net::grow(4, 4);
+    let alias: Multiaddr = "/ip6/fd00::1/tcp/4001".parse().unwrap();
+    net.nodes[0].aliases.push(alias.clone());
+    let only = vec![net.id(0).to_string().parse().unwrap()];
+    let mover = net.add(Config { only, joins: vec![address(0), alias], ..Config::default() });
+    net.run(secs(2));
+    for round in 0..60_u8 {
+        net.network_down(mover);
+        net.run(secs(15) + Duration::from_millis(u64::from(round)));
+        net.network_up(mover, format!("/ip4/10.9.0.{round}/tcp/4001").parse().unwrap());
+        let back = net.now.instant;
+        assert!(net.run_until(secs(20), |net| net.attached(mover)), "{}", net.picture());
+        let took = net.now.instant.since(back);
+        assert!(took < Duration::from_millis(100), "round {round}: {took:?}");
+    }
+}
+
+/// Who is refused does not ask again at once, forever.
+#[test]
+fn a_refused_link_is_tried_less_and_less_often() {
+    let mut net = Net::new(7);
+    let only = vec!["/ip4/10.1.1.1".parse().unwrap()];
+    net.add(Config { only, ..Config::default() });
+    let config = net.joining(&[0]);
+    let stranger = net.add(config);
+    net.run(secs(60));
+    let refused = net.nodes[stranger].events.iter().filter(|(_, event)| matches!(event, Event::Refused { .. })).count();
+    assert!((3..30).contains(&refused), "{refused}");
+}

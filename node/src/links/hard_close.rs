@@ -10,8 +10,8 @@ use tokio::time::Sleep;
 /// What was queued when a link is closed (a goodbye) has this long to get out.
 const MAX_CLOSE: Duration = Duration::from_millis(100);
 
-/// Yamux closes gracefully: it waits for ever when the neighbour does not read (rust-yamux#219), and does not wake
-/// those who wait on its streams (rust-yamux#216). Dropping it does both at once, so this gives up after `MAX_CLOSE`.
+/// Yamux closes gracefully, and waits for ever when the neighbour does not read (rust-yamux#219): this gives up after `MAX_CLOSE`. It
+/// does not wake those who wait on its streams either (rust-yamux#216); the lanes' readers are told by their link.
 pub(super) struct HardClose<M> {
     muxer: M,
     limit: Option<Pin<Box<Sleep>>>,

@@ -6,7 +6,7 @@ use futures::io::{BufReader, ReadHalf, WriteHalf};
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use overlay::io::{Lane, LinkId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Bytes of the length before each frame.
@@ -53,11 +53,12 @@ pub(super) fn spawn(
     stream: Stream,
     arrivals: mpsc::Sender<Arrival>,
     written: mpsc::UnboundedSender<Written>,
+    gone: watch::Receiver<bool>,
 ) -> Tasks {
     let (read_half, write_half) = stream.split();
     let (frames, queue) = mpsc::unbounded_channel();
     Tasks {
-        reader: tokio::spawn(read_frames(link, lane, read_half, arrivals)),
+        reader: tokio::spawn(read_frames(link, lane, read_half, arrivals, gone)),
         writer: tokio::spawn(async move {
             // The reader notices when the stream is broken: nothing to report from here.
             let _ = write_frames(link, lane, write_half, queue, written).await;
@@ -66,10 +67,22 @@ pub(super) fn spawn(
     }
 }
 
-async fn read_frames(link: LinkId, lane: Lane, stream: ReadHalf<Stream>, arrivals: mpsc::Sender<Arrival>) {
+/// `gone` turns true when the connection has closed: a stream does not always end with its Yamux connection (rust-yamux#216).
+async fn read_frames(
+    link: LinkId,
+    lane: Lane,
+    stream: ReadHalf<Stream>,
+    arrivals: mpsc::Sender<Arrival>,
+    mut gone: watch::Receiver<bool>,
+) {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     loop {
-        let arrival = match read_frame(&mut stream, lane.max_frame_bytes()).await {
+        let frame = tokio::select! {
+            biased;
+            frame = read_frame(&mut stream, lane.max_frame_bytes()) => frame,
+            _ = gone.wait_for(|gone| *gone) => Err(Ending::Closed),
+        };
+        let arrival = match frame {
             Ok(bytes) => Arrival::Frame { link, lane, bytes },
             Err(why) => Arrival::Ended { link, lane, why },
         };

@@ -92,9 +92,13 @@ impl Listeners {
             }
         }
         for (configured, address) in wanted {
-            let id = swarm
-                .listen_on(address.clone())
-                .map_err(|error| StartError::Listen { address, why: error.to_string() })?;
+            let again = self.configured.get(configured).filter(|c| c.port.is_some() && port_of(&c.address) == Some(0));
+            let id = match (swarm.listen_on(address.clone()), again) {
+                // Somebody has that port at the new address; it was the system's choice, so it may choose anew.
+                (Err(_), Some(_)) => swarm.listen_on(with_port(&address, 0)),
+                (listening, _) => listening,
+            };
+            let id = id.map_err(|error| StartError::Listen { address, why: reason(&error) })?;
             self.open.push(Open { id, configured, addresses: Vec::new() });
         }
         Ok(())
@@ -124,6 +128,16 @@ impl Configured {
         }
         Some(moved)
     }
+}
+
+fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
+    let with = |part| if let Protocol::Tcp(_) = part { Protocol::Tcp(port) } else { part };
+    address.iter().map(with).collect()
+}
+
+/// The innermost cause: what is around it says nothing to a person.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn port_of(address: &Multiaddr) -> Option<u16> {

@@ -178,7 +178,6 @@ impl Overlay {
         for address in &link.addresses {
             self.dialer.learn(address, Some(peer), Source::Neighbour);
         }
-        self.dialer.proven(peer);
     }
 
     /// `Ok(Err(..))`: the peer is in another overlay. The first overlay that a fresh joiner hears of is pinned.

@@ -30,11 +30,13 @@ impl Overlay {
     pub(crate) fn link_replaced(&mut self, peer: NodeId, now: Now) {
         self.advertise_to(&peer, now);
         self.send_beacon_to(&peer, now);
-        if let Some(id) = self.links.to(&peer).map(|link| link.id)
-            && self.slots.slot_of(&peer).is_some()
-            && self.tree.is_attached()
-        {
-            self.send_frame(id, &Frame::Chain(self.tree.chain.to_bytes()), now);
+        if self.slots.slot_of(&peer).is_some() && self.tree.is_attached() && !self.tree.chain.contains(&peer) {
+            // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
+            // that the peer had closed.
+            self.give_place(peer, now);
+            if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+                self.send_frame(id, &Frame::Chain(self.tree.chain.to_bytes()), now);
+            }
         }
         if self.tree.parent() == Some(peer) {
             // A parent that was restarted, or gave the slot away, says so in its answer.

@@ -147,6 +147,7 @@ impl Overlay {
             two_hop.push(TwoHop { id: neighbour.id, place });
         }
         let Some(link) = self.links.link_mut(id) else { return Ok(()) };
+        self.dialer.proven(link.peer);
         // A packet may have overtaken this advert.
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;

@@ -34,10 +34,18 @@ pub struct Node {
     pub overlay: Option<Overlay>,
     pub identity: Identity,
     pub address: Multiaddr,
+    /// Other addresses at which it can be reached, too.
+    pub aliases: Vec<Multiaddr>,
     pub network: bool,
     pub disk: Snapshot,
     pub events: Vec<(Instant, Event)>,
     runs: u32,
+}
+
+impl Node {
+    fn is_at(&self, address: &Multiaddr) -> bool {
+        self.address == *address || self.aliases.contains(address)
+    }
 }
 
 struct End {
@@ -102,6 +110,7 @@ impl Net {
             overlay: None,
             identity,
             address: address(n),
+            aliases: Vec::new(),
             network: true,
             disk: Snapshot::new(),
             events: Vec::new(),
@@ -302,7 +311,7 @@ impl Net {
 
     fn dialled(&mut self, from: usize, address: Multiaddr) {
         let to = (0..self.nodes.len())
-            .find(|n| self.nodes[*n].address == address && self.nodes[*n].overlay.is_some() && self.nodes[*n].network);
+            .find(|n| self.nodes[*n].is_at(&address) && self.nodes[*n].overlay.is_some() && self.nodes[*n].network);
         let Some(to) = to.filter(|_| self.nodes[from].network) else {
             if self.nodes[from].overlay.is_some() {
                 self.with(from, |overlay, now| overlay.handle_dial_failed(&address, now));
