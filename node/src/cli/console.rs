@@ -1,6 +1,6 @@
 //! What `muses up` tells the person in front of it, on stdout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use crate::stack::Event;
 
 /// How often the listen addresses are compared with those that were printed.
 const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
+
+/// Refusals that were printed and are remembered.
+const MAX_REFUSALS: usize = 64;
 
 /// Prints lines for people.
 pub(super) struct Console {
@@ -42,12 +45,22 @@ impl Console {
     pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
         let mut printed = Vec::new();
         let mut alone = true;
+        let mut refusals = BTreeSet::new();
         let mut period = tokio::time::interval(ADDRESSES_PERIOD);
         loop {
             tokio::select! {
                 fact = facts.recv() => match fact {
                     Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => return Some(line),
-                    Ok(fact) => if let Some(line) = self.line(&fact) { self.say(&line) },
+                    // A neighbour that refuses is tried again from time to time; its answer is news once.
+                    Ok(Event::LinkRefused(why)) if !refusals.insert(why.clone()) => {}
+                    Ok(fact) => {
+                        if refusals.len() > MAX_REFUSALS || matches!(fact, Event::Joined { .. }) {
+                            refusals.clear();
+                        }
+                        if let Some(line) = self.line(&fact) {
+                            self.say(&line);
+                        }
+                    }
                     Err(RecvError::Lagged(lost)) => self.say(&format!("({lost} lines left out)")),
                     Err(RecvError::Closed) => return None,
                 },
