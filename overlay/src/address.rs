@@ -6,7 +6,6 @@
 
 use core::fmt;
 use core::str::FromStr;
-use std::collections::BTreeMap;
 
 /// Longest address, in edges from the root.
 pub const MAX_DEPTH: usize = 255;
@@ -22,32 +21,28 @@ pub struct AddressError;
 
 /// A vertex of a tree. The empty word is the root.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Address(Vec<u8>);
+pub struct Address(Box<[u8]>);
 
 impl Address {
     /// The root's address.
-    pub const fn root() -> Self {
-        Self(Vec::new())
+    pub fn root() -> Self {
+        Self(Box::default())
     }
 
     /// The address of the word `ordinals`; none when it is longer than [`MAX_DEPTH`].
     pub fn from_ordinals(ordinals: &[u8]) -> Option<Self> {
-        (ordinals.len() <= MAX_DEPTH).then(|| Self(ordinals.to_vec()))
+        (ordinals.len() <= MAX_DEPTH).then(|| Self(ordinals.into()))
     }
 
     /// The address of this vertex's child `ordinal`; none at [`MAX_DEPTH`].
     pub fn child(&self, ordinal: u8) -> Option<Self> {
-        (self.0.len() < MAX_DEPTH).then(|| {
-            let mut word = self.0.clone();
-            word.push(ordinal);
-            Self(word)
-        })
+        (self.0.len() < MAX_DEPTH).then(|| Self([&self.0, [ordinal].as_slice()].concat().into()))
     }
 
     /// The address of the parent; none for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, word) = self.0.split_last()?;
-        Some(Self(word.to_vec()))
+        Some(Self(word.into()))
     }
 
     /// Edges from the root.
@@ -75,7 +70,7 @@ impl Address {
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
         let mut bits = BitWriter { out, used: 0 };
-        for &ordinal in &self.0 {
+        for &ordinal in self.as_slice() {
             bits.gamma(u32::from(ordinal) + 1);
         }
     }
@@ -94,7 +89,7 @@ impl Address {
         }
         let used = bits.finish().ok_or(AddressError)?;
         *bytes = rest.get(used..).ok_or(AddressError)?;
-        Ok(Self(word))
+        Ok(Self(word.into()))
     }
 }
 
@@ -126,21 +121,43 @@ impl FromStr for Address {
     }
 }
 
-/// The number of a tree of the overlay, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, bincode::Encode, bincode::Decode)]
-pub struct TreeId(pub u8);
+/// The number of a tree of the overlay: 0 to 3.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TreeId(u8);
 
-/// The tree in which every member has an address.
+/// The tree whose root is the founder.
 pub const FIRST_TREE: TreeId = TreeId(0);
+
+impl TreeId {
+    /// All of them.
+    pub const ALL: [Self; MAX_TREES] = [Self(0), Self(1), Self(2), Self(3)];
+
+    /// The tree with this number; none from [`MAX_TREES`] on.
+    pub const fn new(number: u8) -> Option<Self> {
+        if (number as usize) < MAX_TREES { Some(Self(number)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Its number, below [`MAX_TREES`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A node's addresses, at most one in each tree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct AddressSet(BTreeMap<TreeId, Address>);
+pub struct AddressSet([Option<Address>; MAX_TREES]);
 
 impl AddressSet {
     /// The set of one address.
     pub fn of(tree: TreeId, address: Address) -> Self {
-        Self(BTreeMap::from([(tree, address)]))
+        let mut set = Self::default();
+        set.insert(tree, address);
+        set
     }
 
     /// The set of one address in [`FIRST_TREE`].
@@ -150,38 +167,48 @@ impl AddressSet {
 
     /// Adds or replaces the address in `tree`.
     pub fn insert(&mut self, tree: TreeId, address: Address) {
-        self.0.insert(tree, address);
+        self.0[tree.index()] = Some(address);
+    }
+
+    /// Takes the address in `tree` away.
+    pub fn remove(&mut self, tree: TreeId) {
+        self.0[tree.index()] = None;
     }
 
     /// The address in `tree`.
-    pub fn in_tree(&self, tree: TreeId) -> Option<&Address> {
-        self.0.get(&tree)
+    pub const fn in_tree(&self, tree: TreeId) -> Option<&Address> {
+        self.0[tree.index()].as_ref()
     }
 
     /// The addresses by tree.
     pub fn iter(&self) -> impl Iterator<Item = (TreeId, &Address)> {
-        self.0.iter().map(|(tree, address)| (*tree, address))
+        TreeId::ALL.into_iter().zip(&self.0).filter_map(|(tree, address)| Some((tree, address.as_ref()?)))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.iter().all(Option::is_none)
     }
 
     /// The sum of the addresses' depths: what a packet's first TTL is made of.
     pub fn total_depth(&self) -> usize {
-        self.0.values().map(Address::depth).sum()
+        self.iter().map(|(_, address)| address.depth()).sum()
+    }
+
+    /// The depth of the shallowest address.
+    pub fn least_depth(&self) -> Option<usize> {
+        self.iter().map(|(_, address)| address.depth()).min()
     }
 
     /// Appends the number of addresses, then tree and address of each.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
-        for (tree, address) in &self.0 {
+        out.push(u8::try_from(self.len()).unwrap_or(u8::MAX));
+        for (tree, address) in self.iter() {
             out.push(tree.0);
             address.encode_into(out);
         }
@@ -192,26 +219,20 @@ impl AddressSet {
     /// # Errors
     /// [`AddressError`] when they end too soon, name a tree above [`MAX_TREES`], or not in rising order.
     pub fn decode(bytes: &mut &[u8]) -> Result<Self, AddressError> {
-        let count = take_u8(bytes)?;
-        if usize::from(count) > MAX_TREES {
-            return Err(AddressError);
-        }
-        let mut set = BTreeMap::new();
-        for _ in 0..count {
-            let tree = TreeId(take_u8(bytes)?);
-            let rising = set.last_key_value().is_none_or(|(last, _)| *last < tree);
-            if usize::from(tree.0) >= MAX_TREES || !rising {
-                return Err(AddressError);
-            }
+        let mut set = Self::default();
+        let mut least = 0;
+        for _ in 0..take_u8(bytes)? {
+            let tree = TreeId::new(take_u8(bytes)?).filter(|tree| tree.0 >= least).ok_or(AddressError)?;
+            least = tree.0 + 1;
             set.insert(tree, Address::decode(bytes)?);
         }
-        Ok(Self(set))
+        Ok(set)
     }
 }
 
 impl fmt::Debug for AddressSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(tree, address)| (tree.0, address))).finish()
+        f.debug_map().entries(self.iter().map(|(tree, address)| (tree.0, address))).finish()
     }
 }
 

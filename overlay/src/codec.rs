@@ -3,7 +3,12 @@
 //! For control messages and stored state only. Packet headers, and all bytes that are signed or authenticated, are laid out by hand.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode};
+
+use crate::address::TreeId;
 
 /// Why bytes were not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +41,22 @@ pub fn decode<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, Code
     let (value, used) = bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(|_| CodecError::Malformed)?;
     if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing) }
 }
+
+// A tree's number is checked where it comes in, so that it can be used as an index everywhere.
+
+impl Encode for TreeId {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.get().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for TreeId {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::new(u8::decode(decoder)?).ok_or(DecodeError::Other("no such tree"))
+    }
+}
+
+bincode::impl_borrow_decode!(TreeId);
 
 #[cfg(test)]
 mod tests {

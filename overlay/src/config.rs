@@ -13,6 +13,8 @@ use crate::id::{NodeId, OverlayId};
 pub struct Config {
     /// Children per vertex plus one, for an overlay that this node founds (genesis pins it): 3 to 256.
     pub q: u16,
+    /// Trees of an overlay that this node founds: 1 to 4. A tree has a root of its own; small overlays use fewer.
+    pub trees: u8,
     /// Addresses through which to join.
     pub joins: Vec<Multiaddr>,
     /// Friend-to-friend mode (`links.only`): links to nobody else; empty means everybody.
@@ -31,6 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             q: 32,
+            trees: 4,
             joins: Vec::new(),
             only: Vec::new(),
             expected: None,

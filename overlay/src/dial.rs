@@ -205,6 +205,11 @@ impl Dialer {
         }
     }
 
+    /// What is known of one peer.
+    pub fn addresses_of(&self, peer: &NodeId) -> Vec<Multiaddr> {
+        self.known.iter().filter(|(_, known)| known.peer == Some(*peer)).map(|(address, _)| address.clone()).collect()
+    }
+
     /// The known addresses, best first, at most `max`.
     pub fn addresses(&self, max: usize) -> Vec<(Multiaddr, Option<NodeId>)> {
         let mut all: Vec<_> = self.known.values().map(|known| (known.source, &known.address, known.peer)).collect();

@@ -7,7 +7,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use crate::address::{Address, AddressSet, Place};
+use crate::address::{AddressSet, Place};
 use crate::error::{FrameError, SendError};
 use crate::event::{Delivery, Event, UnreachableReason};
 use crate::id::NodeId;
@@ -103,7 +103,7 @@ impl Overlay {
         ttl: Option<u16>,
         now: Now,
     ) {
-        let Some(own) = self.tree.place.clone() else { return };
+        let Some(own) = self.trees.place.clone() else { return };
         let mut header = Header::new(kind, self.id, own.clone(), to, place, 0);
         header.ttl = ttl.unwrap_or(header.ttl);
         if let Err((packet, why)) = self.route(Routed::compose(header, payload), None, now)
@@ -180,12 +180,12 @@ impl Overlay {
         Some(link)
     }
 
-    /// Whether this node is the parent that the target's address names: nobody can know better that it is not there.
+    /// Whether this node is the parent that one of the target's addresses names: nobody can know better that it is not there.
     fn owns_the_place_of(&self, target: &AddressSet) -> bool {
-        let is_mine = |address: &Address| {
-            address.depth() == self.tree.address.depth() + 1 && self.tree.address.is_prefix_of(address)
-        };
-        target.iter().any(|(_, address)| is_mine(address))
+        target.iter().any(|(tree, address)| {
+            let own = self.trees[tree].address.as_ref();
+            own.is_some_and(|own| address.depth() == own.depth() + 1 && own.is_prefix_of(address))
+        })
     }
 
     fn deliver(&mut self, packet: Routed, now: Now) {

@@ -13,7 +13,7 @@
 //! | 74 | 4 | lease: seconds for which the slot is kept when the child's link is lost |
 //! | 78 | 64 | Ed25519 signature |
 
-use crate::address::{Address, MAX_DEPTH};
+use crate::address::{Address, MAX_DEPTH, TreeId};
 use crate::id::{Identity, NodeId, SIGNATURE_BYTES, Signature};
 
 /// Length of a grant, in bytes.
@@ -31,7 +31,7 @@ pub struct Grant {
     /// To whom.
     pub child: NodeId,
     /// In which tree.
-    pub tree: u8,
+    pub tree: TreeId,
     /// Which of the parent's children it is.
     pub slot: u8,
     /// Orders the grants of one slot.
@@ -57,7 +57,7 @@ pub enum GrantError {
 
 impl Grant {
     /// Grants `slot` of `tree` to `child`.
-    pub fn sign(identity: &Identity, child: NodeId, tree: u8, slot: u8, epoch: u64, lease_s: u32) -> Self {
+    pub fn sign(identity: &Identity, child: NodeId, tree: TreeId, slot: u8, epoch: u64, lease_s: u32) -> Self {
         let mut grant =
             Self { parent: identity.id(), child, tree, slot, epoch, lease_s, signature: [0; SIGNATURE_BYTES] };
         grant.signature = identity.sign(&grant.signed_bytes());
@@ -96,7 +96,7 @@ impl Grant {
     fn write_body(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.parent.as_bytes());
         out.extend_from_slice(self.child.as_bytes());
-        out.extend_from_slice(&[self.tree, self.slot]);
+        out.extend_from_slice(&[self.tree.get(), self.slot]);
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.lease_s.to_be_bytes());
     }
@@ -116,7 +116,7 @@ impl Grant {
         let grant = Self {
             parent: NodeId::from_bytes(*parent),
             child: NodeId::from_bytes(*child),
-            tree: *tree,
+            tree: TreeId::new(*tree)?,
             slot: *slot,
             epoch: u64::from_be_bytes(*epoch),
             lease_s: u32::from_be_bytes(*lease_s),
@@ -153,14 +153,13 @@ impl GrantChain {
         self.0.iter().any(|grant| grant.parent == *id || grant.child == *id)
     }
 
-    /// The address that the chain gives to `node` below `root`, in a tree of at most `q - 1` children a vertex.
+    /// The address that the chain gives to `node` below `root` in `tree`, of at most `q - 1` children a vertex.
     ///
     /// # Errors
     /// [`GrantError`] when a signature is wrong or the grants do not lead from `root` to `node`.
-    pub fn verify(&self, root: &NodeId, node: &NodeId, q: u16) -> Result<Address, GrantError> {
+    pub fn verify(&self, root: &NodeId, node: &NodeId, tree: TreeId, q: u16) -> Result<Address, GrantError> {
         let mut at = *root;
         let mut word = Vec::with_capacity(self.0.len());
-        let tree = self.0.first().map_or(0, |grant| grant.tree);
         for grant in &self.0 {
             if grant.parent != at || grant.tree != tree || u16::from(grant.slot) + 1 >= q {
                 return Err(GrantError::Chain);
@@ -204,12 +203,15 @@ impl GrantChain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::FIRST_TREE;
 
     fn chain() -> (Vec<Identity>, GrantChain) {
         let keys: Vec<_> = (1..=4).map(|n| Identity::from_secret(&[n; 32])).collect();
         let slots = [3, 0, 7];
-        let grants =
-            keys.windows(2).zip(slots).map(|(pair, slot)| Grant::sign(&pair[0], pair[1].id(), 0, slot, 5, 600));
+        let grants = keys
+            .windows(2)
+            .zip(slots)
+            .map(|(pair, slot)| Grant::sign(&pair[0], pair[1].id(), FIRST_TREE, slot, 5, 600));
         let chain = grants.fold(GrantChain::default(), GrantChain::extended);
         (keys, chain)
     }
@@ -217,10 +219,10 @@ mod tests {
     #[test]
     fn a_chain_is_an_address() {
         let (keys, chain) = chain();
-        let address = chain.verify(&keys[0].id(), &keys[3].id(), 32).unwrap();
+        let address = chain.verify(&keys[0].id(), &keys[3].id(), FIRST_TREE, 32).unwrap();
         assert_eq!(address.to_string(), "/3/0/7");
         assert_eq!(GrantChain::from_bytes(&chain.to_bytes()), Ok(chain.clone()));
-        assert_eq!(GrantChain::default().verify(&keys[0].id(), &keys[0].id(), 32), Ok(Address::root()));
+        assert_eq!(GrantChain::default().verify(&keys[0].id(), &keys[0].id(), FIRST_TREE, 32), Ok(Address::root()));
         assert!(chain.contains(&keys[2].id()));
         assert!(!chain.contains(&NodeId::from_bytes([9; 32])));
     }
@@ -229,17 +231,18 @@ mod tests {
     fn gaps_wrong_ends_large_slots_and_forgeries_are_refused() {
         let (keys, chain) = chain();
         let (root, node) = (keys[0].id(), keys[3].id());
-        assert_eq!(chain.verify(&keys[1].id(), &node, 32), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &keys[2].id(), 32), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &node, 8), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&keys[1].id(), &node, FIRST_TREE, 32), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &keys[2].id(), FIRST_TREE, 32), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, FIRST_TREE, 8), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, TreeId::ALL[1], 32), Err(GrantError::Chain));
         let mut gap = chain.clone();
         gap.0.remove(1);
-        assert_eq!(gap.verify(&root, &node, 32), Err(GrantError::Chain));
+        assert_eq!(gap.verify(&root, &node, FIRST_TREE, 32), Err(GrantError::Chain));
         let bytes = chain.to_bytes();
         for at in (0..bytes.len()).step_by(7) {
             let mut bad = bytes.clone();
             bad[at] ^= 0x40;
-            assert!(GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, 256).is_err(), "byte {at}");
+            assert!(GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, FIRST_TREE, 256).is_err(), "byte {at}");
         }
         assert!(GrantChain::from_bytes(&bytes[1..]).is_err());
         assert!(GrantChain::from_bytes(&[0; GRANT_BYTES * (MAX_CHAIN + 1)]).is_err());

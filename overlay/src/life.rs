@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use multiaddr::Multiaddr;
 
+use crate::address::{FIRST_TREE, TreeId};
 use crate::codec;
 use crate::config::Config;
 use crate::dht;
@@ -14,11 +15,11 @@ use crate::event::Event;
 use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
-use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_SLOTS, Overlay, Timer};
+use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_TITLES, Overlay, Timer, slots_key};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
-use crate::tree::Role;
 use crate::tree::slots::Slots;
+use crate::tree::titles::Titles;
 use crate::wire::link::Frame;
 
 /// Addresses that are stored for the next start.
@@ -64,9 +65,18 @@ impl Overlay {
             }
             self.adopt_genesis(genesis);
         }
-        if let Some(bytes) = snapshot.get(KEY_SLOTS) {
-            self.slots = Slots::restore(bytes, now.instant).map_err(|_| RestoreError::Damaged(KEY_SLOTS))?;
-            self.timers.set(Timer::Lease, now.instant + self.config.timing.lease);
+        for tree in TreeId::ALL {
+            if let Some(bytes) = snapshot.get(slots_key(tree)) {
+                let slots = Slots::restore(tree, bytes, now.instant);
+                self.trees[tree].slots = slots.map_err(|_| RestoreError::Damaged(slots_key(tree)))?;
+                self.timers.set(Timer::Lease, now.instant + self.config.timing.lease);
+            }
+        }
+        if let (Some(bytes), Some(overlay), Some(founder)) =
+            (snapshot.get(KEY_TITLES), self.overlay_id(), self.founder())
+        {
+            let titles = Titles::verify(bytes, &overlay, &founder).ok_or(RestoreError::Damaged(KEY_TITLES))?;
+            self.trees.titles = Some(titles);
         }
         if let Some(bytes) = snapshot.get(KEY_KNOWN) {
             let (seq, known) =
@@ -81,33 +91,33 @@ impl Overlay {
         Ok(())
     }
 
-    /// A founder holds the root again at once; everybody else needs a parent.
+    /// A founder holds the root again at once; for everything else somebody else is needed.
     pub(crate) fn resume(&mut self, now: Now) {
-        if self.genesis.as_ref().is_some_and(|genesis| genesis.genesis().founder == self.id) {
-            self.become_root(now);
-        } else {
-            self.timers.set(Timer::Seek, now.instant);
+        if self.founder() == Some(self.id) {
+            self.become_root(FIRST_TREE, now);
         }
+        self.timers.set(Timer::Seek, now.instant);
     }
 
     pub(crate) fn found(&mut self, now: Now) -> Result<(), FoundError> {
         let genesis = Genesis {
             founder: self.id,
             q: self.config.q,
-            trees: 1,
+            trees: self.config.trees,
             created_unix_s: now.wall.as_unix_secs(),
             open: true,
         };
-        let genesis = SignedGenesis::sign(&self.identity, genesis).map_err(|_| FoundError("q has to be 3 to 256"))?;
+        let genesis = SignedGenesis::sign(&self.identity, genesis)
+            .map_err(|_| FoundError("q has to be 3 to 256, and there are 1 to 4 trees"))?;
         self.commands.push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: genesis.as_bytes().to_vec() });
         self.adopt_genesis(genesis);
-        self.become_root(now);
+        self.become_root(FIRST_TREE, now);
         Ok(())
     }
 
     /// Writes what a later start needs to find the overlay again, if it changed.
     pub(crate) fn store_known(&mut self) {
-        let seq = self.tree.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let seq = self.trees.place.as_ref().map_or(self.seq_floor, |place| place.seq);
         let known: Vec<_> = self
             .dialer
             .addresses(MAX_STORED_ADDRESSES)
@@ -137,9 +147,11 @@ impl Overlay {
     pub(crate) fn address_changed(&mut self, now: Now) {
         self.attach_seq = next_seq(self.attach_seq, now);
         self.dialer.reset();
-        self.tree.refused.clear();
-        self.tree.asking = None;
-        self.timers.cancel(Timer::Ask);
+        for tree in TreeId::ALL {
+            self.trees[tree].refused.clear();
+            self.trees[tree].asking = None;
+            self.timers.cancel(Timer::Ask(tree));
+        }
         self.probe_all(now);
         self.timers.set(Timer::Urgent, now.instant + URGENT_AFTER);
         self.seek_parent(now);
@@ -163,8 +175,10 @@ impl Overlay {
         self.drain_dht(now);
         for peer in self.links.peers() {
             if let Some(id) = self.links.to(&peer).map(|link| link.id) {
-                if self.tree.parent() == Some(peer) {
-                    self.send_frame(id, &Frame::Release, now);
+                for tree in TreeId::ALL {
+                    if self.trees[tree].parent() == Some(peer) {
+                        self.send_frame(id, &Frame::Release(tree), now);
+                    }
                 }
                 self.part(id, CloseReason::Leaving, now);
             }
@@ -244,7 +258,7 @@ impl Overlay {
         match record.record() {
             Record::Name(claim) => self.publish_claim(claim.name.clone(), now),
             Record::Node(_) => {
-                let Some(place) = self.tree.place.as_mut().filter(|_| self.tree.role != Role::Detached) else { return };
+                let Some(place) = self.trees.place.as_mut().filter(|_| self.present) else { return };
                 place.seq = next_seq(place.seq.max(record.seq()), now);
                 let place = place.clone();
                 self.events.push_back(Event::PlaceChanged(place));
@@ -255,13 +269,14 @@ impl Overlay {
     }
 
     fn wants(&self) -> Wants {
-        let attached = self.tree.is_attached() && self.links.live_len() > 0;
-        let children = self.slots.children();
+        let first = &self.trees[FIRST_TREE];
+        let attached = first.is_attached() && self.links.live_len() > 0;
+        let children = first.slots.children();
         let linked = self.links.begun().filter(|link| !self.urgent || link.probe_sent.is_none()).map(|link| link.peer);
         let outward = self.links.live().filter(|link| !children.iter().any(|(child, _)| *child == link.peer)).count();
-        let few = outward.saturating_add(self.dialer.dials()) <= self.config.extra_links && !self.is_root();
+        let few = outward.saturating_add(self.dialer.dials()) <= self.config.extra_links && !first.is_root();
         let open = self.config.only.is_empty();
-        let minding = self.is_root().then(|| self.genesis.as_ref().map(|genesis| genesis.genesis().founder)).flatten();
+        let minding = if first.is_root() { self.founder() } else { None };
         Wants {
             everything: !attached || self.urgent,
             alone: self.links.begun().next().is_none(),

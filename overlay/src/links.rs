@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use multiaddr::Multiaddr;
 
-use crate::address::Place;
+use crate::address::{MAX_TREES, Place, TreeId};
 use crate::dht::Weight;
 use crate::id::NodeId;
 use crate::io::{CloseReason, Lane, LinkId, Transmit};
@@ -59,10 +59,14 @@ pub(crate) struct Link {
     pub peer_seq: u64,
     pub addresses: Vec<Multiaddr>,
     pub place: Option<Place>,
-    pub subtree: u32,
-    pub weight: Weight,
+    /// By tree: the size of the peer's subtree, and that as a weight.
+    pub subtree: [u32; MAX_TREES],
+    pub weight: [Weight; MAX_TREES],
     pub two_hop: Vec<TwoHop>,
-    pub beacon: Option<Heard>,
+    /// By tree: what the peer heard of the root.
+    pub beacons: [Option<Heard>; MAX_TREES],
+    /// The titles that the peer is known to have.
+    pub titles_seq: u64,
     pub rtt_us: Option<u64>,
     pub queue: LinkQueue,
 }
@@ -85,13 +89,19 @@ impl Link {
             peer_seq: 0,
             addresses: Vec::new(),
             place: None,
-            subtree: 1,
-            weight: Weight::ONE,
+            subtree: [1; MAX_TREES],
+            weight: [Weight::ONE; MAX_TREES],
             two_hop: Vec::new(),
-            beacon: None,
+            beacons: [const { None }; MAX_TREES],
+            titles_seq: 0,
             rtt_us: None,
             queue: LinkQueue::default(),
         }
+    }
+
+    /// The beacon of `tree` that the peer passed on last.
+    pub const fn beacon_of(&self, tree: TreeId) -> Option<&Heard> {
+        self.beacons[tree.index()].as_ref()
     }
 
     /// Orders the links to one peer, the same way at both ends: the newer attachment first, then the one that the
@@ -216,10 +226,10 @@ impl Links {
     /// What the peer told over one link holds for the next one to it.
     pub fn inherit(&mut self, from: LinkId, to: LinkId) {
         let Some(old) = self.by_id.get(&from) else { return };
-        let (place, two_hop, beacon) = (old.place.clone(), old.two_hop.clone(), old.beacon.clone());
+        let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight) = (old.subtree, old.weight);
         if let Some(new) = self.by_id.get_mut(&to) {
-            (new.place, new.two_hop, new.beacon, new.subtree, new.weight) = (place, two_hop, beacon, subtree, weight);
+            (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
         }
     }
 }

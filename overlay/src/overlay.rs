@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use multiaddr::Multiaddr;
 
-use crate::address::Place;
+use crate::address::{MAX_TREES, Place, TreeId};
 use crate::config::Config;
 use crate::dht::{self, Dht};
 use crate::dial::{Dialer, Source};
@@ -21,13 +21,19 @@ use crate::rng::Rng;
 use crate::status::Counters;
 use crate::time::{Instant, Now};
 use crate::timer::Timers;
-use crate::tree::Tree;
-use crate::tree::slots::Slots;
+use crate::tree::Trees;
+use crate::tree::naming::Named;
 use crate::wire::link::LINK_FRAME_BIT;
 
 pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
-pub(crate) const KEY_SLOTS: &str = "overlay/slots";
+pub(crate) const KEY_TITLES: &str = "overlay/titles";
+const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
 pub(crate) const KEY_KNOWN: &str = "overlay/known";
+
+/// Where the slots of `tree` are stored.
+pub(crate) const fn slots_key(tree: TreeId) -> &'static str {
+    KEYS_SLOTS[tree.index()]
+}
 
 /// Why the overlay wants to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,21 +41,25 @@ pub enum Timer {
     /// A heartbeat, a probe or silence on a link.
     Link(LinkId),
     /// The root signs its next beacon.
-    Beacon,
+    Beacon(TreeId),
+    /// The founder looks whether it has to name other heirs.
+    Titles,
     /// The parent sent no beacon, or did not mend its own loss, for too long.
-    Stale,
+    Stale(TreeId),
     /// A neighbour that was asked for a place did not answer.
-    Ask,
+    Ask(TreeId),
     /// A node without a parent looks again.
     Seek,
     /// An heir takes the root over.
-    Takeover,
+    Takeover(TreeId),
+    /// Addresses that came one by one are told together.
+    Place,
     /// A lost child's slot becomes free.
     Lease,
     /// Neighbours are told what changed.
     Advert,
     /// Children are told that records may belong elsewhere now.
-    Placement,
+    Placement(TreeId),
     /// An address may be dialled again.
     Dial,
     /// After a change of the local address: links that have not answered are given up.
@@ -103,8 +113,10 @@ pub struct Overlay {
     pub(crate) static_cert: Option<Vec<u8>>,
     pub(crate) links: Links,
     pub(crate) dialer: Dialer,
-    pub(crate) tree: Tree,
-    pub(crate) slots: Slots,
+    pub(crate) trees: Trees,
+    pub(crate) named: Named,
+    /// The layer above knows of a place.
+    pub(crate) present: bool,
     pub(crate) dht: Dht,
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
@@ -145,8 +157,9 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
-            tree: Tree::new(now),
-            slots: Slots::default(),
+            trees: Trees::new(now),
+            named: Named::default(),
+            present: false,
             dht,
             echoes: Echoes::default(),
             routes: Routes::default(),
@@ -264,17 +277,22 @@ impl Overlay {
         while let Some(timer) = self.timers.pop_expired(now.instant) {
             match timer {
                 Timer::Link(id) => self.link_timer(id, now),
-                Timer::Beacon => self.beacon_timer(now),
-                Timer::Stale => self.stale_timer(now),
-                Timer::Ask => self.ask_timer(now),
-                Timer::Seek => self.seek_parent(now),
-                Timer::Takeover => self.takeover_timer(now),
+                Timer::Beacon(tree) => self.beacon_timer(tree, now),
+                Timer::Titles => self.name_heirs(now),
+                Timer::Stale(tree) => self.stale_timer(tree, now),
+                Timer::Ask(tree) => self.ask_timer(tree, now),
+                Timer::Seek => {
+                    self.seek_parent(now);
+                    self.forget_lost_addresses(now);
+                }
+                Timer::Takeover(tree) => self.takeover_timer(tree, now),
+                Timer::Place => self.place_timer(now),
                 Timer::Lease => self.lease_timer(now),
                 Timer::Advert => {
                     self.advertise(now);
                     self.store_known();
                 }
-                Timer::Placement => self.placement_timer(now),
+                Timer::Placement(tree) => self.placement_timer(tree, now),
                 Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
                 Timer::Urgent => self.urgent_timer(now),
                 Timer::Echo(id) => self.echo_timer(id, now),
@@ -287,8 +305,8 @@ impl Overlay {
 
     /// The value last given with [`Command::Persist`] under `key` is on disk.
     pub fn handle_persisted(&mut self, key: &str, now: Now) {
-        if key == KEY_SLOTS {
-            self.slots_stored(now);
+        if let Some(tree) = TreeId::ALL.into_iter().find(|tree| slots_key(*tree) == key) {
+            self.slots_stored(tree, now);
         }
         self.settle_down(now);
     }
@@ -305,7 +323,7 @@ impl Overlay {
     /// Publishes this node's record, with its certificate, now and at each change of its place.
     pub fn publish_node(&mut self, static_cert: Vec<u8>, now: Now) {
         self.static_cert = Some(static_cert);
-        if let Some(place) = &mut self.tree.place {
+        if let Some(place) = &mut self.trees.place {
             // A record is numbered by its place, and the newest counts.
             place.seq = crate::record::next_seq(place.seq, now);
             self.advertise(now);
@@ -350,7 +368,7 @@ impl Overlay {
 
     /// Where this node is, while it is attached.
     pub fn place(&self) -> Option<&Place> {
-        if self.tree.role == crate::tree::Role::Detached { None } else { self.tree.place.as_ref() }
+        if self.trees.all_detached() { None } else { self.trees.place.as_ref() }
     }
 
     /// The overlay's id, once known.

@@ -117,7 +117,7 @@ fn distance(plane: &Plane, a: &Address, b: &Address) -> f64 {
 }
 
 fn pair(tree: TreeId, target: usize) -> usize {
-    usize::from(tree.0) * TARGETS + target
+    tree.index() * TARGETS + target
 }
 
 #[cfg(test)]

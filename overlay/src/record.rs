@@ -24,6 +24,8 @@ pub use claim::NameClaim;
 pub use name::{MAX_NAME_BYTES, Name, ParseNameError};
 pub use node::{FLAG_LEAF, Hint, MAX_CERT_BYTES, MAX_HINTS, MAX_MULTIADDRS, NodeRecord};
 
+use std::sync::Arc;
+
 use crate::id::{Identity, NodeId, SIGNATURE_BYTES};
 use crate::time::Now;
 use layout::Reader;
@@ -90,11 +92,11 @@ pub enum RecordError {
     NotOwn,
 }
 
-/// A record whose signature was made or checked here.
+/// A record whose signature was made or checked here. Copies share their contents.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedRecord {
-    bytes: Vec<u8>,
-    record: Record,
+    bytes: Arc<[u8]>,
+    record: Arc<Record>,
     key: RecordKey,
 }
 
@@ -118,7 +120,7 @@ impl SignedRecord {
         let signature = identity.sign(&[SIGNED_TEXT, &bytes].concat());
         bytes.extend_from_slice(&signature);
         let key = record.query().key();
-        Ok(Self { bytes, record, key })
+        Ok(Self { bytes: bytes.into(), record: Arc::new(record), key })
     }
 
     /// The record in `bytes`, if its signature is right.
@@ -142,7 +144,7 @@ impl SignedRecord {
         }
         check_lifetime(record.lifetime_s())?;
         let key = record.query().key();
-        Ok(Self { bytes: bytes.to_vec(), record, key })
+        Ok(Self { bytes: bytes.into(), record: Arc::new(record), key })
     }
 
     /// The record's bytes, with the signature.
@@ -151,38 +153,38 @@ impl SignedRecord {
     }
 
     /// What it says.
-    pub const fn record(&self) -> &Record {
+    pub fn record(&self) -> &Record {
         &self.record
     }
 
     /// It as a node record, if it is one.
-    pub const fn node(&self) -> Option<&NodeRecord> {
-        match &self.record {
+    pub fn node(&self) -> Option<&NodeRecord> {
+        match self.record() {
             Record::Node(node) => Some(node),
             Record::Name(_) => None,
         }
     }
 
     /// It as a name claim, if it is one.
-    pub const fn claim(&self) -> Option<&NameClaim> {
-        match &self.record {
+    pub fn claim(&self) -> Option<&NameClaim> {
+        match self.record() {
             Record::Node(_) => None,
             Record::Name(claim) => Some(claim),
         }
     }
 
     /// Who signed it.
-    pub const fn signer(&self) -> NodeId {
+    pub fn signer(&self) -> NodeId {
         self.record.id()
     }
 
     /// Its number: orders the records of one signer under one key.
-    pub const fn seq(&self) -> u64 {
+    pub fn seq(&self) -> u64 {
         self.record.seq()
     }
 
     /// How long it counts after it was signed, in seconds.
-    pub const fn lifetime_s(&self) -> u32 {
+    pub fn lifetime_s(&self) -> u32 {
         self.record.lifetime_s()
     }
 

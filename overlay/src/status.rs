@@ -2,7 +2,7 @@
 
 use multiaddr::Multiaddr;
 
-use crate::address::Place;
+use crate::address::{FIRST_TREE, Place, TreeId};
 use crate::id::NodeId;
 use crate::overlay::{Origin, Overlay};
 use crate::time::{Instant, Now};
@@ -28,7 +28,7 @@ pub struct Counters {
     pub bad_links: u64,
 }
 
-/// What a neighbour is to this node.
+/// What a neighbour is to this node in the first tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighbourRole {
     /// Nearer to the root by one.
@@ -69,23 +69,33 @@ impl Overlay {
         self.origin
     }
 
-    /// The parent.
+    /// The parent in the first tree.
     pub const fn parent(&self) -> Option<NodeId> {
-        self.tree.parent()
+        self.parent_in(FIRST_TREE)
     }
 
-    /// Who holds the root, as far as this node knows, and how long ago that was heard in microseconds.
+    /// The parent in `tree`.
+    pub const fn parent_in(&self, tree: TreeId) -> Option<NodeId> {
+        self.trees.tree(tree).parent()
+    }
+
+    /// Who holds the root of `tree`, as far as this node knows.
+    pub fn root_of(&self, tree: TreeId) -> Option<NodeId> {
+        self.trees[tree].holder()
+    }
+
+    /// Who holds the root of the first tree, as far as this node knows, and how long ago that was heard in microseconds.
     pub fn root(&self, now: Now) -> Option<(NodeId, u64)> {
-        let heard = self.tree.heard.as_ref()?;
+        let heard = self.trees[FIRST_TREE].heard.as_ref()?;
         Some((heard.beacon.holder, self.root_age_us(now).unwrap_or_default()))
     }
 
     /// The live neighbours, by id.
     pub fn neighbours(&self) -> Vec<Neighbour> {
         let role = |id: &NodeId| {
-            if self.tree.parent() == Some(*id) {
+            if self.trees[FIRST_TREE].parent() == Some(*id) {
                 NeighbourRole::Parent
-            } else if self.slots.slot_of(id).is_some() {
+            } else if self.trees[FIRST_TREE].slots.slot_of(id).is_some() {
                 NeighbourRole::Child
             } else {
                 NeighbourRole::Shortcut

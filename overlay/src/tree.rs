@@ -1,22 +1,28 @@
-//! This node's part in the tree: its parent and place, its children, and who holds the root.
+//! This node's part in each tree: its parent and place, its children, and who holds the root.
 
 mod attach;
 pub(crate) mod beacon;
 mod kin;
+pub(crate) mod naming;
 mod place;
 pub(crate) mod slots;
 mod succession;
+pub(crate) mod titles;
 
+use core::ops::{Index, IndexMut};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::address::{Address, Place};
+use crate::address::{Address, FIRST_TREE, MAX_TREES, Place, TreeId};
 use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
 use crate::time::{Instant, Now};
 use crate::wire::link::Contact;
 use beacon::Beacon;
+use slots::Slots;
+use titles::Titles;
 
-/// How this node is connected to the root.
+/// How this node is connected to a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Not at all.
@@ -27,23 +33,21 @@ pub(crate) enum Role {
     Child { parent: NodeId, stale: bool },
 }
 
-/// A beacon, how good its holder's title is (0 is the founder), and when it was fresh.
+/// A beacon and when it was fresh. All links over which the same one came share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
-    pub beacon: Beacon,
-    pub rank: usize,
+    pub beacon: Arc<Beacon>,
     pub at: Instant,
 }
 
-/// The state.
+/// The state in one tree.
 pub(crate) struct Tree {
     pub role: Role,
     /// The grant by which the parent gave the place, and the chain from the root down to this node.
     pub grant: Option<Grant>,
     pub chain: GrantChain,
-    /// The latest place: kept while detached, since others still forward by it.
-    pub place: Option<Place>,
-    pub address: Address,
+    /// The latest address: kept while detached, since others still forward by it. None before the first.
+    pub address: Option<Address>,
     pub detached_since: Option<Instant>,
     pub last_parent: Option<NodeId>,
     /// Whom this node has asked for a place, and waits for.
@@ -52,9 +56,8 @@ pub(crate) struct Tree {
     pub refused: BTreeMap<NodeId, Instant>,
     /// The parent's ancestors, as it told.
     pub ancestors: Vec<Contact>,
-    /// The best beacon, and the founder's latest one, which lists the heirs.
+    /// The beacon of the root that this node follows.
     pub heard: Option<Heard>,
-    pub founders: Option<Beacon>,
     /// The own term and number, while this node holds the root.
     pub term: u64,
     pub beacon_seq: u64,
@@ -65,24 +68,23 @@ pub(crate) struct Tree {
     pub placement_above: u64,
     /// Children that asked while no epoch was reserved.
     pub waiting: Vec<NodeId>,
+    /// The places below this one.
+    pub slots: Slots,
 }
 
 impl Tree {
-    /// Nowhere yet.
-    pub fn new(now: Now) -> Self {
+    fn new(tree: TreeId, now: Now) -> Self {
         Self {
             role: Role::Detached,
             grant: None,
             chain: GrantChain::default(),
-            place: None,
-            address: Address::root(),
+            address: None,
             detached_since: None,
             last_parent: None,
             asking: None,
             refused: BTreeMap::new(),
             ancestors: Vec::new(),
             heard: None,
-            founders: None,
             term: 0,
             beacon_seq: 0,
             announced_root: None,
@@ -90,6 +92,7 @@ impl Tree {
             placement: now.wall.as_unix_micros(),
             placement_above: 0,
             waiting: Vec::new(),
+            slots: Slots::new(tree),
         }
     }
 
@@ -104,5 +107,81 @@ impl Tree {
     /// Whether there is an unbroken way to the root, as far as this node knows.
     pub const fn is_attached(&self) -> bool {
         matches!(self.role, Role::Root | Role::Child { stale: false, .. })
+    }
+
+    /// Whether this node holds the root.
+    pub const fn is_root(&self) -> bool {
+        matches!(self.role, Role::Root)
+    }
+
+    /// Who holds the root that this node follows.
+    pub fn holder(&self) -> Option<NodeId> {
+        self.heard.as_ref().map(|heard| heard.beacon.holder)
+    }
+}
+
+/// All trees, and what they have in common.
+pub(crate) struct Trees {
+    by_id: [Tree; MAX_TREES],
+    /// The latest place: kept while detached.
+    pub place: Option<Place>,
+    /// An address changed since that place was made.
+    pub place_is_old: bool,
+    /// The founder's latest word on who may hold the roots.
+    pub titles: Option<Titles>,
+}
+
+impl Trees {
+    /// Nowhere yet.
+    pub fn new(now: Now) -> Self {
+        Self { by_id: TreeId::ALL.map(|tree| Tree::new(tree, now)), place: None, place_is_old: false, titles: None }
+    }
+
+    /// The trees that have a root by the titles, and the first one.
+    pub fn in_use(&self) -> impl Iterator<Item = TreeId> + use<> {
+        let named = TreeId::ALL.map(|tree| {
+            let listed = self.titles.as_ref().is_some_and(|titles| titles.list(tree).next().is_some());
+            (tree == FIRST_TREE || listed).then_some(tree)
+        });
+        named.into_iter().flatten()
+    }
+
+    /// The state in `tree`.
+    pub const fn tree(&self, tree: TreeId) -> &Tree {
+        &self.by_id[tree.index()]
+    }
+
+    /// Whether this node has lost the root of every tree.
+    pub fn all_detached(&self) -> bool {
+        self.by_id.iter().all(|tree| tree.role == Role::Detached)
+    }
+
+    /// Whether `peer` is this node's parent or holds a slot below it, in any tree.
+    pub fn is_kin(&self, peer: &NodeId) -> bool {
+        self.by_id.iter().any(|tree| tree.parent() == Some(*peer) || tree.slots.slot_of(peer).is_some())
+    }
+
+    /// Whether `peer` holds a slot below this node, in any tree.
+    pub fn is_child(&self, peer: &NodeId) -> bool {
+        self.by_id.iter().any(|tree| tree.slots.slot_of(peer).is_some())
+    }
+
+    /// In how many trees `peer` is the parent.
+    pub fn times_parent(&self, peer: &NodeId) -> usize {
+        self.by_id.iter().filter(|tree| tree.parent() == Some(*peer)).count()
+    }
+}
+
+impl Index<TreeId> for Trees {
+    type Output = Tree;
+
+    fn index(&self, tree: TreeId) -> &Tree {
+        self.tree(tree)
+    }
+}
+
+impl IndexMut<TreeId> for Trees {
+    fn index_mut(&mut self, tree: TreeId) -> &mut Tree {
+        &mut self.by_id[tree.index()]
     }
 }

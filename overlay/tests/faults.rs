@@ -105,8 +105,8 @@ fn improper_frames_close_the_link_and_are_counted() {
         (true, Lane::Control, vec![0x81; 40], FrameError::Malformed),
         (true, Lane::Control, vec![0; Lane::Control.max_frame_bytes() + 1], FrameError::Oversized),
         (true, Lane::Data, vec![0x10; 60], FrameError::Malformed),
-        (true, Lane::Data, vec![0x8c], FrameError::OutOfPlace),
-        (false, Lane::Control, vec![0x8c], FrameError::OutOfPlace),
+        (true, Lane::Data, vec![0x8c, 0], FrameError::OutOfPlace),
+        (false, Lane::Control, vec![0x8c, 0], FrameError::OutOfPlace),
     ];
     for (greeted, lane, frame, error) in cases {
         let mut overlay = founder(greeted);

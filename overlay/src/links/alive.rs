@@ -21,7 +21,7 @@ impl Overlay {
             LinkState::Greeting | LinkState::Spare => link.up_at + timing.hello_timeout,
             LinkState::Closing(_, at) => at,
             LinkState::Live => {
-                let kin = self.is_kin(&link.peer);
+                let kin = self.trees.is_kin(&link.peer);
                 let beat = link.beat_at + if kin { timing.heartbeat } else { timing.probe };
                 let silent = if kin { link.heard_at + timing.parent_silent } else { Instant::FAR_FUTURE };
                 let probe = link.probe_sent.map_or(Instant::FAR_FUTURE, |sent| sent + timing.probe_timeout);
@@ -53,7 +53,7 @@ impl Overlay {
             }
             LinkState::Closing(..) => {}
             LinkState::Live => {
-                let kin = self.is_kin(&peer);
+                let kin = self.trees.is_kin(&peer);
                 let unanswered = link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= timing.probe_timeout);
                 if unanswered || (kin && silence >= timing.parent_silent) {
                     self.dialer.useless(peer, &mut self.rng, now.instant);
@@ -115,12 +115,8 @@ impl Overlay {
     pub(crate) fn send_heartbeat(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.beat_at = now.instant;
-        let to_child = self.slots.slot_of(&link.peer).is_some();
-        let heartbeat = if to_child {
-            Heartbeat { ancestors: self.ancestors_for_children(), placement: self.tree.placement }
-        } else {
-            Heartbeat::default()
-        };
-        self.send_frame(id, &Frame::Heartbeat(heartbeat), now);
+        let peer = link.peer;
+        let lines = self.lines_for(&peer);
+        self.send_frame(id, &Frame::Heartbeat(Heartbeat { lines }), now);
     }
 }

@@ -59,12 +59,13 @@ impl Overlay {
             Frame::Grant(granted) => return self.handle_grant(id, &granted, now),
             Frame::Refuse(refuse) => self.handle_refuse(id, &refuse, now),
             Frame::Chain(chain) => return self.handle_chain(id, &chain, now),
-            Frame::Detached(levels) => self.handle_detached(id, levels, now),
+            Frame::Detached(detached) => self.handle_detached(id, detached, now),
             Frame::Advert(advert) => return self.handle_advert(id, advert, now),
             Frame::Beacon(beacon) => return self.handle_beacon(id, &beacon, now),
-            Frame::Release => {
+            Frame::Titles(titles) => return self.handle_titles(id, &titles, now),
+            Frame::Release(tree) => {
                 if let Some(peer) = self.links.link(id).map(|link| link.peer) {
-                    self.child_released(peer, now);
+                    self.child_released(tree, peer, now);
                 }
             }
             Frame::Hello(_) | Frame::Goodbye(_) => {}

@@ -3,6 +3,7 @@
 use multiaddr::Multiaddr;
 
 use super::{Link, LinkState};
+use crate::address::TreeId;
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
@@ -135,7 +136,7 @@ impl Overlay {
             self.part(id, CloseReason::NotAllowed, now);
         } else if let Some(older) = self.links.to(&peer).map(|link| link.id) {
             self.settle(older, id, now);
-        } else if self.links.live_len() >= self.config.max_links && self.slots.slot_of(&peer).is_none() {
+        } else if self.links.live_len() >= self.config.max_links && !self.trees.is_child(&peer) {
             self.part(id, CloseReason::Full, now);
         } else {
             self.make_live(id, now);
@@ -226,7 +227,9 @@ impl Overlay {
             GoodbyeReason::Leaving => CloseReason::Leaving,
         };
         if goodbye.why == GoodbyeReason::Leaving {
-            self.child_released(peer, now);
+            for tree in TreeId::ALL {
+                self.child_released(tree, peer, now);
+            }
         } else {
             self.events.push_back(Event::Refused { peer, reason, by_peer: true });
         }

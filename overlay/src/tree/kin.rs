@@ -1,5 +1,6 @@
 //! Parent and child: Ask, Grant, Refuse, Chain, Release, heartbeats; and what follows when a neighbour comes or goes.
 
+use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
@@ -7,21 +8,19 @@ use crate::grant::{Grant, GrantChain, MAX_CHAIN};
 use crate::id::NodeId;
 use crate::io::Command;
 use crate::io::LinkId;
-use crate::overlay::{KEY_SLOTS, Overlay, Timer};
+use crate::overlay::{Overlay, Timer, slots_key};
 use crate::time::{Instant, Now};
-use crate::tree::Role;
 use crate::tree::slots::Allotment;
-use crate::wire::link::{Ask, Contact, Frame, Granted, Heartbeat, MAX_ANCESTORS, Refuse, RefuseReason, to_wire};
+use crate::wire::link::{
+    Ask, Chain, Contact, Detached, Frame, Granted, Heartbeat, Line, MAX_ANCESTORS, Refuse, RefuseReason, to_wire,
+};
 
 impl Overlay {
-    /// Whether `peer` is this node's parent or a child of it.
-    pub(crate) fn is_kin(&self, peer: &NodeId) -> bool {
-        self.tree.parent() == Some(*peer) || self.slots.slot_of(peer).is_some()
-    }
-
     /// A neighbour became live.
     pub(crate) fn neighbour_gained(&mut self, peer: NodeId, now: Now) {
-        self.slots.returned(&peer);
+        for tree in TreeId::ALL {
+            self.trees[tree].slots.returned(&peer);
+        }
         self.link_replaced(peer, now);
         self.advertise_soon(now);
     }
@@ -29,37 +28,57 @@ impl Overlay {
     /// A link to a neighbour came into use: it may know nothing of this node.
     pub(crate) fn link_replaced(&mut self, peer: NodeId, now: Now) {
         self.advertise_to(&peer, now);
-        self.send_beacon_to(&peer, now);
-        if self.slots.slot_of(&peer).is_some() && self.tree.is_attached() && !self.tree.chain.contains(&peer) {
-            // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
-            // that the peer had closed.
-            self.give_place(peer, now);
-            if let Some(id) = self.links.to(&peer).map(|link| link.id) {
-                self.send_frame(id, &Frame::Chain(self.tree.chain.to_bytes()), now);
-            }
-        }
-        if self.tree.parent() == Some(peer) {
-            // A parent that was restarted, or gave the slot away, says so in its answer.
-            self.ask(peer, now);
+        self.send_titles_to(&peer, now);
+        for tree in self.trees.in_use() {
+            self.send_beacon_to(tree, &peer, now);
+            self.greet_kin(tree, peer, now);
         }
         self.seek_parent(now);
+    }
+
+    fn greet_kin(&mut self, tree: TreeId, peer: NodeId, now: Now) {
+        let state = &self.trees[tree];
+        if state.slots.slot_of(&peer).is_some() && state.is_attached() && !state.chain.contains(&peer) {
+            // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
+            // that the peer had closed.
+            self.give_place(tree, peer, now);
+            if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+                let chain = self.trees[tree].chain.to_bytes();
+                self.send_frame(id, &Frame::Chain(Chain { tree, chain }), now);
+            }
+        }
+        if self.trees[tree].parent() == Some(peer) {
+            // A parent that was restarted, or gave the slot away, says so in its answer.
+            self.ask(tree, peer, now);
+        }
     }
 
     /// A neighbour's last live link is gone.
     pub(crate) fn neighbour_lost(&mut self, peer: NodeId, now: Now) {
         self.events.push_back(Event::LinkLost { peer });
         self.attach_seq = crate::record::next_seq(self.attach_seq, now);
-        if self.slots.slot_of(&peer).is_some() {
-            self.slots.lost(&peer, now.instant);
-            self.timers.set_no_later(Timer::Lease, now.instant + self.config.timing.lease);
-            self.placement_changed(now);
+        let mut orphaned = false;
+        let alone = self.links.live_len() == 0;
+        for tree in TreeId::ALL {
+            if alone && tree != FIRST_TREE && self.trees[tree].is_root() {
+                // An heir will mind the tree; this node's own part of it is empty.
+                self.detach(tree, 0, now);
+            }
+            if self.trees[tree].slots.slot_of(&peer).is_some() {
+                self.trees[tree].slots.lost(&peer, now.instant);
+                self.timers.set_no_later(Timer::Lease, now.instant + self.config.timing.lease);
+                self.placement_changed(tree, now);
+            }
+            if self.trees[tree].asking == Some(peer) {
+                self.trees[tree].asking = None;
+                self.timers.cancel(Timer::Ask(tree));
+            }
+            if self.trees[tree].parent() == Some(peer) {
+                self.detach(tree, 0, now);
+                orphaned = true;
+            }
         }
-        if self.tree.asking == Some(peer) {
-            self.tree.asking = None;
-            self.timers.cancel(Timer::Ask);
-        }
-        if self.tree.parent() == Some(peer) {
-            self.detach(0, now);
+        if orphaned {
             // Whoever else is gone with the parent is found out now, not at the next probe.
             self.probe_all(now);
         }
@@ -67,106 +86,108 @@ impl Overlay {
         self.seek_parent(now);
     }
 
-    pub(crate) fn ask(&mut self, peer: NodeId, now: Now) {
+    pub(crate) fn ask(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
-        let previous = match &self.tree.grant {
+        let previous = match &self.trees[tree].grant {
             Some(grant) if grant.parent == peer => grant.to_bytes(),
             _ => Vec::new(),
         };
-        self.tree.asking = Some(peer);
-        self.timers.set(Timer::Ask, now.instant + self.config.timing.ask_timeout);
-        self.send_frame(id, &Frame::Ask(Ask { tree: 0, previous }), now);
+        self.trees[tree].asking = Some(peer);
+        self.timers.set(Timer::Ask(tree), now.instant + self.config.timing.ask_timeout);
+        self.send_frame(id, &Frame::Ask(Ask { tree, previous }), now);
     }
 
     pub(crate) fn handle_ask(&mut self, id: LinkId, ask: &Ask, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
-        let refusal = if ask.tree != 0 {
-            Some(RefuseReason::Tree)
-        } else if !self.tree.is_attached() || self.leaving {
+        let state = &self.trees[ask.tree];
+        let refusal = if !state.is_attached() || self.leaving {
             Some(RefuseReason::Detached)
-        } else if self.tree.chain.contains(&peer) {
+        } else if state.chain.contains(&peer) {
             Some(RefuseReason::Loop)
-        } else if self.tree.address.depth() >= MAX_CHAIN {
+        } else if state.address.as_ref().is_none_or(|address| address.depth() >= MAX_CHAIN) {
             Some(RefuseReason::Depth)
         } else {
             None
         };
         match refusal {
-            Some(why) => self.refuse(id, why, now),
-            None => self.give_place(peer, now),
+            Some(why) => self.refuse(ask.tree, id, why, now),
+            None => self.give_place(ask.tree, peer, now),
         }
     }
 
-    fn refuse(&mut self, id: LinkId, why: RefuseReason, now: Now) {
+    fn refuse(&mut self, tree: TreeId, id: LinkId, why: RefuseReason, now: Now) {
         let others = self.others();
-        self.send_frame(id, &Frame::Refuse(Refuse { tree: 0, why, others }), now);
+        self.send_frame(id, &Frame::Refuse(Refuse { tree, why, others }), now);
     }
 
-    fn give_place(&mut self, peer: NodeId, now: Now) {
+    fn give_place(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let Some(slots) = self.genesis.as_ref().map(|genesis| genesis.genesis().q.saturating_sub(1)) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
-        let known = self.slots.slot_of(&peer).is_some();
-        match self.slots.allot(&self.identity, peer, slots, lease_s) {
+        let state = &mut self.trees[tree];
+        let known = state.slots.slot_of(&peer).is_some();
+        match state.slots.allot(&self.identity, peer, slots, lease_s) {
             Allotment::Granted(grant) => {
-                let chain = self.tree.chain.to_bytes();
-                self.send_beacon_to(&peer, now);
+                let chain = state.chain.to_bytes();
+                self.send_beacon_to(tree, &peer, now);
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
                 self.arm_link(id, now);
-                self.beacon_soon(now);
+                self.name_heirs_soon(now);
                 if !known {
-                    self.placement_changed(now);
+                    self.placement_changed(tree, now);
                     self.advertise_soon(now);
                 }
             }
             Allotment::Wait => {
-                if !self.tree.waiting.contains(&peer) {
-                    self.tree.waiting.push(peer);
+                if !state.waiting.contains(&peer) {
+                    state.waiting.push(peer);
                 }
             }
-            Allotment::Full => self.refuse(id, RefuseReason::Full, now),
+            Allotment::Full => self.refuse(tree, id, RefuseReason::Full, now),
         }
-        self.store_slots();
+        self.store_slots(tree);
     }
 
     /// Writes the slots if they changed.
-    pub(crate) fn store_slots(&mut self) {
-        if let Some(bytes) = self.slots.take_unsaved() {
-            self.commands.push_back(Command::Persist { key: KEY_SLOTS.to_owned(), bytes });
+    pub(crate) fn store_slots(&mut self, tree: TreeId) {
+        if let Some(bytes) = self.trees[tree].slots.take_unsaved() {
+            self.commands.push_back(Command::Persist { key: slots_key(tree).to_owned(), bytes });
         }
     }
 
     /// A block of epochs is on disk: those who waited for it get their places.
-    pub(crate) fn slots_stored(&mut self, now: Now) {
-        self.slots.stored();
-        for peer in core::mem::take(&mut self.tree.waiting) {
-            if self.tree.is_attached() && !self.tree.chain.contains(&peer) {
-                self.give_place(peer, now);
+    pub(crate) fn slots_stored(&mut self, tree: TreeId, now: Now) {
+        self.trees[tree].slots.stored();
+        for peer in core::mem::take(&mut self.trees[tree].waiting) {
+            if self.trees[tree].is_attached() && !self.trees[tree].chain.contains(&peer) {
+                self.give_place(tree, peer, now);
             }
         }
     }
 
     pub(crate) fn handle_grant(&mut self, id: LinkId, granted: &Granted, now: Now) -> Result<(), FrameError> {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
-        if self.tree.asking != Some(peer) {
-            return Ok(());
-        }
         let grant = Grant::from_bytes(&granted.grant).map_err(|_| FrameError::Malformed)?;
         let chain = GrantChain::from_bytes(&granted.chain).map_err(|_| FrameError::Malformed)?;
-        self.tree.asking = None;
-        self.timers.cancel(Timer::Ask);
+        let tree = grant.tree;
+        if self.trees[tree].asking != Some(peer) {
+            return Ok(());
+        }
+        self.trees[tree].asking = None;
+        self.timers.cancel(Timer::Ask(tree));
         if grant.parent != peer || grant.child != self.id {
             return Err(FrameError::Forged);
         }
-        self.follow(peer, grant, chain, now)
+        self.follow(tree, peer, grant, chain, now)
     }
 
     /// The parent's own place changed.
-    pub(crate) fn handle_chain(&mut self, id: LinkId, chain: &[u8], now: Now) -> Result<(), FrameError> {
+    pub(crate) fn handle_chain(&mut self, id: LinkId, frame: &Chain, now: Now) -> Result<(), FrameError> {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
-        let chain = GrantChain::from_bytes(chain).map_err(|_| FrameError::Malformed)?;
-        match (self.tree.parent() == Some(peer), self.tree.grant.clone()) {
-            (true, Some(grant)) => self.follow(peer, grant, chain, now),
+        let chain = GrantChain::from_bytes(&frame.chain).map_err(|_| FrameError::Malformed)?;
+        let state = &self.trees[frame.tree];
+        match (state.parent() == Some(peer), state.grant.clone()) {
+            (true, Some(grant)) => self.follow(frame.tree, peer, grant, chain, now),
             _ => Ok(()),
         }
     }
@@ -174,57 +195,67 @@ impl Overlay {
     pub(crate) fn handle_refuse(&mut self, id: LinkId, refuse: &Refuse, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
         self.learn_contacts(&refuse.others, Source::Hearsay);
-        if self.tree.asking != Some(peer) {
+        let state = &mut self.trees[refuse.tree];
+        if state.asking != Some(peer) {
             return;
         }
-        self.tree.asking = None;
-        self.timers.cancel(Timer::Ask);
-        self.tree.refused.insert(peer, now.instant + self.config.timing.ask_timeout);
-        if self.tree.parent() == Some(peer) {
-            self.detach(0, now);
+        state.asking = None;
+        state.refused.insert(peer, now.instant + self.config.timing.ask_timeout);
+        self.timers.cancel(Timer::Ask(refuse.tree));
+        if self.trees[refuse.tree].parent() == Some(peer) {
+            self.detach(refuse.tree, 0, now);
         }
         self.seek_parent(now);
     }
 
-    /// A child leaves, or found another parent.
-    pub(crate) fn child_released(&mut self, child: NodeId, now: Now) {
-        if self.slots.release(&child) {
-            self.store_slots();
-            self.placement_changed(now);
+    /// A child found another parent.
+    pub(crate) fn child_released(&mut self, tree: TreeId, child: NodeId, now: Now) {
+        if self.trees[tree].slots.release(&child) {
+            self.store_slots(tree);
+            self.placement_changed(tree, now);
             self.advertise_soon(now);
         }
     }
 
     pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat, now: Now) {
-        let from_parent = self.links.link(id).is_some_and(|link| self.tree.parent() == Some(link.peer));
-        if from_parent {
-            self.learn_contacts(&heartbeat.ancestors, Source::Ancestor);
-            self.tree.ancestors = heartbeat.ancestors;
-            self.placement_changed_above(heartbeat.placement, now);
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        for line in heartbeat.lines {
+            if self.trees[line.tree].parent() == Some(peer) {
+                self.learn_contacts(&line.ancestors, Source::Ancestor);
+                self.trees[line.tree].ancestors = line.ancestors;
+                self.placement_changed_above(line.tree, line.placement, now);
+            }
         }
     }
 
-    /// This node's parent and that one's ancestors: where a child may go when this node dies.
-    pub(crate) fn ancestors_for_children(&self) -> Vec<Contact> {
-        let parent = self.tree.parent().and_then(|parent| self.links.to(&parent));
-        let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
-        parent.into_iter().chain(self.tree.ancestors.iter().cloned()).take(MAX_ANCESTORS).collect()
+    /// What `peer` has to know from its parent, in each tree in which that is this node.
+    pub(crate) fn lines_for(&self, peer: &NodeId) -> Vec<Line> {
+        let of = |tree: TreeId| {
+            let state = &self.trees[tree];
+            state.slots.slot_of(peer)?;
+            let parent = state.parent().and_then(|parent| self.links.to(&parent));
+            let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
+            // Where a child may go when this node dies.
+            let ancestors = parent.into_iter().chain(state.ancestors.iter().cloned()).take(MAX_ANCESTORS).collect();
+            Some(Line { tree, ancestors, placement: state.placement })
+        };
+        TreeId::ALL.into_iter().filter_map(of).collect()
     }
 
-    pub(crate) fn tell_children_the_chain(&mut self, now: Now) {
-        let frame = Frame::Chain(self.tree.chain.to_bytes());
-        for (child, _) in self.slots.children() {
-            self.send_beacon_to(&child, now);
+    pub(crate) fn tell_children_the_chain(&mut self, tree: TreeId, now: Now) {
+        let frame = Frame::Chain(Chain { tree, chain: self.trees[tree].chain.to_bytes() });
+        for (child, _) in self.trees[tree].slots.children() {
+            self.send_beacon_to(tree, &child, now);
             if let Some(id) = self.links.to(&child).map(|link| link.id) {
                 self.send_frame(id, &frame, now);
             }
         }
     }
 
-    pub(crate) fn tell_children_detached(&mut self, levels: u8, now: Now) {
-        for (child, _) in self.slots.children() {
+    pub(crate) fn tell_children_detached(&mut self, tree: TreeId, levels: u8, now: Now) {
+        for (child, _) in self.trees[tree].slots.children() {
             if let Some(id) = self.links.to(&child).map(|link| link.id) {
-                self.send_frame(id, &Frame::Detached(levels), now);
+                self.send_frame(id, &Frame::Detached(Detached { tree, levels }), now);
             }
         }
     }
@@ -232,15 +263,12 @@ impl Overlay {
     pub(crate) fn lease_timer(&mut self, now: Now) {
         let lease = self.config.timing.lease;
         let before = now.instant.as_micros().saturating_sub(crate::time::micros(lease));
-        if let Some(lost) = self.slots.expire(Instant::from_micros(before)) {
-            self.timers.set(Timer::Lease, lost + lease);
+        for tree in TreeId::ALL {
+            if let Some(lost) = self.trees[tree].slots.expire(Instant::from_micros(before)) {
+                self.timers.set_no_later(Timer::Lease, lost + lease);
+            }
+            self.store_slots(tree);
+            self.placement_changed(tree, now);
         }
-        self.store_slots();
-        self.placement_changed(now);
-    }
-
-    /// Whether the role lets children count on this node.
-    pub(crate) const fn is_root(&self) -> bool {
-        matches!(self.tree.role, Role::Root)
     }
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::address::{Address, AddressSet, FIRST_TREE, Place};
+use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
 use crate::dht::{Child, Weight};
 use crate::dial::Source;
 use crate::error::FrameError;
@@ -15,11 +15,16 @@ use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
 use crate::record::{Hint, MAX_HINTS, NodeRecord, Record, SignedRecord, next_seq};
 use crate::time::Now;
+use crate::tree::Role;
 use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to_wire};
 use crate::wire::packet::Header;
 
 /// How long a node's record counts, in seconds.
 const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
+/// How long a node collects changes of its addresses before it tells of them, after the first.
+const PLACE_SETTLES: Duration = Duration::from_millis(50);
+/// How long an address is told on after the way to its root was lost.
+const ADDRESS_KEPT: Duration = Duration::from_secs(10);
 /// How long a vertex collects changes of where records belong before it tells its children.
 const PLACEMENT_SETTLES: Duration = Duration::from_millis(500);
 
@@ -29,40 +34,76 @@ fn seq(place: &Option<Place>) -> u64 {
 }
 
 impl Overlay {
-    /// This node is at `address` now.
-    pub(crate) fn take_place(&mut self, address: Address, was_detached: bool, now: Now) {
-        let seen = self.tree.place.as_ref().map_or(self.seq_floor, |place| place.seq);
-        let place = Place { addresses: AddressSet::single(address.clone()), seq: next_seq(seen, now) };
-        self.tree.address = address;
-        self.tree.place = Some(place.clone());
-        self.tree.detached_since = None;
-        self.timers.cancel(Timer::Takeover);
-        self.timers.cancel(Timer::Seek);
-        let root = self.tree.heard.as_ref().map_or(self.id, |heard| heard.beacon.holder);
+    /// This node is at `address` of `tree` now.
+    pub(crate) fn take_place(&mut self, tree: TreeId, address: Address, now: Now) {
+        let state = &mut self.trees[tree];
+        state.address = Some(address);
+        state.detached_since = None;
+        state.slots.reserve();
+        self.timers.cancel(Timer::Takeover(tree));
+        self.store_slots(tree);
+        self.trees.place_is_old = true;
+        if !self.present || self.timers.get(Timer::Place).is_none() {
+            self.renew_place(now);
+        }
+        self.tell_children_the_chain(tree, now);
+        self.placement_changed(tree, now);
+    }
+
+    /// Addresses that came in one by one are told together, except the first after none.
+    pub(crate) fn place_timer(&mut self, now: Now) {
+        if self.trees.place_is_old && !self.trees.all_detached() {
+            self.renew_place(now);
+        }
+    }
+
+    /// An address by which nothing can come for a while is not told any more.
+    pub(crate) fn forget_lost_addresses(&mut self, now: Now) {
+        let lost = |tree: &TreeId| {
+            let state = &self.trees[*tree];
+            let told = self.trees.place.as_ref().is_some_and(|place| place.addresses.in_tree(*tree).is_some());
+            let since = state.detached_since.filter(|_| state.role == Role::Detached);
+            told && since.is_some_and(|since| now.instant.since(since) >= ADDRESS_KEPT)
+        };
+        if TreeId::ALL.iter().any(lost) && !self.trees.all_detached() {
+            self.renew_place(now);
+        }
+    }
+
+    fn renew_place(&mut self, now: Now) {
+        let seen = self.trees.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let mut addresses = AddressSet::default();
+        for tree in TreeId::ALL {
+            let state = &self.trees[tree];
+            if let Some(address) = state.address.clone().filter(|_| state.role != Role::Detached) {
+                addresses.insert(tree, address);
+            }
+        }
+        let place = Place { addresses, seq: next_seq(seen, now) };
+        self.trees.place = Some(place.clone());
+        self.trees.place_is_old = false;
+        self.timers.set(Timer::Place, now.instant + PLACE_SETTLES);
+        let root = self.trees[FIRST_TREE].holder().unwrap_or(self.id);
         match self.overlay_id() {
-            Some(overlay) if was_detached => {
+            Some(overlay) if !core::mem::replace(&mut self.present, true) => {
                 self.events.push_back(Event::Joined { overlay, place, root });
             }
             _ => self.events.push_back(Event::PlaceChanged(place)),
         }
         self.store_known();
-        self.slots.reserve();
-        self.store_slots();
         self.advertise(now);
-        self.tell_children_the_chain(now);
         self.publish_record(now);
         self.dht.handle_place_change(now);
-        self.placement_changed(now);
     }
 
     /// Signs and publishes where this node is now.
     pub(crate) fn publish_record(&mut self, now: Now) {
-        let (Some(place), Some(static_cert)) = (self.tree.place.clone(), self.static_cert.clone()) else { return };
-        if self.tree.role == crate::tree::Role::Detached || self.leaving {
+        let (Some(place), Some(static_cert)) = (self.place().cloned(), self.static_cert.clone()) else { return };
+        if self.leaving {
             return;
         }
         let mut near: Vec<_> = self.links.live().filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
-        near.sort_by_key(|(place, id)| (place.addresses.iter().map(|(_, a)| a.depth()).min(), *id));
+        near.sort_by_key(|(place, id)| (place.addresses.least_depth(), *id));
         let hints = near.into_iter().take(MAX_HINTS).map(|(place, id)| Hint { id, place }).collect();
         let record = NodeRecord {
             id: self.id,
@@ -79,23 +120,28 @@ impl Overlay {
         }
     }
 
-    /// The size of the subtree here, this node included.
-    pub(crate) fn subtree_size(&self) -> u32 {
-        self.children_here().map(|(link, _)| link.subtree).fold(1, u32::saturating_add)
+    /// The size of the subtree here, this node included; 0 where it takes no records.
+    pub(crate) fn subtree_size(&self, tree: TreeId) -> u32 {
+        if self.leaving {
+            return 0;
+        }
+        self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(1, u32::saturating_add)
     }
 
     /// The children that can take a walk.
-    pub(crate) fn dht_children(&self) -> Vec<Child> {
-        self.children_here().map(|(link, slot)| Child { id: link.peer, slot, weight: link.weight }).collect()
+    pub(crate) fn dht_children(&self, tree: TreeId) -> Vec<Child> {
+        let child = |(link, slot): (&Link, u8)| Child { id: link.peer, slot, weight: link.weight[tree.index()] };
+        self.children_here(tree).map(child).collect()
     }
 
     /// Those who hold a slot, have a link and say that they are there: others left for another parent, or are not back yet.
-    pub(crate) fn children_here(&self) -> impl Iterator<Item = (&Link, u8)> {
-        self.slots.children().into_iter().filter_map(|(id, slot)| {
+    pub(crate) fn children_here(&self, tree: TreeId) -> impl Iterator<Item = (&Link, u8)> {
+        let state = &self.trees[tree];
+        state.slots.children().into_iter().filter_map(move |(id, slot)| {
             let link = self.links.to(&id)?;
-            let address = link.place.as_ref()?.addresses.in_tree(FIRST_TREE)?;
+            let address = link.place.as_ref()?.addresses.in_tree(tree)?;
             let (last, above) = address.as_slice().split_last()?;
-            (*last == slot && above == self.tree.address.as_slice()).then_some((link, slot))
+            (*last == slot && state.address.as_ref()?.as_slice() == above).then_some((link, slot))
         })
     }
 
@@ -116,8 +162,7 @@ impl Overlay {
         let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
         let mut others: Vec<_> = self.links.live().filter(|link| link.peer != *peer && link.place.is_some()).collect();
         // With more neighbours than fit, the parent and those highest in the tree say most about where this node leads.
-        let depth =
-            |place: &Option<Place>| place.as_ref().and_then(|p| p.addresses.iter().map(|(_, a)| a.depth()).min());
+        let depth = |place: &Option<Place>| place.as_ref().and_then(|place| place.addresses.least_depth());
         others.sort_by_key(|link| (depth(&link.place), link.peer));
         let neighbours = others
             .into_iter()
@@ -128,9 +173,9 @@ impl Overlay {
                 addresses: to_wire(&link.addresses, 1),
             })
             .collect();
-        let place = self.tree.place.as_ref().map(Place::to_bytes).unwrap_or_default();
-        let weight = if self.leaving { 0 } else { self.subtree_size() };
-        self.send_frame(id, &Frame::Advert(Advert { place, weight, neighbours }), now);
+        let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
+        let weights = TreeId::ALL.map(|tree| self.subtree_size(tree));
+        self.send_frame(id, &Frame::Advert(Advert { place, weights, neighbours }), now);
     }
 
     pub(crate) fn handle_advert(&mut self, id: LinkId, advert: Advert, now: Now) -> Result<(), FrameError> {
@@ -152,17 +197,21 @@ impl Overlay {
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
         let first = link.place.is_none() && place.is_some();
-        let grown = link.subtree != advert.weight;
+        let grown = link.subtree != advert.weights;
         link.place = place;
         link.two_hop = two_hop;
-        link.subtree = advert.weight;
-        let weight = link.weight.follow(u64::from(advert.weight));
-        let reweighed = core::mem::replace(&mut link.weight, weight) != weight;
-        let is_child = self.slots.slot_of(&link.peer).is_some();
-        if is_child && (reweighed || moved) {
-            self.placement_changed(now);
+        link.subtree = advert.weights;
+        let peer = link.peer;
+        for tree in TreeId::ALL {
+            let Some(link) = self.links.link_mut(id) else { break };
+            let weight = &mut link.weight[tree.index()];
+            let new = weight.follow(u64::from(link.subtree[tree.index()]));
+            let reweighed = core::mem::replace(weight, new) != new;
+            if (reweighed || moved) && self.trees[tree].slots.slot_of(&peer).is_some() {
+                self.placement_changed(tree, now);
+            }
         }
-        if moved || (is_child && grown) {
+        if moved || (grown && self.trees.is_child(&peer)) {
             self.advertise_soon(now);
         }
         if first {
@@ -180,11 +229,12 @@ impl Overlay {
         }
         let first = link.place.is_none();
         link.place = Some(header.return_place.clone());
-        let is_child = self.slots.slot_of(&header.src).is_some();
         self.routes.clear();
         self.advertise_soon(now);
-        if is_child {
-            self.placement_changed(now);
+        for tree in TreeId::ALL {
+            if self.trees[tree].slots.slot_of(&header.src).is_some() {
+                self.placement_changed(tree, now);
+            }
         }
         if first {
             self.seek_parent(now);
@@ -194,20 +244,20 @@ impl Overlay {
     /// Walks may end elsewhere from now on: because of this vertex, or of one above it.
     ///
     /// Whoever keeps a record cannot see that: the change may be many levels above. So it is told downwards.
-    pub(crate) fn placement_changed(&mut self, now: Now) {
-        self.tree.placement = self.tree.placement.wrapping_add(1);
-        self.timers.set_no_later(Timer::Placement, now.instant + PLACEMENT_SETTLES);
+    pub(crate) fn placement_changed(&mut self, tree: TreeId, now: Now) {
+        self.trees[tree].placement = self.trees[tree].placement.wrapping_add(1);
+        self.timers.set_no_later(Timer::Placement(tree), now.instant + PLACEMENT_SETTLES);
         self.dht.handle_placement_change(now);
     }
 
-    pub(crate) fn placement_changed_above(&mut self, version: u64, now: Now) {
-        if core::mem::replace(&mut self.tree.placement_above, version) != version {
-            self.placement_changed(now);
+    pub(crate) fn placement_changed_above(&mut self, tree: TreeId, version: u64, now: Now) {
+        if core::mem::replace(&mut self.trees[tree].placement_above, version) != version {
+            self.placement_changed(tree, now);
         }
     }
 
-    pub(crate) fn placement_timer(&mut self, now: Now) {
-        let children: Vec<_> = self.children_here().map(|(link, _)| link.id).collect();
+    pub(crate) fn placement_timer(&mut self, tree: TreeId, now: Now) {
+        let children: Vec<_> = self.children_here(tree).map(|(link, _)| link.id).collect();
         for id in children {
             self.send_heartbeat(id, now);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::address::TreeId;
 use crate::codec::{self, CodecError};
 use crate::grant::Grant;
 use crate::id::{Identity, NodeId};
@@ -37,8 +38,8 @@ pub(crate) enum Allotment {
 }
 
 /// All slots of this node in one tree.
-#[derive(Default)]
 pub(crate) struct Slots {
+    tree: TreeId,
     by_slot: BTreeMap<u8, Slot>,
     next_epoch: u64,
     /// Epochs below this are on disk.
@@ -49,15 +50,20 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
+    /// No children yet.
+    pub const fn new(tree: TreeId) -> Self {
+        Self { tree, by_slot: BTreeMap::new(), next_epoch: 0, reserved: 0, writing: VecDeque::new(), dirty: false }
+    }
+
     /// Takes over the stored table: all children are gone for now, all epochs that may have been used are.
-    pub fn restore(bytes: &[u8], now: Instant) -> Result<Self, CodecError> {
+    pub fn restore(tree: TreeId, bytes: &[u8], now: Instant) -> Result<Self, CodecError> {
         type Stored = (u64, Vec<(u8, NodeId, u64)>);
         let (reserved, children): Stored = codec::decode::<Stored, STORED_LIMIT_BYTES>(bytes)?;
         let by_slot = children
             .into_iter()
             .map(|(slot, child, epoch)| (slot, Slot { child, epoch, grant: None, lost_at: Some(now) }))
             .collect();
-        Ok(Self { by_slot, next_epoch: reserved, reserved, writing: VecDeque::new(), dirty: false })
+        Ok(Self { by_slot, next_epoch: reserved, reserved, ..Self::new(tree) })
     }
 
     /// A place for `child`, the one it had if there is one. Slots are `0..count`.
@@ -84,7 +90,7 @@ impl Slots {
         }
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let grant = Grant::sign(identity, child, 0, slot, epoch, lease_s);
+        let grant = Grant::sign(identity, child, self.tree, slot, epoch, lease_s);
         self.by_slot.insert(slot, Slot { child, epoch, grant: Some(grant.clone()), lost_at: None });
         self.dirty = true;
         Allotment::Granted(grant)
@@ -165,6 +171,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::FIRST_TREE;
 
     fn granted(allotment: Allotment) -> Grant {
         match allotment {
@@ -177,7 +184,7 @@ mod tests {
     fn epochs_wait_for_the_disk_and_never_repeat_over_a_crash() {
         let key = Identity::from_secret(&[1; 32]);
         let child = |n: u8| NodeId::from_bytes([n; 32]);
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(FIRST_TREE);
         assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
         let first = slots.take_unsaved().unwrap();
         assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
@@ -188,7 +195,7 @@ mod tests {
         assert_eq!(granted(slots.allot(&key, child(1), 3, 600)).epoch, one.epoch, "asked again");
 
         // A crash before the second write: the table is forgotten, the epochs are not.
-        let mut slots = Slots::restore(&first, Instant::ZERO).unwrap();
+        let mut slots = Slots::restore(FIRST_TREE, &first, Instant::ZERO).unwrap();
         assert!(matches!(slots.allot(&key, child(3), 3, 600), Allotment::Wait));
         assert!(slots.take_unsaved().is_some());
         slots.stored();
@@ -199,7 +206,7 @@ mod tests {
     fn a_slot_is_kept_for_the_lease() {
         let key = Identity::from_secret(&[1; 32]);
         let child = |n: u8| NodeId::from_bytes([n; 32]);
-        let mut slots = Slots { reserved: 100, ..Slots::default() };
+        let mut slots = Slots { reserved: 100, ..Slots::new(FIRST_TREE) };
         let one = granted(slots.allot(&key, child(1), 1, 600));
         assert!(matches!(slots.allot(&key, child(2), 1, 600), Allotment::Full));
         slots.lost(&child(1), Instant::from_micros(5));

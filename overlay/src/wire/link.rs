@@ -5,6 +5,7 @@
 
 use multiaddr::Multiaddr;
 
+use crate::address::{MAX_TREES, TreeId};
 use crate::codec::{self, Decode, Encode};
 use crate::error::FrameError;
 use crate::id::{NodeId, OverlayId};
@@ -45,16 +46,18 @@ pub enum Frame {
     Grant(Granted),
     /// It does not.
     Refuse(Refuse),
-    /// A parent's place changed: its new chain of grants.
-    Chain(Vec<u8>),
-    /// The sender's place is not connected to the root any more; so many levels above the receiver is the break.
-    Detached(u8),
+    /// A parent's place changed.
+    Chain(Chain),
+    /// The sender's place is not connected to the root any more.
+    Detached(Detached),
     /// Where the sender is and whom it knows.
     Advert(Advert),
     /// The root lives.
     Beacon(BeaconFrame),
-    /// A child gives its slot back.
-    Release,
+    /// Who may hold the roots: signed bytes.
+    Titles(Vec<u8>),
+    /// A child gives its slot in this tree back.
+    Release(TreeId),
     /// The last frame: why the sender closes the link.
     Goodbye(Goodbye),
 }
@@ -79,9 +82,18 @@ pub struct Hello {
 /// Between parent and child, both ways.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Default)]
 pub struct Heartbeat {
-    /// From a parent: its parent, that one's parent and so on, at most [`MAX_ANCESTORS`].
+    /// For each tree in which the sender is the receiver's parent.
+    pub lines: Vec<Line>,
+}
+
+/// What a parent tells its child of one tree.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Line {
+    /// Which tree.
+    pub tree: TreeId,
+    /// Its parent, that one's parent and so on, at most [`MAX_ANCESTORS`].
     pub ancestors: Vec<Contact>,
-    /// From a parent: changes whenever what it or one above it answers to "where does this record belong" may have changed.
+    /// Changes whenever what it or one above it answers to "where does this record belong" may have changed.
     pub placement: u64,
 }
 
@@ -97,8 +109,8 @@ pub struct Contact {
 /// A request for a place.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Ask {
-    /// In which tree; 0 today.
-    pub tree: u8,
+    /// In which tree.
+    pub tree: TreeId,
     /// The grant that the receiver gave earlier (signed bytes); empty if it gave none.
     pub previous: Vec<u8>,
 }
@@ -116,7 +128,7 @@ pub struct Granted {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Refuse {
     /// In which tree.
-    pub tree: u8,
+    pub tree: TreeId,
     /// Why not.
     pub why: RefuseReason,
     /// Where else to try.
@@ -134,8 +146,24 @@ pub enum RefuseReason {
     Loop,
     /// Its vertex is at the greatest depth.
     Depth,
-    /// No such tree.
-    Tree,
+}
+
+/// A parent's place changed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Chain {
+    /// In which tree.
+    pub tree: TreeId,
+    /// Its new chain of grants.
+    pub chain: Vec<u8>,
+}
+
+/// A parent lost the way to the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Detached {
+    /// In which tree.
+    pub tree: TreeId,
+    /// So many levels above the receiver is the break.
+    pub levels: u8,
 }
 
 /// What a node tells all its neighbours when it changes.
@@ -143,8 +171,8 @@ pub enum RefuseReason {
 pub struct Advert {
     /// The sender's place; empty while it has none.
     pub place: Vec<u8>,
-    /// The size of the sender's subtree, itself included; parents choose binders by it.
-    pub weight: u32,
+    /// The size of the sender's subtree in each tree, itself included; parents choose binders by it.
+    pub weights: [u32; MAX_TREES],
     /// At most [`MAX_ADVERTISED`] of the sender's neighbours.
     pub neighbours: Vec<Advertised>,
 }
@@ -167,8 +195,6 @@ pub struct BeaconFrame {
     pub age_ms: u32,
     /// Signed beacon bytes.
     pub beacon: Vec<u8>,
-    /// The founder's latest beacon, which lists the heirs, when the first one is an heir's; else empty.
-    pub proof: Vec<u8>,
 }
 
 /// The last frame.
@@ -210,6 +236,7 @@ const ADVERT: u8 = LINK_FRAME_BIT | 10;
 const BEACON: u8 = LINK_FRAME_BIT | 11;
 const RELEASE: u8 = LINK_FRAME_BIT | 12;
 const GOODBYE: u8 = LINK_FRAME_BIT | 13;
+const TITLES: u8 = LINK_FRAME_BIT | 14;
 
 impl Frame {
     /// The frame's bytes.
@@ -222,11 +249,12 @@ impl Frame {
             Self::Ask(body) => tagged(ASK, body),
             Self::Grant(body) => tagged(GRANT, body),
             Self::Refuse(body) => tagged(REFUSE, body),
-            Self::Chain(chain) => tagged(CHAIN, chain),
-            Self::Detached(levels) => tagged(DETACHED, levels),
+            Self::Chain(body) => tagged(CHAIN, body),
+            Self::Detached(body) => tagged(DETACHED, body),
             Self::Advert(body) => tagged(ADVERT, body),
             Self::Beacon(body) => tagged(BEACON, body),
-            Self::Release => tagged(RELEASE, &()),
+            Self::Titles(bytes) => tagged(TITLES, bytes),
+            Self::Release(tree) => tagged(RELEASE, tree),
             Self::Goodbye(body) => tagged(GOODBYE, body),
         }
     }
@@ -249,7 +277,8 @@ impl Frame {
             DETACHED => Self::Detached(parse(body)?),
             ADVERT => Self::Advert(parse(body)?),
             BEACON => Self::Beacon(parse(body)?),
-            RELEASE => parse::<()>(body).map(|()| Self::Release)?,
+            TITLES => Self::Titles(parse(body)?),
+            RELEASE => Self::Release(parse(body)?),
             GOODBYE => Self::Goodbye(parse(body)?),
             _ => return Err(FrameError::Malformed),
         };
@@ -260,7 +289,10 @@ impl Frame {
         let contacts = |list: &[Contact], most| list.len() <= most && list.iter().all(|c| bounded(&c.addresses));
         match self {
             Self::Hello(hello) => bounded(&hello.addresses),
-            Self::Heartbeat(heartbeat) => contacts(&heartbeat.ancestors, MAX_ANCESTORS),
+            Self::Heartbeat(heartbeat) => {
+                heartbeat.lines.len() <= MAX_TREES
+                    && heartbeat.lines.iter().all(|line| contacts(&line.ancestors, MAX_ANCESTORS))
+            }
             Self::Refuse(refuse) => contacts(&refuse.others, MAX_OTHERS),
             Self::Goodbye(goodbye) => contacts(&goodbye.others, MAX_OTHERS),
             Self::Advert(advert) => {
@@ -305,6 +337,7 @@ mod tests {
 
     fn samples() -> Vec<(Frame, &'static str)> {
         let id = NodeId::from_bytes([7; 32]);
+        let tree = TreeId::ALL[1];
         let contact = Contact { id, addresses: vec![vec![1, 2]] };
         let id7 = "07".repeat(32);
         let text = |s: String| -> &'static str { Box::leak(s.into_boxed_str()) };
@@ -321,26 +354,29 @@ mod tests {
                 "81010109000501010300",
             ),
             (
-                Frame::Heartbeat(Heartbeat { ancestors: vec![contact.clone()], placement: 6 }),
-                text(format!("8201{id7}0102010206")),
+                Frame::Heartbeat(Heartbeat {
+                    lines: vec![Line { tree, ancestors: vec![contact.clone()], placement: 6 }],
+                }),
+                text(format!("82010101{id7}0102010206")),
             ),
             (Frame::Probe(1), "8301"),
             (Frame::ProbeAck(1), "8401"),
-            (Frame::Ask(Ask { tree: 0, previous: vec![] }), "850000"),
+            (Frame::Ask(Ask { tree, previous: vec![] }), "850100"),
             (Frame::Grant(Granted { grant: vec![1], chain: vec![2] }), "8601010102"),
-            (Frame::Refuse(Refuse { tree: 0, why: RefuseReason::Loop, others: vec![] }), "87000200"),
-            (Frame::Chain(vec![4]), "880104"),
-            (Frame::Detached(2), "8902"),
+            (Frame::Refuse(Refuse { tree, why: RefuseReason::Loop, others: vec![] }), "87010200"),
+            (Frame::Chain(Chain { tree, chain: vec![4] }), "88010104"),
+            (Frame::Detached(Detached { tree, levels: 2 }), "890102"),
             (
                 Frame::Advert(Advert {
                     place: vec![5],
-                    weight: 3,
+                    weights: [3, 1, 1, 1],
                     neighbours: vec![Advertised { id, place: vec![6], addresses: vec![] }],
                 }),
-                text(format!("8a01050301{id7}010600")),
+                text(format!("8a01050301010101{id7}010600")),
             ),
-            (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1], proof: vec![] }), "8b01010100"),
-            (Frame::Release, "8c"),
+            (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
+            (Frame::Titles(vec![1]), "8e0101"),
+            (Frame::Release(tree), "8c01"),
             (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
         ]
     }

@@ -12,7 +12,7 @@
 //! | 16 | 4 | mask of (tree, target) pairs that are still tried, all ones at the source |
 //! | 20 | 1 | strikes: hints that turned out dead, by bit |
 //! | 21 | 32 | destination id; of a DHT walk, the record key |
-//! | 53 | 8 | seq of the destination's place; of a walk, the replica in the last byte |
+//! | 53 | 8 | seq of the destination's place; of a walk, its tree and the replica in the last two bytes |
 //! | 61 | 32 | source id |
 //! | 93 | | target addresses, as an address set; empty in a walk |
 //! | | | hints: their number (one byte), then address sets |
@@ -22,7 +22,7 @@
 //!
 //! Nothing of it is authenticated: end-to-end protection covers what a session puts into the payload (paper, section II.C.1).
 
-use crate::address::{AddressSet, Place};
+use crate::address::{AddressSet, Place, TreeId};
 use crate::id::NodeId;
 
 /// Longest header, in bytes: fixed part, target, hints, return place, a full detour.
@@ -94,7 +94,7 @@ pub struct Header {
     pub strikes: u8,
     /// The destination's id, or a walk's record key.
     pub dst: [u8; 32],
-    /// Seq of the destination's place, or a walk's replica.
+    /// Seq of the destination's place, or a walk's tree and replica.
     pub dst_seq: u64,
     /// The source.
     pub src: NodeId,
@@ -130,9 +130,10 @@ impl Header {
         }
     }
 
-    /// The header of a walk to the binder of `key` and `replica`.
-    pub fn walk(src: NodeId, return_place: Place, key: [u8; 32], replica: u8) -> Self {
-        let anywhere = Place { addresses: AddressSet::default(), seq: u64::from(replica) };
+    /// The header of a walk in `tree` to the binder of `key` and `replica`.
+    pub fn walk(src: NodeId, return_place: Place, key: [u8; 32], replica: u8, tree: TreeId) -> Self {
+        let seq = u64::from(u16::from_be_bytes([tree.get(), replica]));
+        let anywhere = Place { addresses: AddressSet::default(), seq };
         Self::new(Kind::DhtWalk, src, return_place, NodeId::from_bytes(key), anywhere, 0)
     }
 
@@ -142,8 +143,15 @@ impl Header {
     }
 
     /// The replica of a walk.
-    pub fn replica(&self) -> u8 {
-        u8::try_from(self.dst_seq).unwrap_or(u8::MAX)
+    pub const fn replica(&self) -> u8 {
+        let [.., replica] = self.dst_seq.to_be_bytes();
+        replica
+    }
+
+    /// The tree of a walk.
+    pub const fn tree(&self) -> Option<TreeId> {
+        let [.., tree, _] = self.dst_seq.to_be_bytes();
+        TreeId::new(tree)
     }
 
     /// Links crossed so far, from the TTL spent: the first TTL follows from the addresses that the header still has.

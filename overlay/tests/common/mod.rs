@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use multiaddr::Multiaddr;
 use overlay::Overlay;
-use overlay::address::Place;
+use overlay::address::{FIRST_TREE, Place, TreeId};
 use overlay::config::Config;
 use overlay::dht::LookupResult;
 use overlay::event::{Delivery, Event};
@@ -400,19 +400,26 @@ impl Net {
     }
 
     pub fn text(&self, n: usize) -> String {
-        let place = self.node(n).place();
-        place.and_then(|p| p.addresses.iter().next().map(|(_, a)| a.to_string())).unwrap_or_else(|| "-".to_owned())
+        self.text_in(FIRST_TREE, n)
     }
 
-    /// All living nodes have a place, no two the same.
+    pub fn text_in(&self, tree: TreeId, n: usize) -> String {
+        let place = self.node(n).place();
+        place.and_then(|p| p.addresses.in_tree(tree)).map_or_else(|| "-".to_owned(), ToString::to_string)
+    }
+
+    /// All living nodes have an address in each tree in use, no two the same.
     pub fn assert_whole(&self) {
-        let mut seen = BTreeSet::new();
-        for n in self.alive() {
-            assert!(self.attached(n), "node {n} is detached: {}", self.picture());
-            assert!(seen.insert(self.text(n)), "two nodes at {}: {}", self.text(n), self.picture());
+        let trees = self.alive().iter().map(|n| self.node(*n).place().map_or(0, |place| place.addresses.len())).max();
+        for tree in TreeId::ALL.into_iter().take(trees.unwrap_or(0)) {
+            let mut seen = BTreeSet::new();
+            for n in self.alive() {
+                let text = self.text_in(tree, n);
+                assert_ne!(text, "-", "node {n} is detached in {tree:?}: {}", self.picture());
+                assert!(seen.insert(text.clone()), "two nodes at {text} of {tree:?}: {}", self.picture());
+            }
+            assert!(seen.contains("/"), "{tree:?} has no root: {}", self.picture());
         }
-        let roots = self.alive().iter().filter(|n| self.text(**n) == "/").count();
-        assert_eq!(roots, 1, "{}", self.picture());
     }
 
     pub fn picture(&self) -> String {
@@ -420,9 +427,16 @@ impl Net {
             .iter()
             .map(|n| {
                 let node = self.node(*n);
-                let parent = node.parent().map(|p| self.index(p));
                 let near: Vec<_> = node.neighbours().iter().map(|x| self.index(x.id)).collect();
-                format!("\n{n}: {} parent {parent:?} links {near:?}", self.text(*n))
+                let trees: Vec<_> = TreeId::ALL
+                    .iter()
+                    .map(|tree| {
+                        let parent = node.parent_in(*tree).map(|p| self.index(p));
+                        let root = node.root_of(*tree).map(|p| self.index(p));
+                        format!("{} below {parent:?} root {root:?}", self.text_in(*tree, *n))
+                    })
+                    .collect();
+                format!("\n{n}: {trees:?} links {near:?}")
             })
             .collect()
     }
