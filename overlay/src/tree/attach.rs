@@ -33,6 +33,9 @@ impl Overlay {
             return;
         }
         self.timers.set_no_later(Timer::Seek, now.instant + SEEK_AGAIN);
+        if self.timers.get(Timer::Takeover(tree)).is_none() {
+            self.root_lost(tree, now);
+        }
         if let Some(parent) = self.best_parent(tree, now) {
             self.ask(tree, parent, now);
         }

@@ -176,9 +176,6 @@ impl Overlay {
             None => Arc::new(Beacon::verify(&frame.beacon, &overlay).ok_or(FrameError::Forged)?),
         };
         let tree = beacon.tree;
-        if self.trees[tree].role == Role::Detached && self.timers.get(Timer::Takeover(tree)).is_none() {
-            self.root_lost(tree, now);
-        }
         let age = u64::from(frame.age_ms).saturating_mul(1000);
         let at = Instant::from_micros(now.instant.as_micros().saturating_sub(age));
         let heard = Heard { beacon, at };
