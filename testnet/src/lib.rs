@@ -18,6 +18,7 @@ pub mod plot;
 pub mod process;
 pub mod progress;
 pub mod report;
+pub mod scale;
 pub mod sim;
 pub mod sink;
 pub mod source;

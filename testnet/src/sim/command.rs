@@ -5,11 +5,32 @@ use std::time::Duration;
 
 use clap::Args;
 
+use overlay::config::Config;
+
 use super::{Faults, Options, Outcome, run};
+use crate::scale;
+
+/// The exit code for arguments that make no sense.
+const EXIT_USAGE: u8 = 2;
 
 /// Arguments of `testnet sim`.
 #[derive(Args, Debug)]
 pub struct SimArgs {
+    /// The overlay alone, on a graph of links: ov:K, ovp:K, ba:M, pl:G, hrg:G, rgg or as
+    #[arg(long, value_name = "GRAPH")]
+    graph: Option<String>,
+    /// With --graph: pairs of nodes that look each other up and send a packet
+    #[arg(long, default_value_t = 20_000)]
+    pairs: usize,
+    /// With --graph: the share of nodes that die at once before the packets are sent
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    dead: f64,
+    /// With --graph: children per vertex plus one
+    #[arg(long, default_value_t = Config::default().q)]
+    q: u16,
+    /// With --graph: trees
+    #[arg(long, default_value_t = Config::default().trees)]
+    trees: u8,
     /// Nodes in the overlay (at least 3).
     #[arg(long, default_value_t = 8)]
     nodes: usize,
@@ -38,6 +59,9 @@ pub struct SimArgs {
 
 /// Runs the simulations; fails unless every byte of every transfer arrived once and in order.
 pub fn command(args: &SimArgs) -> ExitCode {
+    if let Some(graph) = &args.graph {
+        return at_scale(args, graph);
+    }
     let outcomes: Vec<Outcome> = (args.seed..args.seed.saturating_add(args.seeds))
         .map(|seed| {
             let outcome = run(&args.options(seed));
@@ -52,6 +76,38 @@ pub fn command(args: &SimArgs) -> ExitCode {
         }
     }
     if outcomes.iter().all(|outcome| outcome.failures.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The overlay alone, with many nodes.
+fn at_scale(args: &SimArgs, graph: &str) -> ExitCode {
+    let kind = match graph.parse() {
+        Ok(kind) => kind,
+        Err(error) => {
+            eprintln!("testnet: {graph}: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let options = scale::Options {
+        kind,
+        graph: graph.to_owned(),
+        nodes: args.nodes,
+        seed: args.seed,
+        pairs: args.pairs,
+        q: args.q,
+        trees: args.trees,
+        dead: args.dead,
+    };
+    let outcome = scale::run(&options);
+    match serde_json::to_string_pretty(&outcome) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("has to be at least 0 and below 1".to_owned()) }
 }
 
 impl SimArgs {

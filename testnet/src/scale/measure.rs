@@ -1,0 +1,200 @@
+//! What is measured: pairs that look each other up and send a packet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use overlay::address::Place;
+use overlay::dht::LookupResult;
+use overlay::event::{Event, LookupId};
+use overlay::overlay::Outgoing;
+use overlay::record::Query;
+use overlay::rng::Rng;
+
+use super::world::World;
+
+/// Pairs under way at one time.
+const BATCH: usize = 1000;
+/// Targets of one source: its shortest paths are searched once.
+const TARGETS_PER_SOURCE: usize = 40;
+/// Longer than any look-up.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(7);
+/// Longer than any packet lives.
+const PACKET_LIMIT: Duration = Duration::from_secs(2);
+
+/// One packet's way.
+struct Pair {
+    source: usize,
+    target: usize,
+    place: Option<Place>,
+    asked: Option<LookupId>,
+    hops: Option<u16>,
+    shortest: u32,
+}
+
+/// All of them.
+pub struct Pairs {
+    pairs: Vec<Pair>,
+    /// The share of all forwarding that the busiest node did.
+    pub busiest_share: Option<f64>,
+}
+
+impl Pairs {
+    /// Looks `count` random pairs up, lets the share `dead` of all nodes die, and sends their packets.
+    pub fn measure(world: &mut World, count: usize, dead: f64, rng: &mut Rng) -> Self {
+        let mut pairs = choose(world.nodes.len(), count, rng);
+        for batch in pairs.chunks_mut(BATCH) {
+            look_up(world, batch);
+        }
+        if dead > 0.0 {
+            kill(world, dead, rng);
+        }
+        shortest_paths(world, &mut pairs);
+        let before = forwarded(world);
+        for batch in pairs.chunks_mut(BATCH) {
+            send(world, batch);
+        }
+        let after = forwarded(world);
+        world.thaw();
+        let done: Vec<u64> = before.iter().zip(&after).map(|(before, after)| after.saturating_sub(*before)).collect();
+        let all: u64 = done.iter().sum();
+        let busiest_share = done.iter().max().filter(|_| all > 0).map(|most| *most as f64 / all as f64);
+        Self { pairs, busiest_share }
+    }
+
+    /// Pairs that were found and are connected.
+    fn sent(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(|pair| pair.place.is_some() && pair.shortest != u32::MAX)
+    }
+
+    fn arrived(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.sent().filter_map(|pair| Some((f64::from(pair.hops?), f64::from(pair.shortest))))
+    }
+
+    pub fn success(&self) -> Option<f64> {
+        mean(self.sent().map(|pair| f64::from(u8::from(pair.hops.is_some()))))
+    }
+
+    pub fn lookup_success(&self) -> Option<f64> {
+        mean(self.pairs.iter().map(|pair| f64::from(u8::from(pair.place.is_some()))))
+    }
+
+    pub fn hops_mean(&self) -> Option<f64> {
+        mean(self.arrived().map(|(hops, _)| hops))
+    }
+
+    pub fn shortest_mean(&self) -> Option<f64> {
+        mean(self.arrived().map(|(_, shortest)| shortest))
+    }
+
+    pub fn stretch_mean(&self) -> Option<f64> {
+        mean(self.arrived().map(|(hops, shortest)| hops / shortest))
+    }
+
+    pub fn stretch_p95(&self) -> Option<f64> {
+        let mut all: Vec<f64> = self.arrived().map(|(hops, shortest)| hops / shortest).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() * 95 / 100).copied()
+    }
+}
+
+fn choose(nodes: usize, count: usize, rng: &mut Rng) -> Vec<Pair> {
+    let mut pairs = Vec::with_capacity(count);
+    let mut source = 0;
+    while pairs.len() < count && nodes > 1 {
+        if pairs.len() % TARGETS_PER_SOURCE == 0 {
+            source = rng.index(nodes);
+        }
+        let target = rng.index(nodes);
+        if target != source {
+            pairs.push(Pair { source, target, place: None, asked: None, hops: None, shortest: u32::MAX });
+        }
+    }
+    pairs
+}
+
+fn look_up(world: &mut World, batch: &mut [Pair]) {
+    let mut open = BTreeMap::new();
+    for (number, pair) in batch.iter_mut().enumerate() {
+        let query = Query::Node(world.nodes[pair.target].id);
+        pair.asked = world.with(pair.source, |overlay, now| overlay.lookup(query, true, now));
+        if let Some(id) = pair.asked {
+            open.insert((pair.source, id), number);
+        }
+    }
+    world.run_until(LOOKUP_LIMIT, |world| {
+        for (node, event) in std::mem::take(&mut world.events) {
+            let Event::LookupFinished { id, result, .. } = event else { continue };
+            let Some(number) = open.remove(&(node, id)) else { continue };
+            if let LookupResult::Found(record) = result {
+                batch[number].place = record.node().map(|node| node.place.clone());
+            }
+        }
+        open.is_empty()
+    });
+}
+
+fn kill(world: &mut World, share: f64, rng: &mut Rng) {
+    world.frozen = true;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the nodes")]
+    let many = (world.nodes.len() as f64 * share) as usize;
+    let mut left: Vec<usize> = (0..world.nodes.len()).collect();
+    for _ in 0..many {
+        let victim = left.swap_remove(rng.index(left.len()));
+        world.kill(victim);
+    }
+    world.run(Duration::from_millis(10));
+}
+
+fn shortest_paths(world: &World, pairs: &mut [Pair]) {
+    let alive = |node: usize| world.nodes[node].overlay.is_some();
+    let mut known: Option<(usize, Vec<u32>)> = None;
+    for pair in pairs.iter_mut().filter(|pair| alive(pair.source)) {
+        if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
+            known = Some((pair.source, world.graph().distances(pair.source, alive)));
+        }
+        pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
+    }
+}
+
+fn send(world: &mut World, batch: &mut [Pair]) {
+    let mut open = BTreeMap::new();
+    for (number, pair) in batch.iter().enumerate().filter(|(_, pair)| pair.shortest != u32::MAX) {
+        let Some(place) = pair.place.clone() else { continue };
+        let payload = (number as u64).to_be_bytes().to_vec();
+        let outgoing = Outgoing { to: world.nodes[pair.target].id, place, flow: 1, payload: payload.clone() };
+        world.with(pair.source, |overlay, now| overlay.send(outgoing, now));
+        open.insert((pair.target, payload), number);
+    }
+    world.run_until(PACKET_LIMIT, |world| {
+        for (node, event) in std::mem::take(&mut world.events) {
+            let Event::Received(delivery) = event else { continue };
+            if let Some(number) = open.remove(&(node, delivery.payload)) {
+                batch[number].hops = Some(delivery.hops);
+            }
+        }
+        open.is_empty()
+    });
+}
+
+fn forwarded(world: &World) -> Vec<u64> {
+    let of = |node: &super::world::Node| node.overlay.as_ref().map_or(0, |overlay| overlay.counters().forwarded);
+    world.nodes.iter().map(of).collect()
+}
+
+/// Bytes of a node's addresses as a record carries them.
+pub fn address_bytes_mean(world: &World) -> Option<f64> {
+    let places = world.nodes.iter().filter_map(|node| node.overlay.as_ref()?.place());
+    mean(places.map(|place| (place.to_bytes().len() - size_of::<u64>()) as f64))
+}
+
+/// Records of the fullest node over the mean.
+pub fn dht_max_over_mean(world: &World) -> Option<f64> {
+    let kept: Vec<f64> = world.nodes.iter().filter_map(|node| Some(node.overlay.as_ref()?.records() as f64)).collect();
+    let most = kept.iter().copied().fold(0.0, f64::max);
+    mean(kept.iter().copied()).filter(|mean| *mean > 0.0).map(|mean| most / mean)
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / count as f64)
+}
