@@ -11,7 +11,8 @@
 //! - It sends each [`DhtTransmit::Reply`] to its place, and calls [`Dht::handle_reply`] at the other end.
 //! - Both may be lost at any time, for instance when there is no place: everything is asked again.
 //! - It calls [`Dht::publish`] with a new node record when the place changed, then [`Dht::handle_place_change`]; and
-//!   [`Dht::handle_placement_change`] when what `choose` depends on changed: children, their weights, the own address.
+//!   [`Dht::handle_placement_change`] when what `choose` depends on changed, here or at a vertex above: children, weights, addresses;
+//!   it knows, and tells, which records are concerned.
 //! - To leave, it first sees to it that walks do not end here any more (own weight [`Weight::NONE`] and the parent told), then
 //!   calls [`Dht::leave`] and sends what comes out.
 //!
@@ -30,7 +31,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 pub use lookup::{LookupId, LookupResult, MAX_LOOKUPS};
-pub use placement::{Child, Choice, REPLICAS, Weight, choose};
+pub use placement::{Child, Choice, REPLICAS, Table, Weight, choose};
 pub use publish::MAX_OWN_RECORDS;
 pub use store::{MAX_CLAIMS_PER_NODE, MAX_STORED_RECORDS};
 pub use wire::{MAX_BODY_BYTES, Refusal};
@@ -51,13 +52,17 @@ use requests::{Purpose, Requests};
 use store::{PutOutcome, Store};
 use wire::{Answer, Reply, Request};
 
+/// All nodes together put their records again no more often than once in this time.
+const REFRESH_PER_NODE: Duration = Duration::from_millis(10);
+/// Longest time until a node puts its records again: far less than they count.
+const MAX_REFRESH: Duration = Duration::from_hours(6);
 /// Most walks and replies that wait to be taken; further ones are dropped.
 pub const MAX_QUEUED_TRANSMITS: usize = 4096;
 
 /// The times that somebody may want to change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// How often own records are put again, so that they follow their binders.
+    /// How often own records are put again at least, for the case that a binder dies; more rarely in a large overlay.
     pub refresh: Duration,
     /// When the second pair of replicas is asked.
     pub second_pair_after: Duration,
@@ -181,6 +186,8 @@ pub struct Counters {
 /// One node's part of the table.
 pub struct Dht {
     config: Config,
+    /// How often own records are put again, for an overlay of this size.
+    refresh: Duration,
     id: NodeId,
     rng: Rng,
     store: Store,
@@ -198,6 +205,7 @@ impl Dht {
     /// The part of node `id`, with nothing in it.
     pub fn new(config: Config, id: NodeId, seed: [u8; 32], now: Now) -> Self {
         let mut dht = Self {
+            refresh: config.refresh,
             config,
             id,
             rng: Rng::from_seed(seed),
@@ -259,9 +267,19 @@ impl Dht {
         self.ask_open_lookups_again(now);
     }
 
-    /// What [`choose`] answers here may have changed: stored records walk to their binders, bounded in number and rate.
-    pub fn handle_placement_change(&mut self, now: Now) {
-        self.request_handover(now);
+    /// What this node is the binder of: key and replica of each.
+    pub fn held(&self) -> Vec<(RecordKey, u8)> {
+        self.store.held().collect()
+    }
+
+    /// These records, of [`Dht::held`], belong elsewhere now: they walk to their binders, bounded in rate.
+    pub fn handle_placement_change(&mut self, moved: impl IntoIterator<Item = (RecordKey, u8)>, now: Now) {
+        self.request_handover(moved, now);
+    }
+
+    /// So many nodes are in the overlay, as far as this one knows: the more there are, the rarer each puts its records again.
+    pub fn set_overlay_size(&mut self, nodes: u32) {
+        self.refresh = self.config.refresh.max(REFRESH_PER_NODE.saturating_mul(nodes)).min(MAX_REFRESH);
     }
 
     /// Hands over what is stored, at once.

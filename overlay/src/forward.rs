@@ -158,7 +158,7 @@ impl Overlay {
         Ok(())
     }
 
-    fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
+    pub(crate) fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
         let key =
             (header.to(), header.dst_seq, header.last.to_bits(), header.mask, header.strikes, header.target.clone());
         if header.hints.is_empty()

@@ -58,8 +58,10 @@ pub enum Timer {
     Lease,
     /// Neighbours are told what changed.
     Advert,
-    /// Children are told that records may belong elsewhere now.
+    /// Children are told what this vertex chooses binders from.
     Placement(TreeId),
+    /// Records are looked through for those that belong elsewhere.
+    Rebind,
     /// An address may be dialled again.
     Dial,
     /// After a change of the local address: links that have not answered are given up.
@@ -115,6 +117,7 @@ pub struct Overlay {
     pub(crate) dialer: Dialer,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
+    pub(crate) rebound_at: Option<Instant>,
     /// The layer above knows of a place.
     pub(crate) present: bool,
     pub(crate) dht: Dht,
@@ -157,8 +160,9 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
-            trees: Trees::new(now),
+            trees: Trees::new(),
             named: Named::default(),
+            rebound_at: None,
             present: false,
             dht,
             echoes: Echoes::default(),
@@ -293,6 +297,7 @@ impl Overlay {
                     self.store_known();
                 }
                 Timer::Placement(tree) => self.placement_timer(tree, now),
+                Timer::Rebind => self.rebind(now),
                 Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
                 Timer::Urgent => self.urgent_timer(now),
                 Timer::Echo(id) => self.echo_timer(id, now),

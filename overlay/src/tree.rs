@@ -5,6 +5,7 @@ pub(crate) mod beacon;
 mod kin;
 pub(crate) mod naming;
 mod place;
+mod placement;
 pub(crate) mod slots;
 mod succession;
 pub(crate) mod titles;
@@ -14,9 +15,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::address::{Address, FIRST_TREE, MAX_TREES, Place, TreeId};
+use crate::dht::Table;
 use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
-use crate::time::{Instant, Now};
+use crate::time::Instant;
 use crate::wire::link::Contact;
 use beacon::Beacon;
 use slots::Slots;
@@ -63,9 +65,14 @@ pub(crate) struct Tree {
     pub beacon_seq: u64,
     /// Whom a beacon said that the root is, at the last event.
     pub announced_root: Option<NodeId>,
-    /// Changes with what this node or one above it says to walks; and the parent's, as last heard.
-    pub placement: u64,
-    pub placement_above: u64,
+    /// What each vertex from the root down to the parent chooses binders from, by depth, as far as it is known.
+    pub lineage: Vec<Option<Table>>,
+    /// The depths at which a table, the own one included, changed since the records were looked through: bit by depth.
+    pub changed: u128,
+    /// The own table, as the children know it.
+    pub told_table: Table,
+    /// How many nodes there are in the tree, as the root counts them.
+    pub size: u32,
     /// Children that asked while no epoch was reserved.
     pub waiting: Vec<NodeId>,
     /// The places below this one.
@@ -73,7 +80,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    fn new(tree: TreeId, now: Now) -> Self {
+    fn new(tree: TreeId) -> Self {
         Self {
             role: Role::Detached,
             grant: None,
@@ -88,9 +95,10 @@ impl Tree {
             term: 0,
             beacon_seq: 0,
             announced_root: None,
-            // A restart is a change, too: never a number from before it.
-            placement: now.wall.as_unix_micros(),
-            placement_above: 0,
+            lineage: Vec::new(),
+            changed: 0,
+            told_table: Table::default(),
+            size: 1,
             waiting: Vec::new(),
             slots: Slots::new(tree),
         }
@@ -133,8 +141,8 @@ pub(crate) struct Trees {
 
 impl Trees {
     /// Nowhere yet.
-    pub fn new(now: Now) -> Self {
-        Self { by_id: TreeId::ALL.map(|tree| Tree::new(tree, now)), place: None, place_is_old: false, titles: None }
+    pub fn new() -> Self {
+        Self { by_id: TreeId::ALL.map(Tree::new), place: None, place_is_old: false, titles: None }
     }
 
     /// The trees that have a root by the titles, and the first one.

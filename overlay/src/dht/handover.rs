@@ -10,7 +10,7 @@ use crate::id::NodeId;
 use crate::record::RecordKey;
 use crate::time::{Instant, Now};
 
-/// Shortest time between two batches of walks.
+/// Time between two batches of walks.
 const HANDOVER_INTERVAL: Duration = Duration::from_secs(2);
 /// Most walks in a batch.
 const HANDOVER_BATCH: usize = 128;
@@ -19,27 +19,28 @@ const LEAVE_BATCH: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Handover {
-    /// Something changed since the queue was filled.
-    requested: bool,
     last_batch: Option<Instant>,
     queue: VecDeque<(RecordKey, u8)>,
 }
 
 impl Dht {
-    pub(super) fn request_handover(&mut self, now: Now) {
-        self.handover.requested = true;
-        let earliest = self.handover.last_batch.map_or(now.instant, |last| last + HANDOVER_INTERVAL).max(now.instant);
-        self.timers.set_no_later(Timer::Handover, earliest);
+    pub(super) fn request_handover(&mut self, moved: impl IntoIterator<Item = (RecordKey, u8)>, now: Now) {
+        for record in moved {
+            if !self.handover.queue.contains(&record) {
+                self.handover.queue.push_back(record);
+            }
+        }
+        if !self.handover.queue.is_empty() {
+            let last = self.handover.last_batch;
+            let earliest = last.map_or(now.instant, |last| last + HANDOVER_INTERVAL).max(now.instant);
+            self.timers.set_no_later(Timer::Handover, earliest);
+        }
     }
 
     pub(super) fn hand_over_batch(&mut self, now: Now) {
-        if self.handover.queue.is_empty() && self.handover.requested {
-            self.handover.requested = false;
-            self.handover.queue = self.store.held().collect();
-        }
         self.walk_stored(HANDOVER_BATCH, now);
         self.handover.last_batch = Some(now.instant);
-        if self.handover.requested || !self.handover.queue.is_empty() {
+        if !self.handover.queue.is_empty() {
             self.timers.set(Timer::Handover, now.instant + HANDOVER_INTERVAL);
         }
     }

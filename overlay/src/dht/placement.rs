@@ -51,6 +51,16 @@ impl Weight {
         if near { self } else { Self::of(size) }
     }
 
+    /// The number of its step, as it travels; 0 for [`Weight::NONE`].
+    pub const fn level(self) -> u8 {
+        self.0
+    }
+
+    /// The weight of this step; the greatest one for steps beyond that.
+    pub const fn from_level(level: u8) -> Self {
+        Self(if level < MAX_LEVEL { level } else { MAX_LEVEL })
+    }
+
     /// As a number of nodes; 0 for [`Weight::NONE`].
     pub fn value(self) -> f64 {
         // By multiplication, so that all platforms get the same bits.
@@ -69,6 +79,22 @@ pub struct Child {
     pub weight: Weight,
 }
 
+/// What a vertex chooses from, as it tells those below it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Table {
+    /// Its own weight: [`Weight::ONE`], or [`Weight::NONE`] when it stores nothing.
+    pub own: Weight,
+    /// Its children by slot, in rising order.
+    pub children: Vec<(u8, Weight)>,
+}
+
+impl Table {
+    /// The slot of the child to which the vertex with `address` sends a walk for `key` and `replica`; none for itself.
+    pub fn choose(&self, key: &RecordKey, replica: u8, address: &[u8]) -> Option<u8> {
+        choose_slot(key, replica, address, self.own, self.children.iter().copied())
+    }
+}
+
 /// Where a walk goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
@@ -84,13 +110,26 @@ pub enum Choice {
 /// Children without a live link are left out by the caller. Without any candidate the walk ends here all the same.
 /// The order of `children` does not matter.
 pub fn choose(key: &RecordKey, replica: u8, address: &Address, own: Weight, children: &[Child]) -> Choice {
+    let slots = children.iter().map(|child| (child.slot, child.weight));
+    let slot = choose_slot(key, replica, address.as_slice(), own, slots);
+    let child = children.iter().find(|child| Some(child.slot) == slot);
+    child.map_or(Choice::Here, |child| Choice::Child(child.id))
+}
+
+fn choose_slot(
+    key: &RecordKey,
+    replica: u8,
+    address: &[u8],
+    own: Weight,
+    children: impl Iterator<Item = (u8, Weight)>,
+) -> Option<u8> {
     let here = prefix(key, replica, address);
-    let mut best = (score(&here, &[0, 0], own), Choice::Here, None);
-    for child in children {
-        let score = score(&here, &[1, child.slot], child.weight);
-        let tie = score == best.0 && best.2.is_some_and(|slot| child.slot < slot);
+    let mut best = (score(&here, &[0, 0], own), None);
+    for (slot, weight) in children {
+        let score = score(&here, &[1, slot], weight);
+        let tie = score == best.0 && best.1.is_some_and(|least| slot < least);
         if score > best.0 || tie {
-            best = (score, Choice::Child(child.id), Some(child.slot));
+            best = (score, Some(slot));
         }
     }
     best.1
@@ -102,8 +141,7 @@ fn steps(size: u64) -> f64 {
     libm::log(size) / libm::log(STEP)
 }
 
-fn prefix(key: &RecordKey, replica: u8, address: &Address) -> Sha256 {
-    let word = address.as_slice();
+fn prefix(key: &RecordKey, replica: u8, word: &[u8]) -> Sha256 {
     let len = u16::try_from(word.len()).unwrap_or(u16::MAX);
     Sha256::new()
         .chain_update(HASHED_TEXT)

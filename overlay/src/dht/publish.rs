@@ -77,7 +77,7 @@ impl Dht {
     }
 
     pub(super) fn schedule_refresh(&mut self, now: Instant) {
-        let span = self.rng.jitter(self.config.refresh);
+        let span = self.rng.jitter(self.refresh);
         self.timers.set(Timer::Refresh, now + span);
     }
 

@@ -136,7 +136,8 @@ impl Net {
     pub(super) fn settle(&mut self) {
         self.weigh();
         for member in self.members.iter_mut().filter(|member| member.alive) {
-            member.dht.handle_placement_change(self.now);
+            let held = member.dht.held();
+            member.dht.handle_placement_change(held, self.now);
         }
     }
 

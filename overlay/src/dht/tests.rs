@@ -245,7 +245,8 @@ fn handover_is_limited_in_rate() {
     let mut batches = 0;
     for step in 0..100 {
         let now = net.now.after(Duration::from_millis(100 * step));
-        dht.handle_placement_change(now);
+        let held = dht.held();
+        dht.handle_placement_change(held, now);
         dht.handle_timeout(now);
         let mut walked = false;
         while let Some(transmit) = dht.poll_transmit() {

@@ -1,7 +1,8 @@
-//! Walks of the record table: in one tree up the parent links to the root, then down by weighted rendezvous.
+//! Walks of the record table: in one tree to a vertex on the way that the walk's key takes down from the root, and from there on down by
+//! weighted rendezvous. Who knows the tables above it sends a walk straight to the first vertex that it cannot decide for; others send it up to the root.
 
 use super::Routed;
-use crate::address::{FIRST_TREE, Place, TreeId};
+use crate::address::{AddressSet, FIRST_TREE, Place, TreeId};
 use crate::dht::{Choice, choose};
 use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
@@ -13,13 +14,20 @@ use crate::wire::packet::{Header, Kind};
 impl Overlay {
     /// Begins a walk here.
     pub(crate) fn start_walk(&mut self, key: RecordKey, replica: u8, body: &[u8], now: Now) {
-        let Some(own) = self.trees.place.clone() else { return };
-        let header = Header::walk(self.id, own, key, replica, self.tree_of_replica(replica));
+        let Some(place) = self.trees.place.clone() else { return };
+        let tree = self.tree_of_replica(replica);
+        let mut header = Header::walk(self.id, place, key, replica, tree);
+        match self.vertex_of(tree, &key, replica) {
+            Some(vertex) if self.trees[tree].address.as_ref() == Some(&vertex) => header.down = true,
+            Some(vertex) => header.target = AddressSet::of(tree, vertex),
+            // Not all tables above are known yet.
+            None => {}
+        }
         self.walk(Routed::compose(header, body), None, now);
     }
 
     /// Each replica is kept in a tree of its own, where there are enough.
-    fn tree_of_replica(&self, replica: u8) -> TreeId {
+    pub(crate) fn tree_of_replica(&self, replica: u8) -> TreeId {
         let own = TreeId::new(replica);
         self.trees.in_use().find(|tree| Some(*tree) == own).unwrap_or(FIRST_TREE)
     }
@@ -36,28 +44,58 @@ impl Overlay {
             return;
         }
         let Some(tree) = header.tree() else { return };
-        let state = &self.trees[tree];
-        header.down |= state.is_root();
-        let next = if header.down {
-            let (key, replica) = (header.dst, header.replica());
-            let Some(address) = &state.address else { return };
-            match choose(&key, replica, address, self.own_weight(), &self.dht_children(tree)) {
-                Choice::Here => {
-                    let (from, back) = (header.src, header.return_place.clone());
-                    self.dht.handle_at_binder(from, back, key, replica, packet.payload(), now);
-                    return;
-                }
-                Choice::Child(child) => Some(child),
-            }
-        } else {
-            state.parent()
+        let Some(next) = self.walk_up(tree, header) else {
+            self.walk_down(tree, packet, came_from.is_some(), now);
+            return;
         };
-        let Some(link) = next.and_then(|next| self.links.to(&next)).map(|link| link.id) else {
+        self.step(packet, next, came_from.is_some(), now);
+    }
+
+    /// The link towards the vertex at which the walk turns downwards; none when that is this one.
+    fn walk_up(&mut self, tree: TreeId, header: &mut Header) -> Option<Option<LinkId>> {
+        let own = self.trees[tree].address.clone();
+        let arrived = match (header.target.in_tree(tree), &own) {
+            (Some(target), Some(own)) => target == own,
+            _ => self.trees[tree].is_root(),
+        };
+        if header.down || arrived {
+            return None;
+        }
+        let Some(target) = header.target.in_tree(tree).cloned() else {
+            let parent = self.trees[tree].parent();
+            return Some(parent.and_then(|parent| self.links.to(&parent)).map(|link| link.id));
+        };
+        let link = self.choose_link(header);
+        // The vertex is gone: who is above it by its address knows best what is there instead.
+        let above = own.is_some_and(|own| own.is_prefix_of(&target));
+        if link.is_none() && above { None } else { Some(link) }
+    }
+
+    fn walk_down(&mut self, tree: TreeId, mut packet: Routed, relayed: bool, now: Now) {
+        let header = &mut packet.header;
+        header.down = true;
+        let (key, replica) = (header.dst, header.replica());
+        let Some(address) = &self.trees[tree].address else { return };
+        match choose(&key, replica, address, self.own_weight(), &self.dht_children(tree)) {
+            Choice::Here => {
+                let (from, back) = (header.src, header.return_place.clone());
+                self.dht.handle_at_binder(from, back, key, replica, packet.payload(), now);
+            }
+            Choice::Child(child) => {
+                let link = self.links.to(&child).map(|link| link.id);
+                self.step(packet, link, relayed, now);
+            }
+        }
+    }
+
+    fn step(&mut self, mut packet: Routed, link: Option<LinkId>, relayed: bool, now: Now) {
+        let Some(link) = link else {
             self.counters.dropped_no_route += 1;
             return;
         };
+        let header = &mut packet.header;
         header.ttl = header.ttl.saturating_sub(1);
-        if came_from.is_some() {
+        if relayed {
             self.counters.forwarded += 1;
         }
         self.enqueue(link, Lane::Control, 0, packet.into_bytes(), now);

@@ -52,7 +52,7 @@ impl Overlay {
 
     fn dispatch_live(&mut self, id: LinkId, frame: Frame, now: Now) -> Result<(), FrameError> {
         match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat, now),
+            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat),
             Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
             Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
             Frame::Ask(ask) => self.handle_ask(id, &ask, now),
@@ -62,6 +62,7 @@ impl Overlay {
             Frame::Detached(detached) => self.handle_detached(id, detached, now),
             Frame::Advert(advert) => return self.handle_advert(id, advert, now),
             Frame::Beacon(beacon) => return self.handle_beacon(id, &beacon, now),
+            Frame::Table(table) => self.handle_table(id, table, now),
             Frame::Titles(titles) => return self.handle_titles(id, &titles, now),
             Frame::Release(tree) => {
                 if let Some(peer) = self.links.link(id).map(|link| link.peer) {

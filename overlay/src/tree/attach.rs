@@ -96,6 +96,10 @@ impl Overlay {
         state.last_parent = Some(peer);
         state.grant = Some(grant);
         let same_place = state.address.as_ref() == Some(&address) && state.chain == chain;
+        if !same_place {
+            // The new ones are told after the grants.
+            state.lineage.clear();
+        }
         state.chain = chain;
         state.refused.clear();
         self.adopt_beacon_of(tree, &peer, now);

@@ -131,6 +131,7 @@ impl Overlay {
                 let chain = state.chain.to_bytes();
                 self.send_beacon_to(tree, &peer, now);
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
+                self.tell_lineage(tree, id, now);
                 self.arm_link(id, now);
                 self.name_heirs_soon(now);
                 if !known {
@@ -217,13 +218,13 @@ impl Overlay {
         }
     }
 
-    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat, now: Now) {
+    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
         for line in heartbeat.lines {
             if self.trees[line.tree].parent() == Some(peer) {
                 self.learn_contacts(&line.ancestors, Source::Ancestor);
                 self.trees[line.tree].ancestors = line.ancestors;
-                self.placement_changed_above(line.tree, line.placement, now);
+                self.size_heard(line.tree, line.size);
             }
         }
     }
@@ -237,7 +238,8 @@ impl Overlay {
             let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
             // Where a child may go when this node dies.
             let ancestors = parent.into_iter().chain(state.ancestors.iter().cloned()).take(MAX_ANCESTORS).collect();
-            Some(Line { tree, ancestors, placement: state.placement })
+            let size = if state.is_root() { self.subtree_size(tree) } else { state.size };
+            Some(Line { tree, ancestors, size })
         };
         TreeId::ALL.into_iter().filter_map(of).collect()
     }
@@ -248,6 +250,7 @@ impl Overlay {
             self.send_beacon_to(tree, &child, now);
             if let Some(id) = self.links.to(&child).map(|link| link.id) {
                 self.send_frame(id, &frame, now);
+                self.tell_lineage(tree, id, now);
             }
         }
     }

@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
-use crate::dht::{Child, Weight};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
@@ -25,8 +24,6 @@ const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
 const PLACE_SETTLES: Duration = Duration::from_millis(50);
 /// How long an address is told on after the way to its root was lost.
 const ADDRESS_KEPT: Duration = Duration::from_secs(10);
-/// How long a vertex collects changes of where records belong before it tells its children.
-const PLACEMENT_SETTLES: Duration = Duration::from_millis(500);
 
 /// How new a place is; 0 before the first one.
 fn seq(place: &Option<Place>) -> u64 {
@@ -48,6 +45,7 @@ impl Overlay {
         }
         self.tell_children_the_chain(tree, now);
         self.placement_changed(tree, now);
+        self.trees[tree].changed = u128::MAX;
     }
 
     /// Addresses that came in one by one are told together, except the first after none.
@@ -118,20 +116,6 @@ impl Overlay {
             // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
             let _ = self.dht.publish(signed, now);
         }
-    }
-
-    /// The size of the subtree here, this node included; 0 where it takes no records.
-    pub(crate) fn subtree_size(&self, tree: TreeId) -> u32 {
-        if self.leaving {
-            return 0;
-        }
-        self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(1, u32::saturating_add)
-    }
-
-    /// The children that can take a walk.
-    pub(crate) fn dht_children(&self, tree: TreeId) -> Vec<Child> {
-        let child = |(link, slot): (&Link, u8)| Child { id: link.peer, slot, weight: link.weight[tree.index()] };
-        self.children_here(tree).map(child).collect()
     }
 
     /// Those who hold a slot, have a link and say that they are there: others left for another parent, or are not back yet.
@@ -241,35 +225,8 @@ impl Overlay {
         }
     }
 
-    /// Walks may end elsewhere from now on: because of this vertex, or of one above it.
-    ///
-    /// Whoever keeps a record cannot see that: the change may be many levels above. So it is told downwards.
-    pub(crate) fn placement_changed(&mut self, tree: TreeId, now: Now) {
-        self.trees[tree].placement = self.trees[tree].placement.wrapping_add(1);
-        self.timers.set_no_later(Timer::Placement(tree), now.instant + PLACEMENT_SETTLES);
-        self.dht.handle_placement_change(now);
-    }
-
-    pub(crate) fn placement_changed_above(&mut self, tree: TreeId, version: u64, now: Now) {
-        if core::mem::replace(&mut self.trees[tree].placement_above, version) != version {
-            self.placement_changed(tree, now);
-        }
-    }
-
-    pub(crate) fn placement_timer(&mut self, tree: TreeId, now: Now) {
-        let children: Vec<_> = self.children_here(tree).map(|(link, _)| link.id).collect();
-        for id in children {
-            self.send_heartbeat(id, now);
-        }
-    }
-
     pub(crate) fn adopt_genesis(&mut self, genesis: SignedGenesis) {
         self.plane = Plane::new(genesis.genesis().q);
         self.genesis = Some(genesis);
-    }
-
-    /// The weight with which this node takes records itself.
-    pub(crate) const fn own_weight(&self) -> Weight {
-        if self.leaving { Weight::NONE } else { Weight::ONE }
     }
 }

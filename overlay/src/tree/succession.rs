@@ -150,7 +150,7 @@ impl Overlay {
         for (tree, before) in TreeId::ALL.into_iter().zip(ranks) {
             self.judge_own_title(tree, before, now);
         }
-        self.dht.handle_placement_change(now);
+        self.rebind_all_soon(now);
         self.seek_parent(now);
     }
 

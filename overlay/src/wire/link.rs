@@ -23,6 +23,8 @@ pub const MAX_ADDRESS_BYTES: usize = 128;
 pub const MAX_ADVERTISED: usize = 16;
 /// Most ancestors in one heartbeat.
 pub const MAX_ANCESTORS: usize = 4;
+/// Most children of a vertex.
+pub const MAX_CHILDREN: usize = 255;
 /// Most others in one refusal.
 pub const MAX_OTHERS: usize = 8;
 
@@ -56,6 +58,8 @@ pub enum Frame {
     Beacon(BeaconFrame),
     /// Who may hold the roots: signed bytes.
     Titles(Vec<u8>),
+    /// What a vertex above the receiver chooses binders from.
+    Table(TableFrame),
     /// A child gives its slot in this tree back.
     Release(TreeId),
     /// The last frame: why the sender closes the link.
@@ -93,8 +97,8 @@ pub struct Line {
     pub tree: TreeId,
     /// Its parent, that one's parent and so on, at most [`MAX_ANCESTORS`].
     pub ancestors: Vec<Contact>,
-    /// Changes whenever what it or one above it answers to "where does this record belong" may have changed.
-    pub placement: u64,
+    /// How many nodes there are in the tree, as the root counts them.
+    pub size: u32,
 }
 
 /// A node and where it listens.
@@ -155,6 +159,19 @@ pub struct Chain {
     pub tree: TreeId,
     /// Its new chain of grants.
     pub chain: Vec<u8>,
+}
+
+/// What a vertex chooses binders from: see [`crate::dht::Table`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TableFrame {
+    /// In which tree.
+    pub tree: TreeId,
+    /// The vertex, by its depth: it is on the receiver's way to the root.
+    pub depth: u8,
+    /// The level of its own weight.
+    pub own: u8,
+    /// Slot and level of the weight of each child.
+    pub children: Vec<(u8, u8)>,
 }
 
 /// A parent lost the way to the root.
@@ -237,6 +254,7 @@ const BEACON: u8 = LINK_FRAME_BIT | 11;
 const RELEASE: u8 = LINK_FRAME_BIT | 12;
 const GOODBYE: u8 = LINK_FRAME_BIT | 13;
 const TITLES: u8 = LINK_FRAME_BIT | 14;
+const TABLE: u8 = LINK_FRAME_BIT | 15;
 
 impl Frame {
     /// The frame's bytes.
@@ -254,6 +272,7 @@ impl Frame {
             Self::Advert(body) => tagged(ADVERT, body),
             Self::Beacon(body) => tagged(BEACON, body),
             Self::Titles(bytes) => tagged(TITLES, bytes),
+            Self::Table(body) => tagged(TABLE, body),
             Self::Release(tree) => tagged(RELEASE, tree),
             Self::Goodbye(body) => tagged(GOODBYE, body),
         }
@@ -278,6 +297,7 @@ impl Frame {
             ADVERT => Self::Advert(parse(body)?),
             BEACON => Self::Beacon(parse(body)?),
             TITLES => Self::Titles(parse(body)?),
+            TABLE => Self::Table(parse(body)?),
             RELEASE => Self::Release(parse(body)?),
             GOODBYE => Self::Goodbye(parse(body)?),
             _ => return Err(FrameError::Malformed),
@@ -293,6 +313,7 @@ impl Frame {
                 heartbeat.lines.len() <= MAX_TREES
                     && heartbeat.lines.iter().all(|line| contacts(&line.ancestors, MAX_ANCESTORS))
             }
+            Self::Table(table) => table.children.len() <= MAX_CHILDREN,
             Self::Refuse(refuse) => contacts(&refuse.others, MAX_OTHERS),
             Self::Goodbye(goodbye) => contacts(&goodbye.others, MAX_OTHERS),
             Self::Advert(advert) => {
@@ -354,9 +375,7 @@ mod tests {
                 "81010109000501010300",
             ),
             (
-                Frame::Heartbeat(Heartbeat {
-                    lines: vec![Line { tree, ancestors: vec![contact.clone()], placement: 6 }],
-                }),
+                Frame::Heartbeat(Heartbeat { lines: vec![Line { tree, ancestors: vec![contact.clone()], size: 6 }] }),
                 text(format!("82010101{id7}0102010206")),
             ),
             (Frame::Probe(1), "8301"),
@@ -376,6 +395,7 @@ mod tests {
             ),
             (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
             (Frame::Titles(vec![1]), "8e0101"),
+            (Frame::Table(TableFrame { tree, depth: 2, own: 1, children: vec![(3, 4)] }), "8f010201010304"),
             (Frame::Release(tree), "8c01"),
             (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
         ]

@@ -1,0 +1,200 @@
+//! Where records belong, as far as that depends on the trees.
+//!
+//! A vertex tells those below it what it chooses binders from: its *table*. So each node knows the tables of all vertices between it and
+//! the root, and can say by itself whether a record that it keeps still belongs here, and where a walk leaves its own way to the root:
+//! most walks neither pass the root nor have to be repeated when something changes elsewhere.
+
+use core::time::Duration;
+
+use crate::address::{Address, TreeId};
+use crate::dht::{Child, Table, Weight};
+use crate::io::LinkId;
+use crate::links::Link;
+use crate::overlay::{Overlay, Timer};
+use crate::record::RecordKey;
+use crate::time::Now;
+use crate::wire::link::{Frame, TableFrame};
+
+/// How long a vertex collects changes of its table before it tells them; the more are below it, the longer.
+const TABLE_SETTLES: Duration = Duration::from_millis(500);
+/// What each node below adds to that.
+const TABLE_SETTLES_PER_NODE: Duration = Duration::from_millis(1);
+/// The longest.
+const MAX_TABLE_SETTLES: Duration = Duration::from_secs(10);
+/// Records are looked through no more often than this.
+const REBIND_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Overlay {
+    /// The table of this vertex may have changed.
+    pub(crate) fn placement_changed(&mut self, tree: TreeId, now: Now) {
+        let wait = TABLE_SETTLES.saturating_add(TABLE_SETTLES_PER_NODE.saturating_mul(self.subtree_size(tree)));
+        self.timers.set_no_later(Timer::Placement(tree), now.instant + wait.min(MAX_TABLE_SETTLES));
+        let depth = self.trees[tree].address.as_ref().map_or(0, Address::depth);
+        self.table_changed(tree, depth, now);
+    }
+
+    /// Tells the children this vertex's table, if it changed.
+    pub(crate) fn placement_timer(&mut self, tree: TreeId, now: Now) {
+        let table = self.own_table(tree);
+        let Some(depth) = self.trees[tree].address.as_ref().map(Address::depth) else { return };
+        if self.trees[tree].told_table != table {
+            self.trees[tree].told_table = table.clone();
+            self.tell_table(tree, depth, &table, now);
+        }
+    }
+
+    fn tell_table(&mut self, tree: TreeId, depth: usize, table: &Table, now: Now) {
+        let Some(frame) = frame_of(tree, depth, table) else { return };
+        let children: Vec<LinkId> = self.children_here(tree).map(|(link, _)| link.id).collect();
+        for child in children {
+            self.send_frame(child, &frame, now);
+        }
+    }
+
+    /// Tells a child all tables above it.
+    pub(crate) fn tell_lineage(&mut self, tree: TreeId, child: LinkId, now: Now) {
+        let state = &self.trees[tree];
+        let Some(depth) = state.address.as_ref().map(Address::depth) else { return };
+        let above = state.lineage.iter().enumerate().take(depth);
+        let own = (depth, Some(&state.told_table));
+        let all = above.map(|(depth, table)| (depth, table.as_ref())).chain([own]);
+        let frames: Vec<Frame> = all.filter_map(|(depth, table)| frame_of(tree, depth, table?)).collect();
+        for frame in frames {
+            self.send_frame(child, &frame, now);
+        }
+    }
+
+    pub(crate) fn handle_table(&mut self, id: LinkId, frame: TableFrame, now: Now) {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        let TableFrame { tree, depth, own, children } = frame;
+        let depth = usize::from(depth);
+        let state = &mut self.trees[tree];
+        if state.parent() != Some(peer) || state.address.as_ref().is_none_or(|address| depth >= address.depth()) {
+            return;
+        }
+        let mut children: Vec<_> =
+            children.into_iter().map(|(slot, level)| (slot, Weight::from_level(level))).collect();
+        children.sort_unstable();
+        let table = Table { own: Weight::from_level(own), children };
+        if state.lineage.len() <= depth {
+            state.lineage.resize(depth + 1, None);
+        }
+        let Some(known) = state.lineage.get_mut(depth) else { return };
+        if known.as_ref() != Some(&table) {
+            *known = Some(table.clone());
+            self.tell_table(tree, depth, &table, now);
+            self.table_changed(tree, depth, now);
+        }
+    }
+
+    fn table_changed(&mut self, tree: TreeId, depth: usize, now: Now) {
+        self.trees[tree].changed |= bit_of(depth);
+        self.rebind_soon(now);
+    }
+
+    /// The own address changed, or the number of trees: any record may belong elsewhere.
+    pub(crate) fn rebind_all_soon(&mut self, now: Now) {
+        for tree in TreeId::ALL {
+            self.trees[tree].changed = u128::MAX;
+        }
+        self.rebind_soon(now);
+    }
+
+    fn rebind_soon(&mut self, now: Now) {
+        let earliest = self.rebound_at.map_or(now.instant, |at| at + REBIND_INTERVAL);
+        self.timers.set_no_later(Timer::Rebind, earliest.max(now.instant));
+    }
+
+    /// Looks for records that belong elsewhere, by the tables that changed.
+    pub(crate) fn rebind(&mut self, now: Now) {
+        self.rebound_at = Some(now.instant);
+        let own_tables = TreeId::ALL.map(|tree| self.own_table(tree));
+        let moved: Vec<_> = self
+            .dht
+            .held()
+            .into_iter()
+            .filter(|(key, replica)| {
+                let tree = self.tree_of_replica(*replica);
+                own_tables.get(tree.index()).is_some_and(|own| !self.stays(tree, key, *replica, own))
+            })
+            .collect();
+        for tree in TreeId::ALL {
+            self.trees[tree].changed = 0;
+        }
+        self.dht.handle_placement_change(moved, now);
+    }
+
+    /// Whether the tables that changed still lead a walk for this record here. One that is not known says nothing.
+    fn stays(&self, tree: TreeId, key: &RecordKey, replica: u8, own_table: &Table) -> bool {
+        let state = &self.trees[tree];
+        let Some(own) = state.address.as_ref().filter(|_| state.is_attached()) else { return true };
+        let word = own.as_slice();
+        (0..=word.len()).filter(|depth| state.changed & bit_of(*depth) != 0).all(|depth| {
+            let Some((above, rest)) = word.split_at_checked(depth) else { return true };
+            let table =
+                if rest.is_empty() { Some(own_table) } else { state.lineage.get(depth).and_then(Option::as_ref) };
+            table.is_none_or(|table| table.choose(key, replica, above) == rest.first().copied())
+        })
+    }
+
+    /// The deepest vertex on the way of a walk that this node can name: its own, or where the way leaves that to the root. None while it
+    /// does not know all tables above it.
+    pub(crate) fn vertex_of(&self, tree: TreeId, key: &RecordKey, replica: u8) -> Option<Address> {
+        let state = &self.trees[tree];
+        let own = state.address.as_ref().filter(|_| state.is_attached())?;
+        for (depth, slot) in own.as_slice().iter().enumerate() {
+            let above = own.as_slice().get(..depth)?;
+            match state.lineage.get(depth)?.as_ref()?.choose(key, replica, above) {
+                Some(chosen) if chosen == *slot => {}
+                Some(chosen) => return Address::from_ordinals(above)?.child(chosen),
+                None => return Address::from_ordinals(above),
+            }
+        }
+        Some(own.clone())
+    }
+
+    fn own_table(&self, tree: TreeId) -> Table {
+        let mut children: Vec<_> =
+            self.children_here(tree).map(|(link, slot)| (slot, link.weight[tree.index()])).collect();
+        children.sort_unstable();
+        Table { own: self.own_weight(), children }
+    }
+
+    /// The size of the subtree here, this node included; 0 where it takes no records.
+    pub(crate) fn subtree_size(&self, tree: TreeId) -> u32 {
+        if self.leaving {
+            return 0;
+        }
+        self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(1, u32::saturating_add)
+    }
+
+    /// The children that can take a walk.
+    pub(crate) fn dht_children(&self, tree: TreeId) -> Vec<Child> {
+        let child = |(link, slot): (&Link, u8)| Child { id: link.peer, slot, weight: link.weight[tree.index()] };
+        self.children_here(tree).map(child).collect()
+    }
+
+    /// The weight with which this node takes records itself.
+    pub(crate) const fn own_weight(&self) -> Weight {
+        if self.leaving { Weight::NONE } else { Weight::ONE }
+    }
+
+    /// The size of the overlay by the first tree, for whom it matters how many there are.
+    pub(crate) fn size_heard(&mut self, tree: TreeId, size: u32) {
+        self.trees[tree].size = size;
+        if tree == crate::address::FIRST_TREE {
+            self.dht.set_overlay_size(size);
+        }
+    }
+}
+
+/// Chains of grants are shorter than a mask is long.
+fn bit_of(depth: usize) -> u128 {
+    const { assert!(crate::grant::MAX_CHAIN < 127, "a bit for each depth") };
+    u32::try_from(depth).ok().and_then(|depth| 1u128.checked_shl(depth)).unwrap_or(0)
+}
+
+fn frame_of(tree: TreeId, depth: usize, table: &Table) -> Option<Frame> {
+    let children = table.children.iter().map(|(slot, weight)| (*slot, weight.level())).collect();
+    Some(Frame::Table(TableFrame { tree, depth: u8::try_from(depth).ok()?, own: table.own.level(), children }))
+}
