@@ -52,12 +52,24 @@ pub struct Dialer {
     backoff_min: Duration,
     backoff_max: Duration,
     timeout: Duration,
+    /// What may be dialled could have changed.
+    touched: bool,
 }
 
 impl Dialer {
     /// An empty table.
     pub fn new(backoff_min: Duration, backoff_max: Duration, timeout: Duration) -> Self {
         Self { backoff_min, backoff_max, timeout, ..Self::default() }
+    }
+
+    /// Something changed that dials depend on.
+    pub const fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// Whether something changed since the last call.
+    pub const fn take_touched(&mut self) -> bool {
+        core::mem::replace(&mut self.touched, false)
     }
 
     /// Remembers `address`. A better reason replaces a worse one; when the table is full, hearsay has to go.
@@ -97,6 +109,7 @@ impl Dialer {
             dialling_since: None,
         };
         self.known.insert(key, known);
+        self.touched = true;
     }
 
     /// This node's own addresses are never dialled.
@@ -148,14 +161,17 @@ impl Dialer {
         if let Some(known) = self.known.get_mut(&bare(address)) {
             known.dialling_since = None;
             known.peer = Some(peer);
+            self.touched = true;
         }
     }
 
     /// The peer took this node as a neighbour, and not only the other way round: its backoff starts anew.
     pub fn proven(&mut self, peer: NodeId) {
-        for known in self.known.values_mut().filter(|known| known.peer == Some(peer)) {
+        let waits = |known: &&mut Known| known.peer == Some(peer) && known.not_before > Instant::ZERO;
+        for known in self.known.values_mut().filter(waits) {
             known.backoff = Duration::ZERO;
             known.not_before = Instant::ZERO;
+            self.touched = true;
         }
     }
 
@@ -166,6 +182,7 @@ impl Dialer {
             known.dialling_since = None;
             known.backoff = known.backoff.saturating_mul(2).clamp(min, max);
             known.not_before = now + rng.jitter(known.backoff);
+            self.touched = true;
         }
     }
 
@@ -198,6 +215,7 @@ impl Dialer {
 
     /// Another network: everything may work now, and dials from the old one are not waited for.
     pub fn reset(&mut self) {
+        self.touched = true;
         for known in self.known.values_mut() {
             known.backoff = Duration::ZERO;
             known.not_before = Instant::ZERO;

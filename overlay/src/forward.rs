@@ -5,7 +5,7 @@
 mod echo;
 mod walk;
 
-use std::collections::BTreeMap;
+use core::time::Duration;
 
 use crate::address::{AddressSet, Place};
 use crate::error::{FrameError, SendError};
@@ -13,8 +13,9 @@ use crate::event::{Delivery, Event, UnreachableReason};
 use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
 use crate::links::Link;
-use crate::overlay::{Outgoing, Overlay};
+use crate::overlay::{Outgoing, Overlay, Timer};
 use crate::potential::{NeighbourView, next_hop};
+use crate::record::{Query, SignedRecord};
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
@@ -22,6 +23,8 @@ pub(crate) use echo::Echoes;
 
 /// How much of an echo's payload an Unreachable brings back.
 pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
+/// How long decisions are remembered at most: links may be loaded otherwise by then.
+const ROUTES_KEPT: Duration = Duration::from_secs(1);
 /// Most decisions that are remembered.
 const MAX_ROUTES: usize = 1024;
 
@@ -58,18 +61,77 @@ impl Routed {
     }
 }
 
-/// What decides where a packet goes, as long as no neighbour changes.
-type RouteKey = (NodeId, u64, u64, u32, u8, AddressSet);
+/// A decision: what the header was, and what became of it.
+struct Route {
+    dst: [u8; 32],
+    dst_seq: u64,
+    last: f64,
+    mask: u32,
+    strikes: u8,
+    target: AddressSet,
+    hints: Vec<AddressSet>,
+    link: LinkId,
+    next_last: f64,
+    next_mask: u32,
+}
 
-/// Decisions already taken: the packets of one stream all ask the same.
+/// Decisions already taken: the packets of one stream all ask the same. They hold as long as no neighbour changes, nor what is
+/// known of one.
 #[derive(Default)]
-pub(crate) struct Routes(BTreeMap<RouteKey, (LinkId, f64, u32)>);
+pub(crate) struct Routes(Vec<Option<Box<Route>>>);
 
 impl Routes {
     /// A neighbour, or what is known of it, may have changed.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.0 = Vec::new();
     }
+
+    /// The link, and the header changed as it was then.
+    fn find(&self, header: &mut Header) -> Option<LinkId> {
+        let route = self.0.get(slot(header))?.as_ref()?;
+        let same = route.dst == header.dst
+            && route.dst_seq == header.dst_seq
+            && route.last.to_bits() == header.last.to_bits()
+            && route.mask == header.mask
+            && route.strikes == header.strikes
+            && route.target == header.target
+            && route.hints == header.hints;
+        if !same {
+            return None;
+        }
+        (header.last, header.mask) = (route.next_last, route.next_mask);
+        Some(route.link)
+    }
+
+    /// Remembers what became of `before`, instead of another decision that may have had its place.
+    fn learn(&mut self, before: (usize, f64, u32), header: &Header, link: LinkId) {
+        if self.0.is_empty() {
+            self.0.resize_with(MAX_ROUTES, || None);
+        }
+        let (slot, last, mask) = before;
+        if let Some(entry) = self.0.get_mut(slot) {
+            *entry = Some(Box::new(Route {
+                dst: header.dst,
+                dst_seq: header.dst_seq,
+                last,
+                mask,
+                strikes: header.strikes,
+                target: header.target.clone(),
+                hints: header.hints.clone(),
+                link,
+                next_last: header.last,
+                next_mask: header.mask,
+            }));
+        }
+    }
+}
+
+/// Where the decision for this header is kept.
+fn slot(header: &Header) -> usize {
+    let [a, b, c, d, e, f, g, h, ..] = header.dst;
+    let mixed =
+        (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ header.last.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> 32).unwrap_or(0) % MAX_ROUTES
 }
 
 /// Bulk goes on the data lane; everything else must not wait behind it.
@@ -84,13 +146,21 @@ impl Overlay {
     pub(crate) fn send_data(&mut self, outgoing: Outgoing, now: Now) -> Result<(), SendError> {
         let Some(own) = self.place().cloned() else { return Err(SendError::Detached) };
         let Outgoing { to, place, flow, payload } = outgoing;
-        let header = Header::new(Kind::Data, self.id, own, to, place, flow);
+        let mut header = Header::new(Kind::Data, self.id, own, to, place, flow);
+        header.hints = self.hints_of(&to, header.dst_seq);
         let packet = Routed::compose(header, &payload);
         if packet.bytes.len() > Lane::Data.max_frame_bytes() {
             return Err(SendError::TooLong);
         }
         self.counters.sent += 1;
         self.route(packet, None, now).map_err(|_| SendError::NoRoute)
+    }
+
+    /// Where neighbours of `to` are, if the record that says so is of the place that it is thought to be at.
+    fn hints_of(&self, to: &NodeId, seq: u64) -> Vec<AddressSet> {
+        let record = self.dht.seen(&Query::Node(*to).key()).and_then(SignedRecord::node);
+        let hints = record.filter(|record| record.place.seq == seq).map_or(&[][..], |record| &record.hints);
+        hints.iter().map(|hint| hint.place.addresses.clone()).collect()
     }
 
     /// Sends something of the overlay's own to a node at a place.
@@ -159,25 +229,43 @@ impl Overlay {
     }
 
     pub(crate) fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
-        let key =
-            (header.to(), header.dst_seq, header.last.to_bits(), header.mask, header.strikes, header.target.clone());
-        if header.hints.is_empty()
-            && let Some((link, last, mask)) = self.routes.0.get(&key)
-        {
-            (header.last, header.mask) = (*last, *mask);
-            return Some(*link);
+        self.strike_hints(header);
+        if let Some(link) = self.routes.find(header) {
+            return Some(link);
         }
+        let before = (slot(header), header.last, header.mask);
         let plane = self.plane.as_ref()?;
         let (to, seq) = (header.to(), header.dst_seq);
         let views: Vec<_> = self.links.live().filter_map(|link| view(link, &to, seq)).collect();
         let link = next_hop(plane, header, &views)?;
-        if header.hints.is_empty() {
-            if self.routes.0.len() >= MAX_ROUTES {
-                self.routes.clear();
-            }
-            self.routes.0.insert(key, (link, header.last, header.mask));
-        }
+        self.routes.learn(before, header, link);
+        self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
         Some(link)
+    }
+
+    /// A hint that leads here, or to a child that is gone, and so does not lead on is not followed any more.
+    fn strike_hints(&self, header: &mut Header) {
+        if header.hints.is_empty() || self.links.is_live(&header.to()) {
+            return;
+        }
+        for (number, hint) in header.hints.iter().enumerate() {
+            let struck = header.strikes >> number & 1 == 1;
+            if !struck && self.is_end_of(hint) {
+                header.strikes |= 1 << number;
+                header.last = f64::INFINITY;
+            }
+        }
+    }
+
+    /// Whether this node is at one of these addresses, or the parent of one at which nobody is.
+    fn is_end_of(&self, hint: &AddressSet) -> bool {
+        hint.iter().any(|(tree, address)| {
+            let Some(own) = &self.trees[tree].address else { return false };
+            let child = address.depth() == own.depth() + 1 && own.is_prefix_of(address);
+            let is_there =
+                |link: &Link| link.place.as_ref().and_then(|place| place.addresses.in_tree(tree)) == Some(address);
+            own == address || (child && !self.links.live().any(is_there))
+        })
     }
 
     /// Whether this node is the parent that one of the target's addresses names: nobody can know better that it is not there.

@@ -25,11 +25,16 @@
 //! Against 3,200-bit arithmetic (`tests/hyperbolic.rs`), for 1,650 pairs of words to depth 200 for each q, the largest error of
 //! `ln cosh d` was 3.9e-11 for q up to 8, 7.4e-10 up to 64 and 1.4e-8 for 256. Forwarding's epsilon is 1e-3.
 //!
+//! Forwarding compares thousands of distances for one packet, and has a faster form, [`Frames`]: a vertex seen from an ancestor is a point of the
+//! hyperboloid, `(cosh r, sinh r cos th, sinh r sin th)`; the step from child to parent is a fixed matrix for each ordinal, and of two points that
+//! see each other past their last common ancestor `cosh d` is the Minkowski product, without a logarithm. It overflows beyond a
+//! depth that depends on q ([`Plane::frames`] says so).
+//!
 //! Everything transcendental comes from `libm`, so that two platforms choose the same next hop.
 
 use core::f64::consts::PI;
 
-use crate::address::Address;
+use crate::address::{Address, AddressSet};
 use crate::genesis::Q_RANGE;
 
 /// The plane with its tiling.
@@ -39,6 +44,29 @@ pub struct Plane {
     edge: f64,
     cosh_edge: f64,
     sinh_edge: f64,
+    /// For each ordinal: what its vertex sees, as its parent sees it.
+    steps: Vec<[[f64; 3]; 3]>,
+    /// The longest word whose frames do not overflow.
+    fast_depth: usize,
+}
+
+/// A point of the hyperboloid: cosh r, and sinh r by its direction.
+type Point = [f64; 3];
+
+/// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index j is seen from the end of its first
+/// j letters.
+#[derive(Clone, Debug, Default)]
+pub struct Frames(Vec<Point>);
+
+impl Frames {
+    /// e^d of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
+    pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
+        let common = word.iter().zip(other).take_while(|(a, b)| a == b).count();
+        let (Some(a), Some(b)) = (self.0.get(common), others.0.get(common)) else { return f64::INFINITY };
+        let cosh = (a[0] * b[0] - a[1] * b[1] - a[2] * b[2]).max(1.0);
+        // e^acosh(x), where the 1 does not count for large x.
+        if cosh > 1e8 { 2.0 * cosh } else { cosh + libm::sqrt(cosh * cosh - 1.0) }
+    }
 }
 
 /// A vertex seen from an ancestor.
@@ -50,6 +78,9 @@ struct Seen {
     direction: f64,
 }
 
+/// ln of the greatest f64, with some room.
+const LN_MAX: f64 = 700.0;
+
 impl Plane {
     /// The {inf, q} tiling; none when q is outside of 3 to 256.
     pub fn new(q: u16) -> Option<Self> {
@@ -57,8 +88,40 @@ impl Plane {
             // cosh(s / 2) = 1 / sin(pi / q), so cosh s = 2 / sin^2 - 1 and sinh s = 2 cos / sin^2.
             let (sin, cos) = (libm::sin(PI / f64::from(q)), libm::cos(PI / f64::from(q)));
             let edge = 2.0 * libm::acosh(1.0 / sin);
-            Self { q, edge, cosh_edge: 2.0 / (sin * sin) - 1.0, sinh_edge: 2.0 * cos / (sin * sin) }
+            let (cosh_edge, sinh_edge) = (2.0 / (sin * sin) - 1.0, 2.0 * cos / (sin * sin));
+            let steps = (0..q - 1)
+                .filter_map(|ordinal| u8::try_from(ordinal).ok())
+                .map(|ordinal| step_matrix(cosh_edge, sinh_edge, angle(q, ordinal)))
+                .collect();
+            // Two points are multiplied: each may have half of what an f64 holds.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
+            let fast_depth = (LN_MAX / 2.0 / edge) as usize;
+            Self { q, edge, cosh_edge, sinh_edge, steps, fast_depth }
         })
+    }
+
+    /// Fills `frames` with what is seen of the vertex of `word`; false when it is too deep, and [`Plane::distance`] has to do.
+    pub fn frames(&self, word: &[u8], frames: &mut Frames) -> bool {
+        if word.len() > self.fast_depth {
+            return false;
+        }
+        frames.0.clear();
+        frames.0.resize(word.len() + 1, [1.0, 0.0, 0.0]);
+        let mut point = [1.0, 0.0, 0.0];
+        for (at, ordinal) in word.iter().enumerate().rev() {
+            let Some([x, y, z]) = self.steps.get(usize::from(*ordinal)) else { return false };
+            let row = |row: &[f64; 3]| row[0] * point[0] + row[1] * point[1] + row[2] * point[2];
+            point = [row(x), row(y), row(z)];
+            if let Some(frame) = frames.0.get_mut(at) {
+                *frame = point;
+            }
+        }
+        true
+    }
+
+    /// Whether the fast form is good for all of these addresses.
+    pub fn reaches(&self, addresses: &AddressSet) -> bool {
+        addresses.iter().all(|(_, address)| address.depth() <= self.fast_depth)
     }
 
     /// q of the tiling.
@@ -92,7 +155,7 @@ impl Plane {
     /// The vertex at the end of `path`, seen from where it begins; none when it is that vertex itself.
     fn seen(&self, path: &[u8]) -> Option<Seen> {
         path.iter().rev().fold(None, |below, &ordinal| {
-            let phi = 2.0 * PI * f64::from(direction(self.q, ordinal)) / f64::from(self.q);
+            let phi = angle(self.q, ordinal);
             // A child sees its parent in direction 0; a vertex below the child is stepped through their common edge.
             Some(
                 below.map_or_else(
@@ -120,6 +183,18 @@ pub fn direction(q: u16, ordinal: u8) -> u16 {
     if ordinal.is_multiple_of(2) { middle.saturating_sub(aside).max(1) } else { (middle + aside).min(q - 1) }
 }
 
+/// The direction of child `ordinal`, in radians.
+fn angle(q: u16, ordinal: u8) -> f64 {
+    2.0 * PI * f64::from(direction(q, ordinal)) / f64::from(q)
+}
+
+/// What a child sees, as its parent sees it: the child looks at its parent in direction 0, the parent at the child in direction `phi`. So turn by
+/// half a circle, go one edge, turn by phi.
+fn step_matrix(cosh: f64, sinh: f64, phi: f64) -> [[f64; 3]; 3] {
+    let (sin, cos) = (libm::sin(phi), libm::cos(phi));
+    [[cosh, -sinh, 0.0], [cos * sinh, -cos * cosh, sin], [sin * sinh, -sin * cosh, -cos]]
+}
+
 fn combine(one: Seen, other: Seen) -> f64 {
     let (e1, e2) = (libm::exp(-2.0 * one.l), libm::exp(-2.0 * other.l));
     let t = libm::sqrt(1.0 - e1) * libm::sqrt(1.0 - e2);
@@ -138,6 +213,32 @@ mod tests {
     fn word(rng: &mut Rng, q: u16, depth: usize) -> Address {
         let word: Vec<u8> = (0..depth).map(|_| rng.below(u64::from(q) - 1) as u8).collect();
         Address::from_ordinals(&word).unwrap()
+    }
+
+    #[test]
+    fn the_fast_form_agrees_with_the_other() {
+        let mut rng = Rng::from_seed([5; 32]);
+        for q in [3u16, 4, 16, 32, 64, 256] {
+            let plane = Plane::new(q).unwrap();
+            let deep = plane.fast_depth;
+            assert!(deep >= 30, "q = {q}: {deep}");
+            for _ in 0..2000 {
+                let depth = |rng: &mut Rng| rng.index(deep.min(255) + 1);
+                let (a, b) = (depth(&mut rng), depth(&mut rng));
+                let (a, mut b) = (word(&mut rng, q, a), word(&mut rng, q, b));
+                if rng.below(2) == 0 {
+                    let common = rng.index(a.depth().min(b.depth()) + 1);
+                    let tail = &b.as_slice()[common..];
+                    b = Address::from_ordinals(&[&a.as_slice()[..common], tail].concat()).unwrap();
+                }
+                let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
+                assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
+                let fast = libm::log(of_a.exp_distance(a.as_slice(), &of_b, b.as_slice()));
+                let slow = plane.distance(&a, &b);
+                assert!((fast - slow).abs() < 1e-6 + 1e-9 * slow, "q = {q}: {fast} {slow} {a} {b}");
+            }
+            assert!(!plane.frames(&vec![0; deep + 1], &mut Frames::default()));
+        }
     }
 
     #[test]

@@ -161,8 +161,10 @@ impl Overlay {
     /// the newer link wins.
     pub(crate) fn urgent_timer(&mut self, now: Now) {
         self.urgent = true;
+        self.dialer.touch();
         self.pump_dials(now);
         self.urgent = false;
+        self.dialer.touch();
     }
 
     pub(crate) fn begin_to_leave(&mut self, now: Now) {
@@ -220,7 +222,6 @@ impl Overlay {
     /// What every input may have made necessary.
     pub(crate) fn settle_down(&mut self, now: Now) {
         self.clock = now;
-        self.routes.clear();
         self.drain_dht(now);
         self.pump_dials(now);
     }
@@ -288,7 +289,7 @@ impl Overlay {
     }
 
     fn pump_dials(&mut self, now: Now) {
-        if self.leaving || self.origin.is_none() {
+        if self.leaving || self.origin.is_none() || !self.dialer.take_touched() {
             return;
         }
         loop {

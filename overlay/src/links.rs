@@ -33,7 +33,7 @@ pub(crate) enum LinkState {
 }
 
 /// A neighbour of a neighbour.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TwoHop {
     pub id: NodeId,
     pub place: Place,

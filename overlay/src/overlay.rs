@@ -56,6 +56,8 @@ pub enum Timer {
     Place,
     /// A lost child's slot becomes free.
     Lease,
+    /// Decisions of forwarding are taken anew: links may be loaded otherwise.
+    Routes,
     /// Neighbours are told what changed.
     Advert,
     /// Children are told what this vertex chooses binders from.
@@ -190,6 +192,7 @@ impl Overlay {
     /// # Errors
     /// [`FoundError`] when the configured `q` is impossible.
     pub fn start(&mut self, now: Now) -> Result<Origin, FoundError> {
+        self.dialer.touch();
         let origin = if self.genesis.is_some() {
             self.resume(now);
             Origin::Resumed
@@ -285,6 +288,7 @@ impl Overlay {
                 Timer::Titles => self.name_heirs(now),
                 Timer::Stale(tree) => self.stale_timer(tree, now),
                 Timer::Ask(tree) => self.ask_timer(tree, now),
+                Timer::Routes => self.routes.clear(),
                 Timer::Seek => {
                     self.seek_parent(now);
                     self.forget_lost_addresses(now);
@@ -298,7 +302,10 @@ impl Overlay {
                 }
                 Timer::Placement(tree) => self.placement_timer(tree, now),
                 Timer::Rebind => self.rebind(now),
-                Timer::Dial => self.dialer.expire(&mut self.rng, now.instant),
+                Timer::Dial => {
+                    self.dialer.expire(&mut self.rng, now.instant);
+                    self.dialer.touch();
+                }
                 Timer::Urgent => self.urgent_timer(now),
                 Timer::Echo(id) => self.echo_timer(id, now),
                 Timer::Dht => self.dht.handle_timeout(now),

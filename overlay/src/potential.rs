@@ -10,7 +10,7 @@
 //! Greedy forwarding over hyperbolic coordinates is CLOAK's (Cassagnes, Tiendrebeogo, Bromberg and Magoni, ISCC 2011).
 
 use crate::address::{Address, AddressSet, MAX_TREES, TreeId};
-use crate::hyperbolic::Plane;
+use crate::hyperbolic::{Frames, Plane};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
@@ -47,20 +47,60 @@ pub fn next_hop(plane: &Plane, header: &mut Header, neighbours: &[NeighbourView<
         header.last = 0.0;
         return Some(direct.link);
     }
-    loop {
-        let best = best_neighbour(plane, header, neighbours)?;
-        if best.worth < header.last - EPSILON {
-            header.last = best.worth;
-            return Some(best.link);
+    let (mut mask, mut last) = (header.mask, header.last);
+    let chosen = {
+        let goals = goals(plane, header);
+        let fast = goals.iter().all(|goal| goal.frames.is_some())
+            && neighbours.iter().flat_map(NeighbourView::candidates).all(|at| plane.reaches(at));
+        let mut frames = Frames::default();
+        loop {
+            let tried: Vec<&Goal<'_>> = goals.iter().filter(|goal| mask >> goal.pair & 1 == 1).collect();
+            let phi = |at: &AddressSet| match fast {
+                true => potential_fast(plane, &tried, at, &mut frames),
+                false => potential(plane, &tried, at),
+            };
+            let Some(best) = best_neighbour(neighbours, phi, kappa(plane)) else { break None };
+            if best.worth < last - EPSILON {
+                last = best.worth;
+                break Some(best.link);
+            }
+            mask &= !(1 << best.pair);
+            last = f64::INFINITY;
         }
-        header.mask &= !(1 << best.pair);
-        header.last = f64::INFINITY;
-    }
+    };
+    (header.mask, header.last) = (mask, last);
+    chosen
 }
 
 /// Edge length times [`KAPPA_EDGES`].
 fn kappa(plane: &Plane) -> f64 {
     KAPPA_EDGES * plane.edge_length()
+}
+
+/// One (tree, target) pair.
+struct Goal<'a> {
+    tree: TreeId,
+    address: &'a Address,
+    pair: usize,
+    /// What it costs to go by this target.
+    price: f64,
+    /// None when it is too deep for the fast form.
+    frames: Option<Frames>,
+}
+
+/// The pairs of a packet, without those whose hint was struck.
+fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
+    let targets = core::iter::once(&header.target).chain(&header.hints).take(TARGETS).enumerate();
+    let live = targets.filter(|(number, _)| *number == 0 || header.strikes >> (number - 1) & 1 == 0);
+    live.flat_map(|(number, target)| {
+        target.iter().map(move |(tree, address)| {
+            let mut frames = Frames::default();
+            let price = if number == 0 { 0.0 } else { kappa(plane) };
+            let fits = plane.frames(address.as_slice(), &mut frames);
+            Goal { tree, address, pair: pair(tree, number), price, frames: fits.then_some(frames) }
+        })
+    })
+    .collect()
 }
 
 struct Best {
@@ -69,10 +109,20 @@ struct Best {
     link: LinkId,
 }
 
-fn best_neighbour(plane: &Plane, header: &Header, neighbours: &[NeighbourView<'_>]) -> Option<Best> {
+/// The neighbour of least m(v), where `potential` gives phi and the pair that it comes from.
+fn best_neighbour(
+    neighbours: &[NeighbourView<'_>],
+    mut potential: impl FnMut(&AddressSet) -> Option<(f64, usize)>,
+    kappa: f64,
+) -> Option<Best> {
     let mut best: Option<(Best, usize)> = None;
     for neighbour in neighbours {
-        let Some((worth, pair)) = worth(plane, header, neighbour) else { continue };
+        let mut least = potential(neighbour.addresses);
+        for beyond in &neighbour.adverts {
+            let found = potential(beyond).map(|(phi, pair)| (phi + kappa, pair));
+            least = [least, found].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        let Some((worth, pair)) = least else { continue };
         let better = best.as_ref().is_none_or(|(old, load)| {
             worth < old.worth - EPSILON || (worth < old.worth + EPSILON && neighbour.load_bytes < *load)
         });
@@ -83,37 +133,43 @@ fn best_neighbour(plane: &Plane, header: &Header, neighbours: &[NeighbourView<'_
     best.map(|(best, _)| best)
 }
 
-/// m(v) of a neighbour, and the pair it comes from.
-fn worth(plane: &Plane, header: &Header, neighbour: &NeighbourView<'_>) -> Option<(f64, usize)> {
-    let own = potential(plane, header, neighbour.addresses);
-    let beyond = neighbour.adverts.iter().filter_map(|addresses| potential(plane, header, addresses));
-    let beyond = beyond.map(|(phi, pair)| (phi + kappa(plane), pair));
-    own.into_iter().chain(beyond).min_by(|a, b| a.0.total_cmp(&b.0))
+/// phi(v): the least distance over the pairs that the packet still tries, and that pair.
+fn potential(plane: &Plane, goals: &[&Goal<'_>], at: &AddressSet) -> Option<(f64, usize)> {
+    let of_goal = |goal: &&Goal<'_>| {
+        let from = at.in_tree(goal.tree)?;
+        Some((plane.distance(from, goal.address) + goal.price, goal.pair))
+    };
+    goals.iter().filter_map(of_goal).min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// phi(v): the least distance over the pairs that the packet still tries, and that pair.
-fn potential(plane: &Plane, header: &Header, at: &AddressSet) -> Option<(f64, usize)> {
-    let targets = core::iter::once(&header.target).chain(&header.hints).take(TARGETS).enumerate();
+/// The same without a logarithm for each pair: distances are compared as e^d, in which a price is a factor.
+fn potential_fast(plane: &Plane, goals: &[&Goal<'_>], at: &AddressSet, frames: &mut Frames) -> Option<(f64, usize)> {
+    let factor = libm::exp(kappa(plane));
     let mut least: Option<(f64, usize)> = None;
-    for (number, target) in targets {
-        let price = if number == 0 { 0.0 } else { kappa(plane) };
-        if number > 0 && header.strikes >> (number - 1) & 1 == 1 {
-            continue;
-        }
-        for (tree, goal) in target.iter() {
-            let pair = pair(tree, number);
-            let Some(from) = at.in_tree(tree).filter(|_| header.mask >> pair & 1 == 1) else { continue };
-            let phi = distance(plane, from, goal) + price;
+    for (tree, from) in at.iter() {
+        let word = from.as_slice();
+        let mut ready = false;
+        for goal in goals.iter().filter(|goal| goal.tree == tree) {
+            let Some(of_goal) = &goal.frames else { continue };
+            if !ready && !plane.frames(word, frames) {
+                break;
+            }
+            ready = true;
+            let distance = frames.exp_distance(word, of_goal, goal.address.as_slice());
+            let phi = if goal.price > 0.0 { distance * factor } else { distance };
             if least.is_none_or(|(best, _)| phi < best) {
-                least = Some((phi, pair));
+                least = Some((phi, goal.pair));
             }
         }
     }
-    least
+    least.map(|(phi, pair)| (libm::log(phi), pair))
 }
 
-fn distance(plane: &Plane, a: &Address, b: &Address) -> f64 {
-    plane.distance(a, b)
+impl NeighbourView<'_> {
+    /// Its own place, and those that it told of.
+    fn candidates(&self) -> impl Iterator<Item = &AddressSet> {
+        core::iter::once(self.addresses).chain(self.adverts.iter().copied())
+    }
 }
 
 fn pair(tree: TreeId, target: usize) -> usize {

@@ -130,6 +130,11 @@ impl Overlay {
         self.dht.stored()
     }
 
+    /// Replicas of which this node is the binder.
+    pub fn replicas(&self) -> usize {
+        self.dht.held().len()
+    }
+
     /// Where this node listens.
     pub fn listen_addresses(&self) -> &[Multiaddr] {
         &self.listen

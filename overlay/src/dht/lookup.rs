@@ -233,6 +233,11 @@ impl Dht {
         Some(seen.record.clone())
     }
 
+    /// The newest record of `key` that a look-up found, however long ago.
+    pub fn seen(&self, key: &RecordKey) -> Option<&SignedRecord> {
+        self.lookups.seen.get(key).map(|seen| &seen.record)
+    }
+
     fn is_stale(&self, record: &SignedRecord) -> bool {
         let seen = self.lookups.seen.get(record.key());
         seen.is_some_and(|seen| seen.record.signer() == record.signer() && seen.record.seq() > record.seq())

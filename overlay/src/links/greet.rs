@@ -23,6 +23,7 @@ impl Overlay {
         }
         let link = Link::new(id, peer, remote, initiator, self.attach_seq, now.instant);
         self.links.insert(link);
+        self.dialer.touch();
         if peer == self.id {
             self.close(id, CloseReason::Replaced);
             return;
@@ -34,6 +35,8 @@ impl Overlay {
     pub(crate) fn link_went_down(&mut self, id: LinkId, now: Now) {
         self.timers.cancel(Timer::Link(id));
         let Some(link) = self.links.remove(id) else { return };
+        self.routes.clear();
+        self.dialer.touch();
         match link.state {
             LinkState::Live if !self.links.is_live(&link.peer) => match self.links.spare(&link.peer) {
                 Some(spare) => {
@@ -78,6 +81,8 @@ impl Overlay {
         let (peer, was_live) = (link.peer, link.state == LinkState::Live);
         self.send_frame(id, &Frame::Goodbye(Goodbye { why, others }), now);
         let at = now.instant + self.config.timing.leave;
+        self.routes.clear();
+        self.dialer.touch();
         self.links.retire(id, LinkState::Closing(reason, at));
         self.timers.set(Timer::Link(id), at);
         if matches!(reason, CloseReason::WrongOverlay | CloseReason::Version) {
@@ -172,6 +177,8 @@ impl Overlay {
     }
 
     fn make_live(&mut self, id: LinkId, now: Now) {
+        self.routes.clear();
+        self.dialer.touch();
         self.links.set_live(id);
         self.arm_link(id, now);
         let Some(link) = self.links.link(id) else { return };

@@ -91,6 +91,7 @@ impl Overlay {
         {
             self.send_frame(id, &Frame::Release(tree), now);
         }
+        self.dialer.touch();
         let state = &mut self.trees[tree];
         state.role = Role::Child { parent: peer, stale: false };
         state.last_parent = Some(peer);
@@ -133,6 +134,7 @@ impl Overlay {
         if self.trees[tree].role == Role::Detached {
             return;
         }
+        self.dialer.touch();
         self.trees[tree].role = Role::Detached;
         self.trees[tree].asking = None;
         for timer in [Timer::Ask(tree), Timer::Stale(tree), Timer::Beacon(tree)] {
@@ -151,6 +153,7 @@ impl Overlay {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
         let Detached { tree, levels } = detached;
         if self.trees[tree].role == (Role::Child { parent: peer, stale: false }) {
+            self.dialer.touch();
             self.trees[tree].role = Role::Child { parent: peer, stale: true };
             let wait = self.config.timing.parent_silent + LEVEL_WAIT.saturating_mul(u32::from(levels));
             self.timers.set(Timer::Stale(tree), now.instant + wait);

@@ -133,6 +133,7 @@ impl Overlay {
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
                 self.tell_lineage(tree, id, now);
                 self.arm_link(id, now);
+                self.dialer.touch();
                 self.name_heirs_soon(now);
                 if !known {
                     self.placement_changed(tree, now);
@@ -212,6 +213,7 @@ impl Overlay {
     /// A child found another parent.
     pub(crate) fn child_released(&mut self, tree: TreeId, child: NodeId, now: Now) {
         if self.trees[tree].slots.release(&child) {
+            self.dialer.touch();
             self.store_slots(tree);
             self.placement_changed(tree, now);
             self.advertise_soon(now);

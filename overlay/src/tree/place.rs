@@ -180,6 +180,9 @@ impl Overlay {
         // A packet may have overtaken this advert.
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
+        if moved || link.two_hop != two_hop {
+            self.routes.clear();
+        }
         let first = link.place.is_none() && place.is_some();
         let grown = link.subtree != advert.weights;
         link.place = place;

@@ -11,7 +11,7 @@ use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
 use crate::grant::GrantChain;
-use crate::id::NodeId;
+use crate::id::{NodeId, SIGNATURE_BYTES};
 use crate::io::{Command, LinkId};
 use crate::overlay::{KEY_TITLES, Overlay, Timer};
 use crate::time::{Instant, Now, micros};
@@ -23,6 +23,7 @@ const ROOT_LISTENS: Duration = Duration::from_millis(500);
 impl Overlay {
     /// This node holds the root of `tree` from now on.
     pub(crate) fn become_root(&mut self, tree: TreeId, now: Now) {
+        self.dialer.touch();
         let state = &mut self.trees[tree];
         state.role = Role::Root;
         state.asking = None;
@@ -199,7 +200,10 @@ impl Overlay {
     fn known_beacon(&self, bytes: &[u8]) -> Option<Arc<Beacon>> {
         let own = TreeId::ALL.into_iter().filter_map(|tree| self.trees[tree].heard.as_ref());
         let told = self.links.live().flat_map(|link| link.beacons.iter().flatten());
-        own.chain(told).find(|heard| heard.beacon.as_bytes() == bytes).map(|heard| Arc::clone(&heard.beacon))
+        // The signatures differ early, what is signed does not.
+        let tail = bytes.last_chunk::<SIGNATURE_BYTES>()?;
+        let same = |heard: &&Heard| heard.beacon.as_bytes().ends_with(tail) && heard.beacon.as_bytes() == bytes;
+        own.chain(told).find(same).map(|heard| Arc::clone(&heard.beacon))
     }
 
     fn judge_beacon(&mut self, peer: NodeId, heard: Heard, rank: usize, now: Now) {

@@ -187,9 +187,9 @@ pub fn address_bytes_mean(world: &World) -> Option<f64> {
     mean(places.map(|place| (place.to_bytes().len() - size_of::<u64>()) as f64))
 }
 
-/// Records of the fullest node over the mean.
+/// Replicas of the fullest binder over the mean.
 pub fn dht_max_over_mean(world: &World) -> Option<f64> {
-    let kept: Vec<f64> = world.nodes.iter().filter_map(|node| Some(node.overlay.as_ref()?.records() as f64)).collect();
+    let kept: Vec<f64> = world.nodes.iter().filter_map(|node| Some(node.overlay.as_ref()?.replicas() as f64)).collect();
     let most = kept.iter().copied().fold(0.0, f64::max);
     mean(kept.iter().copied()).filter(|mean| *mean > 0.0).map(|mean| most / mean)
 }
