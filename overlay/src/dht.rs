@@ -29,6 +29,7 @@ mod wire;
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use lookup::{LookupId, LookupResult, MAX_LOOKUPS};
 pub use placement::{Child, Choice, REPLICAS, Table, Weight, choose};
@@ -40,7 +41,7 @@ pub use crate::record::Query;
 
 use crate::address::Place;
 use crate::codec;
-use crate::id::NodeId;
+use crate::id::{CheckEach, CheckSignatures, NodeId};
 use crate::record::{RecordKey, SignedRecord};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -188,6 +189,7 @@ pub struct Dht {
     config: Config,
     /// How often own records are put again, for an overlay of this size.
     refresh: Duration,
+    checks: Arc<dyn CheckSignatures>,
     id: NodeId,
     rng: Rng,
     store: Store,
@@ -206,6 +208,7 @@ impl Dht {
     pub fn new(config: Config, id: NodeId, seed: [u8; 32], now: Now) -> Self {
         let mut dht = Self {
             refresh: config.refresh,
+            checks: Arc::new(CheckEach),
             config,
             id,
             rng: Rng::from_seed(seed),
@@ -275,6 +278,11 @@ impl Dht {
     /// These records, of [`Dht::held`], belong elsewhere now: they walk to their binders, bounded in rate.
     pub fn handle_placement_change(&mut self, moved: impl IntoIterator<Item = (RecordKey, u8)>, now: Now) {
         self.request_handover(moved, now);
+    }
+
+    /// Has signatures checked in another way.
+    pub fn set_signature_checks(&mut self, checks: Arc<dyn CheckSignatures>) {
+        self.checks = checks;
     }
 
     /// So many nodes are in the overlay, as far as this one knows: the more there are, the rarer each puts its records again.
@@ -359,7 +367,7 @@ impl Dht {
 
     /// The record in `bytes`, if it is valid and belongs under `key`.
     fn valid_record(&mut self, key: &RecordKey, bytes: &[u8]) -> Option<SignedRecord> {
-        let record = SignedRecord::verify(bytes).ok().filter(|record| record.key() == key);
+        let record = SignedRecord::verify_with(bytes, self.checks.as_ref()).ok().filter(|record| record.key() == key);
         if record.is_none() {
             self.counters.invalid_records += 1;
         }

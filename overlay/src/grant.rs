@@ -14,7 +14,7 @@
 //! | 78 | 64 | Ed25519 signature |
 
 use crate::address::{Address, MAX_DEPTH, TreeId};
-use crate::id::{Identity, NodeId, SIGNATURE_BYTES, Signature};
+use crate::id::{CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
 
 /// Length of a grant, in bytes.
 pub const GRANT_BYTES: usize = 78 + SIGNATURE_BYTES;
@@ -65,8 +65,8 @@ impl Grant {
     }
 
     /// Whether the parent signed it.
-    pub fn is_signed(&self) -> bool {
-        self.parent.verify(&self.signed_bytes(), &self.signature)
+    pub fn is_signed(&self, checks: &dyn CheckSignatures) -> bool {
+        checks.check(&self.parent, &self.signed_bytes(), &self.signature)
     }
 
     /// The grant as it travels.
@@ -157,14 +157,21 @@ impl GrantChain {
     ///
     /// # Errors
     /// [`GrantError`] when a signature is wrong or the grants do not lead from `root` to `node`.
-    pub fn verify(&self, root: &NodeId, node: &NodeId, tree: TreeId, q: u16) -> Result<Address, GrantError> {
+    pub fn verify(
+        &self,
+        root: &NodeId,
+        node: &NodeId,
+        tree: TreeId,
+        q: u16,
+        checks: &dyn CheckSignatures,
+    ) -> Result<Address, GrantError> {
         let mut at = *root;
         let mut word = Vec::with_capacity(self.0.len());
         for grant in &self.0 {
             if grant.parent != at || grant.tree != tree || u16::from(grant.slot) + 1 >= q {
                 return Err(GrantError::Chain);
             }
-            if !grant.is_signed() {
+            if !grant.is_signed(checks) {
                 return Err(GrantError::Signature);
             }
             word.push(grant.slot);
@@ -204,6 +211,7 @@ impl GrantChain {
 mod tests {
     use super::*;
     use crate::address::FIRST_TREE;
+    use crate::id::CheckEach;
 
     fn chain() -> (Vec<Identity>, GrantChain) {
         let keys: Vec<_> = (1..=4).map(|n| Identity::from_secret(&[n; 32])).collect();
@@ -219,10 +227,13 @@ mod tests {
     #[test]
     fn a_chain_is_an_address() {
         let (keys, chain) = chain();
-        let address = chain.verify(&keys[0].id(), &keys[3].id(), FIRST_TREE, 32).unwrap();
+        let address = chain.verify(&keys[0].id(), &keys[3].id(), FIRST_TREE, 32, &CheckEach).unwrap();
         assert_eq!(address.to_string(), "/3/0/7");
         assert_eq!(GrantChain::from_bytes(&chain.to_bytes()), Ok(chain.clone()));
-        assert_eq!(GrantChain::default().verify(&keys[0].id(), &keys[0].id(), FIRST_TREE, 32), Ok(Address::root()));
+        assert_eq!(
+            GrantChain::default().verify(&keys[0].id(), &keys[0].id(), FIRST_TREE, 32, &CheckEach),
+            Ok(Address::root())
+        );
         assert!(chain.contains(&keys[2].id()));
         assert!(!chain.contains(&NodeId::from_bytes([9; 32])));
     }
@@ -231,18 +242,21 @@ mod tests {
     fn gaps_wrong_ends_large_slots_and_forgeries_are_refused() {
         let (keys, chain) = chain();
         let (root, node) = (keys[0].id(), keys[3].id());
-        assert_eq!(chain.verify(&keys[1].id(), &node, FIRST_TREE, 32), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &keys[2].id(), FIRST_TREE, 32), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &node, FIRST_TREE, 8), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &node, TreeId::ALL[1], 32), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&keys[1].id(), &node, FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &keys[2].id(), FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, FIRST_TREE, 8, &CheckEach), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, TreeId::ALL[1], 32, &CheckEach), Err(GrantError::Chain));
         let mut gap = chain.clone();
         gap.0.remove(1);
-        assert_eq!(gap.verify(&root, &node, FIRST_TREE, 32), Err(GrantError::Chain));
+        assert_eq!(gap.verify(&root, &node, FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
         let bytes = chain.to_bytes();
         for at in (0..bytes.len()).step_by(7) {
             let mut bad = bytes.clone();
             bad[at] ^= 0x40;
-            assert!(GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, FIRST_TREE, 256).is_err(), "byte {at}");
+            assert!(
+                GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, FIRST_TREE, 256, &CheckEach).is_err(),
+                "byte {at}"
+            );
         }
         assert!(GrantChain::from_bytes(&bytes[1..]).is_err());
         assert!(GrantChain::from_bytes(&[0; GRANT_BYTES * (MAX_CHAIN + 1)]).is_err());

@@ -57,6 +57,22 @@ impl NodeId {
     }
 }
 
+/// Checks signatures. A simulator of many nodes in one process may remember the answers; it must not skip a check.
+pub trait CheckSignatures: Send + Sync {
+    /// Whether `signature` over `message` was made with the key of `signer`.
+    fn check(&self, signer: &NodeId, message: &[u8], signature: &Signature) -> bool;
+}
+
+/// Checks each signature as it comes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckEach;
+
+impl CheckSignatures for CheckEach {
+    fn check(&self, signer: &NodeId, message: &[u8], signature: &Signature) -> bool {
+        signer.verify(message, signature)
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&bs58::encode(self.to_peer_id_bytes()).into_string())

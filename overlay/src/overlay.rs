@@ -1,6 +1,7 @@
 //! The overlay's state machine: the match from what happened to who handles it, and nothing more.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use multiaddr::Multiaddr;
 
@@ -13,7 +14,7 @@ use crate::event::{EchoId, Event, LookupId};
 use crate::forward::{Echoes, Routes};
 use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
-use crate::id::{Identity, NodeId, OverlayId};
+use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
 use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use crate::links::Links;
 use crate::record::{Name, Query};
@@ -105,6 +106,7 @@ pub struct Overlay {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
     pub(crate) id: NodeId,
+    pub(crate) checks: Arc<dyn CheckSignatures>,
     pub(crate) rng: Rng,
     pub(crate) genesis: Option<SignedGenesis>,
     pub(crate) plane: Option<Plane>,
@@ -150,6 +152,7 @@ impl Overlay {
             config,
             identity,
             id,
+            checks: Arc::new(CheckEach),
             rng,
             genesis: None,
             plane: None,
@@ -177,6 +180,12 @@ impl Overlay {
             events: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Has signatures checked in another way: see [`CheckSignatures`].
+    pub fn set_signature_checks(&mut self, checks: Arc<dyn CheckSignatures>) {
+        self.dht.set_signature_checks(Arc::clone(&checks));
+        self.checks = checks;
     }
 
     /// Takes over what the store held. Call before [`Overlay::start`].

@@ -26,7 +26,7 @@ pub use node::{FLAG_LEAF, Hint, MAX_CERT_BYTES, MAX_HINTS, MAX_MULTIADDRS, NodeR
 
 use std::sync::Arc;
 
-use crate::id::{Identity, NodeId, SIGNATURE_BYTES};
+use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, SIGNATURE_BYTES};
 use crate::time::Now;
 use layout::Reader;
 
@@ -128,6 +128,14 @@ impl SignedRecord {
     /// # Errors
     /// [`RecordError`] for anything else; nothing but the signer's id was decoded before the signature was checked.
     pub fn verify(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::verify_with(bytes, &CheckEach)
+    }
+
+    /// The same with another way to check the signature.
+    ///
+    /// # Errors
+    /// As [`SignedRecord::verify`].
+    pub fn verify_with(bytes: &[u8], checks: &dyn CheckSignatures) -> Result<Self, RecordError> {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(RecordError::TooLong);
         }
@@ -135,7 +143,7 @@ impl SignedRecord {
         let mut reader = Reader::new(body);
         let kind = reader.u8().ok_or(RecordError::Malformed)?;
         let id = NodeId::from_bytes(reader.array().ok_or(RecordError::Malformed)?);
-        if !id.verify(&[SIGNED_TEXT, body].concat(), signature) {
+        if !checks.check(&id, &[SIGNED_TEXT, body].concat(), signature) {
             return Err(RecordError::Signature);
         }
         let record = Record::read(kind, id, &mut reader).ok_or(RecordError::Malformed)?;

@@ -5,6 +5,7 @@
 
 pub mod graph;
 mod measure;
+mod memo;
 mod world;
 
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub struct Options {
     pub q: u16,
     /// Trees.
     pub trees: u8,
+    /// Check each signature once for all nodes, instead of once in each.
+    pub memo: bool,
     /// The share of nodes that die at once before the packets are sent, unrepaired.
     pub dead: f64,
 }
@@ -109,7 +112,7 @@ pub fn run(options: &Options) -> Outcome {
     let mut rng = Rng::from_seed(seed);
     let graph = Graph::new(options.kind, options.nodes, &mut rng);
     let config = Config { q: options.q, trees: options.trees, ..Config::default() };
-    let mut world = World::new(graph, config, rng.fork());
+    let mut world = World::new(graph, config, rng.fork(), options.memo);
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");

@@ -198,6 +198,7 @@ impl Overlay {
     ) -> Result<Result<(), Option<OverlayId>>, FrameError> {
         let theirs = match hello.genesis.as_slice() {
             [] => None,
+            bytes if self.genesis.as_ref().is_some_and(|own| own.as_bytes() == bytes) => return Ok(Ok(())),
             bytes => Some(SignedGenesis::from_bytes(bytes).map_err(|_| FrameError::Forged)?),
         };
         let ours = self.overlay_id();

@@ -84,7 +84,7 @@ impl Overlay {
             return Ok(());
         }
         let chain = chain.extended(grant.clone());
-        let address = chain.verify(&holder, &self.id, tree, q).map_err(|_| FrameError::Forged)?;
+        let address = chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
         let before = self.trees[tree].role;
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)

@@ -15,7 +15,7 @@
 //! | 81 | 64 | Ed25519 signature |
 
 use crate::address::TreeId;
-use crate::id::{Identity, NodeId, OverlayId, SIGNATURE_BYTES};
+use crate::id::{CheckSignatures, Identity, NodeId, OverlayId, SIGNATURE_BYTES};
 
 /// Length of a beacon, in bytes.
 pub const BEACON_BYTES: usize = 81 + SIGNATURE_BYTES;
@@ -53,7 +53,7 @@ impl Beacon {
     }
 
     /// The beacon of `overlay` in `bytes`, if its holder signed it. Whether that holder has a title is the caller's question.
-    pub fn verify(bytes: &[u8], overlay: &OverlayId) -> Option<Self> {
+    pub fn verify(bytes: &[u8], overlay: &OverlayId, checks: &dyn CheckSignatures) -> Option<Self> {
         let bytes: &[u8; BEACON_BYTES] = bytes.try_into().ok()?;
         let (body, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>()?;
         let (of, rest) = body.split_first_chunk::<32>()?;
@@ -62,7 +62,7 @@ impl Beacon {
         let (term, rest) = rest.split_first_chunk::<8>()?;
         let (seq, _) = rest.split_first_chunk::<8>()?;
         let (tree, holder) = (TreeId::new(tree)?, NodeId::from_bytes(*holder));
-        if of != overlay.as_bytes() || !holder.verify(&[SIGNED_TEXT, body].concat(), signature) {
+        if of != overlay.as_bytes() || !checks.check(&holder, &[SIGNED_TEXT, body].concat(), signature) {
             return None;
         }
         let (term, seq) = (u64::from_be_bytes(*term), u64::from_be_bytes(*seq));
@@ -83,19 +83,20 @@ impl Beacon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::CheckEach;
 
     #[test]
     fn round_trips_and_binds_every_byte() {
         let key = Identity::from_secret(&[1; 32]);
         let overlay = OverlayId::from_bytes([9; 32]);
         let beacon = Beacon::sign(&key, &overlay, TreeId::ALL[2], 7, 8);
-        assert_eq!(Beacon::verify(beacon.as_bytes(), &overlay), Some(beacon.clone()));
-        assert_eq!(Beacon::verify(beacon.as_bytes(), &OverlayId::from_bytes([8; 32])), None);
+        assert_eq!(Beacon::verify(beacon.as_bytes(), &overlay, &CheckEach), Some(beacon.clone()));
+        assert_eq!(Beacon::verify(beacon.as_bytes(), &OverlayId::from_bytes([8; 32]), &CheckEach), None);
         for index in 0..beacon.as_bytes().len() {
             let mut bytes = beacon.as_bytes().to_vec();
             bytes[index] ^= 1;
-            assert_eq!(Beacon::verify(&bytes, &overlay), None, "byte {index}");
-            assert_eq!(Beacon::verify(&bytes[..index], &overlay), None);
+            assert_eq!(Beacon::verify(&bytes, &overlay, &CheckEach), None, "byte {index}");
+            assert_eq!(Beacon::verify(&bytes[..index], &overlay, &CheckEach), None);
         }
     }
 }

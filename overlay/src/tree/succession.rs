@@ -174,7 +174,7 @@ impl Overlay {
         };
         let beacon = match self.known_beacon(&frame.beacon) {
             Some(beacon) => beacon,
-            None => Arc::new(Beacon::verify(&frame.beacon, &overlay).ok_or(FrameError::Forged)?),
+            None => Arc::new(Beacon::verify(&frame.beacon, &overlay, self.checks.as_ref()).ok_or(FrameError::Forged)?),
         };
         let tree = beacon.tree;
         let age = u64::from(frame.age_ms).saturating_mul(1000);

@@ -5,19 +5,21 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
 use overlay::Overlay;
 use overlay::config::{Config, Only};
 use overlay::event::Event;
-use overlay::id::{Identity, NodeId};
+use overlay::id::{CheckEach, CheckSignatures, Identity, NodeId};
 use overlay::io::{Command, Lane, LinkId, Transmit};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
 use sha2::{Digest as _, Sha256};
 
 use super::graph::Graph;
+use super::memo::Memo;
 
 /// Room of a lane: more than a run sends.
 const ROOM_BYTES: usize = 1 << 50;
@@ -96,6 +98,7 @@ pub struct World {
     pub frozen: bool,
     graph: Graph,
     config: Config,
+    checks: Arc<dyn CheckSignatures>,
     ends: Vec<End>,
     agenda: BinaryHeap<Reverse<Entry>>,
     held: Vec<Entry>,
@@ -106,7 +109,7 @@ pub struct World {
 
 impl World {
     /// A network of nobody yet: who may link to whom is in `graph`, everything else about a node in `config`.
-    pub fn new(graph: Graph, config: Config, rng: Rng) -> Self {
+    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool) -> Self {
         let now = Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) };
         let nodes = (0..graph.len()).map(|n| {
             let identity = identity(n);
@@ -120,6 +123,7 @@ impl World {
             frozen: false,
             graph,
             config,
+            checks: if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
             ends: Vec::new(),
             agenda: BinaryHeap::new(),
             held: Vec::new(),
@@ -273,6 +277,7 @@ impl World {
             ..self.config.clone()
         };
         let mut overlay = Overlay::new(config, self.nodes[node].identity.clone(), self.rng.bytes(), self.now);
+        overlay.set_signature_checks(Arc::clone(&self.checks));
         overlay.handle_listen_addresses(vec![address_of(node)], self.now);
         // The configuration is sensible, so that founding cannot fail.
         let _ = overlay.start(self.now);

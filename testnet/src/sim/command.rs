@@ -25,6 +25,9 @@ pub struct SimArgs {
     /// With --graph: the share of nodes that die at once before the packets are sent
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     dead: f64,
+    /// With --graph: have each node check each signature itself, although they share a process
+    #[arg(long)]
+    no_memo: bool,
     /// With --graph: children per vertex plus one
     #[arg(long, default_value_t = Config::default().q)]
     q: u16,
@@ -96,6 +99,7 @@ fn at_scale(args: &SimArgs, graph: &str) -> ExitCode {
         q: args.q,
         trees: args.trees,
         dead: args.dead,
+        memo: !args.no_memo,
     };
     let outcome = scale::run(&options);
     match serde_json::to_string_pretty(&outcome) {
