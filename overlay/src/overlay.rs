@@ -55,6 +55,8 @@ pub enum Timer {
     Takeover(TreeId),
     /// Addresses that came one by one are told together.
     Place,
+    /// The record names other neighbours.
+    Hints,
     /// A lost child's slot becomes free.
     Lease,
     /// Decisions of forwarding are taken anew: links may be loaded otherwise.
@@ -304,6 +306,7 @@ impl Overlay {
                 }
                 Timer::Takeover(tree) => self.takeover_timer(tree, now),
                 Timer::Place => self.place_timer(now),
+                Timer::Hints => self.hints_timer(now),
                 Timer::Lease => self.lease_timer(now),
                 Timer::Advert => {
                     self.advertise(now);

@@ -83,6 +83,7 @@ impl Overlay {
             self.probe_all(now);
         }
         self.advertise_soon(now);
+        self.hints_changed(now);
         self.seek_parent(now);
     }
 

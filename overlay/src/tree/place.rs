@@ -12,7 +12,7 @@ use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
-use crate::record::{Hint, MAX_HINTS, NodeRecord, Record, SignedRecord, next_seq};
+use crate::record::{Hint, MAX_HINTS, NodeRecord, Query, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::Role;
 use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to_wire};
@@ -22,6 +22,8 @@ use crate::wire::packet::Header;
 const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
 /// How long a node collects changes of its addresses before it tells of them, after the first.
 const PLACE_SETTLES: Duration = Duration::from_millis(50);
+/// How long neighbours settle before the record tells of others.
+const HINTS_SETTLE: Duration = Duration::from_secs(10);
 /// How long an address is told on after the way to its root was lost.
 const ADDRESS_KEPT: Duration = Duration::from_secs(10);
 
@@ -46,6 +48,25 @@ impl Overlay {
         self.tell_children_the_chain(tree, now);
         self.placement_changed(tree, now);
         self.trees[tree].changed = u128::MAX;
+    }
+
+    /// The neighbours changed: when others than before would be the hints, the record is to say so, some time later.
+    pub(crate) fn hints_changed(&mut self, now: Now) {
+        self.timers.set_no_later(Timer::Hints, now.instant + HINTS_SETTLE);
+    }
+
+    pub(crate) fn hints_timer(&mut self, now: Now) {
+        let told: Vec<_> = self
+            .dht
+            .own_record(&Query::Node(self.id).key())
+            .and_then(SignedRecord::node)
+            .map_or_else(Vec::new, |record| {
+                record.hints.iter().map(|hint| (hint.id, hint.place.addresses.clone())).collect()
+            });
+        let now_best: Vec<_> = self.hints().into_iter().map(|hint| (hint.id, hint.place.addresses)).collect();
+        if !told.is_empty() && told != now_best && !self.trees.all_detached() {
+            self.renew_place(now);
+        }
     }
 
     /// Addresses that came in one by one are told together, except the first after none.
@@ -100,9 +121,7 @@ impl Overlay {
         if self.leaving {
             return;
         }
-        let mut near: Vec<_> = self.links.live().filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
-        near.sort_by_key(|(place, id)| (place.addresses.least_depth(), *id));
-        let hints = near.into_iter().take(MAX_HINTS).map(|(place, id)| Hint { id, place }).collect();
+        let hints = self.hints();
         let record = NodeRecord {
             id: self.id,
             place,
@@ -116,6 +135,13 @@ impl Overlay {
             // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
             let _ = self.dht.publish(signed, now);
         }
+    }
+
+    /// The neighbours that are highest in the trees: a packet for this node may go by them.
+    fn hints(&self) -> Vec<Hint> {
+        let mut near: Vec<_> = self.links.live().filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
+        near.sort_by_key(|(place, id)| (place.addresses.least_depth(), *id));
+        near.into_iter().take(MAX_HINTS).map(|(place, id)| Hint { id, place }).collect()
     }
 
     /// Those who hold a slot, have a link and say that they are there: others left for another parent, or are not back yet.
@@ -182,6 +208,9 @@ impl Overlay {
         let moved = link.place != place;
         if moved || link.two_hop != two_hop {
             self.routes.clear();
+        }
+        if moved {
+            self.timers.set_no_later(Timer::Hints, now.instant + HINTS_SETTLE);
         }
         let first = link.place.is_none() && place.is_some();
         let grown = link.subtree != advert.weights;
