@@ -39,7 +39,31 @@ impl Address {
         (self.0.len() < MAX_DEPTH).then(|| Self([&self.0, [ordinal].as_slice()].concat().into()))
     }
 
-    /// The address of the parent; none for the root.
+    /// The address of this vertex's child in `slot`, in a tree of at most `q - 1` children a vertex; none when it would be too long.
+    ///
+    /// A node may have more children than its vertex has places. The last place then is its *extension*: the node stands for that vertex too, and the
+    /// further children are below it, and so on. So a node that everybody links to turns nobody away, and one that has few children has
+    /// short addresses to give.
+    pub fn child_in(&self, slot: u16, q: u16) -> Option<Self> {
+        let own = q.saturating_sub(2).max(1);
+        let levels = usize::from(slot / own);
+        let (extension, last) = (u8::try_from(own).ok()?, u8::try_from(slot % own).ok()?);
+        let mut word = self.0.to_vec();
+        word.extend(core::iter::repeat_n(extension, levels));
+        word.push(last);
+        (word.len() <= MAX_DEPTH).then(|| Self(word.into()))
+    }
+
+    /// The slot of the child of this vertex, extensions included, that is at `other`; none when no child can be there.
+    pub fn slot_of(&self, other: &Self, q: u16) -> Option<u16> {
+        let own = q.saturating_sub(2).max(1);
+        let (last, levels) = other.0.strip_prefix(&*self.0)?.split_last()?;
+        let only_extensions = levels.iter().all(|ordinal| u16::from(*ordinal) == own);
+        let levels = u16::try_from(levels.len()).ok().filter(|_| only_extensions && u16::from(*last) < own)?;
+        levels.checked_mul(own)?.checked_add(u16::from(*last))
+    }
+
+    /// The address of the parent vertex; none for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, word) = self.0.split_last()?;
         Some(Self(word.into()))
@@ -351,6 +375,27 @@ mod tests {
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn further_children_are_below_the_extension() {
+        for q in [3, 4, 32, 64, 256] {
+            let parent: Address = "/0/1".parse().unwrap();
+            let mut seen = std::collections::BTreeSet::new();
+            for slot in 0..600 {
+                let Some(child) = parent.child_in(slot, q) else { continue };
+                assert_eq!(parent.slot_of(&child, q), Some(slot), "q {q}");
+                assert!(child.as_slice().iter().all(|ordinal| u16::from(*ordinal) < q - 1));
+                assert!(seen.insert(child));
+            }
+            assert_eq!(parent.child_in(0, q).unwrap(), parent.child(0).unwrap());
+            assert_eq!(parent.slot_of(&parent, q), None);
+            assert_eq!(parent.slot_of(&"/0".parse().unwrap(), q), None);
+        }
+        let parent = Address::root();
+        assert_eq!(parent.child_in(31, 32).unwrap().to_string(), "/30/1");
+        assert_eq!(parent.slot_of(&"/3/1".parse().unwrap(), 32), None, "a grandchild");
+        assert_eq!(parent.slot_of(&"/30".parse().unwrap(), 32), None, "the extension itself");
     }
 
     #[test]

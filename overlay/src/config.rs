@@ -32,7 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            q: 32,
+            q: 64,
             trees: 4,
             joins: Vec::new(),
             only: Vec::new(),

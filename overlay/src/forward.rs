@@ -261,7 +261,7 @@ impl Overlay {
     fn is_end_of(&self, hint: &AddressSet) -> bool {
         hint.iter().any(|(tree, address)| {
             let Some(own) = &self.trees[tree].address else { return false };
-            let child = address.depth() == own.depth() + 1 && own.is_prefix_of(address);
+            let child = own.slot_of(address, self.q()).is_some();
             let is_there =
                 |link: &Link| link.place.as_ref().and_then(|place| place.addresses.in_tree(tree)) == Some(address);
             own == address || (child && !self.links.live().any(is_there))
@@ -272,7 +272,7 @@ impl Overlay {
     fn owns_the_place_of(&self, target: &AddressSet) -> bool {
         target.iter().any(|(tree, address)| {
             let own = self.trees[tree].address.as_ref();
-            own.is_some_and(|own| address.depth() == own.depth() + 1 && own.is_prefix_of(address))
+            own.is_some_and(|own| own.slot_of(address, self.q()).is_some())
         })
     }
 

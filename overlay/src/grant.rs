@@ -8,16 +8,18 @@
 //! | 0 | 32 | the parent's [`NodeId`], who signs |
 //! | 32 | 32 | the child's |
 //! | 64 | 1 | tree |
-//! | 65 | 1 | slot: the child's ordinal below the parent |
-//! | 66 | 8 | epoch: rises with every grant of a slot; of two grants of one slot the higher counts |
-//! | 74 | 4 | lease: seconds for which the slot is kept when the child's link is lost |
-//! | 78 | 64 | Ed25519 signature |
+//! | 65 | 2 | slot: which of the parent's children it is; see [`Address::child_in`] |
+//! | 67 | 8 | epoch: rises with every grant of a slot; of two grants of one slot the higher counts |
+//! | 75 | 4 | lease: seconds for which the slot is kept when the child's link is lost |
+//! | 79 | 64 | Ed25519 signature |
 
 use crate::address::{Address, MAX_DEPTH, TreeId};
 use crate::id::{CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
 
 /// Length of a grant, in bytes.
-pub const GRANT_BYTES: usize = 78 + SIGNATURE_BYTES;
+pub const GRANT_BYTES: usize = 79 + SIGNATURE_BYTES;
+/// Most children of a node in one tree.
+pub const MAX_SLOTS: u16 = 1024;
 /// Longest chain that travels, in grants: what a control frame carries.
 pub const MAX_CHAIN: usize = 100;
 
@@ -33,7 +35,7 @@ pub struct Grant {
     /// In which tree.
     pub tree: TreeId,
     /// Which of the parent's children it is.
-    pub slot: u8,
+    pub slot: u16,
     /// Orders the grants of one slot.
     pub epoch: u64,
     /// How long the slot is kept without a link, in seconds.
@@ -50,14 +52,14 @@ pub enum GrantError {
     /// A signature is wrong.
     #[error("a grant's signature is wrong")]
     Signature,
-    /// The chain has a gap, a slot that q does not allow, another tree, or does not lead from the root to the node.
+    /// The chain has a gap, too large a slot, another tree, or does not lead from the root to the node.
     #[error("the grants do not form a chain")]
     Chain,
 }
 
 impl Grant {
     /// Grants `slot` of `tree` to `child`.
-    pub fn sign(identity: &Identity, child: NodeId, tree: TreeId, slot: u8, epoch: u64, lease_s: u32) -> Self {
+    pub fn sign(identity: &Identity, child: NodeId, tree: TreeId, slot: u16, epoch: u64, lease_s: u32) -> Self {
         let mut grant =
             Self { parent: identity.id(), child, tree, slot, epoch, lease_s, signature: [0; SIGNATURE_BYTES] };
         grant.signature = identity.sign(&grant.signed_bytes());
@@ -96,7 +98,8 @@ impl Grant {
     fn write_body(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.parent.as_bytes());
         out.extend_from_slice(self.child.as_bytes());
-        out.extend_from_slice(&[self.tree.get(), self.slot]);
+        out.push(self.tree.get());
+        out.extend_from_slice(&self.slot.to_be_bytes());
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.lease_s.to_be_bytes());
     }
@@ -109,7 +112,8 @@ impl Grant {
     fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (parent, rest) = bytes.split_first_chunk::<32>()?;
         let (child, rest) = rest.split_first_chunk::<32>()?;
-        let ([tree, slot], rest) = rest.split_first_chunk::<2>()?;
+        let (tree, rest) = rest.split_first()?;
+        let (slot, rest) = rest.split_first_chunk::<2>()?;
         let (epoch, rest) = rest.split_first_chunk::<8>()?;
         let (lease_s, rest) = rest.split_first_chunk::<4>()?;
         let (signature, rest) = rest.split_first_chunk::<SIGNATURE_BYTES>()?;
@@ -117,7 +121,7 @@ impl Grant {
             parent: NodeId::from_bytes(*parent),
             child: NodeId::from_bytes(*child),
             tree: TreeId::new(*tree)?,
-            slot: *slot,
+            slot: u16::from_be_bytes(*slot),
             epoch: u64::from_be_bytes(*epoch),
             lease_s: u32::from_be_bytes(*lease_s),
             signature: *signature,
@@ -166,18 +170,17 @@ impl GrantChain {
         checks: &dyn CheckSignatures,
     ) -> Result<Address, GrantError> {
         let mut at = *root;
-        let mut word = Vec::with_capacity(self.0.len());
+        let mut address = Address::root();
         for grant in &self.0 {
-            if grant.parent != at || grant.tree != tree || u16::from(grant.slot) + 1 >= q {
+            if grant.parent != at || grant.tree != tree || grant.slot >= MAX_SLOTS {
                 return Err(GrantError::Chain);
             }
             if !grant.is_signed(checks) {
                 return Err(GrantError::Signature);
             }
-            word.push(grant.slot);
+            address = address.child_in(grant.slot, q).ok_or(GrantError::Chain)?;
             at = grant.child;
         }
-        let address = Address::from_ordinals(&word).ok_or(GrantError::Chain)?;
         if at == *node { Ok(address) } else { Err(GrantError::Chain) }
     }
 
@@ -244,19 +247,21 @@ mod tests {
         let (root, node) = (keys[0].id(), keys[3].id());
         assert_eq!(chain.verify(&keys[1].id(), &node, FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
         assert_eq!(chain.verify(&root, &keys[2].id(), FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
-        assert_eq!(chain.verify(&root, &node, FIRST_TREE, 8, &CheckEach), Err(GrantError::Chain));
+        assert_eq!(chain.verify(&root, &node, FIRST_TREE, 8, &CheckEach).unwrap().to_string(), "/3/0/6/1");
+        let many = Grant::sign(&keys[0], keys[1].id(), FIRST_TREE, MAX_SLOTS, 5, 600);
+        let many = GrantChain::default().extended(many);
+        assert_eq!(many.verify(&root, &keys[1].id(), FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
         assert_eq!(chain.verify(&root, &node, TreeId::ALL[1], 32, &CheckEach), Err(GrantError::Chain));
         let mut gap = chain.clone();
         gap.0.remove(1);
         assert_eq!(gap.verify(&root, &node, FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
         let bytes = chain.to_bytes();
-        for at in (0..bytes.len()).step_by(7) {
+        for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 0x40;
-            assert!(
-                GrantChain::from_bytes(&bad).unwrap().verify(&root, &node, FIRST_TREE, 256, &CheckEach).is_err(),
-                "byte {at}"
-            );
+            let verified =
+                GrantChain::from_bytes(&bad).and_then(|c| c.verify(&root, &node, FIRST_TREE, 256, &CheckEach));
+            assert!(verified.is_err(), "byte {at}");
         }
         assert!(GrantChain::from_bytes(&bytes[1..]).is_err());
         assert!(GrantChain::from_bytes(&[0; GRANT_BYTES * (MAX_CHAIN + 1)]).is_err());

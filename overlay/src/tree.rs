@@ -65,9 +65,9 @@ pub(crate) struct Tree {
     pub beacon_seq: u64,
     /// Whom a beacon said that the root is, at the last event.
     pub announced_root: Option<NodeId>,
-    /// What each vertex from the root down to the parent chooses binders from, by depth, as far as it is known.
+    /// What each ancestor from the root down to the parent chooses binders from, by level, as far as it is known.
     pub lineage: Vec<Option<Table>>,
-    /// The depths at which a table, the own one included, changed since the records were looked through: bit by depth.
+    /// The levels at which a table, the own one included, changed since the records were looked through: bit by level.
     pub changed: u128,
     /// The own table, as the children know it.
     pub told_table: Table,
@@ -115,6 +115,11 @@ impl Tree {
     /// Whether there is an unbroken way to the root, as far as this node knows.
     pub const fn is_attached(&self) -> bool {
         matches!(self.role, Role::Root | Role::Child { stale: false, .. })
+    }
+
+    /// How many grants there are between the root and this node: ancestors, whatever the length of the address.
+    pub fn level(&self) -> usize {
+        self.chain.grants().len()
     }
 
     /// Whether this node holds the root.

@@ -73,8 +73,8 @@ impl Weight {
 pub struct Child {
     /// Who it is.
     pub id: NodeId,
-    /// Its slot: the last letter of its address.
-    pub slot: u8,
+    /// Its slot below the vertex.
+    pub slot: u16,
     /// The size of its subtree.
     pub weight: Weight,
 }
@@ -85,12 +85,12 @@ pub struct Table {
     /// Its own weight: [`Weight::ONE`], or [`Weight::NONE`] when it stores nothing.
     pub own: Weight,
     /// Its children by slot, in rising order.
-    pub children: Vec<(u8, Weight)>,
+    pub children: Vec<(u16, Weight)>,
 }
 
 impl Table {
     /// The slot of the child to which the vertex with `address` sends a walk for `key` and `replica`; none for itself.
-    pub fn choose(&self, key: &RecordKey, replica: u8, address: &[u8]) -> Option<u8> {
+    pub fn choose(&self, key: &RecordKey, replica: u8, address: &[u8]) -> Option<u16> {
         choose_slot(key, replica, address, self.own, self.children.iter().copied())
     }
 }
@@ -121,12 +121,12 @@ fn choose_slot(
     replica: u8,
     address: &[u8],
     own: Weight,
-    children: impl Iterator<Item = (u8, Weight)>,
-) -> Option<u8> {
+    children: impl Iterator<Item = (u16, Weight)>,
+) -> Option<u16> {
     let here = prefix(key, replica, address);
-    let mut best = (score(&here, &[0, 0], own), None);
+    let mut best = (score(&here, None, own), None);
     for (slot, weight) in children {
-        let score = score(&here, &[1, slot], weight);
+        let score = score(&here, Some(slot), weight);
         let tie = score == best.0 && best.1.is_some_and(|least| slot < least);
         if score > best.0 || tie {
             best = (score, Some(slot));
@@ -151,10 +151,13 @@ fn prefix(key: &RecordKey, replica: u8, word: &[u8]) -> Sha256 {
         .chain_update(word)
 }
 
-fn score(here: &Sha256, candidate: &[u8; 2], weight: Weight) -> f64 {
+/// `child` is none for the vertex itself.
+fn score(here: &Sha256, child: Option<u16>, weight: Weight) -> f64 {
     if weight == Weight::NONE {
         return 0.0;
     }
+    let [high, low] = child.unwrap_or(0).to_be_bytes();
+    let candidate = [u8::from(child.is_some()), high, low];
     let hash: [u8; 32] = here.clone().chain_update(candidate).finalize().into();
     let [a, b, c, d, e, f, g, h, ..] = hash;
     let bits = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 12;
@@ -168,8 +171,11 @@ mod tests {
     use super::*;
 
     fn children(weights: &[u64]) -> Vec<Child> {
-        let child =
-            |(slot, size): (u8, &u64)| Child { id: NodeId::from_bytes([slot; 32]), slot, weight: Weight::of(*size) };
+        let child = |(slot, size): (u8, &u64)| Child {
+            id: NodeId::from_bytes([slot; 32]),
+            slot: slot.into(),
+            weight: Weight::of(*size),
+        };
         (0..).zip(weights).map(child).collect()
     }
 
@@ -243,5 +249,5 @@ mod tests {
         assert_eq!(picks, GOLDEN);
     }
 
-    const GOLDEN: [u8; 16] = [1, 3, 3, 2, 3, 2, 1, 3, 255, 3, 3, 255, 1, 2, 2, 3];
+    const GOLDEN: [u8; 16] = [2, 3, 1, 2, 3, 3, 0, 2, 2, 255, 3, 255, 1, 3, 1, 3];
 }

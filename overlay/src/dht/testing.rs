@@ -208,7 +208,7 @@ impl Net {
         let child = |index: &usize| {
             let member = &self.members[*index];
             let slot = *member.address.as_slice().last().unwrap();
-            Child { id: member.id, slot, weight: Weight::of(self.sizes[*index]) }
+            Child { id: member.id, slot: slot.into(), weight: Weight::of(self.sizes[*index]) }
         };
         children.map(child).collect()
     }

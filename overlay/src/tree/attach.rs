@@ -73,7 +73,7 @@ impl Overlay {
         now: Now,
     ) -> Result<(), FrameError> {
         let holder = chain.root().unwrap_or(peer);
-        let q = self.genesis.as_ref().map_or(0, |genesis| genesis.genesis().q);
+        let q = self.q();
         if !self.titled(tree, &peer, &holder) || chain.contains(&self.id) || holder == self.id {
             // Not false, but not to be followed: the peer's beacon may be on its way, or the way leads back here.
             self.trees[tree].refused.insert(peer, now.instant + self.config.timing.ask_timeout);

@@ -4,7 +4,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain, MAX_CHAIN};
+use crate::grant::{Grant, GrantChain, MAX_CHAIN, MAX_SLOTS};
 use crate::id::NodeId;
 use crate::io::Command;
 use crate::io::LinkId;
@@ -123,11 +123,10 @@ impl Overlay {
 
     fn give_place(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
-        let Some(slots) = self.genesis.as_ref().map(|genesis| genesis.genesis().q.saturating_sub(1)) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
         let state = &mut self.trees[tree];
         let known = state.slots.slot_of(&peer).is_some();
-        match state.slots.allot(&self.identity, peer, slots, lease_s) {
+        match state.slots.allot(&self.identity, peer, MAX_SLOTS, lease_s) {
             Allotment::Granted(grant) => {
                 let chain = state.chain.to_bytes();
                 self.send_beacon_to(tree, &peer, now);

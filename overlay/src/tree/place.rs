@@ -145,13 +145,13 @@ impl Overlay {
     }
 
     /// Those who hold a slot, have a link and say that they are there: others left for another parent, or are not back yet.
-    pub(crate) fn children_here(&self, tree: TreeId) -> impl Iterator<Item = (&Link, u8)> {
+    pub(crate) fn children_here(&self, tree: TreeId) -> impl Iterator<Item = (&Link, u16)> {
         let state = &self.trees[tree];
+        let q = self.q();
         state.slots.children().into_iter().filter_map(move |(id, slot)| {
             let link = self.links.to(&id)?;
             let address = link.place.as_ref()?.addresses.in_tree(tree)?;
-            let (last, above) = address.as_slice().split_last()?;
-            (*last == slot && state.address.as_ref()?.as_slice() == above).then_some((link, slot))
+            (state.address.as_ref()?.slot_of(address, q) == Some(slot)).then_some((link, slot))
         })
     }
 
@@ -255,6 +255,11 @@ impl Overlay {
         if first {
             self.seek_parent(now);
         }
+    }
+
+    /// q of the tiling; 0 before the overlay is known.
+    pub(crate) fn q(&self) -> u16 {
+        self.genesis.as_ref().map_or(0, |genesis| genesis.genesis().q)
     }
 
     pub(crate) fn adopt_genesis(&mut self, genesis: SignedGenesis) {

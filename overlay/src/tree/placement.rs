@@ -29,14 +29,13 @@ impl Overlay {
     pub(crate) fn placement_changed(&mut self, tree: TreeId, now: Now) {
         let wait = TABLE_SETTLES.saturating_add(TABLE_SETTLES_PER_NODE.saturating_mul(self.subtree_size(tree)));
         self.timers.set_no_later(Timer::Placement(tree), now.instant + wait.min(MAX_TABLE_SETTLES));
-        let depth = self.trees[tree].address.as_ref().map_or(0, Address::depth);
-        self.table_changed(tree, depth, now);
+        self.table_changed(tree, self.trees[tree].level(), now);
     }
 
     /// Tells the children this vertex's table, if it changed.
     pub(crate) fn placement_timer(&mut self, tree: TreeId, now: Now) {
         let table = self.own_table(tree);
-        let Some(depth) = self.trees[tree].address.as_ref().map(Address::depth) else { return };
+        let depth = self.trees[tree].level();
         if self.trees[tree].told_table != table {
             self.trees[tree].told_table = table.clone();
             self.tell_table(tree, depth, &table, now);
@@ -54,7 +53,7 @@ impl Overlay {
     /// Tells a child all tables above it.
     pub(crate) fn tell_lineage(&mut self, tree: TreeId, child: LinkId, now: Now) {
         let state = &self.trees[tree];
-        let Some(depth) = state.address.as_ref().map(Address::depth) else { return };
+        let depth = state.level();
         let above = state.lineage.iter().enumerate().take(depth);
         let own = (depth, Some(&state.told_table));
         let all = above.map(|(depth, table)| (depth, table.as_ref())).chain([own]);
@@ -69,7 +68,7 @@ impl Overlay {
         let TableFrame { tree, depth, own, children } = frame;
         let depth = usize::from(depth);
         let state = &mut self.trees[tree];
-        if state.parent() != Some(peer) || state.address.as_ref().is_none_or(|address| depth >= address.depth()) {
+        if state.parent() != Some(peer) || depth >= state.level() {
             return;
         }
         let mut children: Vec<_> =
@@ -127,30 +126,41 @@ impl Overlay {
     /// Whether the tables that changed still lead a walk for this record here. One that is not known says nothing.
     fn stays(&self, tree: TreeId, key: &RecordKey, replica: u8, own_table: &Table) -> bool {
         let state = &self.trees[tree];
-        let Some(own) = state.address.as_ref().filter(|_| state.is_attached()) else { return true };
-        let word = own.as_slice();
-        (0..=word.len()).filter(|depth| state.changed & bit_of(*depth) != 0).all(|depth| {
-            let Some((above, rest)) = word.split_at_checked(depth) else { return true };
+        if !state.is_attached() {
+            return true;
+        }
+        let (mut at, q) = (Address::root(), self.q());
+        let own_level = state.level();
+        let slots = state.chain.grants().iter().map(|grant| Some(grant.slot)).chain([None]);
+        for (level, slot) in slots.enumerate() {
             let table =
-                if rest.is_empty() { Some(own_table) } else { state.lineage.get(depth).and_then(Option::as_ref) };
-            table.is_none_or(|table| table.choose(key, replica, above) == rest.first().copied())
-        })
+                if level == own_level { Some(own_table) } else { state.lineage.get(level).and_then(Option::as_ref) };
+            let changed = state.changed & bit_of(level) != 0;
+            if changed && table.is_some_and(|table| table.choose(key, replica, at.as_slice()) != slot) {
+                return false;
+            }
+            let Some(next) = slot.and_then(|slot| at.child_in(slot, q)) else { return true };
+            at = next;
+        }
+        true
     }
 
     /// The deepest vertex on the way of a walk that this node can name: its own, or where the way leaves that to the root. None while it
     /// does not know all tables above it.
     pub(crate) fn vertex_of(&self, tree: TreeId, key: &RecordKey, replica: u8) -> Option<Address> {
         let state = &self.trees[tree];
-        let own = state.address.as_ref().filter(|_| state.is_attached())?;
-        for (depth, slot) in own.as_slice().iter().enumerate() {
-            let above = own.as_slice().get(..depth)?;
-            match state.lineage.get(depth)?.as_ref()?.choose(key, replica, above) {
-                Some(chosen) if chosen == *slot => {}
-                Some(chosen) => return Address::from_ordinals(above)?.child(chosen),
-                None => return Address::from_ordinals(above),
+        if !state.is_attached() {
+            return None;
+        }
+        let (mut at, q) = (Address::root(), self.q());
+        for (level, grant) in state.chain.grants().iter().enumerate() {
+            match state.lineage.get(level)?.as_ref()?.choose(key, replica, at.as_slice()) {
+                Some(chosen) if chosen == grant.slot => at = at.child_in(chosen, q)?,
+                Some(chosen) => return at.child_in(chosen, q),
+                None => return Some(at),
             }
         }
-        Some(own.clone())
+        Some(at)
     }
 
     fn own_table(&self, tree: TreeId) -> Table {
@@ -170,7 +180,7 @@ impl Overlay {
 
     /// The children that can take a walk.
     pub(crate) fn dht_children(&self, tree: TreeId) -> Vec<Child> {
-        let child = |(link, slot): (&Link, u8)| Child { id: link.peer, slot, weight: link.weight[tree.index()] };
+        let child = |(link, slot): (&Link, u16)| Child { id: link.peer, slot, weight: link.weight[tree.index()] };
         self.children_here(tree).map(child).collect()
     }
 

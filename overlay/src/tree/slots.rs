@@ -40,7 +40,7 @@ pub(crate) enum Allotment {
 /// All slots of this node in one tree.
 pub(crate) struct Slots {
     tree: TreeId,
-    by_slot: BTreeMap<u8, Slot>,
+    by_slot: BTreeMap<u16, Slot>,
     next_epoch: u64,
     /// Epochs below this are on disk.
     reserved: u64,
@@ -57,7 +57,7 @@ impl Slots {
 
     /// Takes over the stored table: all children are gone for now, all epochs that may have been used are.
     pub fn restore(tree: TreeId, bytes: &[u8], now: Instant) -> Result<Self, CodecError> {
-        type Stored = (u64, Vec<(u8, NodeId, u64)>);
+        type Stored = (u64, Vec<(u16, NodeId, u64)>);
         let (reserved, children): Stored = codec::decode::<Stored, STORED_LIMIT_BYTES>(bytes)?;
         let by_slot = children
             .into_iter()
@@ -70,10 +70,7 @@ impl Slots {
     pub fn allot(&mut self, identity: &Identity, child: NodeId, count: u16, lease_s: u32) -> Allotment {
         let slot = match self.slot_of(&child) {
             Some(slot) => slot,
-            None => match (0..count)
-                .filter_map(|slot| u8::try_from(slot).ok())
-                .find(|slot| !self.by_slot.contains_key(slot))
-            {
+            None => match (0..count).find(|slot| !self.by_slot.contains_key(slot)) {
                 Some(free) => free,
                 None => return Allotment::Full,
             },
@@ -125,12 +122,12 @@ impl Slots {
     }
 
     /// Where `child` sits.
-    pub fn slot_of(&self, child: &NodeId) -> Option<u8> {
+    pub fn slot_of(&self, child: &NodeId) -> Option<u16> {
         self.by_slot.iter().find(|(_, held)| held.child == *child).map(|(slot, _)| *slot)
     }
 
     /// The children in order of their grants, oldest first.
-    pub fn children(&self) -> Vec<(NodeId, u8)> {
+    pub fn children(&self) -> Vec<(NodeId, u16)> {
         let mut all: Vec<_> = self.by_slot.iter().map(|(slot, held)| (held.epoch, held.child, *slot)).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, child, slot)| (child, slot)).collect()

@@ -8,6 +8,7 @@ use multiaddr::Multiaddr;
 use crate::address::{MAX_TREES, TreeId};
 use crate::codec::{self, Decode, Encode};
 use crate::error::FrameError;
+use crate::grant::MAX_SLOTS;
 use crate::id::{NodeId, OverlayId};
 use crate::io::MAX_CONTROL_FRAME_BYTES;
 
@@ -24,7 +25,7 @@ pub const MAX_ADVERTISED: usize = 16;
 /// Most ancestors in one heartbeat.
 pub const MAX_ANCESTORS: usize = 4;
 /// Most children of a vertex.
-pub const MAX_CHILDREN: usize = 255;
+pub const MAX_CHILDREN: usize = MAX_SLOTS as usize;
 /// Most others in one refusal.
 pub const MAX_OTHERS: usize = 8;
 
@@ -166,12 +167,12 @@ pub struct Chain {
 pub struct TableFrame {
     /// In which tree.
     pub tree: TreeId,
-    /// The vertex, by its depth: it is on the receiver's way to the root.
+    /// The vertex, by the number of grants to it: it is on the receiver's way to the root.
     pub depth: u8,
     /// The level of its own weight.
     pub own: u8,
     /// Slot and level of the weight of each child.
-    pub children: Vec<(u8, u8)>,
+    pub children: Vec<(u16, u8)>,
 }
 
 /// A parent lost the way to the root.
