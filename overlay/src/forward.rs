@@ -2,6 +2,7 @@
 //!
 //! Which neighbour is next is decided by [`crate::potential`]; this is what surrounds it.
 
+mod detour;
 mod echo;
 mod walk;
 
@@ -19,6 +20,7 @@ use crate::record::{Query, SignedRecord};
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
+use detour::is_absent;
 pub(crate) use echo::Echoes;
 
 /// How much of an echo's payload an Unreachable brings back.
@@ -52,8 +54,17 @@ impl Routed {
     }
 
     pub fn into_bytes(mut self) -> Vec<u8> {
+        if !self.header.detour.is_empty() {
+            // The header has grown.
+            return self.header.with_payload(self.payload());
+        }
         self.header.update(&mut self.bytes);
         self.bytes
+    }
+
+    /// Length as it came, in bytes.
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     fn into_payload(mut self) -> Vec<u8> {
@@ -213,10 +224,17 @@ impl Overlay {
             self.counters.dropped_ttl += 1;
             return Err((Box::new(packet), UnreachableReason::Ttl));
         }
-        let Some(link) = self.choose_link(header) else {
+        self.strike_absent(header);
+        let greedy = if header.detour.is_empty() { self.choose_link(header) } else { None };
+        let link = match greedy {
+            Some(link) => Some(link),
+            None if self.may_detour(&packet) => self.detour(&mut packet.header),
+            None => None,
+        };
+        let header = &mut packet.header;
+        let Some(link) = link else {
             self.counters.dropped_no_route += 1;
-            let mine = self.owns_the_place_of(&header.target);
-            let why = if mine { UnreachableReason::Absent } else { UnreachableReason::NoRoute };
+            let why = if is_absent(header) { UnreachableReason::Absent } else { UnreachableReason::NoRoute };
             return Err((Box::new(packet), why));
         };
         header.ttl = header.ttl.saturating_sub(1);
@@ -265,14 +283,6 @@ impl Overlay {
             let is_there =
                 |link: &Link| link.place.as_ref().and_then(|place| place.addresses.in_tree(tree)) == Some(address);
             own == address || (child && !self.links.live().any(is_there))
-        })
-    }
-
-    /// Whether this node is the parent that one of the target's addresses names: nobody can know better that it is not there.
-    fn owns_the_place_of(&self, target: &AddressSet) -> bool {
-        target.iter().any(|(tree, address)| {
-            let own = self.trees[tree].address.as_ref();
-            own.is_some_and(|own| own.slot_of(address, self.q()).is_some())
         })
     }
 

@@ -72,6 +72,17 @@ pub fn next_hop(plane: &Plane, header: &mut Header, neighbours: &[NeighbourView<
     chosen
 }
 
+/// The neighbour that is worth most, whatever the packet gave up before: for the depth first search around what is dead.
+pub fn nearest(plane: &Plane, header: &Header, neighbours: &[NeighbourView<'_>]) -> Option<LinkId> {
+    let mut fresh = Header { mask: u32::MAX, last: f64::INFINITY, ..header.clone() };
+    next_hop(plane, &mut fresh, neighbours)
+}
+
+/// The bit of the mask that stands for the target's own address in `tree`.
+pub const fn pair_of_target(tree: TreeId) -> usize {
+    tree.index() * TARGETS
+}
+
 /// Edge length times [`KAPPA_EDGES`].
 fn kappa(plane: &Plane) -> f64 {
     KAPPA_EDGES * plane.edge_length()

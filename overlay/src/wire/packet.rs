@@ -10,14 +10,14 @@
 //! | 4 | 4 | flow label: packets of one flow share queues fairly with others |
 //! | 8 | 8 | `last`: the potential of the node that forwarded last (IEEE 754), +inf at the source |
 //! | 16 | 4 | mask of (tree, target) pairs that are still tried, all ones at the source |
-//! | 20 | 1 | strikes: hints that turned out dead, by bit |
+//! | 20 | 1 | strikes: bits 0 to 3 hints that turned out dead, bits 4 to 7 trees in which nobody is at the target's address |
 //! | 21 | 32 | destination id; of a DHT walk, the record key |
 //! | 53 | 8 | seq of the destination's place; of a walk, its tree and the replica in the last two bytes |
 //! | 61 | 32 | source id |
 //! | 93 | | target addresses, as an address set; empty in a walk |
 //! | | | hints: their number (one byte), then address sets |
 //! | | | return place: seq and addresses of the source |
-//! | | | detour: number (one byte) of visited nodes, 4 bytes each (none in this version) |
+//! | | | detour: number (one byte) of nodes visited depth first, 4 bytes each |
 //! | | | payload |
 //!
 //! Nothing of it is authenticated: end-to-end protection covers what a session puts into the payload (paper, section II.C.1).
@@ -90,7 +90,7 @@ pub struct Header {
     pub last: f64,
     /// (tree, target) pairs that are still tried.
     pub mask: u32,
-    /// Hints that are not used any more.
+    /// Hints that are not used any more, and trees in which nobody is at the target's address.
     pub strikes: u8,
     /// The destination's id, or a walk's record key.
     pub dst: [u8; 32],
@@ -104,7 +104,7 @@ pub struct Header {
     pub hints: Vec<AddressSet>,
     /// Where the source is.
     pub return_place: Place,
-    /// Hashes of nodes that a depth-first detour visited.
+    /// The first bytes of the nodes that a depth first detour visited.
     pub detour: Vec<[u8; 4]>,
 }
 
