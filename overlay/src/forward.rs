@@ -13,7 +13,7 @@ use crate::error::{FrameError, SendError};
 use crate::event::{Delivery, Event, UnreachableReason};
 use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
-use crate::links::Link;
+use crate::links::{Link, TwoHop};
 use crate::overlay::{Outgoing, Overlay, Timer};
 use crate::potential::{NeighbourView, next_hop};
 use crate::record::{Query, SignedRecord};
@@ -155,7 +155,9 @@ const fn lane_of(kind: Kind) -> Lane {
 
 impl Overlay {
     pub(crate) fn send_data(&mut self, outgoing: Outgoing, now: Now) -> Result<(), SendError> {
-        let Some(own) = self.place().cloned() else { return Err(SendError::Detached) };
+        // Whoever has lost all parents, but not all neighbours, still reaches others by these.
+        let reaches = self.present || self.links.live_len() > 0;
+        let Some(own) = self.trees.place.clone().filter(|_| reaches) else { return Err(SendError::Detached) };
         let Outgoing { to, place, flow, payload } = outgoing;
         let mut header = Header::new(Kind::Data, self.id, own, to, place, flow);
         header.hints = self.hints_of(&to, header.dst_seq);
@@ -254,7 +256,7 @@ impl Overlay {
         let before = (slot(header), header.last, header.mask);
         let plane = self.plane.as_ref()?;
         let (to, seq) = (header.to(), header.dst_seq);
-        let views: Vec<_> = self.links.live().filter_map(|link| view(link, &to, seq)).collect();
+        let views: Vec<_> = self.links.live().filter_map(|link| view(link, &to, seq, |_| true)).collect();
         let link = next_hop(plane, header, &views)?;
         self.routes.learn(before, header, link);
         self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
@@ -333,12 +335,13 @@ impl Overlay {
 
 /// A neighbour, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead to
 /// where it was.
-fn view<'a>(link: &'a Link, to: &NodeId, seq: u64) -> Option<NeighbourView<'a>> {
+fn view<'a>(link: &'a Link, to: &NodeId, seq: u64, leads_on: impl Fn(&NodeId) -> bool) -> Option<NeighbourView<'a>> {
     let place = link.place.as_ref()?;
     if link.peer == *to && place.seq < seq {
         return None;
     }
-    let adverts = link.two_hop.iter().filter(|known| known.id != *to || known.place.seq >= seq);
+    let is_new = |known: &&TwoHop| (known.id != *to || known.place.seq >= seq) && leads_on(&known.id);
+    let adverts = link.two_hop.iter().filter(is_new);
     Some(NeighbourView {
         link: link.id,
         id: link.peer,

@@ -8,7 +8,6 @@ use super::{Routed, view};
 use crate::address::{AddressSet, TreeId};
 use crate::id::NodeId;
 use crate::io::LinkId;
-use crate::links::Link;
 use crate::overlay::Overlay;
 use crate::potential::{nearest, pair_of_target};
 use crate::wire::packet::{Header, MAX_DETOUR};
@@ -54,9 +53,11 @@ impl Overlay {
 
     /// The nearest neighbour that was not visited.
     fn unvisited(&self, header: &Header) -> Option<LinkId> {
-        let fresh = |link: &&Link| !header.detour.iter().any(|mark| is_mark_of(mark, &link.peer));
+        let fresh = |id: &NodeId| !header.detour.iter().any(|mark| is_mark_of(mark, id));
         let (to, seq) = (header.to(), header.dst_seq);
-        let views: Vec<_> = self.links.live().filter(fresh).filter_map(|link| view(link, &to, seq)).collect();
+        let live = self.links.live().filter(|link| fresh(&link.peer));
+        // Who leads only to visited nodes leads nowhere.
+        let views: Vec<_> = live.filter_map(|link| view(link, &to, seq, fresh)).collect();
         nearest(self.plane.as_ref()?, header, &views).filter(|_| header.detour.len() < MAX_DETOUR)
     }
 
