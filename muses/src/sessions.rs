@@ -289,6 +289,14 @@ impl Sessions {
         }
     }
 
+    /// This node's place is told in another way, and the one that peers know still leads here: sessions go on, and say it when they
+    /// shake hands or resume.
+    pub fn handle_path_renewed(&mut self, local: Path) {
+        if let Some(known) = &mut self.end.local {
+            *known = local;
+        }
+    }
+
     /// This node has no place.
     pub fn handle_detached(&mut self, now: Now) {
         self.end.local = None;

@@ -27,8 +27,10 @@ pub enum Event {
         /// Who holds the root.
         root: NodeId,
     },
-    /// It had a place and has another one now, without having been detached between.
+    /// It had a place and has another one now, without having been detached between: an address that it had is not its own any more.
     PlaceChanged(Place),
+    /// Its place has a new number and may have more addresses; the old ones are still its own.
+    PlaceRenewed(Place),
     /// It has no parent any more. Its old place may still be reachable for a while.
     Detached,
     /// Another node holds the root.

@@ -2,7 +2,8 @@
 //!
 //! Nodes that can reach each other only over other nodes find each other by name and exchange packets. The idea is that of *CLOAK*
 //! (Cassagnes, Tiendrebeogo, Bromberg, Magoni, ISCC 2011), the overlay below MUSeS: each node embeds a vertex of a regular tree in the
-//! hyperbolic plane, and a packet goes to the neighbour that is nearest to its destination.
+//! hyperbolic plane, and a packet goes to the neighbour that is nearest to its destination. Here a node has a vertex in each of up to four trees
+//! with different roots: paths are shorter, and the death of a node breaks what hangs below it in one tree, but seldom in all.
 //!
 //! # The protocol
 //!
@@ -15,15 +16,17 @@
 //! [`address`], as `/3/0/1`; no address is ever signed, so a subtree that moves keeps its grants. Slots are kept for a lease when the
 //! child's link is lost, and their epochs survive crashes.
 //!
-//! **The root** is the founder. Every 5 s it signs a beacon, flooded over all links, that lists its oldest children as heirs. When it
-//! is gone, the first heir that is left holds the root after 8 s, and hands it back when the founder's beacon is heard again. Nobody is elected.
+//! **The root** of the first tree is the founder. It signs *titles*, which name the roots of the other trees among the early members, and for
+//! each tree a list of heirs. Every 5 s each root signs a beacon, flooded over all links. When one is gone, the first heir on the list that is
+//! left holds it after 8 s; the founder gets its own back, the others keep what they mind, and the founder names them after a minute. Nobody is elected.
 //!
 //! **Forwarding** is greedy ([`potential`]): a relay computes the hyperbolic distance ([`hyperbolic`]) from each neighbour, and from what
-//! each neighbour says of its own neighbours, to the packet's destination. Links beside the tree are shortcuts. Who cannot pass a
-//! packet on says so to its source. Each link has a queue ([`queue`]) that is fair between flows and marks congestion.
+//! each neighbour says of its own neighbours, to the packet's destination and to neighbours of that, in all trees. Links beside the trees are shortcuts.
+//! Where that fails, because of dead nodes, small packets search on depth first. Who cannot pass a packet on says so to its source. Each link has a queue ([`queue`]) that is fair between flows and marks congestion.
 //!
 //! **Finding.** A node publishes a signed [`record`] of its place whenever that changes. The table ([`dht`]) keeps a record at several
-//! nodes, chosen by the key and the sizes of subtrees; requests walk up to the root and down again.
+//! nodes, one in each tree, chosen by the key and the sizes of subtrees from the root downwards. Vertices tell those below them what they choose from, so
+//! that requests go straight to where their way leaves that of the asking node, and records move only when they have to.
 //!
 //! **Repair.** Parent and child send heartbeats. A node that lost its parent asks another neighbour that has heard the root lately, and
 //! dials all addresses it knows, eight at a time; its children wait for it a while before they do the same. A node that moved to another

@@ -104,6 +104,14 @@ pub struct Outcome {
     pub peak_rss_bytes: Option<u64>,
 }
 
+impl Outcome {
+    /// Whether every node joined every tree, and every look-up and packet that was tried arrived.
+    pub fn is_exact(&self) -> bool {
+        let all = |share: Option<f64>| share.is_none_or(|share| share >= 1.0);
+        self.converge_virtual_s.is_some() && all(self.success) && all(self.lookup_success)
+    }
+}
+
 /// Runs one simulation.
 pub fn run(options: &Options) -> Outcome {
     let clock = WallClock::now();

@@ -72,6 +72,7 @@ impl Stack {
                 self.events.push_back(Event::AddressChanged(address_text(&place)));
                 self.sessions.handle_attached(path_to(&place), now);
             }
+            Heard::PlaceRenewed(place) => self.sessions.handle_path_renewed(path_to(&place)),
             Heard::Detached => {
                 self.events.push_back(Event::Detached);
                 self.sessions.handle_detached(now);

@@ -22,6 +22,8 @@ use crate::wire::packet::Header;
 const RECORD_LIFETIME_S: u32 = 24 * 60 * 60;
 /// How long a node collects changes of its addresses before it tells of them, after the first.
 const PLACE_SETTLES: Duration = Duration::from_millis(50);
+/// How long the first address waits for those of the other trees, when they were asked for.
+const FIRST_PLACE_WAITS: Duration = Duration::from_millis(5);
 /// How long neighbours settle before the record tells of others.
 const HINTS_SETTLE: Duration = Duration::from_secs(10);
 /// How long an address is told on after the way to its root was lost.
@@ -42,7 +44,11 @@ impl Overlay {
         self.timers.cancel(Timer::Takeover(tree));
         self.store_slots(tree);
         self.trees.place_is_old = true;
-        if !self.present || self.timers.get(Timer::Place).is_none() {
+        let asking = TreeId::ALL.into_iter().any(|tree| self.trees[tree].asking.is_some());
+        if !self.present && asking {
+            // Its peers are to know all addresses from the first word on, if that takes no time.
+            self.timers.set_no_later(Timer::Place, now.instant + FIRST_PLACE_WAITS);
+        } else if !self.present || self.timers.get(Timer::Place).is_none() {
             self.renew_place(now);
         }
         self.tell_children_the_chain(tree, now);
@@ -99,7 +105,10 @@ impl Overlay {
             }
         }
         let place = Place { addresses, seq: next_seq(seen, now) };
-        self.trees.place = Some(place.clone());
+        let before = self.trees.place.replace(place.clone());
+        let still_there = before.is_some_and(|before| {
+            before.addresses.iter().all(|(tree, address)| place.addresses.in_tree(tree) == Some(address))
+        });
         self.trees.place_is_old = false;
         self.timers.set(Timer::Place, now.instant + PLACE_SETTLES);
         let root = self.trees[FIRST_TREE].holder().unwrap_or(self.id);
@@ -107,6 +116,7 @@ impl Overlay {
             Some(overlay) if !core::mem::replace(&mut self.present, true) => {
                 self.events.push_back(Event::Joined { overlay, place, root });
             }
+            _ if still_there => self.events.push_back(Event::PlaceRenewed(place)),
             _ => self.events.push_back(Event::PlaceChanged(place)),
         }
         self.store_known();

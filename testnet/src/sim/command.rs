@@ -106,7 +106,11 @@ fn at_scale(args: &SimArgs, graph: &str) -> ExitCode {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
     }
-    ExitCode::SUCCESS
+    if args.dead > 0.0 || outcome.is_exact() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not every node has joined, or not every look-up and packet has arrived");
+    ExitCode::FAILURE
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,0 +1,49 @@
+//! The overlay at scale: exact where nothing fails, and the same for the same seed.
+
+#![allow(clippy::unwrap_used)]
+
+use testnet::scale::{Options, Outcome, run};
+
+fn outcome(graph: &str, seed: u64, change: impl FnOnce(&mut Options)) -> Outcome {
+    let mut options = Options {
+        kind: graph.parse().unwrap(),
+        graph: graph.to_owned(),
+        nodes: 120,
+        seed,
+        pairs: 200,
+        q: 64,
+        trees: 4,
+        memo: true,
+        dead: 0.0,
+    };
+    change(&mut options);
+    run(&options)
+}
+
+#[test]
+fn every_node_joins_and_every_packet_arrives_on_every_graph() {
+    for graph in ["ov:3", "ovp:3", "ba:2", "pl:2.5", "hrg:2.5", "rgg", "as"] {
+        let outcome = outcome(graph, 1, |_| {});
+        assert!(outcome.is_exact(), "{outcome:?}");
+        assert!(outcome.stretch_mean.unwrap() < 1.2, "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_with_and_without_the_memo() {
+    let first = outcome("ov:3", 7, |_| {});
+    assert_eq!(first.trace_digest, outcome("ov:3", 7, |options| options.memo = false).trace_digest);
+    assert_ne!(first.trace_digest, outcome("ov:3", 8, |_| {}).trace_digest);
+}
+
+#[test]
+fn few_children_a_vertex_and_one_tree_are_enough_to_arrive() {
+    assert!(outcome("ba:2", 2, |options| options.q = 4).is_exact());
+    assert!(outcome("ov:3", 2, |options| options.trees = 1).is_exact());
+}
+
+#[test]
+fn packets_go_around_the_dead_before_anything_is_repaired() {
+    let outcome = outcome("ov:3", 3, |options| options.dead = 0.1);
+    assert!(outcome.success.unwrap() >= 0.99, "{outcome:?}");
+}
