@@ -1,6 +1,6 @@
 //! The overlay at scale: the production `overlay` code, tens of thousands of nodes in one process, virtual time.
 //!
-//! Nodes join one after the other over a [graph](graph) of links that `links.only` allows, settle, and are then measured: pairs of nodes
+//! Nodes join one after the other over a [graph] of links that `links.only` allows, settle, and are then measured: pairs of nodes
 //! look each other up and send a packet. The graph and its shortest paths are known to the measurement alone.
 
 pub mod graph;
