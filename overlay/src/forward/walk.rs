@@ -11,6 +11,14 @@ use crate::record::RecordKey;
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
+/// How a walk goes on.
+enum Direction {
+    /// Down from here.
+    Down,
+    /// Over this link, if there is one, to where it turns.
+    On(Option<LinkId>),
+}
+
 impl Overlay {
     /// Begins a walk here.
     pub(crate) fn start_walk(&mut self, key: RecordKey, replica: u8, body: &[u8], now: Now) {
@@ -44,31 +52,30 @@ impl Overlay {
             return;
         }
         let Some(tree) = header.tree() else { return };
-        let Some(next) = self.walk_up(tree, header) else {
-            self.walk_down(tree, packet, came_from.is_some(), now);
-            return;
-        };
-        self.step(packet, next, came_from.is_some(), now);
+        match self.direction(tree, header) {
+            Direction::Down => self.walk_down(tree, packet, came_from.is_some(), now),
+            Direction::On(link) => self.step(packet, link, came_from.is_some(), now),
+        }
     }
 
-    /// The link towards the vertex at which the walk turns downwards; none when that is this one.
-    fn walk_up(&mut self, tree: TreeId, header: &mut Header) -> Option<Option<LinkId>> {
+    /// Whether the walk turns downwards here, or which link leads to the vertex where it does.
+    fn direction(&mut self, tree: TreeId, header: &mut Header) -> Direction {
         let own = self.trees[tree].address.clone();
         let arrived = match (header.target.in_tree(tree), &own) {
             (Some(target), Some(own)) => target == own,
             _ => self.trees[tree].is_root(),
         };
         if header.down || arrived {
-            return None;
+            return Direction::Down;
         }
         let Some(target) = header.target.in_tree(tree).cloned() else {
             let parent = self.trees[tree].parent();
-            return Some(parent.and_then(|parent| self.links.to(&parent)).map(|link| link.id));
+            return Direction::On(parent.and_then(|parent| self.links.to(&parent)).map(|link| link.id));
         };
         let link = self.choose_link(header);
         // The vertex is gone: who is above it by its address knows best what is there instead.
         let above = own.is_some_and(|own| own.is_prefix_of(&target));
-        if link.is_none() && above { None } else { Some(link) }
+        if link.is_none() && above { Direction::Down } else { Direction::On(link) }
     }
 
     fn walk_down(&mut self, tree: TreeId, mut packet: Routed, relayed: bool, now: Now) {

@@ -69,6 +69,13 @@ impl Beacon {
         Some(Self { tree, holder, term, seq, bytes: *bytes })
     }
 
+    /// Of which tree the beacon in `bytes` says to be, and whose; nothing is checked.
+    pub fn claim(bytes: &[u8]) -> Option<(TreeId, NodeId)> {
+        let (&tree, rest) = bytes.get(32..)?.split_first()?;
+        let (holder, _) = rest.split_first_chunk::<32>()?;
+        Some((TreeId::new(tree)?, NodeId::from_bytes(*holder)))
+    }
+
     /// The signed bytes.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -91,6 +98,7 @@ mod tests {
         let overlay = OverlayId::from_bytes([9; 32]);
         let beacon = Beacon::sign(&key, &overlay, TreeId::ALL[2], 7, 8);
         assert_eq!(Beacon::verify(beacon.as_bytes(), &overlay, &CheckEach), Some(beacon.clone()));
+        assert_eq!(Beacon::claim(beacon.as_bytes()), Some((TreeId::ALL[2], key.id())));
         assert_eq!(Beacon::verify(beacon.as_bytes(), &OverlayId::from_bytes([8; 32]), &CheckEach), None);
         for index in 0..beacon.as_bytes().len() {
             let mut bytes = beacon.as_bytes().to_vec();

@@ -172,11 +172,13 @@ impl Overlay {
         let (Some(overlay), Some(peer)) = (self.overlay_id(), self.links.link(id).map(|link| link.peer)) else {
             return Ok(());
         };
+        let (tree, holder) = Beacon::claim(&frame.beacon).ok_or(FrameError::Malformed)?;
+        // Somebody whose title this node cannot check is not believed, and not a forger either: titles change. Nor is work done for it.
+        let Some(rank) = self.rank_of(tree, &holder) else { return Ok(()) };
         let beacon = match self.known_beacon(&frame.beacon) {
             Some(beacon) => beacon,
             None => Arc::new(Beacon::verify(&frame.beacon, &overlay, self.checks.as_ref()).ok_or(FrameError::Forged)?),
         };
-        let tree = beacon.tree;
         let age = u64::from(frame.age_ms).saturating_mul(1000);
         let at = Instant::from_micros(now.instant.as_micros().saturating_sub(age));
         let heard = Heard { beacon, at };
@@ -189,10 +191,7 @@ impl Overlay {
             }
             link.beacons[tree.index()] = Some(heard.clone());
         }
-        // Somebody whose title this node cannot check is not believed, and not a forger either: titles change.
-        if let Some(rank) = self.rank_of(tree, &heard.beacon.holder) {
-            self.judge_beacon(peer, heard, rank, now);
-        }
+        self.judge_beacon(peer, heard, rank, now);
         Ok(())
     }
 
