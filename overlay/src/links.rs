@@ -65,6 +65,8 @@ pub(crate) struct Link {
     pub two_hop: Vec<TwoHop>,
     /// By tree: what the peer heard of the root.
     pub beacons: [Option<Heard>; MAX_TREES],
+    /// The hash of the latest advert to it.
+    pub advert_sent: Option<u64>,
     /// The titles that the peer is known to have.
     pub titles_seq: u64,
     pub rtt_us: Option<u64>,
@@ -93,6 +95,7 @@ impl Link {
             weight: [Weight::ONE; MAX_TREES],
             two_hop: Vec::new(),
             beacons: [const { None }; MAX_TREES],
+            advert_sent: None,
             titles_seq: 0,
             rtt_us: None,
             queue: LinkQueue::default(),

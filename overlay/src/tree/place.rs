@@ -1,6 +1,8 @@
 //! What follows when this node's place, or that of a neighbour, changes.
 
+use core::hash::Hasher as _;
 use core::time::Duration;
+use std::hash::DefaultHasher;
 
 use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
 use crate::dial::Source;
@@ -9,7 +11,7 @@ use crate::event::Event;
 use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
 use crate::id::NodeId;
-use crate::io::LinkId;
+use crate::io::{Lane, LinkId};
 use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
 use crate::record::{Hint, MAX_HINTS, NodeRecord, Query, Record, SignedRecord, next_seq};
@@ -32,6 +34,13 @@ const ADDRESS_KEPT: Duration = Duration::from_secs(10);
 /// How new a place is; 0 before the first one.
 fn seq(place: &Option<Place>) -> u64 {
     place.as_ref().map_or(0, |place| place.seq)
+}
+
+/// Tells one advert from the next; nobody gains from two with the same hash.
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 impl Overlay {
@@ -195,7 +204,13 @@ impl Overlay {
             .collect();
         let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
         let weights = TreeId::ALL.map(|tree| self.subtree_size(tree));
-        self.send_frame(id, &Frame::Advert(Advert { place, weights, neighbours }), now);
+        let bytes = Frame::Advert(Advert { place, weights, neighbours }).encode();
+        // Much that happens here changes nothing that a neighbour is told.
+        let hash = Some(hash_of(&bytes));
+        if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
+            link.advert_sent = hash;
+            self.enqueue(id, Lane::Control, 0, bytes, now);
+        }
     }
 
     pub(crate) fn handle_advert(&mut self, id: LinkId, advert: Advert, now: Now) -> Result<(), FrameError> {
@@ -206,10 +221,14 @@ impl Overlay {
         let mut two_hop = Vec::with_capacity(advert.neighbours.len());
         for neighbour in advert.neighbours.iter().filter(|neighbour| neighbour.id != self.id) {
             let place = Place::from_bytes(&neighbour.place).map_err(|_| FrameError::Malformed)?;
-            for address in from_wire(&neighbour.addresses) {
-                self.dialer.learn(&address, Some(neighbour.id), Source::Hearsay);
+            let known = TwoHop { id: neighbour.id, place };
+            // Where it listens was learnt with the same words.
+            if !self.links.link(id).is_some_and(|link| link.two_hop.contains(&known)) {
+                for address in from_wire(&neighbour.addresses) {
+                    self.dialer.learn(&address, Some(neighbour.id), Source::Hearsay);
+                }
             }
-            two_hop.push(TwoHop { id: neighbour.id, place });
+            two_hop.push(known);
         }
         let Some(link) = self.links.link_mut(id) else { return Ok(()) };
         self.dialer.proven(link.peer);
