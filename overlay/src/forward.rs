@@ -20,7 +20,7 @@ use crate::record::{Query, SignedRecord};
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
-use detour::is_absent;
+use detour::{is_absent, may_detour};
 pub(crate) use echo::Echoes;
 
 /// How much of an echo's payload an Unreachable brings back.
@@ -35,18 +35,21 @@ pub(crate) struct Routed {
     pub header: Header,
     bytes: Vec<u8>,
     payload_at: usize,
+    /// It came with a list of visited nodes.
+    detours: bool,
 }
 
 impl Routed {
     pub fn compose(header: Header, payload: &[u8]) -> Self {
         let bytes = header.with_payload(payload);
         let payload_at = bytes.len().saturating_sub(payload.len());
-        Self { header, bytes, payload_at }
+        Self { header, bytes, payload_at, detours: false }
     }
 
     fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
         let (header, payload_at) = Header::decode(&bytes).map_err(|_| FrameError::Malformed)?;
-        Ok(Self { header, bytes, payload_at })
+        let detours = !header.detour.is_empty();
+        Ok(Self { header, bytes, payload_at, detours })
     }
 
     pub fn payload(&self) -> &[u8] {
@@ -54,8 +57,8 @@ impl Routed {
     }
 
     pub fn into_bytes(mut self) -> Vec<u8> {
-        if !self.header.detour.is_empty() {
-            // The header has grown.
+        if self.detours || !self.header.detour.is_empty() {
+            // The header's length has changed, or may have.
             return self.header.with_payload(self.payload());
         }
         self.header.update(&mut self.bytes);
@@ -227,12 +230,8 @@ impl Overlay {
             return Err((Box::new(packet), UnreachableReason::Ttl));
         }
         self.strike_absent(header);
-        let greedy = if header.detour.is_empty() { self.choose_link(header) } else { None };
-        let link = match greedy {
-            Some(link) => Some(link),
-            None if self.may_detour(&packet) => self.detour(&mut packet.header),
-            None => None,
-        };
+        let link =
+            if may_detour(&packet) { self.around(&mut packet.header) } else { self.choose_link(&mut packet.header) };
         let header = &mut packet.header;
         let Some(link) = link else {
             self.counters.dropped_no_route += 1;
@@ -256,7 +255,8 @@ impl Overlay {
         let before = (slot(header), header.last, header.mask);
         let plane = self.plane.as_ref()?;
         let (to, seq) = (header.to(), header.dst_seq);
-        let views: Vec<_> = self.links.live().filter_map(|link| view(link, &to, seq, |_| true)).collect();
+        let views: Vec<_> =
+            self.links.live().filter_map(|link| view(link, &to, seq, |id| !self.links.is_lost(id))).collect();
         let link = next_hop(plane, header, &views)?;
         self.routes.learn(before, header, link);
         self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);

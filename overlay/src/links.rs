@@ -7,7 +7,7 @@ mod alive;
 mod dispatch;
 mod greet;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use multiaddr::Multiaddr;
 
@@ -18,6 +18,9 @@ use crate::io::{CloseReason, Lane, LinkId, Transmit};
 use crate::queue::LinkQueue;
 use crate::time::Instant;
 use crate::tree::Heard;
+
+/// Lost neighbours that are remembered.
+const MAX_LOST: usize = 64;
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,8 @@ pub(crate) struct Links {
     live: BTreeMap<NodeId, LinkId>,
     /// The link that transmitted last, for fairness.
     last: Option<LinkId>,
+    /// Neighbours that were lost lately: others may still tell that they lead to them.
+    lost: VecDeque<NodeId>,
 }
 
 impl Links {
@@ -152,6 +157,25 @@ impl Links {
 
     pub fn is_live(&self, peer: &NodeId) -> bool {
         self.live.contains_key(peer)
+    }
+
+    /// Whether this neighbour was lost lately, and is not back.
+    pub fn is_lost(&self, peer: &NodeId) -> bool {
+        self.lost.contains(peer)
+    }
+
+    /// The neighbour is lost.
+    pub fn note_lost(&mut self, peer: NodeId) {
+        self.note_back(&peer);
+        if self.lost.len() >= MAX_LOST {
+            self.lost.pop_front();
+        }
+        self.lost.push_back(peer);
+    }
+
+    /// The neighbour is there again, or somebody knows that it is.
+    pub fn note_back(&mut self, peer: &NodeId) {
+        self.lost.retain(|lost| lost != peer);
     }
 
     /// Makes `id` the link in use to its peer.

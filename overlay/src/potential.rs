@@ -72,9 +72,9 @@ pub fn next_hop(plane: &Plane, header: &mut Header, neighbours: &[NeighbourView<
     chosen
 }
 
-/// The neighbour that is worth most, whatever the packet gave up before: for the depth first search around what is dead.
+/// The neighbour that is worth most, nearer or not: for the depth first search around what is dead.
 pub fn nearest(plane: &Plane, header: &Header, neighbours: &[NeighbourView<'_>]) -> Option<LinkId> {
-    let mut fresh = Header { mask: u32::MAX, last: f64::INFINITY, ..header.clone() };
+    let mut fresh = Header { last: f64::INFINITY, ..header.clone() };
     next_hop(plane, &mut fresh, neighbours)
 }
 

@@ -18,6 +18,7 @@ use crate::wire::link::{
 impl Overlay {
     /// A neighbour became live.
     pub(crate) fn neighbour_gained(&mut self, peer: NodeId, now: Now) {
+        self.links.note_back(&peer);
         for tree in TreeId::ALL {
             self.trees[tree].slots.returned(&peer);
         }
@@ -56,6 +57,7 @@ impl Overlay {
     /// A neighbour's last live link is gone.
     pub(crate) fn neighbour_lost(&mut self, peer: NodeId, now: Now) {
         self.events.push_back(Event::LinkLost { peer });
+        self.links.note_lost(peer);
         self.attach_seq = crate::record::next_seq(self.attach_seq, now);
         let mut orphaned = false;
         let alone = self.links.live_len() == 0;

@@ -224,6 +224,8 @@ impl Overlay {
             let known = TwoHop { id: neighbour.id, place };
             // Where it listens was learnt with the same words.
             if !self.links.link(id).is_some_and(|link| link.two_hop.contains(&known)) {
+                // News of it: it lives.
+                self.links.note_back(&known.id);
                 for address in from_wire(&neighbour.addresses) {
                     self.dialer.learn(&address, Some(neighbour.id), Source::Hearsay);
                 }
