@@ -7,6 +7,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use smallvec::SmallVec;
+
 /// Longest address, in edges from the root.
 pub const MAX_DEPTH: usize = 255;
 /// Most trees in an overlay.
@@ -19,14 +21,17 @@ pub const MAX_PLACE_BYTES: usize = 256;
 #[error("malformed address")]
 pub struct AddressError;
 
+/// Words up to this length are kept in place: a relay looks at hundreds for one packet, and each on the heap would be fetched on its own.
+const INLINE_DEPTH: usize = 16;
+
 /// A vertex of a tree. The empty word is the root.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Address(Box<[u8]>);
+pub struct Address(SmallVec<[u8; INLINE_DEPTH]>);
 
 impl Address {
     /// The root's address.
     pub fn root() -> Self {
-        Self(Box::default())
+        Self::default()
     }
 
     /// The address of the word `ordinals`; none when it is longer than [`MAX_DEPTH`].
@@ -36,7 +41,9 @@ impl Address {
 
     /// The address of this vertex's child `ordinal`; none at [`MAX_DEPTH`].
     pub fn child(&self, ordinal: u8) -> Option<Self> {
-        (self.0.len() < MAX_DEPTH).then(|| Self([&self.0, [ordinal].as_slice()].concat().into()))
+        let mut word = self.0.clone();
+        word.push(ordinal);
+        (word.len() <= MAX_DEPTH).then_some(Self(word))
     }
 
     /// The address of this vertex's child in `slot`, in a tree of at most `q - 1` children a vertex; none when it would be too long.
@@ -48,10 +55,10 @@ impl Address {
         let own = q.saturating_sub(2).max(1);
         let levels = usize::from(slot / own);
         let (extension, last) = (u8::try_from(own).ok()?, u8::try_from(slot % own).ok()?);
-        let mut word = self.0.to_vec();
+        let mut word = self.0.clone();
         word.extend(core::iter::repeat_n(extension, levels));
         word.push(last);
-        (word.len() <= MAX_DEPTH).then(|| Self(word.into()))
+        (word.len() <= MAX_DEPTH).then_some(Self(word))
     }
 
     /// The slot of the child of this vertex, extensions included, that is at `other`; none when no child can be there.
@@ -70,7 +77,7 @@ impl Address {
     }
 
     /// Edges from the root.
-    pub const fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.0.len()
     }
 
@@ -86,7 +93,7 @@ impl Address {
 
     /// Edges between the two vertices in the tree.
     pub fn tree_distance(&self, other: &Self) -> usize {
-        let common = self.0.iter().zip(&other.0).take_while(|(a, b)| a == b).count();
+        let common = self.0.iter().zip(other.as_slice()).take_while(|(a, b)| a == b).count();
         self.0.len() + other.0.len() - 2 * common
     }
 
@@ -106,14 +113,14 @@ impl Address {
     pub fn decode(bytes: &mut &[u8]) -> Result<Self, AddressError> {
         let (&depth, rest) = bytes.split_first().ok_or(AddressError)?;
         let mut bits = BitReader { bytes: rest, at: 0 };
-        let mut word = Vec::with_capacity(usize::from(depth));
+        let mut word = SmallVec::with_capacity(usize::from(depth));
         for _ in 0..depth {
             let value = bits.gamma().ok_or(AddressError)?;
             word.push(u8::try_from(value - 1).map_err(|_| AddressError)?);
         }
         let used = bits.finish().ok_or(AddressError)?;
         *bytes = rest.get(used..).ok_or(AddressError)?;
-        Ok(Self(word.into()))
+        Ok(Self(word))
     }
 }
 
@@ -265,7 +272,7 @@ impl fmt::Debug for AddressSet {
 pub struct Place {
     /// Its addresses.
     pub addresses: AddressSet,
-    /// The sequence number of the node record that says so: of two places of one node the higher one counts.
+    /// The number of the first node record that says so: of two places of one node the higher one counts.
     pub seq: u64,
 }
 

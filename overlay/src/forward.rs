@@ -77,6 +77,8 @@ impl Routed {
 
 /// A decision: what the header was, and what became of it.
 struct Route {
+    /// The [`Routes::generation`] in which it was taken.
+    generation: u64,
     dst: [u8; 32],
     dst_seq: u64,
     last: f64,
@@ -92,18 +94,27 @@ struct Route {
 /// Decisions already taken: the packets of one stream all ask the same. They hold as long as no neighbour changes, nor what is
 /// known of one.
 #[derive(Default)]
-pub(crate) struct Routes(Vec<Option<Box<Route>>>);
+pub(crate) struct Routes {
+    slots: Vec<Option<Box<Route>>>,
+    generation: u64,
+}
 
 impl Routes {
     /// A neighbour, or what is known of it, may have changed.
-    pub fn clear(&mut self) {
-        self.0 = Vec::new();
+    pub const fn clear(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Links may be loaded otherwise by now; and nobody's packets may have come for a while.
+    pub fn forget(&mut self) {
+        self.slots = Vec::new();
     }
 
     /// The link, and the header changed as it was then.
     fn find(&self, header: &mut Header) -> Option<LinkId> {
-        let route = self.0.get(slot(header))?.as_ref()?;
-        let same = route.dst == header.dst
+        let route = self.slots.get(slot(header))?.as_ref()?;
+        let same = route.generation == self.generation
+            && route.dst == header.dst
             && route.dst_seq == header.dst_seq
             && route.last.to_bits() == header.last.to_bits()
             && route.mask == header.mask
@@ -119,12 +130,13 @@ impl Routes {
 
     /// Remembers what became of `before`, instead of another decision that may have had its place.
     fn learn(&mut self, before: (usize, f64, u32), header: &Header, link: LinkId) {
-        if self.0.is_empty() {
-            self.0.resize_with(MAX_ROUTES, || None);
+        if self.slots.is_empty() {
+            self.slots.resize_with(MAX_ROUTES, || None);
         }
         let (slot, last, mask) = before;
-        if let Some(entry) = self.0.get_mut(slot) {
+        if let Some(entry) = self.slots.get_mut(slot) {
             *entry = Some(Box::new(Route {
+                generation: self.generation,
                 dst: header.dst,
                 dst_seq: header.dst_seq,
                 last,
@@ -249,7 +261,9 @@ impl Overlay {
 
     pub(crate) fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
         self.strike_hints(header);
-        if let Some(link) = self.routes.find(header) {
+        // Data comes in streams, everything else once.
+        let repeats = header.kind == Kind::Data;
+        if repeats && let Some(link) = self.routes.find(header) {
             return Some(link);
         }
         let before = (slot(header), header.last, header.mask);
@@ -258,8 +272,10 @@ impl Overlay {
         let views: Vec<_> =
             self.links.live().filter_map(|link| view(link, &to, seq, |id| !self.links.is_lost(id))).collect();
         let link = next_hop(plane, header, &views)?;
-        self.routes.learn(before, header, link);
-        self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
+        if repeats {
+            self.routes.learn(before, header, link);
+            self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
+        }
         Some(link)
     }
 

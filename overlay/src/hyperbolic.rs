@@ -53,20 +53,26 @@ pub struct Plane {
 /// A point of the hyperboloid: cosh r, and sinh r by its direction.
 type Point = [f64; 3];
 
-/// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index j is seen from the end of its first
-/// j letters.
+/// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index k is seen from k levels above.
 #[derive(Clone, Debug, Default)]
 pub struct Frames(Vec<Point>);
 
 impl Frames {
     /// e^d of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
     pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
-        let common = word.iter().zip(other).take_while(|(a, b)| a == b).count();
-        let (Some(a), Some(b)) = (self.0.get(common), others.0.get(common)) else { return f64::INFINITY };
+        let common = common_letters(word, other);
+        let (Some(a), Some(b)) = (self.0.get(word.len() - common), others.0.get(other.len() - common)) else {
+            return f64::INFINITY;
+        };
         let cosh = (a[0] * b[0] - a[1] * b[1] - a[2] * b[2]).max(1.0);
         // e^acosh(x), where the 1 does not count for large x.
         if cosh > 1e8 { 2.0 * cosh } else { cosh + libm::sqrt(cosh * cosh - 1.0) }
     }
+}
+
+/// How many letters both words begin with.
+pub fn common_letters(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
 /// A vertex seen from an ancestor.
@@ -102,19 +108,22 @@ impl Plane {
 
     /// Fills `frames` with what is seen of the vertex of `word`; false when it is too deep, and [`Plane::distance`] has to do.
     pub fn frames(&self, word: &[u8], frames: &mut Frames) -> bool {
+        self.frames_below(word, 0, frames)
+    }
+
+    /// The same, but only from the end of the first `above` letters and below: what is needed for others that begin with these letters, too.
+    pub fn frames_below(&self, word: &[u8], above: usize, frames: &mut Frames) -> bool {
+        frames.0.clear();
         if word.len() > self.fast_depth {
             return false;
         }
-        frames.0.clear();
-        frames.0.resize(word.len() + 1, [1.0, 0.0, 0.0]);
         let mut point = [1.0, 0.0, 0.0];
-        for (at, ordinal) in word.iter().enumerate().rev() {
+        frames.0.push(point);
+        for ordinal in word.get(above..).unwrap_or_default().iter().rev() {
             let Some([x, y, z]) = self.steps.get(usize::from(*ordinal)) else { return false };
             let row = |row: &[f64; 3]| row[0] * point[0] + row[1] * point[1] + row[2] * point[2];
             point = [row(x), row(y), row(z)];
-            if let Some(frame) = frames.0.get_mut(at) {
-                *frame = point;
-            }
+            frames.0.push(point);
         }
         true
     }
@@ -144,7 +153,7 @@ impl Plane {
     /// ln cosh of that distance.
     pub fn ln_cosh_distance(&self, a: &Address, b: &Address) -> f64 {
         let (a, b) = (a.as_slice(), b.as_slice());
-        let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+        let common = common_letters(a, b);
         match (self.seen(a.get(common..).unwrap_or_default()), self.seen(b.get(common..).unwrap_or_default())) {
             (None, None) => 0.0,
             (Some(one), None) | (None, Some(one)) => one.l,

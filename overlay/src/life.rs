@@ -82,6 +82,7 @@ impl Overlay {
             let (seq, known) =
                 codec::decode::<Known, STORED_LIMIT_BYTES>(bytes).map_err(|_| RestoreError::Damaged(KEY_KNOWN))?;
             self.seq_floor = seq;
+            self.returns = seq > 0;
             for (address, peer) in known {
                 if let Ok(address) = Multiaddr::try_from(address) {
                     self.dialer.learn(&address, peer, Source::Neighbour);
@@ -117,7 +118,7 @@ impl Overlay {
 
     /// Writes what a later start needs to find the overlay again, if it changed.
     pub(crate) fn store_known(&mut self) {
-        let seq = self.trees.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let seq = self.trees.place.as_ref().map_or(0, |place| place.seq).max(self.seq_floor);
         let known: Vec<_> = self
             .dialer
             .addresses(MAX_STORED_ADDRESSES)
@@ -172,7 +173,7 @@ impl Overlay {
             return;
         }
         self.leaving = true;
-        self.advertise(now);
+        self.tell_sizes(now);
         self.dht.leave(now);
         self.drain_dht(now);
         for peer in self.links.peers() {
@@ -260,7 +261,7 @@ impl Overlay {
             Record::Name(claim) => self.publish_claim(claim.name.clone(), now),
             Record::Node(_) => {
                 let Some(place) = self.trees.place.as_mut().filter(|_| self.present) else { return };
-                place.seq = next_seq(place.seq.max(record.seq()), now);
+                place.seq = next_seq(place.seq.max(self.seq_floor), now);
                 let place = place.clone();
                 self.events.push_back(Event::PlaceChanged(place));
                 self.advertise(now);

@@ -68,6 +68,8 @@ pub(crate) struct Link {
     pub two_hop: Vec<TwoHop>,
     /// By tree: what the peer heard of the root.
     pub beacons: [Option<Heard>; MAX_TREES],
+    /// By tree: the size of this node's subtree, as the peer was told.
+    pub sizes_sent: [u32; MAX_TREES],
     /// The hash of the latest advert to it.
     pub advert_sent: Option<u64>,
     /// The titles that the peer is known to have.
@@ -98,6 +100,7 @@ impl Link {
             weight: [Weight::ONE; MAX_TREES],
             two_hop: Vec::new(),
             beacons: [const { None }; MAX_TREES],
+            sizes_sent: [1; MAX_TREES],
             advert_sent: None,
             titles_seq: 0,
             rtt_us: None,

@@ -63,6 +63,8 @@ pub enum Timer {
     Routes,
     /// Neighbours are told what changed.
     Advert,
+    /// Parents are told how large this node's subtrees are.
+    Sizes,
     /// Children are told what this vertex chooses binders from.
     Placement(TreeId),
     /// Records are looked through for those that belong elsewhere.
@@ -115,7 +117,10 @@ pub struct Overlay {
     pub(crate) origin: Option<Origin>,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) attach_seq: u64,
+    /// The highest number of a record that this node published.
     pub(crate) seq_floor: u64,
+    /// It was in the overlay before this start: others may be waiting for it.
+    pub(crate) returns: bool,
     pub(crate) stored_seq: u64,
     pub(crate) stored_known: Vec<Vec<u8>>,
     pub(crate) static_cert: Option<Vec<u8>>,
@@ -162,6 +167,7 @@ impl Overlay {
             listen: Vec::new(),
             attach_seq: now.wall.as_unix_micros(),
             seq_floor: 0,
+            returns: false,
             stored_seq: 0,
             stored_known: Vec::new(),
             static_cert: None,
@@ -233,6 +239,8 @@ impl Overlay {
     /// A dial failed.
     pub fn handle_dial_failed(&mut self, address: &Multiaddr, now: Now) {
         self.dialer.failed(address, &mut self.rng, now.instant);
+        // It may be what a newcomer waited for.
+        self.seek_parent(now);
         self.settle_down(now);
     }
 
@@ -299,7 +307,7 @@ impl Overlay {
                 Timer::Titles => self.name_heirs(now),
                 Timer::Stale(tree) => self.stale_timer(tree, now),
                 Timer::Ask(tree) => self.ask_timer(tree, now),
-                Timer::Routes => self.routes.clear(),
+                Timer::Routes => self.routes.forget(),
                 Timer::Seek => {
                     self.seek_parent(now);
                     self.forget_lost_addresses(now);
@@ -312,6 +320,7 @@ impl Overlay {
                     self.advertise(now);
                     self.store_known();
                 }
+                Timer::Sizes => self.tell_sizes(now),
                 Timer::Placement(tree) => self.placement_timer(tree, now),
                 Timer::Rebind => self.rebind(now),
                 Timer::Dial => {
@@ -349,7 +358,7 @@ impl Overlay {
         self.static_cert = Some(static_cert);
         if let Some(place) = &mut self.trees.place {
             // A record is numbered by its place, and the newest counts.
-            place.seq = crate::record::next_seq(place.seq, now);
+            place.seq = crate::record::next_seq(place.seq.max(self.seq_floor), now);
             self.advertise(now);
         }
         self.publish_record(now);

@@ -10,7 +10,7 @@
 //! Greedy forwarding over hyperbolic coordinates is CLOAK's (Cassagnes, Tiendrebeogo, Bromberg and Magoni, ISCC 2011).
 
 use crate::address::{Address, AddressSet, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Plane};
+use crate::hyperbolic::{Frames, Plane, common_letters};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
@@ -159,13 +159,13 @@ fn potential_fast(plane: &Plane, goals: &[&Goal<'_>], at: &AddressSet, frames: &
     let mut least: Option<(f64, usize)> = None;
     for (tree, from) in at.iter() {
         let word = from.as_slice();
-        let mut ready = false;
-        for goal in goals.iter().filter(|goal| goal.tree == tree) {
+        let in_tree = || goals.iter().filter(|goal| goal.tree == tree);
+        let Some(above) = in_tree().map(|goal| common_letters(word, goal.address.as_slice())).min() else { continue };
+        if !plane.frames_below(word, above, frames) {
+            continue;
+        }
+        for goal in in_tree() {
             let Some(of_goal) = &goal.frames else { continue };
-            if !ready && !plane.frames(word, frames) {
-                break;
-            }
-            ready = true;
             let distance = frames.exp_distance(word, of_goal, goal.address.as_slice());
             let phi = if goal.price > 0.0 { distance * factor } else { distance };
             if least.is_none_or(|(best, _)| phi < best) {

@@ -233,7 +233,7 @@ impl Record {
 
     const fn seq(&self) -> u64 {
         match self {
-            Self::Node(node) => node.place.seq,
+            Self::Node(node) => node.seq,
             Self::Name(claim) => claim.seq,
         }
     }

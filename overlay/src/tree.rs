@@ -179,9 +179,10 @@ impl Trees {
         self.by_id.iter().any(|tree| tree.slots.slot_of(peer).is_some())
     }
 
-    /// In how many trees `peer` is the parent.
-    pub fn times_parent(&self, peer: &NodeId) -> usize {
-        self.by_id.iter().filter(|tree| tree.parent() == Some(*peer)).count()
+    /// In how many trees beside `except` the peer is the parent, or is asked to be.
+    pub fn times_parent(&self, peer: &NodeId, except: TreeId) -> usize {
+        let others = TreeId::ALL.into_iter().filter(|tree| *tree != except);
+        others.filter(|tree| self[*tree].asking.or(self[*tree].parent()) == Some(*peer)).count()
     }
 }
 

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use common::{Net, address};
 use multiaddr::Multiaddr;
+use overlay::address::TreeId;
 use overlay::config::Config;
 use overlay::dht::LookupResult;
 use overlay::event::Event;
@@ -65,9 +66,10 @@ fn a_new_certificate_is_found_without_a_move() {
 fn a_dead_parent_is_replaced() {
     for reset in [true, false] {
         let mut net = Net::grow(3, 20);
-        let parents: Vec<_> =
-            net.alive().iter().filter_map(|n| net.node(*n).parent()).map(|id| net.index(id)).collect();
-        let victim = *parents.iter().find(|n| **n != 0).unwrap();
+        // The shallowest parent is taken: of so few nodes all are below the root of the first tree.
+        let parent =
+            |n: &usize| TreeId::ALL.iter().find_map(|tree| net.node(*n).parent_in(*tree).filter(|id| *id != net.id(0)));
+        let victim = net.alive().iter().find_map(parent).map(|id| net.index(id)).unwrap();
         net.kill(victim, reset);
         net.run(secs(30));
         net.assert_whole();

@@ -22,7 +22,11 @@ use measure::Pairs;
 use world::World;
 
 /// Between the starts of two nodes.
-const JOIN_GAP: Duration = Duration::from_millis(1);
+const JOIN_GAP: Duration = Duration::from_micros(250);
+/// Between those of the first ones, among which the founder chooses the heirs: before it has, there is only one tree.
+const FIRST_GAP: Duration = Duration::from_millis(50);
+/// How many these are.
+const FIRST_NODES: usize = 64;
 /// Nodes that have joined between two looks at the progress bar.
 const PROGRESS_STEP: usize = 256;
 /// How long joined nodes may take to have all their addresses.
@@ -161,7 +165,7 @@ pub fn run(options: &Options) -> Outcome {
 fn join_all(world: &mut World, bar: &ProgressBar) {
     for node in 0..world.nodes.len() {
         world.start(node, Duration::ZERO);
-        world.run(JOIN_GAP);
+        world.run(if node < FIRST_NODES { FIRST_GAP } else { JOIN_GAP });
         world.events.clear();
         if node % PROGRESS_STEP == 0 {
             bar.set_position(node as u64);

@@ -30,6 +30,7 @@ pub(super) fn place(address: Address, seq: u64) -> Place {
 pub(super) fn node_record_at(n: u32, address: Address, seq: u64) -> SignedRecord {
     let key = identity(n);
     let node = NodeRecord {
+        seq,
         id: key.id(),
         place: place(address, seq),
         static_cert: vec![0xc0; 100],

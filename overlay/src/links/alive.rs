@@ -117,6 +117,10 @@ impl Overlay {
         link.beat_at = now.instant;
         let peer = link.peer;
         let lines = self.lines_for(&peer);
-        self.send_frame(id, &Frame::Heartbeat(Heartbeat { lines }), now);
+        let sizes = self.subtree_sizes();
+        if let Some(link) = self.links.link_mut(id) {
+            link.sizes_sent = sizes;
+        }
+        self.send_frame(id, &Frame::Heartbeat(Heartbeat { lines, sizes }), now);
     }
 }

@@ -52,7 +52,7 @@ impl Overlay {
 
     fn dispatch_live(&mut self, id: LinkId, frame: Frame, now: Now) -> Result<(), FrameError> {
         match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat),
+            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat, now),
             Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
             Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
             Frame::Ask(ask) => self.handle_ask(id, &ask, now),

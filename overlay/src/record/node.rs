@@ -28,14 +28,16 @@ pub struct Hint {
 
 /// What a node tells everybody about itself.
 ///
-/// Its sequence number is that of its place: each new place makes a new record, and what else is new in a record counts as
-/// a new place. Body: flags (1 byte); place and certificate, each with its length in two bytes; the number of hints (1), each
+/// Each new place makes a new record, with its number; a record that only tells of other neighbours has a higher number than its place, so that
+/// nobody takes it for a move. Body: flags (1 byte); place and certificate, each with its length in two bytes; the number of hints (1), each
 /// an id (32) and a place; the number of multiaddrs (1), each with its length in two bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeRecord {
     /// The node, which signs.
     pub id: NodeId,
-    /// Where it is; `place.seq` is the record's number.
+    /// The record's number, that of the place or higher.
+    pub seq: u64,
+    /// Where it is.
     pub place: Place,
     /// The certificate of its static key agreement key, opaque here.
     pub static_cert: Vec<u8>,
@@ -70,7 +72,7 @@ impl NodeRecord {
 
     pub(super) fn read(id: NodeId, seq: u64, lifetime_s: u32, reader: &mut Reader<'_>) -> Option<Self> {
         let flags = reader.u8()?;
-        let place = read_place(reader).filter(|place| place.seq == seq)?;
+        let place = read_place(reader).filter(|place| place.seq <= seq)?;
         let static_cert = reader.bytes(MAX_CERT_BYTES)?.to_vec();
         let mut hints = Vec::new();
         for _ in 0..read_count(reader, MAX_HINTS)? {
@@ -81,7 +83,7 @@ impl NodeRecord {
         for _ in 0..read_count(reader, MAX_MULTIADDRS)? {
             multiaddrs.push(Multiaddr::try_from(reader.bytes(MAX_MULTIADDR_BYTES)?.to_vec()).ok()?);
         }
-        Some(Self { id, place, static_cert, hints, multiaddrs, flags, lifetime_s })
+        Some(Self { id, seq, place, static_cert, hints, multiaddrs, flags, lifetime_s })
     }
 }
 

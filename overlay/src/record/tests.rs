@@ -15,6 +15,7 @@ fn place(word: &[u8], seq: u64) -> Place {
 fn node(hints: usize) -> NodeRecord {
     NodeRecord {
         id: key().id(),
+        seq: 77,
         place: place(&[1, 2, 3], 77),
         static_cert: vec![0xaa; 200],
         hints: (0..hints).map(|n| Hint { id: key().id(), place: place(&[u8::try_from(n).unwrap(); 40], 5) }).collect(),

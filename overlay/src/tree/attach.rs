@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
 use crate::io::LinkId;
+use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::time::Now;
 use crate::tree::Role;
@@ -16,6 +17,12 @@ use crate::wire::link::{Detached, Frame};
 
 /// A node that found nobody looks again after this, when nothing happened before.
 const SEEK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a node that never had a place waits for more neighbours to choose its parents from.
+const JOIN_WAITS: Duration = Duration::from_millis(250);
+/// What a parent costs that is not the latest one, in half levels.
+const OTHER_PARENT_COST: usize = 3;
+/// What a parent costs for each other tree in which it is the parent, too, in half levels.
+const SHARED_PARENT_COST: usize = 4;
 /// What a descendant waits longer for each level between it and the break, so that the upper ones mend first.
 const LEVEL_WAIT: Duration = Duration::from_millis(500);
 
@@ -36,14 +43,31 @@ impl Overlay {
         if self.timers.get(Timer::Takeover(tree)).is_none() {
             self.root_lost(tree, now);
         }
+        if self.expects_neighbours(tree, now) {
+            return;
+        }
         if let Some(parent) = self.best_parent(tree, now) {
             self.ask(tree, parent, now);
         }
     }
 
-    /// The shallowest neighbour that answers and has heard the best-ranked root lately; the latest parent may be one level deeper, because it
-    /// gives the old place back. Those with a slot here come last: they may be below this node, and would refuse, or may have left it.
-    /// Among equals one that is no parent in another tree: two trees are not to break at once.
+    /// A newcomer dials several addresses, and the first to answer is seldom the shallowest: nobody waits for a newcomer yet, and where it
+    /// takes its place now, it and all below it stay.
+    fn expects_neighbours(&mut self, tree: TreeId, now: Now) -> bool {
+        let Some(first) = self.links.live().map(|link| link.up_at).min() else { return true };
+        let (until, newcomer) = (first + JOIN_WAITS, self.trees[tree].address.is_none() && !self.returns);
+        let unplaced = |link: &Link| link.place.as_ref().is_none_or(|place| place.addresses.in_tree(tree).is_none());
+        let silent = |link: &Link| unplaced(link) || link.beacon_of(tree).is_none();
+        let to_come = self.dialer.dials() > 0 || self.links.begun().any(silent);
+        if !newcomer || !to_come || until <= now.instant {
+            return false;
+        }
+        self.timers.set_no_later(Timer::Seek, until);
+        true
+    }
+
+    /// The cheapest neighbour that answers and has heard the best-ranked root lately. Those with a slot here come last: they may be below this
+    /// node, and would refuse, or may have left it.
     fn best_parent(&self, tree: TreeId, now: Now) -> Option<NodeId> {
         let state = &self.trees[tree];
         self.links
@@ -54,13 +78,21 @@ impl Overlay {
                 let heard = link.beacon_of(tree)?;
                 let rank = self.rank_of(tree, &heard.beacon.holder)?;
                 let fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
-                let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
-                let cost = 2 * depth + if state.last_parent == Some(link.peer) { 0 } else { 3 };
+                let cost = self.cost_of(tree, link)?;
                 let has_slot = state.slots.slot_of(&link.peer).is_some();
-                fresh.then_some((rank, has_slot, cost, self.trees.times_parent(&link.peer), link.peer))
+                fresh.then_some((rank, has_slot, cost, link.peer))
             })
             .min()
             .map(|(.., peer)| peer)
+    }
+
+    /// What it costs to have this neighbour as the parent, in half levels. The latest parent may be one level deeper than others, because it gives the
+    /// old place back. One that is the parent in another tree counts as two levels deeper for each: with four different parents stretch on
+    /// ov:3 with 10,000 nodes is 1.064 instead of 1.095, and 98.6 instead of 97.5 % are delivered when 30 % of the nodes are dead.
+    fn cost_of(&self, tree: TreeId, link: &Link) -> Option<usize> {
+        let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
+        let other_parent = if self.trees[tree].last_parent == Some(link.peer) { 0 } else { OTHER_PARENT_COST };
+        Some(2 * depth + other_parent + SHARED_PARENT_COST * self.trees.times_parent(&link.peer, tree))
     }
 
     /// Takes the place that `grant` gives below the vertex at the end of `chain`.

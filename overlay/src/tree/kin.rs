@@ -222,8 +222,9 @@ impl Overlay {
         }
     }
 
-    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat) {
+    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        self.subtrees_told(id, heartbeat.sizes, now);
         for line in heartbeat.lines {
             if self.trees[line.tree].parent() == Some(peer) {
                 self.learn_contacts(&line.ancestors, Source::Ancestor);

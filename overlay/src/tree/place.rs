@@ -79,8 +79,8 @@ impl Overlay {
                 record.hints.iter().map(|hint| (hint.id, hint.place.addresses.clone())).collect()
             });
         let now_best: Vec<_> = self.hints().into_iter().map(|hint| (hint.id, hint.place.addresses)).collect();
-        if !told.is_empty() && told != now_best && !self.trees.all_detached() {
-            self.renew_place(now);
+        if !told.is_empty() && told != now_best {
+            self.publish_record(now);
         }
     }
 
@@ -105,7 +105,7 @@ impl Overlay {
     }
 
     fn renew_place(&mut self, now: Now) {
-        let seen = self.trees.place.as_ref().map_or(self.seq_floor, |place| place.seq);
+        let seen = seq(&self.trees.place).max(self.seq_floor);
         let mut addresses = AddressSet::default();
         for tree in TreeId::ALL {
             let state = &self.trees[tree];
@@ -141,8 +141,10 @@ impl Overlay {
             return;
         }
         let hints = self.hints();
+        self.seq_floor = if place.seq > self.seq_floor { place.seq } else { next_seq(self.seq_floor, now) };
         let record = NodeRecord {
             id: self.id,
+            seq: self.seq_floor,
             place,
             static_cert,
             hints,
@@ -203,8 +205,7 @@ impl Overlay {
             })
             .collect();
         let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
-        let weights = TreeId::ALL.map(|tree| self.subtree_size(tree));
-        let bytes = Frame::Advert(Advert { place, weights, neighbours }).encode();
+        let bytes = Frame::Advert(Advert { place, neighbours }).encode();
         // Much that happens here changes nothing that a neighbour is told.
         let hash = Some(hash_of(&bytes));
         if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
@@ -244,21 +245,15 @@ impl Overlay {
             self.timers.set_no_later(Timer::Hints, now.instant + HINTS_SETTLE);
         }
         let first = link.place.is_none() && place.is_some();
-        let grown = link.subtree != advert.weights;
         link.place = place;
         link.two_hop = two_hop;
-        link.subtree = advert.weights;
         let peer = link.peer;
-        for tree in TreeId::ALL {
-            let Some(link) = self.links.link_mut(id) else { break };
-            let weight = &mut link.weight[tree.index()];
-            let new = weight.follow(u64::from(link.subtree[tree.index()]));
-            let reweighed = core::mem::replace(weight, new) != new;
-            if (reweighed || moved) && self.trees[tree].slots.slot_of(&peer).is_some() {
-                self.placement_changed(tree, now);
+        if moved {
+            for tree in TreeId::ALL {
+                if self.trees[tree].slots.slot_of(&peer).is_some() {
+                    self.placement_changed(tree, now);
+                }
             }
-        }
-        if moved || (grown && self.trees.is_child(&peer)) {
             self.advertise_soon(now);
         }
         if first {

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::address::{Address, TreeId};
+use crate::address::{Address, MAX_TREES, TreeId};
 use crate::dht::{Child, Table, Weight};
 use crate::io::LinkId;
 use crate::links::Link;
@@ -21,6 +21,8 @@ const TABLE_SETTLES: Duration = Duration::from_millis(500);
 const TABLE_SETTLES_PER_NODE: Duration = Duration::from_millis(1);
 /// The longest.
 const MAX_TABLE_SETTLES: Duration = Duration::from_secs(10);
+/// A subtree that grew or shrank by this part (1 over it) is worth a word at once.
+const TELLING_SHARE: u32 = 4;
 /// Records are looked through no more often than this.
 const REBIND_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -30,6 +32,7 @@ impl Overlay {
         let wait = TABLE_SETTLES.saturating_add(TABLE_SETTLES_PER_NODE.saturating_mul(self.subtree_size(tree)));
         self.timers.set_no_later(Timer::Placement(tree), now.instant + wait.min(MAX_TABLE_SETTLES));
         self.table_changed(tree, self.trees[tree].level(), now);
+        self.sizes_changed(now);
     }
 
     /// Tells the children this vertex's table, if it changed.
@@ -176,6 +179,49 @@ impl Overlay {
             return 0;
         }
         self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(1, u32::saturating_add)
+    }
+
+    /// The same in each tree.
+    pub(crate) fn subtree_sizes(&self) -> [u32; MAX_TREES] {
+        TreeId::ALL.map(|tree| self.subtree_size(tree))
+    }
+
+    /// A neighbour told how large its subtrees are.
+    pub(crate) fn subtrees_told(&mut self, id: LinkId, sizes: [u32; MAX_TREES], now: Now) {
+        let Some(link) = self.links.link_mut(id).filter(|link| link.subtree != sizes) else { return };
+        let peer = link.peer;
+        link.subtree = sizes;
+        for tree in TreeId::ALL {
+            let Some(link) = self.links.link_mut(id) else { break };
+            let weight = &mut link.weight[tree.index()];
+            let new = weight.follow(u64::from(link.subtree[tree.index()]));
+            let reweighed = core::mem::replace(weight, new) != new;
+            if reweighed && self.trees[tree].slots.slot_of(&peer).is_some() {
+                self.placement_changed(tree, now);
+            }
+        }
+        self.sizes_changed(now);
+    }
+
+    /// Parents are told soon, if it matters.
+    fn sizes_changed(&mut self, now: Now) {
+        self.timers.set_no_later(Timer::Sizes, now.instant + self.config.timing.advert_delay);
+    }
+
+    /// Tells those parents that know something far from true; the others hear of it with the next heartbeat.
+    pub(crate) fn tell_sizes(&mut self, now: Now) {
+        self.timers.cancel(Timer::Sizes);
+        let sizes = self.subtree_sizes();
+        let far = |link: &Link| {
+            TreeId::ALL.into_iter().any(|tree| {
+                let (now, told) = (sizes[tree.index()], link.sizes_sent[tree.index()]);
+                self.trees[tree].parent() == Some(link.peer) && now.abs_diff(told) >= (told / TELLING_SHARE).max(1)
+            })
+        };
+        let parents: Vec<LinkId> = self.links.live().filter(|link| far(link)).map(|link| link.id).collect();
+        for parent in parents {
+            self.send_heartbeat(parent, now);
+        }
     }
 
     /// The children that can take a walk.

@@ -89,6 +89,8 @@ pub struct Hello {
 pub struct Heartbeat {
     /// For each tree in which the sender is the receiver's parent.
     pub lines: Vec<Line>,
+    /// The size of the sender's subtree in each tree, itself included; 0 where it takes no records. Parents choose binders by it.
+    pub sizes: [u32; MAX_TREES],
 }
 
 /// What a parent tells its child of one tree.
@@ -189,8 +191,6 @@ pub struct Detached {
 pub struct Advert {
     /// The sender's place; empty while it has none.
     pub place: Vec<u8>,
-    /// The size of the sender's subtree in each tree, itself included; parents choose binders by it.
-    pub weights: [u32; MAX_TREES],
     /// At most [`MAX_ADVERTISED`] of the sender's neighbours.
     pub neighbours: Vec<Advertised>,
 }
@@ -376,8 +376,11 @@ mod tests {
                 "81010109000501010300",
             ),
             (
-                Frame::Heartbeat(Heartbeat { lines: vec![Line { tree, ancestors: vec![contact.clone()], size: 6 }] }),
-                text(format!("82010101{id7}0102010206")),
+                Frame::Heartbeat(Heartbeat {
+                    lines: vec![Line { tree, ancestors: vec![contact.clone()], size: 6 }],
+                    sizes: [3, 1, 1, 1],
+                }),
+                text(format!("82010101{id7}010201020603010101")),
             ),
             (Frame::Probe(1), "8301"),
             (Frame::ProbeAck(1), "8401"),
@@ -389,10 +392,9 @@ mod tests {
             (
                 Frame::Advert(Advert {
                     place: vec![5],
-                    weights: [3, 1, 1, 1],
                     neighbours: vec![Advertised { id, place: vec![6], addresses: vec![] }],
                 }),
-                text(format!("8a01050301010101{id7}010600")),
+                text(format!("8a010501{id7}010600")),
             ),
             (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
             (Frame::Titles(vec![1]), "8e0101"),
