@@ -17,6 +17,7 @@ use crate::links::{Link, TwoHop};
 use crate::overlay::{Outgoing, Overlay, Timer};
 use crate::potential::{NeighbourView, next_hop};
 use crate::record::{Query, SignedRecord};
+use crate::routes::Before;
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
@@ -27,8 +28,6 @@ pub(crate) use echo::Echoes;
 pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
 /// How long decisions are remembered at most: links may be loaded otherwise by then.
 const ROUTES_KEPT: Duration = Duration::from_secs(1);
-/// Most decisions that are remembered.
-const MAX_ROUTES: usize = 1024;
 
 /// A packet and its decoded header; what a relay changes in the header reaches the bytes when the packet goes out.
 pub(crate) struct Routed {
@@ -73,91 +72,6 @@ impl Routed {
     fn into_payload(mut self) -> Vec<u8> {
         self.bytes.split_off(self.payload_at.min(self.bytes.len()))
     }
-}
-
-/// A decision: what the header was, and what became of it.
-struct Route {
-    /// The [`Routes::generation`] in which it was taken.
-    generation: u64,
-    dst: [u8; 32],
-    dst_seq: u64,
-    last: f64,
-    mask: u32,
-    strikes: u8,
-    target: AddressSet,
-    hints: Vec<AddressSet>,
-    link: LinkId,
-    next_last: f64,
-    next_mask: u32,
-}
-
-/// Decisions already taken: the packets of one stream all ask the same. They hold as long as no neighbour changes, nor what is
-/// known of one.
-#[derive(Default)]
-pub(crate) struct Routes {
-    slots: Vec<Option<Box<Route>>>,
-    generation: u64,
-}
-
-impl Routes {
-    /// A neighbour, or what is known of it, may have changed.
-    pub const fn clear(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
-    }
-
-    /// Links may be loaded otherwise by now; and nobody's packets may have come for a while.
-    pub fn forget(&mut self) {
-        self.slots = Vec::new();
-    }
-
-    /// The link, and the header changed as it was then.
-    fn find(&self, header: &mut Header) -> Option<LinkId> {
-        let route = self.slots.get(slot(header))?.as_ref()?;
-        let same = route.generation == self.generation
-            && route.dst == header.dst
-            && route.dst_seq == header.dst_seq
-            && route.last.to_bits() == header.last.to_bits()
-            && route.mask == header.mask
-            && route.strikes == header.strikes
-            && route.target == header.target
-            && route.hints == header.hints;
-        if !same {
-            return None;
-        }
-        (header.last, header.mask) = (route.next_last, route.next_mask);
-        Some(route.link)
-    }
-
-    /// Remembers what became of `before`, instead of another decision that may have had its place.
-    fn learn(&mut self, before: (usize, f64, u32), header: &Header, link: LinkId) {
-        if self.slots.is_empty() {
-            self.slots.resize_with(MAX_ROUTES, || None);
-        }
-        let (slot, last, mask) = before;
-        if let Some(entry) = self.slots.get_mut(slot) {
-            *entry = Some(Box::new(Route {
-                generation: self.generation,
-                dst: header.dst,
-                dst_seq: header.dst_seq,
-                last,
-                mask,
-                strikes: header.strikes,
-                target: header.target.clone(),
-                hints: header.hints.clone(),
-                link,
-                next_last: header.last,
-                next_mask: header.mask,
-            }));
-        }
-    }
-}
-
-/// Where the decision for this header is kept.
-fn slot(header: &Header) -> usize {
-    let [a, b, c, d, e, f, g, h, ..] = header.dst;
-    let mixed =
-        (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ header.last.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed >> 32).unwrap_or(0) % MAX_ROUTES
 }
 
 /// Bulk goes on the data lane; everything else must not wait behind it.
@@ -266,7 +180,7 @@ impl Overlay {
         if repeats && let Some(link) = self.routes.find(header) {
             return Some(link);
         }
-        let before = (slot(header), header.last, header.mask);
+        let before = Before::of(header);
         let plane = self.plane.as_ref()?;
         let (to, seq) = (header.to(), header.dst_seq);
         let views: Vec<_> =

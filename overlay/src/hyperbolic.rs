@@ -44,14 +44,14 @@ pub struct Plane {
     edge: f64,
     cosh_edge: f64,
     sinh_edge: f64,
-    /// For each ordinal: what its vertex sees, as its parent sees it.
-    steps: Vec<[[f64; 3]; 3]>,
+    /// For each ordinal: what its vertex sees, as its parent sees it; the columns of a matrix.
+    steps: Vec<[Point; 3]>,
     /// The longest word whose frames do not overflow.
     fast_depth: usize,
 }
 
-/// A point of the hyperboloid: cosh r, and sinh r by its direction.
-type Point = [f64; 3];
+/// A point of the hyperboloid: cosh r, and sinh r by its direction; and nothing.
+type Point = [f64; 4];
 
 /// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index k is seen from k levels above.
 #[derive(Clone, Debug, Default)]
@@ -61,9 +61,12 @@ impl Frames {
     /// e^d of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
     pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
         let common = common_letters(word, other);
-        let (Some(a), Some(b)) = (self.0.get(word.len() - common), others.0.get(other.len() - common)) else {
-            return f64::INFINITY;
-        };
+        self.exp_distance_above(word.len() - common, others, other.len() - common)
+    }
+
+    /// The same when it is known how many levels above the two vertices their ways meet.
+    pub fn exp_distance_above(&self, levels: usize, others: &Self, other_levels: usize) -> f64 {
+        let (Some(a), Some(b)) = (self.0.get(levels), others.0.get(other_levels)) else { return f64::INFINITY };
         let cosh = (a[0] * b[0] - a[1] * b[1] - a[2] * b[2]).max(1.0);
         // e^acosh(x), where the 1 does not count for large x.
         if cosh > 1e8 { 2.0 * cosh } else { cosh + libm::sqrt(cosh * cosh - 1.0) }
@@ -71,8 +74,45 @@ impl Frames {
 }
 
 /// How many letters both words begin with.
-pub fn common_letters(a: &[u8], b: &[u8]) -> usize {
+fn common_letters(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// A word that is compared with many others: its first letters are at hand in one number.
+#[derive(Clone, Copy, Debug)]
+pub struct Letters<'a> {
+    word: &'a [u8],
+    head: u64,
+}
+
+impl<'a> Letters<'a> {
+    /// Of this word.
+    pub fn of(word: &'a [u8]) -> Self {
+        let first = word.get(..size_of::<u64>()).unwrap_or(word);
+        // Shifted rather than copied: a number that was written byte by byte is slow to read.
+        let head = first.iter().rev().fold(0, |head, letter| head << u8::BITS | u64::from(*letter));
+        Self { word, head }
+    }
+
+    /// How many letters there are.
+    pub const fn len(&self) -> usize {
+        self.word.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.word.is_empty()
+    }
+
+    /// How many letters both words begin with.
+    pub fn common(&self, other: &Self) -> usize {
+        let differ = self.head ^ other.head;
+        if differ == 0 {
+            return common_letters(self.word, other.word);
+        }
+        let same = differ.trailing_zeros() / u8::BITS;
+        usize::try_from(same).unwrap_or(usize::MAX).min(self.len()).min(other.len())
+    }
 }
 
 /// A vertex seen from an ancestor.
@@ -117,12 +157,13 @@ impl Plane {
         if word.len() > self.fast_depth {
             return false;
         }
-        let mut point = [1.0, 0.0, 0.0];
+        let mut point = [1.0, 0.0, 0.0, 0.0];
         frames.0.push(point);
         for ordinal in word.get(above..).unwrap_or_default().iter().rev() {
             let Some([x, y, z]) = self.steps.get(usize::from(*ordinal)) else { return false };
-            let row = |row: &[f64; 3]| row[0] * point[0] + row[1] * point[1] + row[2] * point[2];
-            point = [row(x), row(y), row(z)];
+            // By columns, which the compiler turns into vectors.
+            let [px, py, pz, _] = point;
+            point = core::array::from_fn(|row| x[row] * px + y[row] * py + z[row] * pz);
             frames.0.push(point);
         }
         true
@@ -199,9 +240,9 @@ fn angle(q: u16, ordinal: u8) -> f64 {
 
 /// What a child sees, as its parent sees it: the child looks at its parent in direction 0, the parent at the child in direction `phi`. So turn by
 /// half a circle, go one edge, turn by phi.
-fn step_matrix(cosh: f64, sinh: f64, phi: f64) -> [[f64; 3]; 3] {
+fn step_matrix(cosh: f64, sinh: f64, phi: f64) -> [Point; 3] {
     let (sin, cos) = (libm::sin(phi), libm::cos(phi));
-    [[cosh, -sinh, 0.0], [cos * sinh, -cos * cosh, sin], [sin * sinh, -sin * cosh, -cos]]
+    [[cosh, cos * sinh, sin * sinh, 0.0], [-sinh, -cos * cosh, -sin * cosh, 0.0], [0.0, sin, -cos, 0.0]]
 }
 
 fn combine(one: Seen, other: Seen) -> f64 {

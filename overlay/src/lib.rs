@@ -59,6 +59,7 @@ pub mod potential;
 pub mod queue;
 pub mod record;
 pub mod rng;
+pub mod routes;
 pub mod status;
 pub mod time;
 pub mod timer;

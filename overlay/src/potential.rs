@@ -10,7 +10,7 @@
 //! Greedy forwarding over hyperbolic coordinates is CLOAK's (Cassagnes, Tiendrebeogo, Bromberg and Magoni, ISCC 2011).
 
 use crate::address::{Address, AddressSet, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Plane, common_letters};
+use crate::hyperbolic::{Frames, Letters, Plane};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
@@ -52,16 +52,18 @@ pub fn next_hop(plane: &Plane, header: &mut Header, neighbours: &[NeighbourView<
         let goals = goals(plane, header);
         let fast = goals.iter().all(|goal| goal.frames.is_some())
             && neighbours.iter().flat_map(NeighbourView::candidates).all(|at| plane.reaches(at));
+        let scale = if fast { Scale::exponential(plane) } else { Scale::linear(plane) };
         let mut frames = Frames::default();
         loop {
-            let tried: Vec<&Goal<'_>> = goals.iter().filter(|goal| mask >> goal.pair & 1 == 1).collect();
+            let tried = ByTree::of(&goals, mask);
             let phi = |at: &AddressSet| match fast {
-                true => potential_fast(plane, &tried, at, &mut frames),
-                false => potential(plane, &tried, at),
+                true => potential_fast(plane, &tried, at, &scale, &mut frames),
+                false => potential(plane, &tried, at, &scale),
             };
-            let Some(best) = best_neighbour(neighbours, phi, kappa(plane)) else { break None };
-            if best.worth < last - EPSILON {
-                last = best.worth;
+            let Some(best) = best_neighbour(neighbours, phi, &scale) else { break None };
+            let worth = scale.distance(best.worth);
+            if worth < last - EPSILON {
+                last = worth;
                 break Some(best.link);
             }
             mask &= !(1 << best.pair);
@@ -93,8 +95,8 @@ struct Goal<'a> {
     tree: TreeId,
     address: &'a Address,
     pair: usize,
-    /// What it costs to go by this target.
-    price: f64,
+    /// The target stands for the destination, at the price of kappa.
+    by_hint: bool,
     /// None when it is too deep for the fast form.
     frames: Option<Frames>,
 }
@@ -106,12 +108,73 @@ fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
     live.flat_map(|(number, target)| {
         target.iter().map(move |(tree, address)| {
             let mut frames = Frames::default();
-            let price = if number == 0 { 0.0 } else { kappa(plane) };
             let fits = plane.frames(address.as_slice(), &mut frames);
-            Goal { tree, address, pair: pair(tree, number), price, frames: fits.then_some(frames) }
+            Goal { tree, address, pair: pair(tree, number), by_hint: number > 0, frames: fits.then_some(frames) }
         })
     })
     .collect()
+}
+
+/// The goals that are still tried, by tree.
+struct ByTree<'a>([Vec<Tried<'a>>; MAX_TREES]);
+
+#[derive(Clone, Copy)]
+struct Tried<'a> {
+    goal: &'a Goal<'a>,
+    letters: Letters<'a>,
+    by_hint: bool,
+}
+
+impl<'a> ByTree<'a> {
+    fn of(goals: &'a [Goal<'a>], mask: u32) -> Self {
+        let tried = |goal: &&Goal<'_>| mask >> goal.pair & 1 == 1;
+        let in_tree = |tree: TreeId| goals.iter().filter(move |goal| goal.tree == tree).filter(tried);
+        let ready =
+            |goal: &'a Goal<'a>| Tried { goal, letters: Letters::of(goal.address.as_slice()), by_hint: goal.by_hint };
+        Self(TreeId::ALL.map(|tree| in_tree(tree).map(ready).collect()))
+    }
+
+    fn in_tree(&self, tree: TreeId) -> &[Tried<'a>] {
+        &self.0[tree.index()]
+    }
+}
+
+/// How distances are held while they are compared: as they are, or as their exponentials, which cost no logarithm each.
+struct Scale {
+    exponential: bool,
+    /// Adds kappa.
+    kappa: f64,
+    /// Takes epsilon away.
+    epsilon: f64,
+}
+
+impl Scale {
+    fn linear(plane: &Plane) -> Self {
+        Self { exponential: false, kappa: kappa(plane), epsilon: -EPSILON }
+    }
+
+    fn exponential(plane: &Plane) -> Self {
+        Self { exponential: true, kappa: libm::exp(kappa(plane)), epsilon: libm::exp(-EPSILON) }
+    }
+
+    fn shift(&self, value: f64, by: f64) -> f64 {
+        if self.exponential { value * by } else { value + by }
+    }
+
+    /// `value` and the price of going by a hint or an advertised link.
+    fn dearer(&self, value: f64) -> f64 {
+        self.shift(value, self.kappa)
+    }
+
+    /// Whether `value` is less than `other` by more than epsilon.
+    fn gains(&self, value: f64, other: f64) -> bool {
+        value < self.shift(other, self.epsilon)
+    }
+
+    /// Back to a distance.
+    fn distance(&self, value: f64) -> f64 {
+        if self.exponential { libm::log(value) } else { value }
+    }
 }
 
 struct Best {
@@ -124,18 +187,21 @@ struct Best {
 fn best_neighbour(
     neighbours: &[NeighbourView<'_>],
     mut potential: impl FnMut(&AddressSet) -> Option<(f64, usize)>,
-    kappa: f64,
+    scale: &Scale,
 ) -> Option<Best> {
     let mut best: Option<(Best, usize)> = None;
     for neighbour in neighbours {
         let mut least = potential(neighbour.addresses);
         for beyond in &neighbour.adverts {
-            let found = potential(beyond).map(|(phi, pair)| (phi + kappa, pair));
-            least = [least, found].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+            let Some((phi, pair)) = potential(beyond) else { continue };
+            let worth = scale.dearer(phi);
+            if least.is_none_or(|(best, _)| worth < best) {
+                least = Some((worth, pair));
+            }
         }
         let Some((worth, pair)) = least else { continue };
         let better = best.as_ref().is_none_or(|(old, load)| {
-            worth < old.worth - EPSILON || (worth < old.worth + EPSILON && neighbour.load_bytes < *load)
+            scale.gains(worth, old.worth) || (!scale.gains(old.worth, worth) && neighbour.load_bytes < *load)
         });
         if better {
             best = Some((Best { worth, pair, link: neighbour.link }, neighbour.load_bytes));
@@ -145,35 +211,46 @@ fn best_neighbour(
 }
 
 /// phi(v): the least distance over the pairs that the packet still tries, and that pair.
-fn potential(plane: &Plane, goals: &[&Goal<'_>], at: &AddressSet) -> Option<(f64, usize)> {
-    let of_goal = |goal: &&Goal<'_>| {
-        let from = at.in_tree(goal.tree)?;
-        Some((plane.distance(from, goal.address) + goal.price, goal.pair))
+fn potential(plane: &Plane, goals: &ByTree<'_>, at: &AddressSet, scale: &Scale) -> Option<(f64, usize)> {
+    let pairs = at.iter().flat_map(|(tree, from)| goals.in_tree(tree).iter().map(move |goal| (from, goal)));
+    let of_pair = |(from, tried): (&Address, &Tried<'_>)| {
+        let distance = plane.distance(from, tried.goal.address);
+        (if tried.by_hint { scale.dearer(distance) } else { distance }, tried.goal.pair)
     };
-    goals.iter().filter_map(of_goal).min_by(|a, b| a.0.total_cmp(&b.0))
+    pairs.map(of_pair).min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// The same without a logarithm for each pair: distances are compared as e^d, in which a price is a factor.
-fn potential_fast(plane: &Plane, goals: &[&Goal<'_>], at: &AddressSet, frames: &mut Frames) -> Option<(f64, usize)> {
-    let factor = libm::exp(kappa(plane));
+/// The same on the exponential scale.
+fn potential_fast(
+    plane: &Plane,
+    goals: &ByTree<'_>,
+    at: &AddressSet,
+    scale: &Scale,
+    frames: &mut Frames,
+) -> Option<(f64, usize)> {
     let mut least: Option<(f64, usize)> = None;
     for (tree, from) in at.iter() {
-        let word = from.as_slice();
-        let in_tree = || goals.iter().filter(|goal| goal.tree == tree);
-        let Some(above) = in_tree().map(|goal| common_letters(word, goal.address.as_slice())).min() else { continue };
-        if !plane.frames_below(word, above, frames) {
+        let (word, goals) = (from.as_slice(), goals.in_tree(tree));
+        let letters = Letters::of(word);
+        let mut common = [0; TARGETS];
+        let mut above = word.len();
+        for (common, tried) in common.iter_mut().zip(goals) {
+            *common = letters.common(&tried.letters);
+            above = above.min(*common);
+        }
+        if goals.is_empty() || !plane.frames_below(word, above, frames) {
             continue;
         }
-        for goal in in_tree() {
-            let Some(of_goal) = &goal.frames else { continue };
-            let distance = frames.exp_distance(word, of_goal, goal.address.as_slice());
-            let phi = if goal.price > 0.0 { distance * factor } else { distance };
+        for (common, tried) in common.into_iter().zip(goals) {
+            let Some(of_goal) = &tried.goal.frames else { continue };
+            let distance = frames.exp_distance_above(word.len() - common, of_goal, tried.letters.len() - common);
+            let phi = if tried.by_hint { scale.dearer(distance) } else { distance };
             if least.is_none_or(|(best, _)| phi < best) {
-                least = Some((phi, goal.pair));
+                least = Some((phi, tried.goal.pair));
             }
         }
     }
-    least.map(|(phi, pair)| (libm::log(phi), pair))
+    least
 }
 
 impl NeighbourView<'_> {

@@ -1,0 +1,159 @@
+//! What a relay does for each packet, each frame and each record: `cargo bench -p overlay`.
+//!
+//! The neighbourhood is a full one: 16 neighbours in four trees, each advertising 16 of its own, and a packet with four hints.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use divan::{Bencher, black_box};
+use overlay::address::{Address, AddressSet, Place, TreeId};
+use overlay::hyperbolic::Plane;
+use overlay::id::{Identity, NodeId};
+use overlay::io::LinkId;
+use overlay::potential::{NeighbourView, next_hop};
+use overlay::record::{Hint, NodeRecord, Record, SignedRecord};
+use overlay::rng::Rng;
+use overlay::routes::{Before, Routes};
+use overlay::wire::link::{Advert, Advertised, Frame};
+use overlay::wire::packet::{Header, Kind};
+
+const Q: u16 = 64;
+const NEIGHBOURS: u64 = 16;
+const ADVERTISED: usize = 16;
+/// Edges from the root: as deep as a node of an overlay of 100,000.
+const DEPTHS: (usize, usize) = (4, 7);
+
+fn main() {
+    divan::main();
+}
+
+fn word(rng: &mut Rng) -> Address {
+    let depth = DEPTHS.0 + rng.index(DEPTHS.1 - DEPTHS.0);
+    let ordinals: Vec<u8> = (0..depth).map(|_| u8::try_from(rng.below(8)).unwrap()).collect();
+    Address::from_ordinals(&ordinals).unwrap()
+}
+
+fn addresses(rng: &mut Rng) -> AddressSet {
+    let mut set = AddressSet::default();
+    TreeId::ALL.into_iter().for_each(|tree| set.insert(tree, word(rng)));
+    set
+}
+
+fn place(rng: &mut Rng) -> Place {
+    Place { addresses: addresses(rng), seq: 1_800_000_000_000_000 }
+}
+
+fn node(rng: &mut Rng) -> NodeId {
+    NodeId::from_bytes(rng.bytes())
+}
+
+fn header(rng: &mut Rng) -> Header {
+    let mut header = Header::new(Kind::Data, node(rng), place(rng), node(rng), place(rng), 7);
+    header.hints = (0..4).map(|_| addresses(rng)).collect();
+    header
+}
+
+struct Neighbourhood {
+    own: Vec<(NodeId, AddressSet)>,
+    told: Vec<Vec<AddressSet>>,
+}
+
+impl Neighbourhood {
+    fn new(rng: &mut Rng) -> Self {
+        let own = (0..NEIGHBOURS).map(|_| (node(rng), addresses(rng))).collect();
+        let told = (0..NEIGHBOURS).map(|_| (0..ADVERTISED).map(|_| addresses(rng)).collect()).collect();
+        Self { own, told }
+    }
+
+    fn views(&self) -> Vec<NeighbourView<'_>> {
+        let numbered = (0..).zip(self.own.iter().zip(&self.told));
+        numbered
+            .map(|(number, ((id, addresses), told))| NeighbourView {
+                link: LinkId(number),
+                id: *id,
+                addresses,
+                adverts: told.iter().collect(),
+                load_bytes: 0,
+            })
+            .collect()
+    }
+}
+
+#[divan::bench]
+fn next_hop_cold(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([1; 32]);
+    let (plane, around) = (Plane::new(Q).unwrap(), Neighbourhood::new(&mut rng));
+    let views = around.views();
+    bencher
+        .with_inputs(|| header(&mut rng))
+        .bench_local_refs(|header| black_box(next_hop(&plane, header, black_box(&views))));
+}
+
+#[divan::bench]
+fn next_hop_cached(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([2; 32]);
+    let before = header(&mut rng);
+    let mut after = before.clone();
+    after.last = 12.5;
+    let mut routes = Routes::default();
+    routes.learn(Before::of(&before), &after, LinkId(3));
+    bencher.with_inputs(|| before.clone()).bench_local_refs(|header| black_box(routes.find(header)));
+}
+
+#[divan::bench]
+fn distance(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([3; 32]);
+    let plane = Plane::new(Q).unwrap();
+    bencher.with_inputs(|| (word(&mut rng), word(&mut rng))).bench_local_refs(|(a, b)| black_box(plane.distance(a, b)));
+}
+
+#[divan::bench]
+fn place_encode(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([4; 32]);
+    bencher.with_inputs(|| place(&mut rng)).bench_local_refs(|place| black_box(place.to_bytes()));
+}
+
+#[divan::bench]
+fn place_decode(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([5; 32]);
+    bencher.with_inputs(|| place(&mut rng).to_bytes()).bench_local_refs(|bytes| black_box(Place::from_bytes(bytes)));
+}
+
+#[divan::bench]
+fn record_verify(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([6; 32]);
+    let identity = Identity::from_secret(&rng.bytes());
+    let here = place(&mut rng);
+    let record = NodeRecord {
+        id: identity.id(),
+        seq: here.seq,
+        place: here,
+        static_cert: vec![7; 200],
+        hints: (0..4).map(|_| Hint { id: node(&mut rng), place: place(&mut rng) }).collect(),
+        multiaddrs: Vec::new(),
+        flags: 0,
+        lifetime_s: 3600,
+    };
+    let signed = SignedRecord::sign(&identity, Record::Node(record)).unwrap();
+    bencher.bench_local(|| black_box(SignedRecord::verify(black_box(signed.as_bytes()))));
+}
+
+#[divan::bench]
+fn advert_decode(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([7; 32]);
+    let neighbours = (0..ADVERTISED)
+        .map(|_| Advertised {
+            id: node(&mut rng),
+            place: place(&mut rng).to_bytes(),
+            addresses: vec![vec![4, 10, 0, 0, 1, 6, 15, 161]],
+        })
+        .collect();
+    let bytes = Frame::Advert(Advert { place: place(&mut rng).to_bytes(), neighbours }).encode();
+    bencher.bench_local(|| black_box(Frame::decode(black_box(&bytes))));
+}
+
+#[divan::bench]
+fn packet_decode(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([8; 32]);
+    let bytes = header(&mut rng).with_payload(&[0; 1200]);
+    bencher.bench_local(|| black_box(Header::decode(black_box(&bytes))));
+}

@@ -1,0 +1,109 @@
+//! The next-hop cache: the packets of one stream all ask the same.
+
+use crate::address::AddressSet;
+use crate::io::LinkId;
+use crate::wire::packet::Header;
+
+/// Most decisions that are remembered.
+const MAX_ROUTES: usize = 1024;
+
+/// A decision: what the header was, and what became of it.
+#[derive(Debug)]
+struct Route {
+    /// The [`Routes::generation`] in which it was taken.
+    generation: u64,
+    dst: [u8; 32],
+    dst_seq: u64,
+    last: f64,
+    mask: u32,
+    strikes: u8,
+    target: AddressSet,
+    hints: Vec<AddressSet>,
+    link: LinkId,
+    next_last: f64,
+    next_mask: u32,
+}
+
+/// Decisions already taken: the packets of one stream all ask the same. They hold as long as no neighbour changes, nor what is
+/// known of one.
+#[derive(Debug, Default)]
+pub struct Routes {
+    slots: Vec<Option<Box<Route>>>,
+    generation: u64,
+}
+
+impl Routes {
+    /// A neighbour, or what is known of it, may have changed.
+    pub const fn clear(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Links may be loaded otherwise by now; and nobody's packets may have come for a while.
+    pub fn forget(&mut self) {
+        self.slots = Vec::new();
+    }
+
+    /// The link, and the header changed as it was then.
+    pub fn find(&self, header: &mut Header) -> Option<LinkId> {
+        let route = self.slots.get(slot(header))?.as_ref()?;
+        let same = route.generation == self.generation
+            && route.dst == header.dst
+            && route.dst_seq == header.dst_seq
+            && route.last.to_bits() == header.last.to_bits()
+            && route.mask == header.mask
+            && route.strikes == header.strikes
+            && route.target == header.target
+            && route.hints == header.hints;
+        if !same {
+            return None;
+        }
+        (header.last, header.mask) = (route.next_last, route.next_mask);
+        Some(route.link)
+    }
+
+    /// Remembers what became of `before`, instead of another decision that may have had its place.
+    pub fn learn(&mut self, before: Before, header: &Header, link: LinkId) {
+        if self.slots.is_empty() {
+            self.slots.resize_with(MAX_ROUTES, || None);
+        }
+        let Before { slot, last, mask } = before;
+        if let Some(entry) = self.slots.get_mut(slot) {
+            *entry = Some(Box::new(Route {
+                generation: self.generation,
+                dst: header.dst,
+                dst_seq: header.dst_seq,
+                last,
+                mask,
+                strikes: header.strikes,
+                target: header.target.clone(),
+                hints: header.hints.clone(),
+                link,
+                next_last: header.last,
+                next_mask: header.mask,
+            }));
+        }
+    }
+}
+
+/// Where the decision for this header is kept.
+fn slot(header: &Header) -> usize {
+    let [a, b, c, d, e, f, g, h, ..] = header.dst;
+    let mixed =
+        (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ header.last.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> 32).unwrap_or(0) % MAX_ROUTES
+}
+
+/// What a decision changes in the header, as it was before.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    slot: usize,
+    last: f64,
+    mask: u32,
+}
+
+impl Before {
+    /// The part of `header` that a decision will change.
+    pub fn of(header: &Header) -> Self {
+        Self { slot: slot(header), last: header.last, mask: header.mask }
+    }
+}
