@@ -204,6 +204,7 @@ impl Overlay {
     pub(crate) fn enqueue(&mut self, id: LinkId, lane: Lane, flow: u32, bytes: Vec<u8>, now: Now) -> bool {
         let Some(link) = self.links.link_mut(id) else { return false };
         let taken = link.queue.push(lane, flow, bytes, now.instant);
+        self.links.make_ready(id);
         if !taken {
             self.counters.dropped_full += 1;
         }

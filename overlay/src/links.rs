@@ -76,6 +76,8 @@ pub(crate) struct Link {
     pub titles_seq: u64,
     pub rtt_us: Option<u64>,
     pub queue: LinkQueue,
+    /// It is in the list of those on which a frame may wait.
+    pub is_ready: bool,
 }
 
 impl Link {
@@ -105,6 +107,7 @@ impl Link {
             titles_seq: 0,
             rtt_us: None,
             queue: LinkQueue::default(),
+            is_ready: false,
         }
     }
 
@@ -126,8 +129,8 @@ impl Link {
 pub(crate) struct Links {
     by_id: BTreeMap<LinkId, Link>,
     live: BTreeMap<NodeId, LinkId>,
-    /// The link that transmitted last, for fairness.
-    last: Option<LinkId>,
+    /// Links on which a frame may wait, in the order of their turns.
+    ready: VecDeque<LinkId>,
     /// Neighbours that were lost lately: others may still tell that they lead to them.
     lost: VecDeque<NodeId>,
 }
@@ -224,13 +227,26 @@ impl Links {
         self.live.len()
     }
 
+    /// A frame came into the queue of this link, or room.
+    pub fn make_ready(&mut self, id: LinkId) {
+        if let Some(link) = self.by_id.get_mut(&id)
+            && !core::mem::replace(&mut link.is_ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
     /// The next frame of a link with room, each link in its turn.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let after = self.last.map_or(LinkId(0), |last| LinkId(last.0.saturating_add(1)));
-        let found = self.by_id.range_mut(after..).find_map(|(id, link)| pop(*id, link, now));
-        let found = found.or_else(|| self.by_id.range_mut(..after).find_map(|(id, link)| pop(*id, link, now)));
-        self.last = found.as_ref().map(|transmit| transmit.link);
-        found
+        while let Some(id) = self.ready.pop_front() {
+            let Some(link) = self.by_id.get_mut(&id) else { continue };
+            if let Some(transmit) = pop(id, link, now) {
+                self.ready.push_back(id);
+                return Some(transmit);
+            }
+            link.is_ready = false;
+        }
+        None
     }
 }
 

@@ -292,10 +292,11 @@ impl Overlay {
     }
 
     /// So many more bytes may be given to this lane of this link.
-    pub fn handle_link_room(&mut self, link: LinkId, lane: Lane, bytes: usize, now: Now) {
+    pub fn handle_link_room(&mut self, id: LinkId, lane: Lane, bytes: usize, now: Now) {
         self.clock = now;
-        if let Some(link) = self.links.link_mut(link) {
+        if let Some(link) = self.links.link_mut(id) {
             link.queue.add_room(lane, bytes);
+            self.links.make_ready(id);
         }
     }
 

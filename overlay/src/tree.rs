@@ -40,6 +40,15 @@ pub(crate) enum Role {
 pub(crate) struct Heard {
     pub beacon: Arc<Beacon>,
     pub at: Instant,
+    /// [`beacon::mark_of`] the beacon: most others are told from it without a look at it.
+    pub mark: u64,
+}
+
+impl Heard {
+    pub fn new(beacon: Arc<Beacon>, at: Instant) -> Self {
+        let mark = beacon::mark_of(beacon.as_bytes());
+        Self { beacon, at, mark }
+    }
 }
 
 /// The state in one tree.

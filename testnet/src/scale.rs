@@ -57,6 +57,8 @@ pub struct Options {
     pub trees: u8,
     /// Check each signature once for all nodes, instead of once in each.
     pub memo: bool,
+    /// Threads that share the work; the result does not depend on it.
+    pub threads: usize,
     /// The share of nodes that die at once before the packets are sent, unrepaired.
     pub dead: f64,
 }
@@ -124,7 +126,7 @@ pub fn run(options: &Options) -> Outcome {
     let mut rng = Rng::from_seed(seed);
     let graph = Graph::new(options.kind, options.nodes, &mut rng);
     let config = Config { q: options.q, trees: options.trees, ..Config::default() };
-    let mut world = World::new(graph, config, rng.fork(), options.memo);
+    let mut world = World::new(graph, config, rng.fork(), options.memo, options.threads);
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");
@@ -163,15 +165,18 @@ pub fn run(options: &Options) -> Outcome {
 }
 
 fn join_all(world: &mut World, bar: &ProgressBar) {
-    for node in 0..world.nodes.len() {
-        world.start(node, Duration::ZERO);
-        world.run(if node < FIRST_NODES { FIRST_GAP } else { JOIN_GAP });
-        world.events.clear();
-        if node % PROGRESS_STEP == 0 {
-            bar.set_position(node as u64);
+    let nodes: Vec<usize> = (0..world.len()).collect();
+    for some in nodes.chunks(PROGRESS_STEP) {
+        let mut wait = Duration::ZERO;
+        for &node in some {
+            world.start(node, wait);
+            wait += if node < FIRST_NODES { FIRST_GAP } else { JOIN_GAP };
         }
+        world.run(wait);
+        world.events.clear();
+        bar.inc(some.len() as u64);
     }
-    bar.set_position(world.nodes.len() as u64);
+    bar.set_position(world.len() as u64);
 }
 
 /// Virtual seconds until every node has an address in each tree that has a root; none when they do not.
@@ -179,12 +184,12 @@ fn converge(world: &mut World) -> Option<f64> {
     let start = world.now.instant;
     let mut settled = 0;
     while world.now.instant.since(start) < CONVERGE_LIMIT {
-        let trees = TreeId::ALL.iter().filter(|tree| world.nodes.iter().any(|node| has_address(node, **tree))).count();
+        let trees = TreeId::ALL.iter().filter(|tree| world.nodes().any(|node| has_address(node, **tree))).count();
         let done = |node: &world::Node| TreeId::ALL.iter().take(trees).all(|tree| has_address(node, *tree));
-        while world.nodes.get(settled).is_some_and(done) {
+        while settled < world.len() && done(world.node(settled)) {
             settled += 1;
         }
-        if settled == world.nodes.len() {
+        if settled == world.len() {
             return Some(world.now.instant.since(start).as_secs_f64());
         }
         world.run(CONVERGE_STEP);

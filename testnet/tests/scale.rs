@@ -14,6 +14,7 @@ fn outcome(graph: &str, seed: u64, change: impl FnOnce(&mut Options)) -> Outcome
         q: 64,
         trees: 4,
         memo: true,
+        threads: 1,
         dead: 0.0,
     };
     change(&mut options);
@@ -30,9 +31,10 @@ fn every_node_joins_and_every_packet_arrives_on_every_graph() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_trace_with_and_without_the_memo() {
+fn the_same_seed_gives_the_same_trace_without_the_memo_and_on_any_number_of_threads() {
     let first = outcome("ov:3", 7, |_| {});
     assert_eq!(first.trace_digest, outcome("ov:3", 7, |options| options.memo = false).trace_digest);
+    assert_eq!(first.trace_digest, outcome("ov:3", 7, |options| options.threads = 3).trace_digest);
     assert_ne!(first.trace_digest, outcome("ov:3", 8, |_| {}).trace_digest);
 }
 

@@ -87,6 +87,11 @@ impl Beacon {
     }
 }
 
+/// The end of the signature: no two beacons are likely to have the same.
+pub fn mark_of(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |mark| u64::from_le_bytes(*mark))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

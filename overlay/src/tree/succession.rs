@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::beacon::Beacon;
+use super::beacon::{Beacon, mark_of};
 use super::titles::Titles;
 use super::{Heard, Role};
 use crate::address::{Address, FIRST_TREE, TreeId};
@@ -11,7 +11,7 @@ use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
 use crate::grant::GrantChain;
-use crate::id::{NodeId, SIGNATURE_BYTES};
+use crate::id::NodeId;
 use crate::io::{Command, LinkId};
 use crate::overlay::{KEY_TITLES, Overlay, Timer};
 use crate::time::{Instant, Now, micros};
@@ -59,7 +59,7 @@ impl Overlay {
         let state = &mut self.trees[tree];
         state.beacon_seq = state.beacon_seq.saturating_add(1);
         let beacon = Beacon::sign(&self.identity, &overlay, tree, state.term, state.beacon_seq);
-        state.heard = Some(Heard { beacon: Arc::new(beacon), at: now.instant });
+        state.heard = Some(Heard::new(Arc::new(beacon), now.instant));
         self.announce_root(tree);
         self.timers.set(Timer::Beacon(tree), now.instant + self.config.timing.beacon);
     }
@@ -175,13 +175,13 @@ impl Overlay {
         let (tree, holder) = Beacon::claim(&frame.beacon).ok_or(FrameError::Malformed)?;
         // Somebody whose title this node cannot check is not believed, and not a forger either: titles change. Nor is work done for it.
         let Some(rank) = self.rank_of(tree, &holder) else { return Ok(()) };
-        let beacon = match self.known_beacon(&frame.beacon) {
+        let beacon = match self.known_beacon(tree, &frame.beacon) {
             Some(beacon) => beacon,
             None => Arc::new(Beacon::verify(&frame.beacon, &overlay, self.checks.as_ref()).ok_or(FrameError::Forged)?),
         };
         let age = u64::from(frame.age_ms).saturating_mul(1000);
         let at = Instant::from_micros(now.instant.as_micros().saturating_sub(age));
-        let heard = Heard { beacon, at };
+        let heard = Heard::new(beacon, at);
         if let Some(link) = self.links.link_mut(id) {
             let older = link.beacon_of(tree).is_some_and(|old| {
                 old.beacon.holder == heard.beacon.holder && old.beacon.number() > heard.beacon.number()
@@ -196,13 +196,12 @@ impl Overlay {
     }
 
     /// The same beacon comes over every link; its signature is checked once.
-    fn known_beacon(&self, bytes: &[u8]) -> Option<Arc<Beacon>> {
-        let own = TreeId::ALL.into_iter().filter_map(|tree| self.trees[tree].heard.as_ref());
-        let told = self.links.live().flat_map(|link| link.beacons.iter().flatten());
-        // The signatures differ early, what is signed does not.
-        let tail = bytes.last_chunk::<SIGNATURE_BYTES>()?;
-        let same = |heard: &&Heard| heard.beacon.as_bytes().ends_with(tail) && heard.beacon.as_bytes() == bytes;
-        own.chain(told).find(same).map(|heard| Arc::clone(&heard.beacon))
+    fn known_beacon(&self, tree: TreeId, bytes: &[u8]) -> Option<Arc<Beacon>> {
+        let mark = mark_of(bytes);
+        let told = self.links.live().filter_map(|link| link.beacon_of(tree));
+        let mut all = self.trees[tree].heard.iter().chain(told);
+        let same = all.find(|heard| heard.mark == mark && heard.beacon.as_bytes() == bytes)?;
+        Some(Arc::clone(&same.beacon))
     }
 
     fn judge_beacon(&mut self, peer: NodeId, heard: Heard, rank: usize, now: Now) {

@@ -41,7 +41,7 @@ pub struct Pairs {
 impl Pairs {
     /// Looks `count` random pairs up, lets the share `dead` of all nodes die, and sends their packets.
     pub fn measure(world: &mut World, count: usize, dead: f64, rng: &mut Rng) -> Self {
-        let mut pairs = choose(world.nodes.len(), count, rng);
+        let mut pairs = choose(world.len(), count, rng);
         for batch in pairs.chunks_mut(BATCH) {
             look_up(world, batch);
         }
@@ -115,7 +115,7 @@ fn choose(nodes: usize, count: usize, rng: &mut Rng) -> Vec<Pair> {
 fn look_up(world: &mut World, batch: &mut [Pair]) {
     let mut open = BTreeMap::new();
     for (number, pair) in batch.iter_mut().enumerate() {
-        let query = Query::Node(world.nodes[pair.target].id);
+        let query = Query::Node(world.node(pair.target).id);
         pair.asked = world.with(pair.source, |overlay, now| overlay.lookup(query, true, now));
         if let Some(id) = pair.asked {
             open.insert((pair.source, id), number);
@@ -136,8 +136,8 @@ fn look_up(world: &mut World, batch: &mut [Pair]) {
 fn kill(world: &mut World, share: f64, rng: &mut Rng) {
     world.frozen = true;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the nodes")]
-    let many = (world.nodes.len() as f64 * share) as usize;
-    let mut left: Vec<usize> = (0..world.nodes.len()).collect();
+    let many = (world.len() as f64 * share) as usize;
+    let mut left: Vec<usize> = (0..world.len()).collect();
     for _ in 0..many {
         let victim = left.swap_remove(rng.index(left.len()));
         world.kill(victim);
@@ -146,7 +146,7 @@ fn kill(world: &mut World, share: f64, rng: &mut Rng) {
 }
 
 fn shortest_paths(world: &World, pairs: &mut [Pair]) {
-    let alive = |node: usize| world.nodes[node].overlay.is_some();
+    let alive = |node: usize| world.node(node).overlay.is_some();
     let mut known: Option<(usize, Vec<u32>)> = None;
     for pair in pairs.iter_mut().filter(|pair| alive(pair.source)) {
         if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
@@ -161,7 +161,7 @@ fn send(world: &mut World, batch: &mut [Pair]) {
     for (number, pair) in batch.iter().enumerate().filter(|(_, pair)| pair.shortest != u32::MAX) {
         let Some(place) = pair.place.clone() else { continue };
         let payload = (number as u64).to_be_bytes().to_vec();
-        let outgoing = Outgoing { to: world.nodes[pair.target].id, place, flow: 1, payload: payload.clone() };
+        let outgoing = Outgoing { to: world.node(pair.target).id, place, flow: 1, payload: payload.clone() };
         world.with(pair.source, |overlay, now| overlay.send(outgoing, now));
         open.insert((pair.target, payload), number);
     }
@@ -178,18 +178,18 @@ fn send(world: &mut World, batch: &mut [Pair]) {
 
 fn forwarded(world: &World) -> Vec<u64> {
     let of = |node: &super::world::Node| node.overlay.as_ref().map_or(0, |overlay| overlay.counters().forwarded);
-    world.nodes.iter().map(of).collect()
+    world.nodes().map(of).collect()
 }
 
 /// Bytes of a node's addresses as a record carries them.
 pub fn address_bytes_mean(world: &World) -> Option<f64> {
-    let places = world.nodes.iter().filter_map(|node| node.overlay.as_ref()?.place());
+    let places = world.nodes().filter_map(|node| node.overlay.as_ref()?.place());
     mean(places.map(|place| (place.to_bytes().len() - size_of::<u64>()) as f64))
 }
 
 /// Replicas of the fullest binder over the mean.
 pub fn dht_max_over_mean(world: &World) -> Option<f64> {
-    let kept: Vec<f64> = world.nodes.iter().filter_map(|node| Some(node.overlay.as_ref()?.replicas() as f64)).collect();
+    let kept: Vec<f64> = world.nodes().filter_map(|node| Some(node.overlay.as_ref()?.replicas() as f64)).collect();
     let most = kept.iter().copied().fold(0.0, f64::max);
     mean(kept.iter().copied()).filter(|mean| *mean > 0.0).map(|mean| most / mean)
 }

@@ -2,95 +2,45 @@
 //!
 //! Links have a latency and no limit of rate; a disk is written at once. No node is told anything that a real one would not be.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod agenda;
+mod shard;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
 use overlay::Overlay;
 use overlay::config::{Config, Only};
 use overlay::event::Event;
-use overlay::id::{CheckEach, CheckSignatures, Identity, NodeId};
-use overlay::io::{Command, Lane, LinkId, Transmit};
+use overlay::id::{CheckEach, CheckSignatures, Identity};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
+use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 use sha2::{Digest as _, Sha256};
 
 use super::graph::Graph;
 use super::memo::Memo;
+use agenda::{Agenda, Entry, Happening};
+pub use shard::Node;
+use shard::{Effect, End, Outcome, Shard, at};
 
-/// Room of a lane: more than a run sends.
-const ROOM_BYTES: usize = 1 << 50;
 /// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] more.
-const LATENCY_US: u64 = 200;
-const LATENCY_SPREAD_US: u64 = 800;
+const LATENCY_US: u64 = 1000;
+const LATENCY_SPREAD_US: u64 = 1000;
+/// Nothing that happens at one node matters to another one earlier than that.
+const LEAST_LATENCY: Duration = Duration::from_micros(LATENCY_US);
 /// Wall time at the start of every run: 2026-01-01.
 const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
-
-/// One node.
-pub struct Node {
-    /// Its protocol; none while it is dead.
-    pub overlay: Option<Overlay>,
-    /// Who it is.
-    pub id: NodeId,
-    identity: Identity,
-    /// When its next timer is due, as the agenda has it.
-    armed: Option<Instant>,
-}
-
-/// One end of a link.
-struct End {
-    node: usize,
-    other: u64,
-    latency: Duration,
-    open: bool,
-}
-
-enum Happening {
-    Start(usize),
-    Timer(usize),
-    Dialled { from: usize, address: Multiaddr },
-    Up { link: u64, remote: Multiaddr, initiator: bool },
-    Down { link: u64 },
-    Frame { link: u64, lane: Lane, bytes: Vec<u8> },
-}
-
-/// An entry of the agenda; ordered by time, then by when it was made.
-struct Entry {
-    at: Instant,
-    order: u64,
-    what: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
+/// Spans with fewer events than this are not worth a second thread.
+const WORTH_THREADS: usize = 64;
 
 /// A run's network.
 pub struct World {
-    /// All nodes, dead ones too.
-    pub nodes: Vec<Node>,
     /// What time it is.
     pub now: Now,
-    /// Frames delivered so far.
+    /// Frames that arrived so far.
     pub frames: u64,
     /// Facts that nodes told, in order; whoever measures takes them.
     pub events: Vec<(usize, Event)>,
@@ -99,35 +49,41 @@ pub struct World {
     graph: Graph,
     config: Config,
     checks: Arc<dyn CheckSignatures>,
+    shards: Vec<Shard>,
     ends: Vec<End>,
-    agenda: BinaryHeap<Reverse<Entry>>,
+    /// The ends at each node, closed ones too.
+    ends_of: Vec<Vec<u64>>,
+    agenda: Agenda,
     held: Vec<Entry>,
-    order: u64,
+    outcomes: Vec<Outcome>,
     rng: Rng,
     digest: Sha256,
 }
 
 impl World {
-    /// A network of nobody yet: who may link to whom is in `graph`, everything else about a node in `config`.
-    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool) -> Self {
+    /// A network of nobody yet: who may link to whom is in `graph`, everything else about a node in `config`. The result does not depend on
+    /// the number of threads.
+    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool, threads: usize) -> Self {
         let now = Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) };
-        let nodes = (0..graph.len()).map(|n| {
-            let identity = identity(n);
-            Node { overlay: None, id: identity.id(), identity, armed: None }
-        });
+        let threads = threads.max(1);
+        let mut shards: Vec<Shard> = (0..threads).map(|index| Shard::new(index, threads)).collect();
+        for number in 0..graph.len() {
+            shards[number % threads].add(Node::new(identity(number)));
+        }
         Self {
-            nodes: nodes.collect(),
             now,
             frames: 0,
             events: Vec::new(),
             frozen: false,
+            ends_of: vec![Vec::new(); graph.len()],
             graph,
             config,
             checks: if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
+            shards,
             ends: Vec::new(),
-            agenda: BinaryHeap::new(),
+            agenda: Agenda::default(),
             held: Vec::new(),
-            order: 0,
+            outcomes: Vec::new(),
             rng,
             digest: Sha256::new(),
         }
@@ -138,29 +94,45 @@ impl World {
         &self.graph
     }
 
+    /// How many nodes there are, dead ones too.
+    pub fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// A node.
+    pub fn node(&self, number: usize) -> &Node {
+        self.shards[number % self.shards.len()].node(number)
+    }
+
+    /// All nodes, dead ones too.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        (0..self.len()).map(|number| self.node(number))
+    }
+
     /// Starts `node` after `wait`.
     pub fn start(&mut self, node: usize, wait: Duration) {
-        self.after(wait, Happening::Start(node));
+        self.agenda.push(self.now.instant + wait, Happening::Start(node));
     }
 
     /// The node is gone at once, and its neighbours are told.
-    pub fn kill(&mut self, node: usize) {
-        self.nodes[node].overlay = None;
-        self.nodes[node].armed = None;
-        let of_node: Vec<u64> =
-            (0..).zip(&self.ends).filter(|(_, end)| end.open && end.node == node).map(|(n, _)| n).collect();
-        for link in of_node {
-            let other = self.ends[at(link)].other;
-            self.ends[at(link)].open = false;
-            self.after(Duration::ZERO, Happening::Down { link: other });
+    pub fn kill(&mut self, number: usize) {
+        let threads = self.shards.len();
+        self.shards[number % threads].node_mut(number).die();
+        for link in std::mem::take(&mut self.ends_of[number]) {
+            let end = &self.ends[at(link)];
+            if end.close() {
+                self.agenda.push(self.now.instant, Happening::Down { link: end.other });
+            }
         }
     }
 
     /// Calls a verb of a node's overlay, and does what it then wants.
-    pub fn with<R>(&mut self, node: usize, call: impl FnOnce(&mut Overlay, Now) -> R) -> Option<R> {
-        let now = self.now;
-        let result = call(self.nodes[node].overlay.as_mut()?, now);
-        self.drain(node);
+    pub fn with<R>(&mut self, number: usize, call: impl FnOnce(&mut Overlay, Now) -> R) -> Option<R> {
+        let (now, threads) = (self.now, self.shards.len());
+        let shard = &mut self.shards[number % threads];
+        let result = call(shard.node_mut(number).overlay.as_mut()?, now);
+        shard.drain(number, &self.ends, now, Instant::ZERO);
+        self.collect();
         Some(result)
     }
 
@@ -190,174 +162,124 @@ impl World {
     /// What was held back while the world was frozen goes on.
     pub fn thaw(&mut self) {
         self.frozen = false;
-        for mut entry in std::mem::take(&mut self.held) {
-            entry.at = entry.at.max(self.now.instant);
-            self.agenda.push(Reverse(entry));
+        for entry in std::mem::take(&mut self.held) {
+            self.agenda.push(entry.at.max(self.now.instant), entry.what);
         }
     }
 
-    fn after(&mut self, wait: Duration, what: Happening) {
-        self.order += 1;
-        self.agenda.push(Reverse(Entry { at: self.now.instant + wait, order: self.order, what }));
-    }
-
+    /// Lets a span of less than [`LEAST_LATENCY`] happen. False when nothing happens until `end`.
     fn step(&mut self, end: Instant) -> bool {
-        if self.agenda.peek().is_none_or(|Reverse(entry)| entry.at > end) {
-            return false;
+        let Some(first) = self.agenda.next_at().filter(|first| *first <= end) else { return false };
+        // Where much is held back, what is not has to be told from it one by one.
+        let last = if self.frozen { first } else { first + (LEAST_LATENCY - Duration::from_micros(1)) };
+        let last = last.min(end).max(self.now.instant);
+        let mut many = 0;
+        while let Some(entry) = self.agenda.pop_until(last) {
+            many += 1;
+            if self.frozen && !is_routed(&entry.what) {
+                self.held.push(entry);
+            } else {
+                self.distribute(entry, last);
+            }
         }
-        let Some(Reverse(entry)) = self.agenda.pop() else { return false };
-        self.now = self.now.after(entry.at.since(self.now.instant));
-        if self.frozen && !self.is_routed(&entry.what) {
-            self.held.push(entry);
+        let (ends, clock) = (&self.ends, self.now);
+        if many < WORTH_THREADS {
+            self.shards.iter_mut().for_each(|shard| shard.run(ends, clock, last));
         } else {
-            self.happen(entry.what, entry.at);
+            self.shards.par_iter_mut().for_each(|shard| shard.run(ends, clock, last));
         }
+        self.collect();
+        self.now = self.now.after(last.since(self.now.instant));
         true
     }
 
-    /// In a frozen world, packets and the loss of links go on.
-    fn is_routed(&self, what: &Happening) -> bool {
-        match what {
-            Happening::Frame { bytes, .. } => bytes.first().is_some_and(|first| first & 0x80 == 0),
-            Happening::Down { .. } => true,
-            _ => false,
-        }
-    }
-
-    fn happen(&mut self, what: Happening, due: Instant) {
-        match what {
-            Happening::Start(node) => self.begin(node),
-            Happening::Timer(node) => {
-                if self.nodes[node].armed == Some(due) {
-                    self.nodes[node].armed = None;
-                    self.with(node, Overlay::handle_timeout);
-                }
-            }
-            Happening::Dialled { from, address } => self.dialled(from, address),
-            Happening::Up { link, remote, initiator } => {
-                let (node, other) = (self.ends[at(link)].node, self.ends[at(link)].other);
-                let peer = self.nodes[self.ends[at(other)].node].id;
-                if self.ends[at(link)].open {
-                    self.with(node, |overlay, now| {
-                        overlay.handle_link_up(LinkId(link), peer, remote, initiator, now);
-                        for lane in [Lane::Control, Lane::Data] {
-                            overlay.handle_link_room(LinkId(link), lane, ROOM_BYTES, now);
-                        }
-                    });
-                }
-            }
-            Happening::Down { link } => {
-                if std::mem::replace(&mut self.ends[at(link)].open, false) {
-                    let node = self.ends[at(link)].node;
-                    self.with(node, |overlay, now| overlay.handle_link_down(LinkId(link), now));
-                }
-            }
-            Happening::Frame { link, lane, bytes } => {
-                let end = &self.ends[at(link)];
-                if !end.open {
-                    return;
-                }
-                let node = end.node;
+    /// Gives an entry to the shard that it is for; what concerns more than one node is done here.
+    fn distribute(&mut self, Entry { at: due, what, .. }: Entry, until: Instant) {
+        let due = due.max(self.now.instant);
+        let node = match &what {
+            Happening::Start(node) => return self.begin(*node, due, until),
+            Happening::Dialled { from, address } => match self.dialled(*from, address, due) {
+                true => return,
+                false => *from,
+            },
+            Happening::Timer(node) | Happening::DialFailed { from: node, .. } => *node,
+            Happening::Up { link, .. } | Happening::Down { link } => self.ends[at(*link)].node,
+            Happening::Frame { link, bytes, .. } => {
                 self.frames += 1;
-                self.digest.update(self.now.instant.as_micros().to_le_bytes());
+                self.digest.update(due.as_micros().to_le_bytes());
                 self.digest.update(link.to_le_bytes());
-                self.digest.update(&bytes);
-                self.with(node, |overlay, now| overlay.handle_frame(LinkId(link), lane, bytes, now));
+                self.digest.update(bytes);
+                self.ends[at(*link)].node
             }
-        }
+        };
+        let what = match what {
+            Happening::Dialled { from, address } => Happening::DialFailed { from, address },
+            other => other,
+        };
+        let threads = self.shards.len();
+        self.shards[node % threads].happens(due, what);
     }
 
-    fn begin(&mut self, node: usize) {
-        let near = self.graph.neighbours(node);
-        let earlier = near.iter().filter(|other| (**other as usize) < node);
+    /// What nodes caused becomes part of the one agenda.
+    fn collect(&mut self) {
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        self.shards.iter_mut().for_each(|shard| shard.take_outcomes(&mut outcomes));
+        shard::sort(&mut outcomes);
+        for outcome in outcomes.drain(..) {
+            match outcome.what {
+                Effect::Happens(at, what) => self.agenda.push(at, what),
+                Effect::Told(node, event) => self.events.push((node, event)),
+            }
+        }
+        self.outcomes = outcomes;
+    }
+
+    fn begin(&mut self, number: usize, due: Instant, until: Instant) {
+        let now = self.now.after(due.since(self.now.instant));
+        let near = self.graph.neighbours(number);
+        let earlier = near.iter().filter(|other| (**other as usize) < number);
         let config = Config {
             joins: earlier.map(|other| address_of(*other as usize)).collect(),
-            only: near.iter().map(|other| Only::Id(self.nodes[*other as usize].id)).collect(),
+            only: near.iter().map(|other| Only::Id(self.node(*other as usize).id)).collect(),
             max_links: near.len() + 8,
             ..self.config.clone()
         };
-        let mut overlay = Overlay::new(config, self.nodes[node].identity.clone(), self.rng.bytes(), self.now);
+        let mut overlay = Overlay::new(config, self.node(number).identity.clone(), self.rng.bytes(), now);
         overlay.set_signature_checks(Arc::clone(&self.checks));
-        overlay.handle_listen_addresses(vec![address_of(node)], self.now);
+        overlay.handle_listen_addresses(vec![address_of(number)], now);
         // The configuration is sensible, so that founding cannot fail.
-        let _ = overlay.start(self.now);
-        overlay.publish_node(vec![7; 100], self.now);
-        self.nodes[node].overlay = Some(overlay);
-        self.drain(node);
+        let _ = overlay.start(now);
+        overlay.publish_node(vec![7; 100], now);
+        let threads = self.shards.len();
+        let shard = &mut self.shards[number % threads];
+        shard.node_mut(number).overlay = Some(overlay);
+        shard.drain(number, &self.ends, now, until);
     }
 
-    fn dialled(&mut self, from: usize, address: Multiaddr) {
-        let to = index_of(&address).filter(|to| self.nodes.get(*to).is_some_and(|node| node.overlay.is_some()));
-        let Some(to) = to.filter(|_| self.nodes[from].overlay.is_some()) else {
-            self.with(from, |overlay, now| overlay.handle_dial_failed(&address, now));
-            return;
-        };
+    /// Whether somebody answers.
+    fn dialled(&mut self, from: usize, address: &Multiaddr, due: Instant) -> bool {
+        let alive = |world: &Self, number: usize| number < world.len() && world.node(number).overlay.is_some();
+        let Some(to) = index_of(address).filter(|to| alive(self, *to) && alive(self, from)) else { return false };
         let link = self.ends.len() as u64;
-        let latency = Duration::from_micros(LATENCY_US + self.rng.below(LATENCY_SPREAD_US));
-        self.ends.push(End { node: from, other: link + 1, latency, open: true });
-        self.ends.push(End { node: to, other: link, latency, open: true });
-        self.after(latency, Happening::Up { link, remote: address, initiator: true });
-        self.after(latency, Happening::Up { link: link + 1, remote: address_of(from), initiator: false });
-    }
-
-    fn drain(&mut self, node: usize) {
-        loop {
-            let Some(overlay) = self.nodes[node].overlay.as_mut() else { return };
-            let mut quiet = true;
-            while let Some(transmit) = overlay.poll_transmit() {
-                let Transmit { link, lane, bytes } = transmit;
-                let end = &self.ends[at(link.0)];
-                self.order += 1;
-                let what = Happening::Frame { link: end.other, lane, bytes };
-                let entry = Entry { at: self.now.instant + end.latency, order: self.order, what };
-                self.agenda.push(Reverse(entry));
-                quiet = false;
-            }
-            while let Some(event) = overlay.poll_event() {
-                self.events.push((node, event));
-            }
-            while let Some(command) = overlay.poll_command() {
-                quiet = false;
-                match command {
-                    Command::Dial(address) => {
-                        self.order += 1;
-                        let what = Happening::Dialled { from: node, address };
-                        let at = self.now.instant + Duration::from_micros(LATENCY_US);
-                        self.agenda.push(Reverse(Entry { at, order: self.order, what }));
-                    }
-                    Command::Close(link, _) => {
-                        for (link, wait) in
-                            [(link.0, Duration::ZERO), (self.ends[at(link.0)].other, self.ends[at(link.0)].latency)]
-                        {
-                            self.order += 1;
-                            let what = Happening::Down { link };
-                            let at = self.now.instant + wait;
-                            self.agenda.push(Reverse(Entry { at, order: self.order, what }));
-                        }
-                    }
-                    Command::Persist { key, .. } => overlay.handle_persisted(&key, self.now),
-                }
-            }
-            if quiet {
-                break;
-            }
+        let latency = LEAST_LATENCY + Duration::from_micros(self.rng.below(LATENCY_SPREAD_US));
+        for (node, other, peer) in [(from, link + 1, to), (to, link, from)] {
+            let peer = self.node(peer).id;
+            self.ends_of[node].push(self.ends.len() as u64);
+            self.ends.push(End { node, peer, other, latency, open: AtomicBool::new(true) });
         }
-        self.arm(node);
-    }
-
-    fn arm(&mut self, node: usize) {
-        let due = self.nodes[node].overlay.as_ref().and_then(Overlay::poll_timeout).map(|(due, _)| due);
-        let Some(due) = due.map(|due| due.max(self.now.instant)) else { return };
-        if self.nodes[node].armed.is_none_or(|armed| due < armed) {
-            self.nodes[node].armed = Some(due);
-            self.order += 1;
-            self.agenda.push(Reverse(Entry { at: due, order: self.order, what: Happening::Timer(node) }));
-        }
+        self.agenda.push(due + latency, Happening::Up { link, remote: address.clone(), initiator: true });
+        self.agenda.push(due + latency, Happening::Up { link: link + 1, remote: address_of(from), initiator: false });
+        true
     }
 }
 
-fn at(link: u64) -> usize {
-    usize::try_from(link).unwrap_or(usize::MAX)
+/// In a frozen world, packets and the loss of links go on.
+fn is_routed(what: &Happening) -> bool {
+    match what {
+        Happening::Frame { bytes, .. } => bytes.first().is_some_and(|first| first & 0x80 == 0),
+        Happening::Down { .. } => true,
+        _ => false,
+    }
 }
 
 fn identity(node: usize) -> Identity {

@@ -1,5 +1,6 @@
 //! `testnet sim`: simulations from the command line.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct SimArgs {
     /// With --graph: have each node check each signature itself, although they share a process
     #[arg(long)]
     no_memo: bool,
+    /// With --graph: threads that share the work [default: one for each core]; the result is the same with any number
+    #[arg(long)]
+    threads: Option<usize>,
     /// With --graph: children per vertex plus one
     #[arg(long, default_value_t = Config::default().q)]
     q: u16,
@@ -100,6 +104,7 @@ fn at_scale(args: &SimArgs, graph: &str) -> ExitCode {
         trees: args.trees,
         dead: args.dead,
         memo: !args.no_memo,
+        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get)),
     };
     let outcome = scale::run(&options);
     match serde_json::to_string_pretty(&outcome) {
