@@ -163,6 +163,21 @@ pub enum Timer {
     Deadline(LookupId),
 }
 
+/// A walk that has arrived at a binder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Walk {
+    /// Who began it, as it says.
+    pub from: NodeId,
+    /// Where that was then.
+    pub return_place: Place,
+    /// Of which record.
+    pub key: RecordKey,
+    /// Under which salt.
+    pub replica: u8,
+    /// Links that it crossed.
+    pub hops: u16,
+}
+
 /// How often something happened that should not, or only rarely.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -180,6 +195,10 @@ pub struct Counters {
     pub refused_puts: u64,
     /// Requests answered.
     pub answered_requests: u64,
+    /// Of those, look-ups, and the links that they had crossed.
+    pub answered_gets: u64,
+    /// See there.
+    pub get_hops: u64,
     /// Records that another binder took over.
     pub handed_over: u64,
 }
@@ -227,22 +246,19 @@ impl Dht {
     }
 
     /// A walk ended here: `from` asks, and waits for an answer at `return_place`.
-    pub fn handle_at_binder(
-        &mut self,
-        from: NodeId,
-        return_place: Place,
-        key: RecordKey,
-        replica: u8,
-        body: &[u8],
-        now: Now,
-    ) {
+    pub fn handle_at_binder(&mut self, walk: Walk, body: &[u8], now: Now) {
+        let Walk { from, return_place, key, replica, hops } = walk;
         let request = wire::decode_request(body).ok().filter(|_| replica < REPLICAS);
         let Some(request) = request else {
             self.counters.malformed += 1;
             return;
         };
         let reply = match request {
-            Request::Get { nonce } => Reply { nonce, answer: self.answer_get(&key, now) },
+            Request::Get { nonce } => {
+                self.counters.answered_gets += 1;
+                self.counters.get_hops += u64::from(hops);
+                Reply { nonce, answer: self.answer_get(&key, now) }
+            }
             Request::Put { nonce, remaining_s, record } => {
                 Reply { nonce, answer: self.answer_put(&key, replica, remaining_s, &record, now) }
             }

@@ -112,6 +112,11 @@ impl Dialer {
         self.touched = true;
     }
 
+    /// Bytes of the table, about.
+    pub fn state_bytes(&self) -> usize {
+        self.known.iter().map(|(key, known)| size_of::<Known>() + key.len() + known.address.len()).sum()
+    }
+
     /// This node's own addresses are never dialled.
     pub fn set_own(&mut self, own: &[Multiaddr]) {
         self.own = own.iter().map(bare).collect();

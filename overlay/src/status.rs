@@ -4,6 +4,7 @@ use multiaddr::Multiaddr;
 
 use crate::address::{FIRST_TREE, Place, TreeId};
 use crate::id::NodeId;
+use crate::links::{Link, TwoHop};
 use crate::overlay::{Origin, Overlay};
 use crate::time::{Instant, Now};
 
@@ -14,6 +15,8 @@ pub struct Counters {
     pub forwarded: u64,
     /// Packets that were for this node.
     pub delivered: u64,
+    /// Walks of the record table that were begun, carried or answered here.
+    pub walks: u64,
     /// Packets that this node sent.
     pub sent: u64,
     /// Packets dropped because no neighbour was closer to their destination.
@@ -26,6 +29,26 @@ pub struct Counters {
     pub bad_frames: u64,
     /// Links closed for such a frame, a wrong overlay or a wrong version.
     pub bad_links: u64,
+}
+
+/// What [`Overlay::state_bytes`] counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateBytes {
+    /// What neighbours told of themselves and of their neighbours.
+    pub neighbours: usize,
+    /// Grants, children and tables.
+    pub trees: usize,
+    /// Addresses that may be dialled.
+    pub known_addresses: usize,
+    /// Records kept for others, at their greatest length.
+    pub records: usize,
+}
+
+impl StateBytes {
+    /// What forwarding and repair need: everything but the records.
+    pub const fn without_records(&self) -> usize {
+        self.neighbours + self.trees + self.known_addresses
+    }
 }
 
 /// What a neighbour is to this node in the first tree.
@@ -133,6 +156,21 @@ impl Overlay {
     /// Replicas of which this node is the binder.
     pub fn replicas(&self) -> usize {
         self.dht.held().len()
+    }
+
+    /// Bytes that this node keeps of its neighbours, its trees and for others, about: what grows with them, not what every node has.
+    pub fn state_bytes(&self) -> StateBytes {
+        let links = self.links.live().map(|link| {
+            let addresses = link.addresses.iter().map(|address| address.len()).sum::<usize>();
+            size_of::<Link>() + link.two_hop.len() * size_of::<TwoHop>() + addresses
+        });
+        let trees = TreeId::ALL.into_iter().map(|tree| self.trees[tree].state_bytes());
+        StateBytes {
+            neighbours: links.sum(),
+            trees: trees.sum(),
+            known_addresses: self.dialer.state_bytes(),
+            records: self.dht.stored() * crate::record::MAX_RECORD_BYTES,
+        }
     }
 
     /// Where this node listens.

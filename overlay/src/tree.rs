@@ -131,6 +131,14 @@ impl Tree {
         self.chain.grants().len()
     }
 
+    /// Bytes of grants, children and tables, about.
+    pub fn state_bytes(&self) -> usize {
+        let grants = size_of_val(self.chain.grants());
+        let table = |table: &Table| size_of::<Table>() + size_of_val(table.children.as_slice());
+        let tables = self.lineage.iter().flatten().map(table).sum::<usize>();
+        grants + tables + self.slots.state_bytes()
+    }
+
     /// Whether this node holds the root.
     pub const fn is_root(&self) -> bool {
         matches!(self.role, Role::Root)

@@ -3,11 +3,18 @@
 //! Nodes join one after the other over a [graph] of links that `links.only` allows, settle, and are then measured: pairs of nodes
 //! look each other up and send a packet. The graph and its shortest paths are known to the measurement alone.
 
+mod baseline;
+mod binders;
+mod churn;
 pub mod graph;
 mod measure;
 mod memo;
+mod options;
+mod outcome;
 mod world;
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::{Duration, Instant as WallClock};
 
@@ -15,11 +22,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use overlay::address::TreeId;
 use overlay::config::Config;
 use overlay::rng::Rng;
-use serde::Serialize;
 
-use graph::{Graph, Kind};
+use baseline::Baseline;
+use binders::Binders;
+use churn::Lookups;
+use graph::Graph;
 use measure::Pairs;
-use world::World;
+pub use options::{Faults, MAX_KEYS, Metric, Options};
+pub use outcome::Outcome;
+use world::{Conduct, World};
 
 /// Between the starts of two nodes.
 const JOIN_GAP: Duration = Duration::from_micros(250);
@@ -35,133 +46,156 @@ const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
 const CONVERGE_STEP: Duration = Duration::from_millis(100);
 /// Records and adverts settle for this long before anything is measured.
 const SETTLE: Duration = Duration::from_secs(20);
+/// What is dead is repaired within this.
+const REPAIR: Duration = Duration::from_mins(1);
+/// Look-ups under way at one time, and longer than any takes.
+const LOOKUP_BATCH: usize = 1000;
+const LOOKUP_LIMIT: Duration = Duration::from_secs(7);
 /// What nodes say to each other when nothing happens is counted for this long.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What one run does.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The family of graphs, and how it was written.
-    pub kind: Kind,
-    /// As it was written.
-    pub graph: String,
-    /// How many nodes.
-    pub nodes: usize,
-    /// The only source of randomness.
-    pub seed: u64,
-    /// Pairs of nodes between which a packet is sent.
-    pub pairs: usize,
-    /// Children per vertex plus one.
-    pub q: u16,
-    /// Trees.
-    pub trees: u8,
-    /// Check each signature once for all nodes, instead of once in each.
-    pub memo: bool,
-    /// Threads that share the work; the result does not depend on it.
-    pub threads: usize,
-    /// The share of nodes that die at once before the packets are sent, unrepaired.
-    pub dead: f64,
-}
-
-/// What a run showed. What it did not measure is none.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// How many nodes.
-    pub nodes: usize,
-    /// On which graph.
-    pub graph: String,
-    /// The seed.
-    pub seed: u64,
-    /// Packets that arrived, of those whose ends were connected by live links.
-    pub success: Option<f64>,
-    /// Links crossed over links of the shortest path.
-    pub stretch_mean: Option<f64>,
-    /// The same, 95th percentile.
-    pub stretch_p95: Option<f64>,
-    /// Links crossed.
-    pub hops_mean: Option<f64>,
-    /// Links of the shortest path.
-    pub shortest_mean: Option<f64>,
-    /// The share of all forwarding that the busiest node did.
-    pub busiest_share: Option<f64>,
-    /// Bytes of protocol state in a node.
-    pub state_bytes_mean: Option<f64>,
-    /// The same, 99th percentile.
-    pub state_bytes_p99: Option<f64>,
-    /// Bytes of a node's encoded addresses, all trees.
-    pub address_bytes_mean: Option<f64>,
-    /// Look-ups that found the record.
-    pub lookup_success: Option<f64>,
-    /// Links crossed by the walk of a look-up to its binder.
-    pub lookup_hops_mean: Option<f64>,
-    /// Records kept by the fullest node over the mean.
-    pub dht_max_over_mean: Option<f64>,
-    /// Addresses in the first tree that changed for each node that died, the dead ones apart.
-    pub readdressed_per_failure_mean: Option<f64>,
-    /// Virtual time from the last join until every node had an address in every tree.
-    pub converge_virtual_s: Option<f64>,
-    /// Frames that a node received when nothing happened.
-    pub messages_per_node_per_s: Option<f64>,
-    /// SHA-256 over all frames: when, where, what.
-    pub trace_digest: String,
-    /// How long the run took.
-    pub wall_s: f64,
-    /// The most memory that the process had.
-    pub peak_rss_bytes: Option<u64>,
-}
-
-impl Outcome {
-    /// Whether every node joined every tree, and every look-up and packet that was tried arrived.
-    pub fn is_exact(&self) -> bool {
-        let all = |share: Option<f64>| share.is_none_or(|share| share >= 1.0);
-        self.converge_virtual_s.is_some() && all(self.success) && all(self.lookup_success)
-    }
-}
+/// A run that cannot be.
+#[derive(Debug)]
+pub struct NoSuchGraph(pub String, pub graph::ParseKindError);
 
 /// Runs one simulation.
-pub fn run(options: &Options) -> Outcome {
+///
+/// # Errors
+/// [`NoSuchGraph`] when the options name a family of graphs that there is not.
+pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
     let clock = WallClock::now();
+    let kind = options.kind().map_err(|error| NoSuchGraph(options.graph.clone(), error))?;
     let mut seed = [0x17; 32];
     seed[..8].copy_from_slice(&options.seed.to_le_bytes());
     let mut rng = Rng::from_seed(seed);
-    let graph = Graph::new(options.kind, options.nodes, &mut rng);
+    let graph = Graph::new(kind, options.nodes, &mut rng);
+    let mut outcome = Outcome {
+        nodes: options.nodes,
+        graph: options.graph.clone(),
+        metric: format!("{:?}", options.metric).to_lowercase(),
+        seed: options.seed,
+        ..Outcome::default()
+    };
+    if options.metric == Metric::Cloak {
+        let baseline = Baseline::cloak(&graph, &mut rng);
+        let pairs = Pairs::route(&graph, options.pairs, &mut rng, |source, target| baseline.route(source, target));
+        note_pairs(&mut outcome, &pairs);
+    } else {
+        simulate(options, graph, &mut outcome, &mut rng);
+    }
+    outcome.wall_s = clock.elapsed().as_secs_f64();
+    outcome.peak_rss_bytes = peak_rss_bytes();
+    Ok(outcome)
+}
+
+/// Everything that needs the overlay itself.
+fn simulate(options: &Options, graph: Graph, outcome: &mut Outcome, rng: &mut Rng) {
     let config = Config { q: options.q, trees: options.trees, ..Config::default() };
-    let mut world = World::new(graph, config, rng.fork(), options.memo, options.threads);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if options.threads == 0 { cores() } else { options.threads };
+    let mut world = World::new(graph, config, rng.fork(), options.memo, threads);
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");
-    let converge_virtual_s = converge(&mut world);
+    outcome.converge_virtual_s = converge(&mut world);
     world.run(SETTLE);
     let before = world.frames;
     bar.set_message("quiet");
     world.run(QUIET);
-    let messages = (world.frames - before) as f64 / options.nodes as f64 / QUIET.as_secs_f64();
+    outcome.messages_per_node_per_s = Some((world.frames - before) as f64 / options.nodes as f64 / QUIET.as_secs_f64());
+    outcome.address_bytes_mean = measure::address_bytes_mean(&world);
+    (outcome.state_bytes_mean, outcome.state_bytes_p99) = measure::state_bytes(&world);
     bar.set_message("measuring");
-    let pairs = Pairs::measure(&mut world, options.pairs, options.dead, &mut rng);
-    bar.finish_and_clear();
-    Outcome {
-        nodes: options.nodes,
-        graph: options.graph.clone(),
-        seed: options.seed,
-        success: pairs.success(),
-        stretch_mean: pairs.stretch_mean(),
-        stretch_p95: pairs.stretch_p95(),
-        hops_mean: pairs.hops_mean(),
-        shortest_mean: pairs.shortest_mean(),
-        busiest_share: pairs.busiest_share,
-        state_bytes_mean: None,
-        state_bytes_p99: None,
-        address_bytes_mean: measure::address_bytes_mean(&world),
-        lookup_success: pairs.lookup_success(),
-        lookup_hops_mean: None,
-        dht_max_over_mean: measure::dht_max_over_mean(&world),
-        readdressed_per_failure_mean: None,
-        converge_virtual_s,
-        messages_per_node_per_s: Some(messages),
-        trace_digest: world.digest(),
-        wall_s: clock.elapsed().as_secs_f64(),
-        peak_rss_bytes: peak_rss_bytes(),
+    if options.metric == Metric::Tree {
+        let baseline = Baseline::tree_metric(&world);
+        let pairs = Pairs::route(world.graph(), options.pairs, rng, |source, target| baseline.route(source, target));
+        note_pairs(outcome, &pairs);
+    } else {
+        misbehave(&mut world, &options.faults, rng);
+        look_up(options, &mut world, outcome, rng);
+        send(options, &mut world, outcome, rng);
+        go_on(options, &mut world, outcome, rng, &bar);
     }
+    outcome.trace_digest = world.digest();
+    bar.finish_and_clear();
+}
+
+/// From here on some nodes do harm.
+fn misbehave(world: &mut World, faults: &Faults, rng: &mut Rng) {
+    for (share, conduct) in [(faults.blackholes, Conduct::Blackhole), (faults.silent_binders, Conduct::SilentBinder)] {
+        for number in measure::some_of(world, share, rng) {
+            world.set_conduct(number, conduct);
+        }
+    }
+}
+
+/// Look-ups beside those of the pairs, and who keeps what.
+fn look_up(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut Rng) {
+    let mut lookups = Lookups::default();
+    let before = measure::walks(world);
+    let (mut open, mut left) = (BTreeMap::new(), options.lookups);
+    while left > 0 {
+        let some = left.min(LOOKUP_BATCH);
+        lookups.asked += churn::ask(world, some, &mut open, rng, |world, node| world.node(node).overlay.is_some());
+        world.run_until(LOOKUP_LIMIT, |world| {
+            lookups.hear(world, &mut open);
+            open.is_empty()
+        });
+        left -= some;
+    }
+    (outcome.lookup_hops_mean, outcome.lookup_busiest_share) = measure::walk_figures(&before, &measure::walks(world));
+    (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+    outcome.dht_max_over_mean = measure::dht_max_over_mean(world);
+    let keys = options.keys_per_node.saturating_mul(options.nodes).min(MAX_KEYS);
+    if keys > 0 {
+        let binders = Binders::new(world);
+        outcome.dht_max_over_mean = binders.max_over_mean(keys, rng);
+        outcome.lookup_disagreements = Some(binders.disagreements(options.lookups.max(1000), rng));
+    }
+}
+
+/// The packets of the pairs; before the repair and after it, where nodes die.
+fn send(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut Rng) {
+    let addresses = measure::first_addresses(world);
+    let pairs = Pairs::look_up(world, options.pairs, rng);
+    outcome.lookup_success = outcome.lookup_success.or(pairs.lookup_success());
+    let dead = if options.faults.dead > 0.0 { measure::kill(world, options.faults.dead, rng) } else { 0 };
+    let pairs = pairs.send(world);
+    note_pairs(outcome, &pairs);
+    if dead > 0 {
+        world.thaw();
+        world.run(REPAIR);
+        world.events.clear();
+        outcome.readdressed_per_failure_mean = Some(measure::readdressed(world, &addresses) as f64 / dead as f64);
+        outcome.success_after_repair = Pairs::look_up(world, options.pairs, rng).send(world).success();
+    }
+}
+
+/// What takes a long time.
+fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut Rng, bar: &ProgressBar) {
+    let faults = &options.faults;
+    if faults.split_merge {
+        bar.set_message("apart and together");
+        outcome.duplicate_addresses = Some(churn::split_and_merge(world, rng));
+        outcome.success_after_repair = Pairs::look_up(world, options.pairs, rng).send(world).success();
+    }
+    if faults.churn_median_s > 0.0 {
+        bar.set_message("churn");
+        let before = measure::walks(world);
+        let asked = if options.lookups == 0 { options.pairs } else { options.lookups };
+        let lookups = churn::churn(world, faults.churn_median_s, faults.churn_duration(), asked, rng, bar);
+        (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+        outcome.lookup_hops_mean = measure::walk_figures(&before, &measure::walks(world)).0;
+    }
+}
+
+fn note_pairs(outcome: &mut Outcome, pairs: &Pairs) {
+    outcome.success = pairs.success();
+    outcome.stretch_mean = pairs.stretch_mean();
+    outcome.stretch_p95 = pairs.stretch_p95();
+    outcome.hops_mean = pairs.hops_mean();
+    outcome.shortest_mean = pairs.shortest_mean();
+    outcome.busiest_share = pairs.busiest_share;
 }
 
 fn join_all(world: &mut World, bar: &ProgressBar) {

@@ -5,20 +5,10 @@
 use testnet::scale::{Options, Outcome, run};
 
 fn outcome(graph: &str, seed: u64, change: impl FnOnce(&mut Options)) -> Outcome {
-    let mut options = Options {
-        kind: graph.parse().unwrap(),
-        graph: graph.to_owned(),
-        nodes: 120,
-        seed,
-        pairs: 200,
-        q: 64,
-        trees: 4,
-        memo: true,
-        threads: 1,
-        dead: 0.0,
-    };
+    let mut options =
+        Options { graph: graph.to_owned(), nodes: 120, seed, pairs: 200, threads: 1, ..Options::default() };
     change(&mut options);
-    run(&options)
+    run(&options).unwrap()
 }
 
 #[test]
@@ -46,6 +36,6 @@ fn few_children_a_vertex_and_one_tree_are_enough_to_arrive() {
 
 #[test]
 fn packets_go_around_the_dead_before_anything_is_repaired() {
-    let outcome = outcome("ov:3", 3, |options| options.dead = 0.1);
+    let outcome = outcome("ov:3", 3, |options| options.faults.dead = 0.1);
     assert!(outcome.success.unwrap() >= 0.99, "{outcome:?}");
 }

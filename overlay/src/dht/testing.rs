@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::{Child, Choice, Config, Dht, DhtTransmit, Event, LookupId, LookupResult, Query, Weight, choose};
+use super::{Child, Choice, Config, Dht, DhtTransmit, Event, LookupId, LookupResult, Query, Walk, Weight, choose};
 use crate::address::{Address, AddressSet, Place};
 use crate::id::{Identity, NodeId};
 use crate::record::{NameClaim, NodeRecord, Record, RecordKey, SignedRecord};
@@ -250,7 +250,11 @@ impl Net {
                 self.members[from].dht.handle_reply(sender, &reply, self.now);
             }
             (DhtTransmit::Walk { key, replica, body }, Manner::Honest) => {
-                member.dht.handle_at_binder(sender, return_place, key, replica, &body, self.now);
+                member.dht.handle_at_binder(
+                    Walk { from: sender, return_place, key, replica, hops: 0 },
+                    &body,
+                    self.now,
+                );
             }
             (DhtTransmit::Reply { body, .. }, _) => member.dht.handle_reply(sender, &body, self.now),
         }

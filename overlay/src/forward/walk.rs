@@ -2,8 +2,8 @@
 //! weighted rendezvous. Who knows the tables above it sends a walk straight to the first vertex that it cannot decide for; others send it up to the root.
 
 use super::Routed;
-use crate::address::{AddressSet, FIRST_TREE, Place, TreeId};
-use crate::dht::{Choice, choose};
+use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
+use crate::dht::{Choice, Walk, choose};
 use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
 use crate::overlay::Overlay;
@@ -40,6 +40,19 @@ impl Overlay {
         self.trees.in_use().find(|tree| Some(*tree) == own).unwrap_or(FIRST_TREE)
     }
 
+    /// The tree and the vertex where this node thinks that the walk of a look-up turns downwards; none while it does not know all tables above it.
+    pub fn walk_turns_at(&self, key: &RecordKey, replica: u8) -> Option<(TreeId, Address)> {
+        let tree = self.tree_of_replica(replica);
+        Some((tree, self.vertex_of(tree, key, replica)?))
+    }
+
+    /// Where the walk of a look-up goes on that has turned downwards and is at this node.
+    pub fn walk_goes_on(&self, key: &RecordKey, replica: u8) -> Option<Choice> {
+        let tree = self.tree_of_replica(replica);
+        let address = self.trees[tree].address.as_ref()?;
+        Some(choose(key, replica, address, self.own_weight(), &self.dht_children(tree)))
+    }
+
     pub(crate) fn send_reply(&mut self, to: NodeId, place: Place, body: &[u8], now: Now) {
         self.send_packet(Kind::DhtReply, to, place, body, None, now);
     }
@@ -52,6 +65,7 @@ impl Overlay {
             return;
         }
         let Some(tree) = header.tree() else { return };
+        self.counters.walks += 1;
         match self.direction(tree, header) {
             Direction::Down => self.walk_down(tree, packet, came_from.is_some(), now),
             Direction::On(link) => self.step(packet, link, came_from.is_some(), now),
@@ -85,8 +99,9 @@ impl Overlay {
         let Some(address) = &self.trees[tree].address else { return };
         match choose(&key, replica, address, self.own_weight(), &self.dht_children(tree)) {
             Choice::Here => {
-                let (from, back) = (header.src, header.return_place.clone());
-                self.dht.handle_at_binder(from, back, key, replica, packet.payload(), now);
+                let (from, return_place, hops) = (header.src, header.return_place.clone(), header.hops());
+                let walk = Walk { from, return_place, key, replica, hops };
+                self.dht.handle_at_binder(walk, packet.payload(), now);
             }
             Choice::Child(child) => {
                 let link = self.links.to(&child).map(|link| link.id);

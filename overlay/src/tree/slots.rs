@@ -121,6 +121,11 @@ impl Slots {
         }
     }
 
+    /// Bytes of the table, about.
+    pub fn state_bytes(&self) -> usize {
+        self.by_slot.len() * size_of::<Slot>()
+    }
+
     /// Where `child` sits.
     pub fn slot_of(&self, child: &NodeId) -> Option<u16> {
         self.by_slot.iter().find(|(_, held)| held.child == *child).map(|(slot, _)| *slot)

@@ -156,7 +156,10 @@ impl Header {
 
     /// Links crossed so far, from the TTL spent: the first TTL follows from the addresses that the header still has.
     pub fn hops(&self) -> u16 {
-        first_ttl(&self.return_place.addresses, &self.target).saturating_sub(self.ttl)
+        // A walk's target is where it turns, which was found out later.
+        let walk = (self.kind == Kind::DhtWalk).then(AddressSet::default);
+        let target = walk.as_ref().unwrap_or(&self.target);
+        first_ttl(&self.return_place.addresses, target).saturating_sub(self.ttl)
     }
 
     /// The packet with this header and `payload`.

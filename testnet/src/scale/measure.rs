@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use overlay::address::Place;
+use overlay::address::{Address, FIRST_TREE, Place};
 use overlay::dht::LookupResult;
 use overlay::event::{Event, LookupId};
 use overlay::overlay::Outgoing;
 use overlay::record::Query;
 use overlay::rng::Rng;
 
+use super::graph::Graph;
 use super::world::World;
 
 /// Pairs under way at one time.
@@ -39,22 +40,39 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Looks `count` random pairs up, lets the share `dead` of all nodes die, and sends their packets.
-    pub fn measure(world: &mut World, count: usize, dead: f64, rng: &mut Rng) -> Self {
-        let mut pairs = choose(world.len(), count, rng);
+    /// Random pairs, which look each other up.
+    pub fn look_up(world: &mut World, count: usize, rng: &mut Rng) -> Self {
+        let mut pairs = choose(world, count, rng);
         for batch in pairs.chunks_mut(BATCH) {
             look_up(world, batch);
         }
-        if dead > 0.0 {
-            kill(world, dead, rng);
+        Self { pairs, busiest_share: None }
+    }
+
+    /// The pairs alone, for a baseline that `routes` one: links crossed, if it arrives.
+    pub fn route(graph: &Graph, count: usize, rng: &mut Rng, routes: impl Fn(usize, usize) -> Option<u32>) -> Self {
+        let mut pairs = choose_of(graph.len(), count, rng);
+        let mut known: Option<(usize, Vec<u32>)> = None;
+        for pair in &mut pairs {
+            if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
+                known = Some((pair.source, graph.distances(pair.source, |_| true)));
+            }
+            pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
+            pair.place = Some(Place::default());
+            pair.hops = routes(pair.source, pair.target).and_then(|hops| u16::try_from(hops).ok());
         }
+        Self { pairs, busiest_share: None }
+    }
+
+    /// Their packets are sent.
+    pub fn send(self, world: &mut World) -> Self {
+        let mut pairs = self.pairs;
         shortest_paths(world, &mut pairs);
         let before = forwarded(world);
         for batch in pairs.chunks_mut(BATCH) {
             send(world, batch);
         }
         let after = forwarded(world);
-        world.thaw();
         let done: Vec<u64> = before.iter().zip(&after).map(|(before, after)| after.saturating_sub(*before)).collect();
         let all: u64 = done.iter().sum();
         let busiest_share = done.iter().max().filter(|_| all > 0).map(|most| *most as f64 / all as f64);
@@ -97,7 +115,15 @@ impl Pairs {
     }
 }
 
-fn choose(nodes: usize, count: usize, rng: &mut Rng) -> Vec<Pair> {
+/// Pairs of nodes that are alive.
+fn choose(world: &World, count: usize, rng: &mut Rng) -> Vec<Pair> {
+    let mut pairs = choose_of(world.len(), count, rng);
+    let alive = |node: usize| world.node(node).overlay.is_some();
+    pairs.retain(|pair| alive(pair.source) && alive(pair.target));
+    pairs
+}
+
+fn choose_of(nodes: usize, count: usize, rng: &mut Rng) -> Vec<Pair> {
     let mut pairs = Vec::with_capacity(count);
     let mut source = 0;
     while pairs.len() < count && nodes > 1 {
@@ -133,16 +159,36 @@ fn look_up(world: &mut World, batch: &mut [Pair]) {
     });
 }
 
-fn kill(world: &mut World, share: f64, rng: &mut Rng) {
+/// Lets a share of all nodes die at once, and freezes the rest; how many died.
+pub fn kill(world: &mut World, share: f64, rng: &mut Rng) -> usize {
     world.frozen = true;
+    let victims = some_of(world, share, rng);
+    for victim in &victims {
+        world.kill(*victim);
+    }
+    world.run(Duration::from_millis(10));
+    victims.len()
+}
+
+/// A share of the nodes, at random.
+pub fn some_of(world: &World, share: f64, rng: &mut Rng) -> Vec<usize> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the nodes")]
     let many = (world.len() as f64 * share) as usize;
     let mut left: Vec<usize> = (0..world.len()).collect();
-    for _ in 0..many {
-        let victim = left.swap_remove(rng.index(left.len()));
-        world.kill(victim);
-    }
-    world.run(Duration::from_millis(10));
+    (0..many).map(|_| left.swap_remove(rng.index(left.len()))).collect()
+}
+
+/// The addresses in the first tree, by node; none for the dead.
+pub fn first_addresses(world: &World) -> Vec<Option<Address>> {
+    let of = |node: &super::world::Node| node.overlay.as_ref()?.place()?.addresses.in_tree(FIRST_TREE).cloned();
+    world.nodes().map(of).collect()
+}
+
+/// How many nodes that are alive have another address now than then.
+pub fn readdressed(world: &World, before: &[Option<Address>]) -> usize {
+    let now = first_addresses(world);
+    let alive = world.nodes().map(|node| node.overlay.is_some());
+    before.iter().zip(&now).zip(alive).filter(|((before, now), alive)| *alive && before != now).count()
 }
 
 fn shortest_paths(world: &World, pairs: &mut [Pair]) {
@@ -185,6 +231,38 @@ fn forwarded(world: &World) -> Vec<u64> {
 pub fn address_bytes_mean(world: &World) -> Option<f64> {
     let places = world.nodes().filter_map(|node| node.overlay.as_ref()?.place());
     mean(places.map(|place| (place.to_bytes().len() - size_of::<u64>()) as f64))
+}
+
+/// Bytes of state in a node, mean and 99th percentile.
+pub fn state_bytes(world: &World) -> (Option<f64>, Option<f64>) {
+    let of = |node: &super::world::Node| Some(node.overlay.as_ref()?.state_bytes().without_records() as f64);
+    let mut all: Vec<f64> = world.nodes().filter_map(of).collect();
+    all.sort_by(f64::total_cmp);
+    (mean(all.iter().copied()), all.get(all.len() * 99 / 100).copied())
+}
+
+/// By node: look-ups answered, the links that these had crossed, walks carried.
+pub fn walks(world: &World) -> Vec<[u64; 3]> {
+    let of = |node: &super::world::Node| {
+        node.overlay.as_ref().map_or([0; 3], |overlay| {
+            let dht = overlay.dht_counters();
+            [dht.answered_gets, dht.get_hops, overlay.counters().walks]
+        })
+    };
+    world.nodes().map(of).collect()
+}
+
+/// Of the look-ups between two such counts: links that a walk crossed in the mean, and the share that the busiest node carried.
+pub fn walk_figures(before: &[[u64; 3]], after: &[[u64; 3]]) -> (Option<f64>, Option<f64>) {
+    let grown =
+        |what: usize| before.iter().zip(after).map(move |(before, after)| after[what].saturating_sub(before[what]));
+    let answered = grown(0).sum::<u64>() as f64;
+    let busiest = grown(2).max().unwrap_or(0) as f64;
+    if answered == 0.0 {
+        (None, None)
+    } else {
+        (Some(grown(1).sum::<u64>() as f64 / answered), Some(busiest / answered))
+    }
 }
 
 /// Replicas of the fullest binder over the mean.

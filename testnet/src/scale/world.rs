@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use super::graph::Graph;
 use super::memo::Memo;
 use agenda::{Agenda, Entry, Happening};
-pub use shard::Node;
+pub use shard::{Conduct, Node};
 use shard::{Effect, End, Outcome, Shard, at};
 
 /// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] more.
@@ -53,6 +53,8 @@ pub struct World {
     ends: Vec<End>,
     /// The ends at each node, closed ones too.
     ends_of: Vec<Vec<u64>>,
+    /// Which part of a network that fell apart a node is in; empty while it is one.
+    sides: Vec<bool>,
     agenda: Agenda,
     held: Vec<Entry>,
     outcomes: Vec<Outcome>,
@@ -81,6 +83,7 @@ impl World {
             checks: if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
             shards,
             ends: Vec::new(),
+            sides: Vec::new(),
             agenda: Agenda::default(),
             held: Vec::new(),
             outcomes: Vec::new(),
@@ -124,6 +127,28 @@ impl World {
                 self.agenda.push(self.now.instant, Happening::Down { link: end.other });
             }
         }
+    }
+
+    /// From now on a node behaves so.
+    pub fn set_conduct(&mut self, number: usize, conduct: Conduct) {
+        let threads = self.shards.len();
+        self.shards[number % threads].node_mut(number).conduct = conduct;
+    }
+
+    /// The network falls apart: links between the two sides go down, and nobody reaches the other one.
+    pub fn cut(&mut self, sides: Vec<bool>) {
+        for (number, end) in (0..).zip(&self.ends) {
+            let other = &self.ends[at(end.other)];
+            if end.is_open() && sides[end.node] != sides[other.node] {
+                self.agenda.push(self.now.instant, Happening::Down { link: number });
+            }
+        }
+        self.sides = sides;
+    }
+
+    /// It is one again.
+    pub fn heal(&mut self) {
+        self.sides = Vec::new();
     }
 
     /// Calls a verb of a node's overlay, and does what it then wants.
@@ -237,7 +262,9 @@ impl World {
     fn begin(&mut self, number: usize, due: Instant, until: Instant) {
         let now = self.now.after(due.since(self.now.instant));
         let near = self.graph.neighbours(number);
-        let earlier = near.iter().filter(|other| (**other as usize) < number);
+        // Who comes back does not remember anything, but is told of all whom it may link to.
+        let back = self.node(number).starts > 0;
+        let earlier = near.iter().filter(|other| back || (**other as usize) < number);
         let config = Config {
             joins: earlier.map(|other| address_of(*other as usize)).collect(),
             only: near.iter().map(|other| Only::Id(self.node(*other as usize).id)).collect(),
@@ -252,14 +279,18 @@ impl World {
         overlay.publish_node(vec![7; 100], now);
         let threads = self.shards.len();
         let shard = &mut self.shards[number % threads];
-        shard.node_mut(number).overlay = Some(overlay);
+        let node = shard.node_mut(number);
+        node.starts += 1;
+        node.overlay = Some(overlay);
         shard.drain(number, &self.ends, now, until);
     }
 
     /// Whether somebody answers.
     fn dialled(&mut self, from: usize, address: &Multiaddr, due: Instant) -> bool {
         let alive = |world: &Self, number: usize| number < world.len() && world.node(number).overlay.is_some();
-        let Some(to) = index_of(address).filter(|to| alive(self, *to) && alive(self, from)) else { return false };
+        let reaches = |to: usize| self.sides.is_empty() || self.sides[from] == self.sides[to];
+        let answers = |to: &usize| alive(self, *to) && alive(self, from) && reaches(*to);
+        let Some(to) = index_of(address).filter(answers) else { return false };
         let link = self.ends.len() as u64;
         let latency = LEAST_LATENCY + Duration::from_micros(self.rng.below(LATENCY_SPREAD_US));
         for (node, other, peer) in [(from, link + 1, to), (to, link, from)] {

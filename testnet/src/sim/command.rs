@@ -1,6 +1,6 @@
 //! `testnet sim`: simulations from the command line.
 
-use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use clap::Args;
 use overlay::config::Config;
 
 use super::{Faults, Options, Outcome, run};
-use crate::scale;
+use crate::scale::{self, Metric};
 
 /// The exit code for arguments that make no sense.
 const EXIT_USAGE: u8 = 2;
@@ -20,18 +20,45 @@ pub struct SimArgs {
     /// The overlay alone, on a graph of links: ov:K, ovp:K, ba:M, pl:G, hrg:G, rgg or as
     #[arg(long, value_name = "GRAPH")]
     graph: Option<String>,
+    /// The overlay alone, as a TOML file says; other options of --graph do not count
+    #[arg(long, value_name = "FILE", conflicts_with = "graph")]
+    scenario: Option<PathBuf>,
     /// With --graph: pairs of nodes that look each other up and send a packet
     #[arg(long, default_value_t = 20_000)]
     pairs: usize,
+    /// With --graph: look-ups beside those of the pairs
+    #[arg(long, default_value_t = 0)]
+    lookups: usize,
+    /// With --graph: keys for each node whose binders are looked for, to see how evenly records are spread
+    #[arg(long, default_value_t = 0)]
+    keys: usize,
+    /// With --graph: by what the next hop is chosen; all but the first are baselines
+    #[arg(long, value_enum, default_value_t)]
+    metric: Metric,
     /// With --graph: the share of nodes that die at once before the packets are sent
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     dead: f64,
+    /// With --graph: the share of nodes that pass nothing on for others
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    blackholes: f64,
+    /// With --graph: the share of nodes that do not answer for the records that they keep
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    silent_binders: f64,
+    /// With --graph: nodes come and go, with this median lifetime (such as 60m)
+    #[arg(long, value_parser = duration)]
+    churn_median: Option<Duration>,
+    /// With --churn-median: for how long
+    #[arg(long, default_value = "2h", value_parser = duration)]
+    duration: Duration,
+    /// With --graph: the network falls into two parts for a minute
+    #[arg(long)]
+    split_merge: bool,
     /// With --graph: have each node check each signature itself, although they share a process
     #[arg(long)]
     no_memo: bool,
-    /// With --graph: threads that share the work [default: one for each core]; the result is the same with any number
-    #[arg(long)]
-    threads: Option<usize>,
+    /// With --graph: threads that share the work, 0 for one for each core; the result is the same with any number
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// With --graph: children per vertex plus one
     #[arg(long, default_value_t = Config::default().q)]
     q: u16,
@@ -66,8 +93,17 @@ pub struct SimArgs {
 
 /// Runs the simulations; fails unless every byte of every transfer arrived once and in order.
 pub fn command(args: &SimArgs) -> ExitCode {
+    if let Some(file) = &args.scenario {
+        return match read_scenario(file) {
+            Ok(options) => at_scale(&options),
+            Err(why) => {
+                eprintln!("testnet: {}: {why}", file.display());
+                ExitCode::from(EXIT_USAGE)
+            }
+        };
+    }
     if let Some(graph) = &args.graph {
-        return at_scale(args, graph);
+        return at_scale(&args.scale_options(graph));
     }
     let outcomes: Vec<Outcome> = (args.seed..args.seed.saturating_add(args.seeds))
         .map(|seed| {
@@ -86,36 +122,42 @@ pub fn command(args: &SimArgs) -> ExitCode {
 }
 
 /// The overlay alone, with many nodes.
-fn at_scale(args: &SimArgs, graph: &str) -> ExitCode {
-    let kind = match graph.parse() {
-        Ok(kind) => kind,
-        Err(error) => {
+fn at_scale(options: &scale::Options) -> ExitCode {
+    let outcome = match scale::run(options) {
+        Ok(outcome) => outcome,
+        Err(scale::NoSuchGraph(graph, error)) => {
             eprintln!("testnet: {graph}: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let options = scale::Options {
-        kind,
-        graph: graph.to_owned(),
-        nodes: args.nodes,
-        seed: args.seed,
-        pairs: args.pairs,
-        q: args.q,
-        trees: args.trees,
-        dead: args.dead,
-        memo: !args.no_memo,
-        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get)),
-    };
-    let outcome = scale::run(&options);
     match serde_json::to_string_pretty(&outcome) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
     }
-    if args.dead > 0.0 || outcome.is_exact() {
+    if options.is_faulty() || options.metric != Metric::Hyperbolic || outcome.is_exact() {
         return ExitCode::SUCCESS;
     }
     eprintln!("not every node has joined, or not every look-up and packet has arrived");
     ExitCode::FAILURE
+}
+
+fn read_scenario(file: &Path) -> Result<scale::Options, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    toml::from_str(&text).map_err(|error| error.message().to_owned())
+}
+
+/// A number and s, m or h.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "has to be a number and s, m or h, such as 60m".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -124,6 +166,31 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl SimArgs {
+    fn scale_options(&self, graph: &str) -> scale::Options {
+        let churn = self.churn_median.map_or(0.0, |median| median.as_secs_f64());
+        scale::Options {
+            graph: graph.to_owned(),
+            nodes: self.nodes,
+            seed: self.seed,
+            pairs: self.pairs,
+            lookups: self.lookups,
+            keys_per_node: self.keys,
+            q: self.q,
+            trees: self.trees,
+            metric: self.metric,
+            memo: !self.no_memo,
+            threads: self.threads,
+            faults: scale::Faults {
+                dead: self.dead,
+                blackholes: self.blackholes,
+                silent_binders: self.silent_binders,
+                churn_median_s: churn,
+                churn_duration_s: self.duration.as_secs_f64(),
+                split_merge: self.split_merge,
+            },
+        }
+    }
+
     fn options(&self, seed: u64) -> Options {
         let faults = if self.calm { Faults::none() } else { Faults::default() };
         let longest_outage = Duration::from_secs(self.longest_outage);

@@ -4,11 +4,15 @@ use core::time::Duration;
 
 use super::super::testing::{Manner, Net, identity, node_record, now_at, place};
 use super::super::wire::{Answer, Reply, Request, decode_reply, decode_request};
-use super::super::{Config, Dht, DhtTransmit, MAX_QUEUED_TRANSMITS, REPLICAS, Refusal};
+use super::super::{Config, Dht, DhtTransmit, MAX_QUEUED_TRANSMITS, REPLICAS, Refusal, Walk};
 use super::{SECOND, found_seq, publish_all, query};
-use crate::address::Address;
+use crate::address::{Address, Place};
 use crate::codec;
-use crate::record::SignedRecord;
+use crate::record::{RecordKey, SignedRecord};
+
+fn walk(return_place: Place, key: RecordKey, replica: u8) -> Walk {
+    Walk { from: identity(2).id(), return_place, key, replica, hops: 0 }
+}
 
 fn reply_with(body: &[u8], answer: Answer) -> Vec<u8> {
     let nonce = match decode_request(body).unwrap() {
@@ -105,23 +109,23 @@ fn garbage_never_panics_and_queues_are_bounded() {
         }
         body.truncate(usize::try_from(rng.below(body.len() as u64 + 1)).unwrap());
         let replica = u8::try_from(rng.below(256)).unwrap();
-        dht.handle_at_binder(identity(2).id(), home.clone(), rng.bytes(), replica, &body, now_at(5));
+        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica), &body, now_at(5));
         dht.handle_reply(identity(2).id(), &body, now_at(5));
         let noise: [u8; 40] = rng.bytes();
-        dht.handle_at_binder(identity(2).id(), home.clone(), rng.bytes(), replica % 4, &noise, now_at(5));
+        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica % 4), &noise, now_at(5));
         dht.handle_reply(identity(2).id(), &noise, now_at(5));
     }
     assert_eq!(dht.stored(), 0);
     let get = codec::encode(&Request::Get { nonce: 3 }).unwrap();
     for _ in 0..MAX_QUEUED_TRANSMITS + 10 {
-        dht.handle_at_binder(identity(2).id(), home.clone(), [0; 32], 0, &get, now_at(6));
+        dht.handle_at_binder(walk(home.clone(), [0; 32], 0), &get, now_at(6));
     }
     assert!(dht.counters().dropped_transmits >= 10);
     let foreign = node_record(6, 1);
     assert!(dht.publish(foreign.clone(), now_at(7)).is_err());
     let misplaced = Request::Put { nonce: 1, remaining_s: 9, record: foreign.as_bytes().to_vec() };
     while dht.poll_transmit().is_some() {}
-    dht.handle_at_binder(identity(2).id(), home, [0; 32], 0, &codec::encode(&misplaced).unwrap(), now_at(8));
+    dht.handle_at_binder(walk(home, [0; 32], 0), &codec::encode(&misplaced).unwrap(), now_at(8));
     let Some(DhtTransmit::Reply { body, .. }) = dht.poll_transmit() else { panic!("no reply") };
     assert_eq!(decode_reply(&body).map(|reply| reply.answer), Ok(Answer::Refused(Refusal::Invalid)));
 }

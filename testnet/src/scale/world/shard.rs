@@ -12,11 +12,36 @@ use overlay::event::Event;
 use overlay::id::{Identity, NodeId};
 use overlay::io::{Command, Lane, LinkId, Transmit};
 use overlay::time::{Instant, Now};
+use overlay::wire::packet::{Header, Kind};
 
 use super::agenda::{Agenda, Happening};
 
 /// Room of a lane: more than a run sends.
 const ROOM_BYTES: usize = 1 << 50;
+
+/// What a node does to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conduct {
+    /// Its part.
+    #[default]
+    Honest,
+    /// It passes nothing on.
+    Blackhole,
+    /// It does not answer for the records that it keeps.
+    SilentBinder,
+}
+
+impl Conduct {
+    /// Whether a node that behaves so lets this frame of `own` go.
+    fn sends(self, frame: &[u8], own: &NodeId) -> bool {
+        let Ok((Header { src, kind, .. }, _)) = Header::decode(frame) else { return true };
+        match self {
+            Self::Honest => true,
+            Self::Blackhole => src == *own,
+            Self::SilentBinder => src != *own || kind != Kind::DhtReply,
+        }
+    }
+}
 
 /// One node.
 pub struct Node {
@@ -24,6 +49,10 @@ pub struct Node {
     pub overlay: Option<Overlay>,
     /// Who it is.
     pub id: NodeId,
+    /// What it does to others.
+    pub conduct: Conduct,
+    /// How often it has started.
+    pub(super) starts: u32,
     pub(super) identity: Identity,
     /// When its next timer is due, as an agenda has it.
     armed: Option<Instant>,
@@ -33,7 +62,7 @@ pub struct Node {
 
 impl Node {
     pub(super) fn new(identity: Identity) -> Self {
-        Self { overlay: None, id: identity.id(), identity, armed: None, caused: 0 }
+        Self { overlay: None, id: identity.id(), conduct: Conduct::Honest, starts: 0, identity, armed: None, caused: 0 }
     }
 
     pub(super) fn die(&mut self) {
@@ -125,7 +154,9 @@ impl Shard {
         let node = match &what {
             Happening::Timer(node) => *node,
             Happening::DialFailed { from, .. } => *from,
-            Happening::Up { link, .. } | Happening::Down { link } | Happening::Frame { link, .. } => ends[at(*link)].node,
+            Happening::Up { link, .. } | Happening::Down { link } | Happening::Frame { link, .. } => {
+                ends[at(*link)].node
+            }
             Happening::Start(_) | Happening::Dialled { .. } => return,
         };
         debug_assert_eq!(node % self.of, self.index, "another shard's node");
@@ -177,7 +208,14 @@ impl Shard {
             if let Some(Transmit { link, lane, bytes }) = overlay.poll_transmit() {
                 let end = &ends[at(link.0)];
                 let arrival = now.instant + end.latency;
-                self.cause(number, now, Effect::Happens(arrival, Happening::Frame { link: end.other, lane, bytes }));
+                let node = &self.nodes[number / self.of];
+                if node.conduct == Conduct::Honest || node.conduct.sends(&bytes, &node.id) {
+                    self.cause(
+                        number,
+                        now,
+                        Effect::Happens(arrival, Happening::Frame { link: end.other, lane, bytes }),
+                    );
+                }
             } else if let Some(event) = overlay.poll_event() {
                 self.cause(number, now, Effect::Told(number, event));
             } else if let Some(command) = overlay.poll_command() {

@@ -1,0 +1,74 @@
+//! What a run showed.
+
+use serde::Serialize;
+
+/// What a run showed. What it did not measure is none.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// How many nodes.
+    pub nodes: usize,
+    /// On which graph.
+    pub graph: String,
+    /// By what the next hop was chosen.
+    pub metric: String,
+    /// The seed.
+    pub seed: u64,
+    /// Packets that arrived, of those whose ends were connected by live links.
+    pub success: Option<f64>,
+    /// Links crossed over links of the shortest path.
+    pub stretch_mean: Option<f64>,
+    /// The same, 95th percentile.
+    pub stretch_p95: Option<f64>,
+    /// Links crossed.
+    pub hops_mean: Option<f64>,
+    /// Links of the shortest path.
+    pub shortest_mean: Option<f64>,
+    /// The share of all forwarding that the busiest node did.
+    pub busiest_share: Option<f64>,
+    /// Bytes of protocol state in a node, without the records that it keeps for others.
+    pub state_bytes_mean: Option<f64>,
+    /// The same, 99th percentile.
+    pub state_bytes_p99: Option<f64>,
+    /// Bytes of a node's encoded addresses, all trees.
+    pub address_bytes_mean: Option<f64>,
+    /// Look-ups that found the record.
+    pub lookup_success: Option<f64>,
+    /// Of the look-ups that found a record, those that found an old one.
+    pub lookup_stale: Option<f64>,
+    /// Links crossed by the walk of a look-up to its binder.
+    pub lookup_hops_mean: Option<f64>,
+    /// The share of all walks of look-ups that the busiest node carried.
+    pub lookup_busiest_share: Option<f64>,
+    /// Look-ups whose binder would have been another one from elsewhere.
+    pub lookup_disagreements: Option<usize>,
+    /// Records kept by the fullest node over the mean: those of [`keys_per_node`](super::Options::keys_per_node), or else the nodes' own.
+    pub dht_max_over_mean: Option<f64>,
+    /// Packets that arrived after everything was repaired.
+    pub success_after_repair: Option<f64>,
+    /// Addresses in the first tree that changed for each node that died, the dead ones apart.
+    pub readdressed_per_failure_mean: Option<f64>,
+    /// Vertices that two nodes held after the parts of a network had found together.
+    pub duplicate_addresses: Option<usize>,
+    /// Virtual time from the last join until every node had an address in every tree.
+    pub converge_virtual_s: Option<f64>,
+    /// Frames that a node received when nothing happened.
+    pub messages_per_node_per_s: Option<f64>,
+    /// SHA-256 over all frames: when, where, what.
+    pub trace_digest: String,
+    /// How long the run took.
+    pub wall_s: f64,
+    /// The most memory that the process had.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Outcome {
+    /// Whether every node joined every tree, every look-up and packet that was tried arrived, all sources agreed, and nobody shares an address.
+    pub fn is_exact(&self) -> bool {
+        let all = |share: Option<f64>| share.is_none_or(|share| share >= 1.0);
+        let none = |count: Option<usize>| count.is_none_or(|count| count == 0);
+        self.converge_virtual_s.is_some()
+            && [self.success, self.lookup_success, self.success_after_repair].into_iter().all(all)
+            && none(self.lookup_disagreements)
+            && none(self.duplicate_addresses)
+    }
+}
