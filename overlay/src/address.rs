@@ -106,6 +106,22 @@ impl Address {
         }
     }
 
+    /// The same, alone.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// The address in `bytes`, all of them.
+    ///
+    /// # Errors
+    /// [`AddressError`] when they are anything else.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, AddressError> {
+        let address = Self::decode(&mut bytes)?;
+        if bytes.is_empty() { Ok(address) } else { Err(AddressError) }
+    }
+
     /// Takes an address off the front of `bytes`.
     ///
     /// # Errors

@@ -24,8 +24,10 @@ pub enum Source {
     Configured,
     /// The latest parent.
     Parent,
-    /// An ancestor or an heir of the root.
+    /// An ancestor.
     Ancestor,
+    /// An heir of a root.
+    Heir,
     /// A neighbour, now or earlier.
     Neighbour,
     /// Told by somebody.

@@ -276,6 +276,7 @@ fn view<'a>(link: &'a Link, to: &NodeId, seq: u64, leads_on: impl Fn(&NodeId) ->
         link: link.id,
         id: link.peer,
         addresses: &place.addresses,
+        held: &link.held,
         adverts: adverts.map(|known| &known.place.addresses).collect(),
         load_bytes: link.queue.data_bytes(),
     })

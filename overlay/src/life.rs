@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use multiaddr::Multiaddr;
 
-use crate::address::{FIRST_TREE, TreeId};
+use crate::address::{FIRST_TREE, MAX_TREES, TreeId};
 use crate::codec;
 use crate::config::Config;
 use crate::dht;
@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
-use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_TITLES, Overlay, Timer, slots_key};
+use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::slots::Slots;
@@ -27,17 +27,22 @@ const MAX_STORED_ADDRESSES: usize = 32;
 const STORED_LIMIT_BYTES: usize = 64 * 1024;
 /// Old links have this long to answer after a change of address, before their peers are dialled anew.
 const URGENT_AFTER: Duration = Duration::from_millis(300);
+/// How long a newcomer contents itself with those whom it was told to join through.
+const LOOKS_FURTHER: Duration = Duration::from_millis(500);
 /// When dials are looked at again that a limit forbids now.
 const DIAL_BLOCKED: Duration = Duration::from_secs(1);
 /// Dials are looked at no more often than this.
 const DIAL_STEP: Duration = Duration::from_millis(10);
 
+/// By tree.
+type Parents = [Option<NodeId>; MAX_TREES];
 type Known = (u64, Vec<(Vec<u8>, Option<NodeId>)>);
 
 /// What may be dialled now.
 struct Wants {
     everything: bool,
-    alone: bool,
+    /// The worst reason to know an address that is good enough then.
+    reach: Source,
     more: bool,
     configured: bool,
     linked: BTreeSet<NodeId>,
@@ -48,8 +53,7 @@ impl Wants {
     fn accepts(&self, config: &Config, address: &Multiaddr, peer: Option<NodeId>, source: Source) -> bool {
         let linked = peer.is_some_and(|peer| self.linked.contains(&peer));
         let founder = peer.is_some() && peer == self.founder;
-        // What was only told is for those who know nobody better.
-        let everything = self.everything && (source < Source::Hearsay || self.alone);
+        let everything = self.everything && source <= self.reach;
         let wanted = everything || self.more || founder || (self.configured && source == Source::Configured);
         wanted && !linked && config.may_dial(peer.as_ref(), address)
     }
@@ -77,6 +81,13 @@ impl Overlay {
         {
             let titles = Titles::verify(bytes, &overlay, &founder).ok_or(RestoreError::Damaged(KEY_TITLES))?;
             self.trees.titles = Some(titles);
+        }
+        if let Some(bytes) = snapshot.get(KEY_PARENTS) {
+            let parents =
+                codec::decode::<Parents, STORED_LIMIT_BYTES>(bytes).map_err(|_| RestoreError::Damaged(KEY_PARENTS))?;
+            for (tree, parent) in TreeId::ALL.into_iter().zip(parents) {
+                self.trees[tree].last_parent = parent;
+            }
         }
         if let Some(bytes) = snapshot.get(KEY_KNOWN) {
             let (seq, known) =
@@ -133,6 +144,14 @@ impl Overlay {
         (self.stored_seq, self.stored_known) = (seq, addresses);
         if let Ok(bytes) = codec::encode::<Known>(&(seq, known)) {
             self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes });
+        }
+    }
+
+    /// Writes whom to ask for the old places after a start.
+    pub(crate) fn store_parents(&mut self) {
+        let parents: Parents = TreeId::ALL.map(|tree| self.trees[tree].last_parent);
+        if let Ok(bytes) = codec::encode(&parents) {
+            self.commands.push_back(Command::Persist { key: KEY_PARENTS.to_owned(), bytes });
         }
     }
 
@@ -271,8 +290,22 @@ impl Overlay {
         }
     }
 
-    fn wants(&self) -> Wants {
+    fn wants(&self, now: Now) -> Wants {
         let first = &self.trees[FIRST_TREE];
+        let since = first.detached_since.unwrap_or(now.instant);
+        let newcomer = self.trees.place.is_none() && !self.returns && now.instant.since(since) < LOOKS_FURTHER;
+        let alone = self.links.begun().next().is_none();
+        let reach = if alone {
+            // What was only told is for those who know nobody better.
+            Source::Hearsay
+        } else if newcomer {
+            // It waits for its neighbours, and has no business with the heirs that it hears of.
+            Source::Parent
+        } else if self.waits_for_adoption(FIRST_TREE, now) {
+            Source::Ancestor
+        } else {
+            Source::Neighbour
+        };
         let attached = first.is_attached() && self.links.live_len() > 0;
         let children = first.slots.children();
         let linked = self.links.begun().filter(|link| !self.urgent || link.probe_sent.is_none()).map(|link| link.peer);
@@ -282,7 +315,7 @@ impl Overlay {
         let minding = if first.is_root() { self.founder() } else { None };
         Wants {
             everything: !attached || self.urgent,
-            alone: self.links.begun().next().is_none(),
+            reach,
             more: few,
             configured: !open,
             linked: linked.chain(core::iter::once(self.id)).collect(),
@@ -295,7 +328,7 @@ impl Overlay {
             return;
         }
         loop {
-            let wants = self.wants();
+            let wants = self.wants(now);
             let config = &self.config;
             let wanted = |address: &Multiaddr, peer, source| wants.accepts(config, address, peer, source);
             if self.links.len() < config.max_links

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use multiaddr::Multiaddr;
 
-use crate::address::{MAX_TREES, Place, TreeId};
+use crate::address::{AddressSet, MAX_TREES, Place, TreeId};
 use crate::dht::Weight;
 use crate::id::NodeId;
 use crate::io::{CloseReason, Lane, LinkId, Transmit};
@@ -66,6 +66,8 @@ pub(crate) struct Link {
     pub subtree: [u32; MAX_TREES],
     pub weight: [Weight; MAX_TREES],
     pub two_hop: Vec<TwoHop>,
+    /// Places of dead nodes that the peer holds beside its own.
+    pub held: Vec<AddressSet>,
     /// By tree: what the peer heard of the root.
     pub beacons: [Option<Heard>; MAX_TREES],
     /// By tree: the size of this node's subtree, as the peer was told.
@@ -101,6 +103,7 @@ impl Link {
             subtree: [1; MAX_TREES],
             weight: [Weight::ONE; MAX_TREES],
             two_hop: Vec::new(),
+            held: Vec::new(),
             beacons: [const { None }; MAX_TREES],
             sizes_sent: [1; MAX_TREES],
             advert_sent: None,
@@ -273,9 +276,10 @@ impl Links {
     pub fn inherit(&mut self, from: LinkId, to: LinkId) {
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
-        let (subtree, weight) = (old.subtree, old.weight);
+        let (subtree, weight, held) = (old.subtree, old.weight, old.held.clone());
         if let Some(new) = self.by_id.get_mut(&to) {
             (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
+            new.held = held;
         }
     }
 }

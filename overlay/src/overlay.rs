@@ -6,7 +6,7 @@ use std::sync::Arc;
 use multiaddr::Multiaddr;
 
 use crate::address::{MAX_TREES, Place, TreeId};
-use crate::config::Config;
+use crate::config::{Config, Only};
 use crate::dht::{self, Dht};
 use crate::dial::{Dialer, Source};
 use crate::error::{FoundError, FrameError, RestoreError, SendError};
@@ -31,6 +31,7 @@ pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
 const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
 pub(crate) const KEY_KNOWN: &str = "overlay/known";
+pub(crate) const KEY_PARENTS: &str = "overlay/parents";
 
 /// Where the slots of `tree` are stored.
 pub(crate) const fn slots_key(tree: TreeId) -> &'static str {
@@ -311,6 +312,7 @@ impl Overlay {
                 Timer::Ask(tree) => self.ask_timer(tree, now),
                 Timer::Routes => self.routes.forget(),
                 Timer::Seek => {
+                    self.dialer.touch();
                     self.seek_parent(now);
                     self.forget_lost_addresses(now);
                 }
@@ -364,6 +366,13 @@ impl Overlay {
             self.advertise(now);
         }
         self.publish_record(now);
+        self.settle_down(now);
+    }
+
+    /// From now on links are made as this says: see [`Config::only`] and [`Config::extra_links`]. Those that there are stay.
+    pub fn set_links(&mut self, only: Vec<Only>, extra_links: usize, now: Now) {
+        (self.config.only, self.config.extra_links) = (only, extra_links);
+        self.dialer.touch();
         self.settle_down(now);
     }
 

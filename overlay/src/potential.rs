@@ -33,6 +33,8 @@ pub struct NeighbourView<'a> {
     pub id: NodeId,
     /// Where it is.
     pub addresses: &'a AddressSet,
+    /// Where it stands in for dead nodes.
+    pub held: &'a [AddressSet],
     /// Where those are to whom it says it has links.
     pub adverts: Vec<&'a AddressSet>,
     /// Bytes that wait on the link: decides between equals.
@@ -192,6 +194,9 @@ fn best_neighbour(
     let mut best: Option<(Best, usize)> = None;
     for neighbour in neighbours {
         let mut least = potential(neighbour.addresses);
+        for held in neighbour.held {
+            least = [least, potential(held)].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+        }
         for beyond in &neighbour.adverts {
             let Some((phi, pair)) = potential(beyond) else { continue };
             let worth = scale.dearer(phi);
@@ -256,7 +261,7 @@ fn potential_fast(
 impl NeighbourView<'_> {
     /// Its own place, and those that it told of.
     fn candidates(&self) -> impl Iterator<Item = &AddressSet> {
-        core::iter::once(self.addresses).chain(self.adverts.iter().copied())
+        core::iter::once(self.addresses).chain(self.held).chain(self.adverts.iter().copied())
     }
 }
 
@@ -310,6 +315,7 @@ mod tests {
                     link: LinkId(n as u64),
                     id: id(n),
                     addresses: &sets[n],
+                    held: &[],
                     adverts: links[n].iter().take(16).map(|&x| &sets[x]).collect(),
                     load_bytes: 0,
                 })
@@ -362,7 +368,8 @@ mod tests {
         let mut header = Header::new(Kind::Data, id(1), place("/0"), id(2), place("/1"), 0);
         assert_eq!(next_hop(&plane, &mut header, &[]), None);
         let far = AddressSet::single("/0/0/0".parse().unwrap());
-        let neighbour = NeighbourView { link: LinkId(1), id: id(3), addresses: &far, adverts: vec![], load_bytes: 0 };
+        let neighbour =
+            NeighbourView { link: LinkId(1), id: id(3), addresses: &far, held: &[], adverts: vec![], load_bytes: 0 };
         // From the source anything goes; from the next node nothing that is not nearer.
         assert_eq!(next_hop(&plane, &mut header, std::slice::from_ref(&neighbour)), Some(LinkId(1)));
         header.last = 0.5;

@@ -1,5 +1,6 @@
 //! This node's part in each tree: its parent and place, its children, and who holds the root.
 
+mod adoption;
 mod attach;
 pub(crate) mod beacon;
 mod kin;
@@ -20,6 +21,7 @@ use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
 use crate::time::Instant;
 use crate::wire::link::Contact;
+use adoption::Adopted;
 use beacon::Beacon;
 use slots::Slots;
 use titles::Titles;
@@ -82,6 +84,10 @@ pub(crate) struct Tree {
     pub told_table: Table,
     /// How many nodes there are in the tree, as the root counts them.
     pub size: u32,
+    /// Since when this node waits to be adopted by an ancestor; see [`adoption`].
+    pub orphan_since: Option<Instant>,
+    /// Children of dead nodes that this node stands in for.
+    pub adopted: Vec<Adopted>,
     /// Children that asked while no epoch was reserved.
     pub waiting: Vec<NodeId>,
     /// The places below this one.
@@ -108,6 +114,8 @@ impl Tree {
             changed: 0,
             told_table: Table::default(),
             size: 1,
+            orphan_since: None,
+            adopted: Vec::new(),
             waiting: Vec::new(),
             slots: Slots::new(tree),
         }
@@ -119,6 +127,16 @@ impl Tree {
             Role::Child { parent, .. } => Some(parent),
             Role::Detached | Role::Root => None,
         }
+    }
+
+    /// Whether `peer` has its place by this node, of its own or in the place of a dead one.
+    pub fn is_child(&self, peer: &NodeId) -> bool {
+        self.slots.slot_of(peer).is_some() || self.adopted.iter().any(|adopted| adopted.child == *peer)
+    }
+
+    /// Whether `peer` is the parent in the place of a dead one.
+    pub fn stands_in(&self, peer: &NodeId) -> bool {
+        self.parent() == Some(*peer) && self.grant.as_ref().is_some_and(|grant| grant.parent != *peer)
     }
 
     /// Whether there is an unbroken way to the root, as far as this node knows.
@@ -188,12 +206,12 @@ impl Trees {
 
     /// Whether `peer` is this node's parent or holds a slot below it, in any tree.
     pub fn is_kin(&self, peer: &NodeId) -> bool {
-        self.by_id.iter().any(|tree| tree.parent() == Some(*peer) || tree.slots.slot_of(peer).is_some())
+        self.by_id.iter().any(|tree| tree.parent() == Some(*peer) || tree.is_child(peer))
     }
 
     /// Whether `peer` holds a slot below this node, in any tree.
     pub fn is_child(&self, peer: &NodeId) -> bool {
-        self.by_id.iter().any(|tree| tree.slots.slot_of(peer).is_some())
+        self.by_id.iter().any(|tree| tree.is_child(peer))
     }
 
     /// In how many trees beside `except` the peer is the parent, or is asked to be.

@@ -159,6 +159,10 @@ fn send(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut R
     let addresses = measure::first_addresses(world);
     let pairs = Pairs::look_up(world, options.pairs, rng);
     outcome.lookup_success = outcome.lookup_success.or(pairs.lookup_success());
+    if options.faults.dead > 0.0 {
+        // Orphans link to ancestors that are no neighbours of theirs in the graph.
+        world.open();
+    }
     let dead = if options.faults.dead > 0.0 { measure::kill(world, options.faults.dead, rng) } else { 0 };
     let pairs = pairs.send(world);
     note_pairs(outcome, &pairs);

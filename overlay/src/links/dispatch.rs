@@ -55,7 +55,7 @@ impl Overlay {
             Frame::Heartbeat(heartbeat) => self.handle_heartbeat(id, heartbeat, now),
             Frame::Probe(number) => self.send_frame(id, &Frame::ProbeAck(number), now),
             Frame::ProbeAck(number) => self.handle_probe_ack(id, number, now),
-            Frame::Ask(ask) => self.handle_ask(id, &ask, now),
+            Frame::Ask(ask) => return self.handle_ask(id, &ask, now),
             Frame::Grant(granted) => return self.handle_grant(id, &granted, now),
             Frame::Refuse(refuse) => self.handle_refuse(id, &refuse, now),
             Frame::Chain(chain) => return self.handle_chain(id, &chain, now),

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::address::TreeId;
+use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
@@ -43,7 +43,12 @@ impl Overlay {
         if self.timers.get(Timer::Takeover(tree)).is_none() {
             self.root_lost(tree, now);
         }
-        if self.expects_neighbours(tree, now) {
+        if let Some(ancestor) = self.ancestor_to_ask(tree, now) {
+            self.ask(tree, ancestor, now);
+            return;
+        }
+        if self.waits_for_adoption(tree, now) || self.waits_for_parent(tree, now) || self.expects_neighbours(tree, now)
+        {
             return;
         }
         if let Some(parent) = self.best_parent(tree, now) {
@@ -124,9 +129,11 @@ impl Overlay {
             self.send_frame(id, &Frame::Release(tree), now);
         }
         self.dialer.touch();
+        let told = self.trees.place.as_ref().is_some_and(|place| place.addresses.in_tree(tree) == Some(&address));
         let state = &mut self.trees[tree];
         state.role = Role::Child { parent: peer, stale: false };
-        state.last_parent = Some(peer);
+        let new_parent = state.last_parent.replace(grant.parent) != Some(grant.parent);
+        state.orphan_since = None;
         state.grant = Some(grant);
         let same_place = state.address.as_ref() == Some(&address) && state.chain == chain;
         if !same_place {
@@ -135,6 +142,9 @@ impl Overlay {
         }
         state.chain = chain;
         state.refused.clear();
+        if new_parent {
+            self.store_parents();
+        }
         self.adopt_beacon_of(tree, &peer, now);
         // A slot that this node gave to its new parent, at a time when that was below it, is void.
         self.child_released(tree, peer, now);
@@ -145,10 +155,12 @@ impl Overlay {
             self.arm_link(id, now);
         }
         let was_child_of_peer = matches!(before, Role::Child { parent, .. } if parent == peer);
-        if same_place && was_child_of_peer {
+        // Who is adopted, or is back at its parent, is where it was: nobody has to be told.
+        let where_it_was = tree == FIRST_TREE && before == Role::Detached && told && self.present;
+        if same_place && (was_child_of_peer || where_it_was) {
             self.trees[tree].detached_since = None;
             self.timers.cancel(Timer::Takeover(tree));
-            if matches!(before, Role::Child { stale: true, .. }) {
+            if before != (Role::Child { parent: peer, stale: false }) {
                 self.tell_children_the_chain(tree, now);
             }
         } else {
@@ -187,7 +199,8 @@ impl Overlay {
         if self.trees[tree].role == (Role::Child { parent: peer, stale: false }) {
             self.dialer.touch();
             self.trees[tree].role = Role::Child { parent: peer, stale: true };
-            let wait = self.config.timing.parent_silent + LEVEL_WAIT.saturating_mul(u32::from(levels));
+            let patience = self.patience(tree).unwrap_or(self.config.timing.parent_silent);
+            let wait = patience + LEVEL_WAIT.saturating_mul(u32::from(levels));
             self.timers.set(Timer::Stale(tree), now.instant + wait);
             self.root_lost(tree, now);
             self.tell_children_detached(tree, levels.saturating_add(1), now);

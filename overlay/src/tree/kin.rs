@@ -22,6 +22,7 @@ impl Overlay {
         for tree in TreeId::ALL {
             self.trees[tree].slots.returned(&peer);
         }
+        self.give_back(&peer, now);
         self.link_replaced(peer, now);
         self.advertise_soon(now);
     }
@@ -42,7 +43,7 @@ impl Overlay {
         if state.slots.slot_of(&peer).is_some() && state.is_attached() && !state.chain.contains(&peer) {
             // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
             // that the peer had closed.
-            self.give_place(tree, peer, now);
+            self.give_place(tree, peer, None, now);
             if let Some(id) = self.links.to(&peer).map(|link| link.id) {
                 let chain = self.trees[tree].chain.to_bytes();
                 self.send_frame(id, &Frame::Chain(Chain { tree, chain }), now);
@@ -76,10 +77,12 @@ impl Overlay {
                 self.timers.cancel(Timer::Ask(tree));
             }
             if self.trees[tree].parent() == Some(peer) {
+                self.note_orphaned(tree, now);
                 self.detach(tree, 0, now);
                 orphaned = true;
             }
         }
+        self.adopted_lost(&peer);
         if orphaned {
             // Whoever else is gone with the parent is found out now, not at the next probe.
             self.probe_all(now);
@@ -91,17 +94,27 @@ impl Overlay {
 
     pub(crate) fn ask(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
-        let previous = match &self.trees[tree].grant {
-            Some(grant) if grant.parent == peer => grant.to_bytes(),
-            _ => Vec::new(),
-        };
+        let state = &self.trees[tree];
+        let gave = state.grant.as_ref().is_some_and(|grant| grant.parent == peer);
+        let above = state.orphan_since.is_some() && state.chain.grants().iter().any(|grant| grant.parent == peer);
+        let chain = if gave || above { state.chain.to_bytes() } else { Vec::new() };
         self.trees[tree].asking = Some(peer);
         self.timers.set(Timer::Ask(tree), now.instant + self.config.timing.ask_timeout);
-        self.send_frame(id, &Frame::Ask(Ask { tree, previous }), now);
+        self.send_frame(id, &Frame::Ask(Ask { tree, chain }), now);
     }
 
-    pub(crate) fn handle_ask(&mut self, id: LinkId, ask: &Ask, now: Now) {
-        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+    pub(crate) fn handle_ask(&mut self, id: LinkId, ask: &Ask, now: Now) -> Result<(), FrameError> {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
+        let chain = GrantChain::from_bytes(&ask.chain).map_err(|_| FrameError::Malformed)?;
+        let last = chain.grants().last().filter(|grant| grant.tree == ask.tree && grant.child == peer);
+        if let Some(last) = last
+            && last.parent != self.id
+            && ask.tree == FIRST_TREE
+        {
+            return self.handle_orphan(id, &chain, now);
+        }
+        // It may have been this node that forgot.
+        let wanted = last.filter(|grant| grant.parent == self.id && grant.is_signed(self.checks.as_ref())).cloned();
         let state = &self.trees[ask.tree];
         let refusal = if !state.is_attached() || self.leaving {
             Some(RefuseReason::Detached)
@@ -114,21 +127,22 @@ impl Overlay {
         };
         match refusal {
             Some(why) => self.refuse(ask.tree, id, why, now),
-            None => self.give_place(ask.tree, peer, now),
+            None => self.give_place(ask.tree, peer, wanted.as_ref(), now),
         }
+        Ok(())
     }
 
-    fn refuse(&mut self, tree: TreeId, id: LinkId, why: RefuseReason, now: Now) {
+    pub(crate) fn refuse(&mut self, tree: TreeId, id: LinkId, why: RefuseReason, now: Now) {
         let others = self.others();
         self.send_frame(id, &Frame::Refuse(Refuse { tree, why, others }), now);
     }
 
-    fn give_place(&mut self, tree: TreeId, peer: NodeId, now: Now) {
+    fn give_place(&mut self, tree: TreeId, peer: NodeId, wanted: Option<&Grant>, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
         let state = &mut self.trees[tree];
         let known = state.slots.slot_of(&peer).is_some();
-        match state.slots.allot(&self.identity, peer, MAX_SLOTS, lease_s) {
+        match state.slots.allot(&self.identity, peer, wanted, MAX_SLOTS, lease_s) {
             Allotment::Granted(grant) => {
                 let chain = state.chain.to_bytes();
                 self.send_beacon_to(tree, &peer, now);
@@ -164,7 +178,7 @@ impl Overlay {
         self.trees[tree].slots.stored();
         for peer in core::mem::take(&mut self.trees[tree].waiting) {
             if self.trees[tree].is_attached() && !self.trees[tree].chain.contains(&peer) {
-                self.give_place(tree, peer, now);
+                self.give_place(tree, peer, None, now);
             }
         }
     }
@@ -179,7 +193,7 @@ impl Overlay {
         }
         self.trees[tree].asking = None;
         self.timers.cancel(Timer::Ask(tree));
-        if grant.parent != peer || grant.child != self.id {
+        if grant.child != self.id || (grant.parent != peer && !self.is_adoption(tree, &peer, &grant, &chain)) {
             return Err(FrameError::Forged);
         }
         self.follow(tree, peer, grant, chain, now)
@@ -199,8 +213,14 @@ impl Overlay {
     pub(crate) fn handle_refuse(&mut self, id: LinkId, refuse: &Refuse, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
         self.learn_contacts(&refuse.others, Source::Hearsay);
+        if refuse.why == RefuseReason::Returned && self.trees[refuse.tree].parent() == Some(peer) {
+            self.return_to_parent(refuse.tree, &refuse.others, now);
+            self.seek_parent(now);
+            return;
+        }
+        let dismissed = self.trees[refuse.tree].stands_in(&peer);
         let state = &mut self.trees[refuse.tree];
-        if state.asking != Some(peer) {
+        if state.asking != Some(peer) && !dismissed {
             return;
         }
         state.asking = None;
@@ -227,7 +247,9 @@ impl Overlay {
         self.subtrees_told(id, heartbeat.sizes, now);
         for line in heartbeat.lines {
             if self.trees[line.tree].parent() == Some(peer) {
-                self.learn_contacts(&line.ancestors, Source::Ancestor);
+                // Only in the first tree it is they who help an orphan.
+                let why = if line.tree == FIRST_TREE { Source::Ancestor } else { Source::Neighbour };
+                self.learn_contacts(&line.ancestors, why);
                 self.trees[line.tree].ancestors = line.ancestors;
                 self.size_heard(line.tree, line.size);
             }
@@ -238,7 +260,9 @@ impl Overlay {
     pub(crate) fn lines_for(&self, peer: &NodeId) -> Vec<Line> {
         let of = |tree: TreeId| {
             let state = &self.trees[tree];
-            state.slots.slot_of(peer)?;
+            if !state.is_child(peer) {
+                return None;
+            }
             let parent = state.parent().and_then(|parent| self.links.to(&parent));
             let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
             // Where a child may go when this node dies.
@@ -250,6 +274,9 @@ impl Overlay {
     }
 
     pub(crate) fn tell_children_the_chain(&mut self, tree: TreeId, now: Now) {
+        if tree == FIRST_TREE {
+            self.tell_adopted_the_chain(now);
+        }
         let frame = Frame::Chain(Chain { tree, chain: self.trees[tree].chain.to_bytes() });
         for (child, _) in self.trees[tree].slots.children() {
             self.send_beacon_to(tree, &child, now);
@@ -261,7 +288,9 @@ impl Overlay {
     }
 
     pub(crate) fn tell_children_detached(&mut self, tree: TreeId, levels: u8, now: Now) {
-        for (child, _) in self.trees[tree].slots.children() {
+        let adopted = self.trees[tree].adopted.iter().map(|adopted| adopted.child);
+        let children = self.trees[tree].slots.children().into_iter().map(|(child, _)| child);
+        for child in children.chain(adopted).collect::<Vec<_>>() {
             if let Some(id) = self.links.to(&child).map(|link| link.id) {
                 self.send_frame(id, &Frame::Detached(Detached { tree, levels }), now);
             }
@@ -271,8 +300,10 @@ impl Overlay {
     pub(crate) fn lease_timer(&mut self, now: Now) {
         let lease = self.config.timing.lease;
         let before = now.instant.as_micros().saturating_sub(crate::time::micros(lease));
+        self.compact(Instant::from_micros(before), now);
         for tree in TreeId::ALL {
-            if let Some(lost) = self.trees[tree].slots.expire(Instant::from_micros(before)) {
+            let held = self.slots_held(tree);
+            if let Some(lost) = self.trees[tree].slots.expire(Instant::from_micros(before), &held) {
                 self.timers.set_no_later(Timer::Lease, lost + lease);
             }
             self.store_slots(tree);

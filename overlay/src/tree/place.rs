@@ -29,7 +29,7 @@ const FIRST_PLACE_WAITS: Duration = Duration::from_millis(5);
 /// How long neighbours settle before the record tells of others.
 const HINTS_SETTLE: Duration = Duration::from_secs(10);
 /// How long an address is told on after the way to its root was lost.
-const ADDRESS_KEPT: Duration = Duration::from_secs(10);
+const ADDRESS_KEPT: Duration = Duration::from_secs(15);
 
 /// How new a place is; 0 before the first one.
 fn seq(place: &Option<Place>) -> u64 {
@@ -205,7 +205,8 @@ impl Overlay {
             })
             .collect();
         let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
-        let bytes = Frame::Advert(Advert { place, neighbours }).encode();
+        let held = self.held().iter().map(Address::to_bytes).collect();
+        let bytes = Frame::Advert(Advert { place, held, neighbours }).encode();
         // Much that happens here changes nothing that a neighbour is told.
         let hash = Some(hash_of(&bytes));
         if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
@@ -233,12 +234,16 @@ impl Overlay {
             }
             two_hop.push(known);
         }
+        let mut held = Vec::with_capacity(advert.held.len());
+        for address in &advert.held {
+            held.push(AddressSet::single(Address::from_bytes(address).map_err(|_| FrameError::Malformed)?));
+        }
         let Some(link) = self.links.link_mut(id) else { return Ok(()) };
         self.dialer.proven(link.peer);
         // A packet may have overtaken this advert.
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
-        if moved || link.two_hop != two_hop {
+        if moved || link.two_hop != two_hop || link.held != held {
             self.routes.clear();
         }
         if moved {
@@ -247,6 +252,7 @@ impl Overlay {
         let first = link.place.is_none() && place.is_some();
         link.place = place;
         link.two_hop = two_hop;
+        link.held = held;
         let peer = link.peer;
         if moved {
             for tree in TreeId::ALL {

@@ -3,7 +3,7 @@
 //! Epochs of one slot rise strictly, also over a crash: they are reserved on disk in blocks, and no grant leaves before its block is
 //! stored. A child that comes back, within the lease or as long as nobody else needed its slot, gets the same slot.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::address::TreeId;
 use crate::codec::{self, CodecError};
@@ -66,15 +66,23 @@ impl Slots {
         Ok(Self { by_slot, next_epoch: reserved, reserved, ..Self::new(tree) })
     }
 
-    /// A place for `child`, the one it had if there is one. Slots are `0..count`.
-    pub fn allot(&mut self, identity: &Identity, child: NodeId, count: u16, lease_s: u32) -> Allotment {
-        let slot = match self.slot_of(&child) {
-            Some(slot) => slot,
-            None => match (0..count).find(|slot| !self.by_slot.contains_key(slot)) {
-                Some(free) => free,
-                None => return Allotment::Full,
-            },
+    /// A place for `child`, the one it had if there is one, also by an own earlier grant of it. Slots are `0..count`.
+    pub fn allot(
+        &mut self,
+        identity: &Identity,
+        child: NodeId,
+        earlier: Option<&Grant>,
+        count: u16,
+        lease_s: u32,
+    ) -> Allotment {
+        let is_free = |slot: &u16| *slot < count && !self.by_slot.contains_key(slot);
+        let earlier_slot = earlier.map(|grant| grant.slot).filter(is_free);
+        let Some(slot) = self.slot_of(&child).or(earlier_slot).or_else(|| (0..count).find(is_free)) else {
+            return Allotment::Full;
         };
+        if let Some(earlier) = earlier {
+            self.next_epoch = self.next_epoch.max(earlier.epoch.saturating_add(1));
+        }
         if let Some(held) = self.by_slot.get_mut(&slot)
             && let Some(grant) = held.grant.clone()
         {
@@ -121,6 +129,11 @@ impl Slots {
         }
     }
 
+    /// Whether nobody has a slot.
+    pub fn is_empty(&self) -> bool {
+        self.by_slot.is_empty()
+    }
+
     /// Bytes of the table, about.
     pub fn state_bytes(&self) -> usize {
         self.by_slot.len() * size_of::<Slot>()
@@ -161,10 +174,17 @@ impl Slots {
         released
     }
 
-    /// Frees what was lost before `since`. The next lease to run out began when the result says.
-    pub fn expire(&mut self, since: Instant) -> Option<Instant> {
+    /// Since when the holder of this grant is gone; none when it is there, or the slot is another one's by now.
+    pub fn missed_since(&self, grant: &Grant) -> Option<Instant> {
+        let slot = self.by_slot.get(&grant.slot)?;
+        slot.lost_at.filter(|_| slot.child == grant.child && slot.epoch == grant.epoch)
+    }
+
+    /// Frees what was lost before `since`, but for the slots `in_use` by others. The next lease to run out began when the result says.
+    pub fn expire(&mut self, since: Instant, in_use: &BTreeSet<u16>) -> Option<Instant> {
         let before = self.by_slot.len();
-        self.by_slot.retain(|_, held| held.lost_at.is_none_or(|lost| lost > since));
+        let kept = |slot: &u16, held: &Slot| in_use.contains(slot) || held.lost_at.is_none_or(|lost| lost > since);
+        self.by_slot.retain(|slot, held| kept(slot, held));
         self.dirty |= self.by_slot.len() < before;
         self.by_slot.values().filter_map(|held| held.lost_at).min()
     }
@@ -187,21 +207,21 @@ mod tests {
         let key = Identity::from_secret(&[1; 32]);
         let child = |n: u8| NodeId::from_bytes([n; 32]);
         let mut slots = Slots::new(FIRST_TREE);
-        assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
+        assert!(matches!(slots.allot(&key, child(1), None, 3, 600), Allotment::Wait));
         let first = slots.take_unsaved().unwrap();
-        assert!(matches!(slots.allot(&key, child(1), 3, 600), Allotment::Wait));
+        assert!(matches!(slots.allot(&key, child(1), None, 3, 600), Allotment::Wait));
         slots.stored();
-        let one = granted(slots.allot(&key, child(1), 3, 600));
-        let two = granted(slots.allot(&key, child(2), 3, 600));
+        let one = granted(slots.allot(&key, child(1), None, 3, 600));
+        let two = granted(slots.allot(&key, child(2), None, 3, 600));
         assert!(one.slot != two.slot && one.epoch < two.epoch);
-        assert_eq!(granted(slots.allot(&key, child(1), 3, 600)).epoch, one.epoch, "asked again");
+        assert_eq!(granted(slots.allot(&key, child(1), None, 3, 600)).epoch, one.epoch, "asked again");
 
         // A crash before the second write: the table is forgotten, the epochs are not.
         let mut slots = Slots::restore(FIRST_TREE, &first, Instant::ZERO).unwrap();
-        assert!(matches!(slots.allot(&key, child(3), 3, 600), Allotment::Wait));
+        assert!(matches!(slots.allot(&key, child(3), None, 3, 600), Allotment::Wait));
         assert!(slots.take_unsaved().is_some());
         slots.stored();
-        assert!(granted(slots.allot(&key, child(3), 3, 600)).epoch > two.epoch);
+        assert!(granted(slots.allot(&key, child(3), None, 3, 600)).epoch > two.epoch);
     }
 
     #[test]
@@ -209,16 +229,16 @@ mod tests {
         let key = Identity::from_secret(&[1; 32]);
         let child = |n: u8| NodeId::from_bytes([n; 32]);
         let mut slots = Slots { reserved: 100, ..Slots::new(FIRST_TREE) };
-        let one = granted(slots.allot(&key, child(1), 1, 600));
-        assert!(matches!(slots.allot(&key, child(2), 1, 600), Allotment::Full));
+        let one = granted(slots.allot(&key, child(1), None, 1, 600));
+        assert!(matches!(slots.allot(&key, child(2), None, 1, 600), Allotment::Full));
         slots.lost(&child(1), Instant::from_micros(5));
         slots.lost(&child(1), Instant::from_micros(9));
-        assert_eq!(slots.expire(Instant::from_micros(4)), Some(Instant::from_micros(5)));
+        assert_eq!(slots.expire(Instant::from_micros(4), &BTreeSet::new()), Some(Instant::from_micros(5)));
         assert_eq!(slots.slot_of(&child(1)), Some(one.slot));
         slots.returned(&child(1));
-        assert_eq!(slots.expire(Instant::FAR_FUTURE), None);
+        assert_eq!(slots.expire(Instant::FAR_FUTURE, &BTreeSet::new()), None);
         slots.lost(&child(1), Instant::from_micros(5));
-        slots.expire(Instant::from_micros(5));
-        assert!(matches!(slots.allot(&key, child(2), 1, 600), Allotment::Granted(_)));
+        slots.expire(Instant::from_micros(5), &BTreeSet::new());
+        assert!(matches!(slots.allot(&key, child(2), None, 1, 600), Allotment::Granted(_)));
     }
 }

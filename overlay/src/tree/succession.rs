@@ -139,7 +139,7 @@ impl Overlay {
         }
         for heir in titles.heirs.iter().filter(|heir| heir.id != self.id) {
             for address in &heir.addresses {
-                self.dialer.learn(address, Some(heir.id), Source::Ancestor);
+                self.dialer.learn(address, Some(heir.id), Source::Heir);
             }
         }
         self.commands.push_back(Command::Persist { key: KEY_TITLES.to_owned(), bytes: titles.as_bytes().to_vec() });

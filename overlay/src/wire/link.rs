@@ -23,9 +23,11 @@ pub const MAX_ADDRESS_BYTES: usize = 128;
 /// Most neighbours in one advert.
 pub const MAX_ADVERTISED: usize = 16;
 /// Most ancestors in one heartbeat.
-pub const MAX_ANCESTORS: usize = 4;
+pub const MAX_ANCESTORS: usize = 8;
 /// Most children of a vertex.
 pub const MAX_CHILDREN: usize = MAX_SLOTS as usize;
+/// Most places of dead nodes in one advert.
+pub const MAX_HELD: usize = 64;
 /// Most others in one refusal.
 pub const MAX_OTHERS: usize = 8;
 
@@ -118,8 +120,9 @@ pub struct Contact {
 pub struct Ask {
     /// In which tree.
     pub tree: TreeId,
-    /// The grant that the receiver gave earlier (signed bytes); empty if it gave none.
-    pub previous: Vec<u8>,
+    /// The chain of grants of the place that the sender had, where the receiver gave it that, or where it shall stand in for a dead parent; otherwise
+    /// empty.
+    pub chain: Vec<u8>,
 }
 
 /// A place.
@@ -153,6 +156,8 @@ pub enum RefuseReason {
     Loop,
     /// Its vertex is at the greatest depth.
     Depth,
+    /// The holder of the place above is back, and gives the place again.
+    Returned,
 }
 
 /// A parent's place changed.
@@ -191,6 +196,8 @@ pub struct Detached {
 pub struct Advert {
     /// The sender's place; empty while it has none.
     pub place: Vec<u8>,
+    /// Places of dead nodes in the first tree that the sender holds beside its own: addresses, at most [`MAX_HELD`].
+    pub held: Vec<Vec<u8>>,
     /// At most [`MAX_ADVERTISED`] of the sender's neighbours.
     pub neighbours: Vec<Advertised>,
 }
@@ -318,7 +325,9 @@ impl Frame {
             Self::Refuse(refuse) => contacts(&refuse.others, MAX_OTHERS),
             Self::Goodbye(goodbye) => contacts(&goodbye.others, MAX_OTHERS),
             Self::Advert(advert) => {
-                advert.neighbours.len() <= MAX_ADVERTISED && advert.neighbours.iter().all(|n| bounded(&n.addresses))
+                advert.held.len() <= MAX_HELD
+                    && advert.neighbours.len() <= MAX_ADVERTISED
+                    && advert.neighbours.iter().all(|n| bounded(&n.addresses))
             }
             _ => true,
         }
@@ -384,7 +393,7 @@ mod tests {
             ),
             (Frame::Probe(1), "8301"),
             (Frame::ProbeAck(1), "8401"),
-            (Frame::Ask(Ask { tree, previous: vec![] }), "850100"),
+            (Frame::Ask(Ask { tree, chain: vec![] }), "850100"),
             (Frame::Grant(Granted { grant: vec![1], chain: vec![2] }), "8601010102"),
             (Frame::Refuse(Refuse { tree, why: RefuseReason::Loop, others: vec![] }), "87010200"),
             (Frame::Chain(Chain { tree, chain: vec![4] }), "88010104"),
@@ -392,9 +401,10 @@ mod tests {
             (
                 Frame::Advert(Advert {
                     place: vec![5],
+                    held: vec![vec![4]],
                     neighbours: vec![Advertised { id, place: vec![6], addresses: vec![] }],
                 }),
-                text(format!("8a010501{id7}010600")),
+                text(format!("8a010501010401{id7}010600")),
             ),
             (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
             (Frame::Titles(vec![1]), "8e0101"),

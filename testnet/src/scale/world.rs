@@ -33,6 +33,8 @@ const LATENCY_SPREAD_US: u64 = 1000;
 const LEAST_LATENCY: Duration = Duration::from_micros(LATENCY_US);
 /// Wall time at the start of every run: 2026-01-01.
 const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
+/// Links that a node may have beyond those of the graph, where it stands in for a dead neighbour.
+const REPAIR_LINKS: usize = 64;
 /// Spans with fewer events than this are not worth a second thread.
 const WORTH_THREADS: usize = 64;
 
@@ -133,6 +135,13 @@ impl World {
     pub fn set_conduct(&mut self, number: usize, conduct: Conduct) {
         let threads = self.shards.len();
         self.shards[number % threads].node_mut(number).conduct = conduct;
+    }
+
+    /// From now on everybody may link to everybody, where the overlay's repair wants that; nobody links for other reasons.
+    pub fn open(&mut self) {
+        for number in 0..self.len() {
+            self.with(number, |overlay, now| overlay.set_links(Vec::new(), 0, now));
+        }
     }
 
     /// The network falls apart: links between the two sides go down, and nobody reaches the other one.
@@ -268,7 +277,7 @@ impl World {
         let config = Config {
             joins: earlier.map(|other| address_of(*other as usize)).collect(),
             only: near.iter().map(|other| Only::Id(self.node(*other as usize).id)).collect(),
-            max_links: near.len() + 8,
+            max_links: near.len() + REPAIR_LINKS,
             ..self.config.clone()
         };
         let mut overlay = Overlay::new(config, self.node(number).identity.clone(), self.rng.bytes(), now);

@@ -164,7 +164,8 @@ impl Shard {
         match what {
             Happening::Timer(_) => {
                 let armed = &mut self.nodes[node / self.of].armed;
-                if *armed != Some(due) {
+                // An earlier one was set since, or what was set was held back for a while.
+                if armed.is_none_or(|armed| armed > due) {
                     return;
                 }
                 *armed = None;

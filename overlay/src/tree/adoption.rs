@@ -1,0 +1,250 @@
+//! Place adoption: when a node dies, nobody below it gets another address.
+//!
+//! The nearest ancestor that lives holds the place of the dead node beside its own, and the orphans link to it. Their grants and addresses stay as
+//! they are: the chain from the root still goes through the dead node, only the link does not. An ancestor knows from its own slots that it gave
+//! that place away, to whom and under which epoch, and adopts only after it has missed the holder for T2; so nobody can be adopted away.
+//!
+//! The orphans show the chain of their place. Of two that show one place the higher epoch counts. A holder that comes back gets its place
+//! back: its children are told to return. One that does not is given up with its lease; then its children, one at a time, look for
+//! other parents, and only they get other addresses.
+//!
+//! This is for the first tree. In the others an orphan finds another parent at once, and its subtree follows to the new prefix.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use super::Role;
+use crate::address::{Address, FIRST_TREE, TreeId};
+use crate::dial::Source;
+use crate::error::FrameError;
+use crate::grant::{Grant, GrantChain};
+use crate::id::NodeId;
+use crate::io::LinkId;
+use crate::overlay::{Overlay, Timer};
+use crate::time::{Instant, Now};
+use crate::wire::link::{Chain, Contact, Frame, Granted, MAX_HELD, Refuse, RefuseReason, to_wire};
+
+/// Most children of dead nodes that one node adopts.
+const MAX_ADOPTED: usize = 1024;
+/// An orphan that was not adopted within this looks for another parent: a little more than T2.
+const ADOPTION_WAITS: Duration = Duration::from_secs(14);
+/// How long a node that comes back waits for its old parent, after its last new link.
+const PARENT_WAITS: Duration = Duration::from_secs(3);
+/// What is below an orphan waits this much longer.
+const BELOW_WAITS: Duration = Duration::from_secs(3);
+
+/// A child of a dead node that this node stands in for.
+#[derive(Clone, Debug)]
+pub(crate) struct Adopted {
+    pub child: NodeId,
+    /// From the one by which this node gave the dead node its place down to the child's own.
+    grants: Vec<Grant>,
+}
+
+impl Adopted {
+    /// The child's own grant, by which two that claim one place are told apart.
+    fn grant(&self) -> Option<&Grant> {
+        self.grants.last()
+    }
+
+    /// The dead nodes between, nearest first.
+    fn holders(&self) -> impl Iterator<Item = &NodeId> {
+        let between = self.grants.len().saturating_sub(1);
+        self.grants.iter().take(between).map(|grant| &grant.child)
+    }
+
+    /// The child's parent's chain, below `own`.
+    fn chain_below(&self, own: &GrantChain) -> GrantChain {
+        let between = self.grants.len().saturating_sub(1);
+        self.grants.iter().take(between).cloned().fold(own.clone(), GrantChain::extended)
+    }
+}
+
+impl Overlay {
+    /// The parent is gone; whether its place is likely to be adopted.
+    pub(crate) fn note_orphaned(&mut self, tree: TreeId, now: Now) {
+        let others = self.trees.in_use().count() > 1 && self.links.live_len() > 0;
+        if tree == FIRST_TREE && others && !self.trees[tree].ancestors.is_empty() {
+            self.trees[tree].orphan_since = Some(now.instant);
+        }
+    }
+
+    /// Whether to find no other parent yet.
+    pub(crate) fn waits_for_adoption(&self, tree: TreeId, now: Now) -> bool {
+        self.trees[tree].orphan_since.is_some_and(|since| now.instant.since(since) < ADOPTION_WAITS)
+    }
+
+    /// Whether a node that comes back, and has had children, waits for its old parent: with the old place they all keep theirs. It is found by its
+    /// places in the other trees meanwhile.
+    pub(crate) fn waits_for_parent(&self, tree: TreeId, now: Now) -> bool {
+        let state = &self.trees[tree];
+        let elsewhere = self.trees.in_use().count() > 1;
+        let ready = |parent| self.links.to(&parent).is_some_and(|link| link.beacon_of(tree).is_some());
+        let missed = state.last_parent.is_some_and(|parent| !ready(parent));
+        let (Some(first), true) = (self.links.live().map(|link| link.up_at).max(), missed) else { return false };
+        let lately = now.instant.since(first) < PARENT_WAITS;
+        tree == FIRST_TREE && elsewhere && lately && !state.slots.is_empty()
+    }
+
+    /// How long a node whose parent waits to be adopted is patient; none where nobody adopts.
+    pub(crate) fn patience(&self, tree: TreeId) -> Option<Duration> {
+        let elsewhere = TreeId::ALL.into_iter().any(|other| other != tree && self.trees[other].is_attached());
+        (tree == FIRST_TREE && elsewhere).then_some(ADOPTION_WAITS + BELOW_WAITS)
+    }
+
+    /// Whom an orphan asks: its parent, if that is back, or else the nearest ancestor to which it has a link.
+    pub(crate) fn ancestor_to_ask(&self, tree: TreeId, now: Now) -> Option<NodeId> {
+        let state = &self.trees[tree];
+        let asks = |id: &NodeId| {
+            let free = state.refused.get(id).is_none_or(|until| *until <= now.instant);
+            free && self.links.to(id).is_some_and(|link| link.probe_sent.is_none() && link.beacon_of(tree).is_some())
+        };
+        state.orphan_since?;
+        state.chain.grants().iter().rev().map(|grant| grant.parent).find(asks)
+    }
+
+    /// `peer` shows the chain of its place, which this node did not give it.
+    pub(crate) fn handle_orphan(&mut self, id: LinkId, chain: &GrantChain, now: Now) -> Result<(), FrameError> {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
+        let Some(grants) = self.adoptable(&peer, chain, now) else {
+            self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
+            return Ok(());
+        };
+        let root = self.trees[FIRST_TREE].chain.root().unwrap_or(self.id);
+        chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
+        let adopted = Adopted { child: peer, grants };
+        let rival = self.trees[FIRST_TREE].adopted.iter().find(|other| other.has_place_of(&adopted)).cloned();
+        if let Some(rival) = rival.filter(|rival| rival.child != peer) {
+            if rival.grant().map(|grant| grant.epoch) >= adopted.grant().map(|grant| grant.epoch) {
+                self.refuse(FIRST_TREE, id, RefuseReason::Full, now);
+                return Ok(());
+            }
+            self.dismiss(&rival.child, RefuseReason::Full, None, now);
+        }
+        self.trees[FIRST_TREE].adopted.retain(|other| other.child != peer);
+        let frame = Frame::Grant(Granted {
+            grant: adopted.grant().map(Grant::to_bytes).unwrap_or_default(),
+            chain: adopted.chain_below(&self.trees[FIRST_TREE].chain).to_bytes(),
+        });
+        self.trees[FIRST_TREE].adopted.push(adopted);
+        self.send_beacon_to(FIRST_TREE, &peer, now);
+        self.send_frame(id, &frame, now);
+        self.tell_lineage(FIRST_TREE, id, now);
+        self.arm_link(id, now);
+        self.dialer.touch();
+        self.advertise_soon(now);
+        // What this node held for others below the one that is back, that holds itself.
+        self.give_back(&peer, now);
+        Ok(())
+    }
+
+    /// The grants below this node's own place, if all that hold the places between are dead.
+    fn adoptable(&self, peer: &NodeId, chain: &GrantChain, now: Now) -> Option<Vec<Grant>> {
+        let state = &self.trees[FIRST_TREE];
+        let below = chain.grants().strip_prefix(state.chain.grants())?;
+        let (first, rest) = below.split_first()?;
+        let since = state.slots.missed_since(first)?;
+        let missed = now.instant.since(since) >= self.config.timing.takeover;
+        let dead = below.iter().take(rest.len()).all(|grant| !self.links.is_live(&grant.child));
+        let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
+        let can = state.is_attached() && !self.leaving && first.parent == self.id && !rest.is_empty();
+        (missed && dead && room && can).then(|| below.to_vec())
+    }
+
+    /// A holder is back: its children return to it.
+    pub(crate) fn give_back(&mut self, holder: &NodeId, now: Now) {
+        let adopted = &self.trees[FIRST_TREE].adopted;
+        let of_holder: Vec<NodeId> =
+            adopted.iter().filter(|a| a.holders().any(|id| id == holder)).map(|a| a.child).collect();
+        for child in of_holder {
+            self.dismiss(&child, RefuseReason::Returned, Some(*holder), now);
+        }
+    }
+
+    /// This node does not stand in for the child's parent any more.
+    fn dismiss(&mut self, child: &NodeId, why: RefuseReason, holder: Option<NodeId>, now: Now) {
+        self.trees[FIRST_TREE].adopted.retain(|adopted| adopted.child != *child);
+        let holder = holder.and_then(|holder| self.links.to(&holder));
+        let others = holder.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
+        if let Some(id) = self.links.to(child).map(|link| link.id) {
+            let refuse = Refuse { tree: FIRST_TREE, why, others: others.into_iter().collect() };
+            self.send_frame(id, &Frame::Refuse(refuse), now);
+        }
+        self.advertise_soon(now);
+    }
+
+    /// The adopter says that the holder of the place above is back.
+    pub(crate) fn return_to_parent(&mut self, tree: TreeId, others: &[Contact], now: Now) {
+        self.learn_contacts(others, Source::Parent);
+        self.detach(tree, 0, now);
+        self.trees[tree].orphan_since = Some(now.instant);
+    }
+
+    /// An adopted child's link is gone: it comes back with its chain, or to its own parent.
+    pub(crate) fn adopted_lost(&mut self, peer: &NodeId) {
+        self.trees[FIRST_TREE].adopted.retain(|adopted| adopted.child != *peer);
+    }
+
+    /// The places of the dead that this node holds.
+    pub(crate) fn held(&self) -> Vec<Address> {
+        let state = &self.trees[FIRST_TREE];
+        let Some(own) = state.address.as_ref().filter(|_| state.is_attached()) else { return Vec::new() };
+        let mut held = BTreeSet::new();
+        for adopted in &state.adopted {
+            let mut at = own.clone();
+            for grant in adopted.grants.iter().take(adopted.grants.len().saturating_sub(1)) {
+                let Some(below) = at.child_in(grant.slot, self.q()) else { break };
+                held.insert(below.clone());
+                at = below;
+            }
+        }
+        held.into_iter().take(MAX_HELD).collect()
+    }
+
+    /// Tells adopted children where the place is now that their chain begins with.
+    pub(crate) fn tell_adopted_the_chain(&mut self, now: Now) {
+        let state = &self.trees[FIRST_TREE];
+        let all: Vec<(NodeId, GrantChain)> =
+            state.adopted.iter().map(|adopted| (adopted.child, adopted.chain_below(&state.chain))).collect();
+        for (child, chain) in all {
+            self.send_beacon_to(FIRST_TREE, &child, now);
+            if let Some(id) = self.links.to(&child).map(|link| link.id) {
+                self.send_frame(id, &Frame::Chain(Chain { tree: FIRST_TREE, chain: chain.to_bytes() }), now);
+                self.tell_lineage(FIRST_TREE, id, now);
+            }
+        }
+    }
+
+    /// Leases have run out: the slots of holders that have adopted children are kept, and one of these has to look for another parent.
+    pub(crate) fn compact(&mut self, before: Instant, now: Now) {
+        let state = &self.trees[FIRST_TREE];
+        let given_up = |adopted: &&Adopted| {
+            let since = adopted.grants.first().and_then(|grant| state.slots.missed_since(grant));
+            since.is_none_or(|since| since <= before)
+        };
+        if let Some(child) = state.adopted.iter().find(given_up).map(|adopted| adopted.child) {
+            self.dismiss(&child, RefuseReason::Detached, None, now);
+            self.timers.set_no_later(Timer::Lease, now.instant + ADOPTION_WAITS);
+        }
+    }
+
+    /// The slots whose holders' places this node holds.
+    pub(crate) fn slots_held(&self, tree: TreeId) -> BTreeSet<u16> {
+        let first = |adopted: &Adopted| adopted.grants.first().map(|grant| grant.slot);
+        self.trees[tree].adopted.iter().filter_map(first).collect()
+    }
+
+    /// Whether the place that `grant` names, by the chain of an adopter, is this node's own.
+    pub(crate) fn is_adoption(&self, tree: TreeId, peer: &NodeId, grant: &Grant, chain: &GrantChain) -> bool {
+        let state = &self.trees[tree];
+        let ancestor = chain.grants().iter().any(|above| above.parent == *peer);
+        tree == FIRST_TREE && state.role == Role::Detached && state.grant.as_ref() == Some(grant) && ancestor
+    }
+}
+
+impl Adopted {
+    fn has_place_of(&self, other: &Self) -> bool {
+        let way = |adopted: &Self| adopted.grants.iter().map(|grant| grant.slot).collect::<Vec<_>>();
+        way(self) == way(other)
+    }
+}

@@ -1,0 +1,106 @@
+//! Place adoption: who dies renumbers nobody in the first tree.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use common::Net;
+use overlay::address::{Address, FIRST_TREE};
+use overlay::config::Config;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Nodes in a row and some more, so that the first tree is deep: each may link to the two before it.
+fn deep(seed: u8, count: usize) -> Net {
+    let mut net = Net::new(seed);
+    net.add(Config { extra_links: 0, ..Config::default() });
+    for n in 1..count {
+        let through: Vec<usize> = [n.checked_sub(1), n.checked_sub(2)].into_iter().flatten().collect();
+        let config = Config { extra_links: 0, ..net.joining(&through) };
+        net.add(config);
+        net.run(Duration::from_millis(600));
+    }
+    net.run(secs(20));
+    net
+}
+
+fn addresses(net: &Net) -> BTreeMap<usize, Address> {
+    let of = |n: usize| Some((n, net.node(n).place()?.addresses.in_tree(FIRST_TREE)?.clone()));
+    net.alive().into_iter().filter_map(of).collect()
+}
+
+/// A node with children in the first tree that is not the root.
+fn inner(net: &Net) -> usize {
+    let parent = |n: &usize| net.node(*n).parent().map(|id| net.index(id)).filter(|parent| *parent != 0);
+    net.alive().iter().find_map(parent).unwrap()
+}
+
+fn assert_unchanged(net: &Net, before: &BTreeMap<usize, Address>) {
+    for (n, address) in addresses(net) {
+        assert_eq!(before.get(&n), Some(&address), "node {n}\n{}", net.picture());
+    }
+}
+
+#[test]
+fn the_death_of_an_inner_node_renumbers_nobody() {
+    for seed in 0..6 {
+        let mut net = deep(seed, 14);
+        let before = addresses(&net);
+        let victim = inner(&net);
+        net.kill(victim, seed % 2 == 0);
+        net.run(secs(25));
+        assert_eq!(addresses(&net).len(), 13, "{}", net.picture());
+        assert_unchanged(&net, &before);
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
+fn a_holder_that_returns_gets_its_place_and_its_children_back() {
+    for seed in 0..4 {
+        let mut net = deep(seed, 14);
+        let before = addresses(&net);
+        let victim = inner(&net);
+        net.kill(victim, true);
+        net.run(secs(25));
+        net.start(victim, Config { extra_links: 0, ..Config::default() });
+        net.run(secs(40));
+        assert_eq!(addresses(&net), before, "{}", net.picture());
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
+fn an_ancestor_stands_in_for_several_dead_in_a_row() {
+    let mut net = deep(3, 16);
+    let before = addresses(&net);
+    let first = inner(&net);
+    let child = net.alive().into_iter().find(|n| net.node(*n).parent() == Some(net.id(first)));
+    net.kill(first, false);
+    net.kill(child.unwrap(), false);
+    net.run(secs(30));
+    assert_eq!(addresses(&net).len(), 14, "{}", net.picture());
+    assert_unchanged(&net, &before);
+    net.assert_all_pairs_route();
+}
+
+#[test]
+fn the_place_of_one_that_stays_away_is_given_up_with_its_lease() {
+    let mut net = deep(1, 14);
+    let before = addresses(&net);
+    let victim = inner(&net);
+    let gone = before[&victim].clone();
+    net.kill(victim, false);
+    net.run(secs(30));
+    let below = |net: &Net| addresses(net).values().filter(|address| gone.is_prefix_of(address)).count();
+    assert!(below(&net) > 0, "{}", net.picture());
+    net.run(secs(30 * 60));
+    assert_eq!(below(&net), 0, "{}", net.picture());
+    assert_eq!(addresses(&net).len(), 13);
+    net.assert_all_pairs_route();
+}
