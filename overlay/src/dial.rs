@@ -230,6 +230,11 @@ impl Dialer {
         }
     }
 
+    /// Whether no address of the peer works, as far as it was tried.
+    pub fn is_failing(&self, peer: &NodeId) -> bool {
+        self.known.values().filter(|known| known.peer == Some(*peer)).all(|known| known.backoff > Duration::ZERO)
+    }
+
     /// What is known of one peer.
     pub fn addresses_of(&self, peer: &NodeId) -> Vec<Multiaddr> {
         self.known.iter().filter(|(_, known)| known.peer == Some(*peer)).map(|(address, _)| address.clone()).collect()

@@ -28,9 +28,10 @@
 //! nodes, one in each tree, chosen by the key and the sizes of subtrees from the root downwards. Vertices tell those below them what they choose from, so
 //! that requests go straight to where their way leaves that of the asking node, and records move only when they have to.
 //!
-//! **Repair.** Parent and child send heartbeats. A node that lost its parent asks another neighbour that has heard the root lately, and
-//! dials all addresses it knows, eight at a time; its children wait for it a while before they do the same. A node that moved to another
-//! network keeps its identity: its new links replace the old ones, its old slot waits for it.
+//! **Repair.** Parent and child send heartbeats. In the first tree nobody gets another address because a node dies: its nearest live ancestor holds its
+//! place beside its own, and the orphans link to that, with the chain of grants that they have. In the other trees an orphan
+//! asks another neighbour that has heard the root lately, and what is below it follows. A node that lost everything dials all addresses it
+//! knows, eight at a time. A node that moved to another network keeps its identity: its new links replace the old ones, its old slot waits for it.
 //!
 //! # Use
 //!

@@ -18,6 +18,7 @@ use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
 use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
+use crate::tree::Role;
 use crate::tree::slots::Slots;
 use crate::tree::titles::Titles;
 use crate::wire::link::Frame;
@@ -43,6 +44,8 @@ struct Wants {
     everything: bool,
     /// The worst reason to know an address that is good enough then.
     reach: Source,
+    /// An orphan dials nobody but these, and who is below it nobody.
+    ancestors: Option<Vec<NodeId>>,
     more: bool,
     configured: bool,
     linked: BTreeSet<NodeId>,
@@ -53,7 +56,11 @@ impl Wants {
     fn accepts(&self, config: &Config, address: &Multiaddr, peer: Option<NodeId>, source: Source) -> bool {
         let linked = peer.is_some_and(|peer| self.linked.contains(&peer));
         let founder = peer.is_some() && peer == self.founder;
-        let everything = self.everything && source <= self.reach;
+        let good_enough = match &self.ancestors {
+            Some(ancestors) => peer.is_some_and(|peer| ancestors.contains(&peer)),
+            None => source <= self.reach,
+        };
+        let everything = self.everything && good_enough;
         let wanted = everything || self.more || founder || (self.configured && source == Source::Configured);
         wanted && !linked && config.may_dial(peer.as_ref(), address)
     }
@@ -301,10 +308,15 @@ impl Overlay {
         } else if newcomer {
             // It waits for its neighbours, and has no business with the heirs that it hears of.
             Source::Parent
-        } else if self.waits_for_adoption(FIRST_TREE, now) {
-            Source::Ancestor
         } else {
             Source::Neighbour
+        };
+        let patient = !alone && !self.urgent && self.patience(FIRST_TREE).is_some();
+        let ancestors = if patient && self.waits_for_adoption(FIRST_TREE, now) {
+            Some(self.ancestors_to_dial(now))
+        } else {
+            // Who is below an orphan waits for it.
+            (patient && matches!(first.role, Role::Child { stale: true, .. })).then(Vec::new)
         };
         let attached = first.is_attached() && self.links.live_len() > 0;
         let children = first.slots.children();
@@ -316,6 +328,7 @@ impl Overlay {
         Wants {
             everything: !attached || self.urgent,
             reach,
+            ancestors,
             more: few,
             configured: !open,
             linked: linked.chain(core::iter::once(self.id)).collect(),

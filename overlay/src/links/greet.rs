@@ -141,7 +141,7 @@ impl Overlay {
             self.part(id, CloseReason::NotAllowed, now);
         } else if let Some(older) = self.links.to(&peer).map(|link| link.id) {
             self.settle(older, id, now);
-        } else if self.links.live_len() >= self.config.max_links && !self.trees.is_child(&peer) {
+        } else if self.links.live_len() >= self.most_links() && !self.trees.is_child(&peer) {
             self.part(id, CloseReason::Full, now);
         } else {
             self.make_live(id, now);

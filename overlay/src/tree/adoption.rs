@@ -28,6 +28,8 @@ use crate::wire::link::{Chain, Contact, Frame, Granted, MAX_HELD, Refuse, Refuse
 const MAX_ADOPTED: usize = 1024;
 /// An orphan that was not adopted within this looks for another parent: a little more than T2.
 const ADOPTION_WAITS: Duration = Duration::from_secs(14);
+/// How long an orphan waits for one ancestor to answer before it dials the next one, too.
+const NEXT_ANCESTOR: Duration = Duration::from_secs(1);
 /// How long a node that comes back waits for its old parent, after its last new link.
 const PARENT_WAITS: Duration = Duration::from_secs(3);
 /// What is below an orphan waits this much longer.
@@ -86,9 +88,16 @@ impl Overlay {
         tree == FIRST_TREE && elsewhere && lately && !state.slots.is_empty()
     }
 
+    /// Most links that this node accepts now: orphans have to find room where a child is missed.
+    pub(crate) fn most_links(&self) -> usize {
+        let most = self.config.max_links;
+        if self.trees[FIRST_TREE].slots.misses_any() { most.saturating_mul(2) } else { most }
+    }
+
     /// How long a node whose parent waits to be adopted is patient; none where nobody adopts.
     pub(crate) fn patience(&self, tree: TreeId) -> Option<Duration> {
-        let elsewhere = TreeId::ALL.into_iter().any(|other| other != tree && self.trees[other].is_attached());
+        // Whatever happens to its places in the other trees meanwhile is mended sooner.
+        let elsewhere = self.trees.in_use().count() > 1 && self.links.live_len() > 0;
         (tree == FIRST_TREE && elsewhere).then_some(ADOPTION_WAITS + BELOW_WAITS)
     }
 
@@ -101,6 +110,24 @@ impl Overlay {
         };
         state.orphan_since?;
         state.chain.grants().iter().rev().map(|grant| grant.parent).find(asks)
+    }
+
+    /// Whom an orphan dials: the parent, which may be back, and the nearest ancestor that can be reached; a further one only when the nearer ones have
+    /// failed, or do not answer for a while. Otherwise all orphans of a large failure would call the root.
+    pub(crate) fn ancestors_to_dial(&self, now: Now) -> Vec<NodeId> {
+        let state = &self.trees[FIRST_TREE];
+        let waited = state.orphan_since.map_or(Duration::ZERO, |since| now.instant.since(since));
+        let mut all: Vec<NodeId> = state.grant.iter().map(|grant| grant.parent).collect();
+        let mut patience = Duration::ZERO;
+        for contact in &state.ancestors {
+            let nearer_failed = all.iter().skip(1).all(|id| self.dialer.is_failing(id));
+            if self.links.is_live(&contact.id) || !(nearer_failed || waited >= patience) {
+                break;
+            }
+            all.push(contact.id);
+            patience += NEXT_ANCESTOR;
+        }
+        all
     }
 
     /// `peer` shows the chain of its place, which this node did not give it.

@@ -134,6 +134,11 @@ impl Slots {
         self.by_slot.is_empty()
     }
 
+    /// Whether a child is gone that has its slot still.
+    pub fn misses_any(&self) -> bool {
+        self.by_slot.values().any(|held| held.lost_at.is_some())
+    }
+
     /// Bytes of the table, about.
     pub fn state_bytes(&self) -> usize {
         self.by_slot.len() * size_of::<Slot>()
