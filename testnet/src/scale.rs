@@ -5,12 +5,15 @@
 
 mod baseline;
 mod binders;
+mod chart;
 mod churn;
 pub mod graph;
+mod kademlia;
 mod measure;
 mod memo;
 mod options;
 mod outcome;
+mod suite;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,9 +30,11 @@ use baseline::Baseline;
 use binders::Binders;
 use churn::Lookups;
 use graph::Graph;
+use kademlia::Kademlia;
 use measure::Pairs;
 pub use options::{Faults, MAX_KEYS, Metric, Options};
 pub use outcome::Outcome;
+pub use suite::suite;
 use world::{Conduct, World};
 
 /// Between the starts of two nodes.
@@ -190,6 +195,12 @@ fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut 
         let lookups = churn::churn(world, faults.churn_median_s, faults.churn_duration(), asked, rng, bar);
         (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
         outcome.lookup_hops_mean = measure::walk_figures(&before, &measure::walks(world)).0;
+        bar.set_message("churn, Kademlia");
+        let mut kademlia = Kademlia::new(options.nodes, rng);
+        let (lookups, hops) = kademlia.churn(faults.churn_median_s, faults.churn_duration(), asked, rng);
+        outcome.kademlia_lookup_success = lookups.success();
+        outcome.kademlia_lookup_stale = lookups.stale_share();
+        outcome.kademlia_lookup_hops_mean = hops;
     }
 }
 
@@ -200,6 +211,7 @@ fn note_pairs(outcome: &mut Outcome, pairs: &Pairs) {
     outcome.hops_mean = pairs.hops_mean();
     outcome.shortest_mean = pairs.shortest_mean();
     outcome.busiest_share = pairs.busiest_share;
+    outcome.load_shares = pairs.load_shares;
 }
 
 fn join_all(world: &mut World, bar: &ProgressBar) {

@@ -104,8 +104,12 @@ impl Net {
 
     /// Adds a node and starts it.
     pub fn add(&mut self, config: Config) -> usize {
+        self.add_as(identity(self.nodes.len()), config)
+    }
+
+    /// The same with a key of its own.
+    pub fn add_as(&mut self, identity: Identity, config: Config) -> usize {
         let n = self.nodes.len();
-        let identity = identity(n);
         self.nodes.push(Node {
             overlay: None,
             identity,

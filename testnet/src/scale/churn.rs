@@ -18,8 +18,10 @@ use super::world::World;
 const AWAY: Duration = Duration::from_mins(5);
 /// Between two looks at who comes, goes and asks.
 const STEP: Duration = Duration::from_secs(1);
+/// The last look-ups are answered within this.
+const LAST_ANSWERS: Duration = Duration::from_secs(6);
 /// A node is looked up, and looks up, after it has been there for this long.
-const SETTLED: Duration = Duration::from_mins(1);
+pub const SETTLED: Duration = Duration::from_mins(1);
 /// A record is old when its node has had another place for longer than this.
 const NEWS_TRAVELS: Duration = Duration::from_secs(1);
 /// How long the parts of a network are apart, and how long they have to become one again.
@@ -99,29 +101,20 @@ pub fn churn(
     rng: &mut Rng,
     bar: &ProgressBar,
 ) -> Lookups {
-    let lifetime = median_s / std::f64::consts::LN_2;
-    let mut changes: BTreeSet<(Instant, usize)> = BTreeSet::new();
+    let mut comings = Comings::new(world.len(), median_s, world.now.instant, rng);
     let mut since = vec![Instant::ZERO; world.len()];
-    // The founder stays: who else would name heirs?
-    for node in 1..world.len() {
-        changes.insert((world.now.instant + exponential(lifetime, rng), node));
-    }
-    let (start, steps) = (world.now.instant, span.as_secs().max(1));
+    let steps = span.as_secs().max(1);
     let (mut result, mut open) = (Lookups::default(), BTreeMap::new());
     bar.set_length(steps);
     bar.set_position(0);
     for step in 0..steps {
-        while let Some(&(at, node)) = changes.first().filter(|(at, _)| *at <= world.now.instant) {
-            changes.remove(&(at, node));
-            let mean = if world.node(node).overlay.is_some() {
+        for node in comings.due(world.now.instant, |node| world.node(node).overlay.is_some(), rng) {
+            if world.node(node).overlay.is_some() {
                 world.kill(node);
-                AWAY.as_secs_f64()
             } else {
                 since[node] = world.now.instant;
                 world.start(node, Duration::ZERO);
-                lifetime
-            };
-            changes.insert((world.now.instant + exponential(mean, rng), node));
+            }
         }
         let due = usize::try_from(lookups as u64 * (step + 1) / steps - lookups as u64 * step / steps).unwrap_or(0);
         let settled = |world: &World, node: usize| {
@@ -140,11 +133,38 @@ pub fn churn(
         });
         bar.inc(1);
     }
-    let end = start + span;
-    debug_assert!(world.now.instant >= end || steps == 1);
-    world.run(Duration::from_secs(6));
+    world.run(LAST_ANSWERS);
     result.hear(world, &mut open);
     result
+}
+
+/// Who comes and goes, and when: lifetimes and absences are exponential. Node 0 stays: who else would name heirs?
+pub struct Comings {
+    changes: BTreeSet<(Instant, usize)>,
+    lifetime_s: f64,
+}
+
+impl Comings {
+    /// All are there, and live for a time with this median.
+    pub fn new(nodes: usize, median_s: f64, now: Instant, rng: &mut Rng) -> Self {
+        let lifetime_s = median_s / std::f64::consts::LN_2;
+        let changes = (1..nodes).map(|node| (now + exponential(lifetime_s, rng), node)).collect();
+        Self { changes, lifetime_s }
+    }
+
+    /// Those who come or go by `now`; whether they are there says which.
+    pub fn due(&mut self, now: Instant, is_there: impl Fn(usize) -> bool, rng: &mut Rng) -> Vec<usize> {
+        let mut due = Vec::new();
+        while let Some(&(at, node)) = self.changes.first().filter(|(at, _)| *at <= now) {
+            self.changes.remove(&(at, node));
+            due.push(node);
+            let mean = if is_there(node) { AWAY.as_secs_f64() } else { self.lifetime_s };
+            // No two changes of one node at one time.
+            let next = exponential(mean, rng).max(Duration::from_micros(1));
+            self.changes.insert((now + next, node));
+        }
+        due
+    }
 }
 
 fn exponential(mean_s: f64, rng: &mut Rng) -> Duration {

@@ -37,6 +37,19 @@ pub struct Pairs {
     pairs: Vec<Pair>,
     /// The share of all forwarding that the busiest node did.
     pub busiest_share: Option<f64>,
+    /// See [`super::Outcome::load_shares`].
+    pub load_shares: Option<[(f64, f64); 5]>,
+}
+
+/// Shares of the nodes for which it is said how much they forward.
+const LOAD_OF: [f64; 5] = [0.001, 0.01, 0.1, 0.5, 1.0];
+
+fn load_shares(mut done: Vec<u64>) -> Option<[(f64, f64); 5]> {
+    done.sort_unstable_by(|a, b| b.cmp(a));
+    let all = done.iter().sum::<u64>() as f64;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the nodes")]
+    let first = |share: f64| done.iter().take((done.len() as f64 * share).ceil() as usize).sum::<u64>() as f64;
+    (all > 0.0).then(|| LOAD_OF.map(|share| (share, first(share) / all)))
 }
 
 impl Pairs {
@@ -46,7 +59,7 @@ impl Pairs {
         for batch in pairs.chunks_mut(BATCH) {
             look_up(world, batch);
         }
-        Self { pairs, busiest_share: None }
+        Self { pairs, busiest_share: None, load_shares: None }
     }
 
     /// The pairs alone, for a baseline that `routes` one: links crossed, if it arrives.
@@ -61,7 +74,7 @@ impl Pairs {
             pair.place = Some(Place::default());
             pair.hops = routes(pair.source, pair.target).and_then(|hops| u16::try_from(hops).ok());
         }
-        Self { pairs, busiest_share: None }
+        Self { pairs, busiest_share: None, load_shares: None }
     }
 
     /// Their packets are sent.
@@ -76,7 +89,7 @@ impl Pairs {
         let done: Vec<u64> = before.iter().zip(&after).map(|(before, after)| after.saturating_sub(*before)).collect();
         let all: u64 = done.iter().sum();
         let busiest_share = done.iter().max().filter(|_| all > 0).map(|most| *most as f64 / all as f64);
-        Self { pairs, busiest_share }
+        Self { pairs, busiest_share, load_shares: load_shares(done) }
     }
 
     /// Pairs that were found and are connected.

@@ -25,6 +25,8 @@ pub struct Outcome {
     pub shortest_mean: Option<f64>,
     /// The share of all forwarding that the busiest node did.
     pub busiest_share: Option<f64>,
+    /// How much of all forwarding the busiest nodes did: share of the nodes, share of the forwarding.
+    pub load_shares: Option<[(f64, f64); 5]>,
     /// Bytes of protocol state in a node, without the records that it keeps for others.
     pub state_bytes_mean: Option<f64>,
     /// The same, 99th percentile.
@@ -37,6 +39,12 @@ pub struct Outcome {
     pub lookup_stale: Option<f64>,
     /// Links crossed by the walk of a look-up to its binder.
     pub lookup_hops_mean: Option<f64>,
+    /// The same under churn with a Kademlia of the same size.
+    pub kademlia_lookup_success: Option<f64>,
+    /// Of what it found, what was old.
+    pub kademlia_lookup_stale: Option<f64>,
+    /// Nodes asked one after the other, in the mean.
+    pub kademlia_lookup_hops_mean: Option<f64>,
     /// The share of all walks of look-ups that the busiest node carried.
     pub lookup_busiest_share: Option<f64>,
     /// Look-ups whose binder would have been another one from elsewhere.

@@ -23,6 +23,9 @@ pub struct SimArgs {
     /// The overlay alone, as a TOML file says; other options of --graph do not count
     #[arg(long, value_name = "FILE", conflicts_with = "graph")]
     scenario: Option<PathBuf>,
+    /// The figures of the overlay, all of them, up to --nodes nodes, written to FOLDER as JSON and SVG
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["graph", "scenario"])]
+    suite: Option<PathBuf>,
     /// With --graph: pairs of nodes that look each other up and send a packet
     #[arg(long, default_value_t = 20_000)]
     pairs: usize,
@@ -93,6 +96,9 @@ pub struct SimArgs {
 
 /// Runs the simulations; fails unless every byte of every transfer arrived once and in order.
 pub fn command(args: &SimArgs) -> ExitCode {
+    if let Some(folder) = &args.suite {
+        return suite(folder, args);
+    }
     if let Some(file) = &args.scenario {
         return match read_scenario(file) {
             Ok(options) => at_scale(&options),
@@ -139,6 +145,30 @@ fn at_scale(options: &scale::Options) -> ExitCode {
     }
     eprintln!("not every node has joined, or not every look-up and packet has arrived");
     ExitCode::FAILURE
+}
+
+fn suite(folder: &Path, args: &SimArgs) -> ExitCode {
+    let note = |outcome: &scale::Outcome| {
+        let percent =
+            |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
+        eprintln!(
+            "{:>7} nodes {:8} {:10} delivered {:>8}  found {:>8}  stretch {}  {:.0} s",
+            outcome.nodes,
+            outcome.graph,
+            outcome.metric,
+            percent(outcome.success),
+            percent(outcome.lookup_success),
+            outcome.stretch_mean.map_or_else(|| "-".to_owned(), |stretch| format!("{stretch:.3}")),
+            outcome.wall_s,
+        );
+    };
+    match scale::suite(folder, args.nodes, args.seed, note) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("testnet: {}: {error}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn read_scenario(file: &Path) -> Result<scale::Options, String> {
