@@ -118,7 +118,7 @@ pub struct Timing {
     pub takeover_step: Duration,
     /// Between beacons of the root.
     pub beacon: Duration,
-    /// A neighbour that heard no beacon for this long is no candidate for a parent.
+    /// A neighbour that told no beacon younger than this is no candidate for a parent; it tells every third.
     pub beacon_fresh: Duration,
     /// A node whose parent sent no beacon for this long looks for another.
     pub beacon_stale: Duration,
@@ -155,7 +155,7 @@ impl Default for Timing {
             takeover: Duration::from_secs(8),
             takeover_step: Duration::from_secs(3),
             beacon: Duration::from_secs(5),
-            beacon_fresh: Duration::from_secs(12),
+            beacon_fresh: Duration::from_secs(22),
             beacon_stale: Duration::from_secs(17),
             probe: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(3),

@@ -1,7 +1,6 @@
 //! The command line of `testnet`.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,15 +8,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
 use crate::experiment::{self, Plan};
 use crate::netns::{self, After, Namespaces};
 use crate::network::{Loopback, Network};
-use crate::process::{NODE_PROCESS, die_with_parent, own_binary};
+use crate::process::die_with_parent;
 use crate::report::{Report, STRICT_RESUME_S, Timeline, csv, median};
 use crate::sim::command::SimArgs;
-use crate::topology::{MAX_NODES, Topology};
-use crate::wait::{self, Result, Trouble, io, stop_wanted};
+use crate::topology::Topology;
+use crate::up::UpArgs;
+use crate::wait::{self, Result, Trouble, io};
 use crate::{plot, sim};
 
 /// The exit code when namespaces were asked for and cannot be had; test drivers know it as "skipped".
@@ -44,11 +43,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Start an overlay, say how to talk to each node, and keep it running until Ctrl-C
-    Up {
-        /// How many nodes
-        #[arg(short, default_value_t = 8, value_parser = node_count)]
-        n: usize,
-    },
+    Up(UpArgs),
     /// Run the deterministic simulator
     Sim(SimArgs),
     /// Be a node: what the harness starts
@@ -100,13 +95,6 @@ fn outage(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-fn node_count(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(n) if (1..=MAX_NODES).contains(&n) => Ok(n),
-        _ => Err(format!("1 to {MAX_NODES}")),
-    }
-}
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -116,7 +104,7 @@ pub fn main() -> ExitCode {
             node::cli::main(std::iter::once("muses".into()).chain(arguments))
         }
         Some(Verb::Sim(args)) => sim::command::command(&args),
-        Some(Verb::Up { n }) => wait::exit_code(wait::catch_signals().and_then(|()| up(n, &cli.job.out))),
+        Some(Verb::Up(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
         None => main_job(&cli.job),
     }
 }
@@ -225,40 +213,8 @@ fn write_files(out: &Path, name: &str, report: &Report, timeline: &Timeline) -> 
 }
 
 /// A reader that has gone away is no trouble of ours.
-fn print_line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// `testnet up`.
-fn up(n: usize, out: &Path) -> Result<bool> {
-    let topology = Topology::random(n);
-    let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
-        eprintln!("{name} has joined");
-    })?;
-    print_line("\nAn overlay is running. Talk to its nodes:\n");
-    for node in cluster.nodes() {
-        print_line(&format!("  muses status --data-dir {}", node.data_dir.display()));
-    }
-    if let [first, .., last] = cluster.nodes() {
-        // Any free port will do as an example.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_or(2222, |at| at.port());
-        let (first_dir, last_dir) = (first.data_dir.display(), last.data_dir.display());
-        print_line(&format!(
-            "\nFor example, reach a web server on {0} from {1}:\n\n  muses expose web 127.0.0.1:8000 --allow {1} \
-             --data-dir {first_dir}\n  muses connect {0}/web --listen 127.0.0.1:{port} --data-dir {last_dir}\n  \
-             curl http://127.0.0.1:{port}/",
-            first.name, last.name,
-        ));
-    }
-    print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));
-    print_line("Ctrl-C stops all.");
-    while !stop_wanted() {
-        cluster.must_run()?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    eprintln!("stopping");
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -273,11 +229,11 @@ mod tests {
     fn the_documented_lines_parse() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-        for line in ["", "--json", "--outage 3 --out /tmp/x", "--runs 3 --strict --json", "--netns --json", "up -n 20"]
+        for line in ["", "--json", "--outage 3 --out /tmp/x", "--runs 3 --strict --json", "--netns --json", "up -n 20", "up -n 40 --kill 10 --json"]
         {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "fly", "--bytes 0"] {
+        for line in ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "up --json", "fly", "--bytes 0"] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let plain = parse("").unwrap().job;

@@ -23,4 +23,5 @@ pub mod sim;
 pub mod sink;
 pub mod source;
 pub mod topology;
+pub mod up;
 pub mod wait;

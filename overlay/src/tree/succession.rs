@@ -19,6 +19,8 @@ use crate::wire::link::{BeaconFrame, Frame};
 
 /// How long the root of another tree than the first waits before it signs again, after it was away.
 const ROOT_LISTENS: Duration = Duration::from_millis(500);
+/// Children are told every beacon of a root; other neighbours, who only want to know whom they could ask for a place, one in so many.
+const TOLD_TO_ALL: u64 = 3;
 
 impl Overlay {
     /// This node holds the root of `tree` from now on.
@@ -45,7 +47,7 @@ impl Overlay {
         }
         if self.own_rank(tree).is_some() {
             self.sign_beacon(tree, now);
-            self.pass_beacon_on(tree, None, now);
+            self.pass_next_on(tree, None, now);
             self.name_heirs(now);
         } else {
             // The founder lives, and has left this node out of its list.
@@ -101,6 +103,20 @@ impl Overlay {
     pub(crate) fn pass_beacon_on(&mut self, tree: TreeId, except: Option<NodeId>, now: Now) {
         for peer in self.links.peers() {
             if except != Some(peer) {
+                self.send_beacon_to(tree, &peer, now);
+            }
+        }
+    }
+
+    /// Passes on a beacon of a root that the neighbours have heard of before.
+    fn pass_next_on(&mut self, tree: TreeId, except: Option<NodeId>, now: Now) {
+        let number = self.trees[tree].heard.as_ref().map_or(0, |heard| heard.beacon.seq);
+        if number.is_multiple_of(TOLD_TO_ALL) {
+            self.pass_beacon_on(tree, except, now);
+            return;
+        }
+        for peer in self.links.peers() {
+            if self.trees[tree].is_child(&peer) {
                 self.send_beacon_to(tree, &peer, now);
             }
         }
@@ -217,12 +233,16 @@ impl Overlay {
                 }
             }
             Role::Child { parent, stale } if parent == peer => {
-                let newer = self.trees[tree].heard.as_ref().is_none_or(|old| {
-                    old.beacon.holder != heard.beacon.holder || old.beacon.number() < heard.beacon.number()
-                });
-                if newer && !stale {
+                let (beacon, old) = (&heard.beacon, self.trees[tree].heard.as_ref().map(|old| &old.beacon));
+                let known = old.filter(|old| old.holder == beacon.holder);
+                if !stale && known.is_none_or(|old| old.number() < beacon.number()) {
+                    let same_term = known.is_some_and(|old| old.term == beacon.term);
                     self.accept_beacon(heard, now);
-                    self.pass_beacon_on(tree, Some(peer), now);
+                    if same_term {
+                        self.pass_next_on(tree, Some(peer), now);
+                    } else {
+                        self.pass_beacon_on(tree, Some(peer), now);
+                    }
                 }
             }
             Role::Child { .. } => {
