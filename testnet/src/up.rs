@@ -1,0 +1,149 @@
+//! `testnet up`: an overlay of real processes to play with, or to see what becomes of it when some of them are killed.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use serde::Serialize;
+
+use crate::cluster::Cluster;
+use crate::command::print_line;
+use crate::network::Loopback;
+use crate::process::{NODE_PROCESS, own_binary};
+use crate::topology::{MAX_NODES, Topology};
+use crate::wait::{Result, Trouble, stop_wanted};
+
+/// How long the names may take to resolve, at first and after the kills. A limit for what does not end; the times are reported.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The arguments of `testnet up`.
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// How many nodes
+    #[arg(short, default_value_t = 8, value_parser = node_count)]
+    n: usize,
+    /// Wait until every name resolves from every node, kill so many as a crash does, wait until the rest find each other, and end
+    #[arg(long, value_name = "NODES")]
+    kill: Option<usize>,
+    /// With --kill: what draws the nodes that are killed
+    #[arg(long, default_value_t = 1, requires = "kill")]
+    seed: u64,
+    /// With --kill: print one JSON object on stdout and nothing else
+    #[arg(long, requires = "kill")]
+    json: bool,
+}
+
+fn node_count(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_NODES).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {MAX_NODES}")),
+    }
+}
+
+/// What came of killing some.
+#[derive(Serialize, Debug)]
+struct Drill {
+    ok: bool,
+    nodes: usize,
+    seed: u64,
+    /// Until the last node had joined, from the start of the first.
+    joined_s: f64,
+    /// Until every name resolved from every node, from the start of the first.
+    converged_s: f64,
+    killed: Vec<String>,
+    /// Pairs of the rest that did not resolve when all were asked at once after the kills.
+    lost_at_first: usize,
+    /// Until every name of the rest resolved from every other of the rest, from the last kill.
+    whole_again_s: f64,
+}
+
+impl UpArgs {
+    /// Runs it; true when all is well.
+    ///
+    /// # Errors
+    /// Nodes that do not start or end by themselves, names that do not resolve.
+    pub fn run(&self, out: &Path) -> Result<bool> {
+        if let Some(kill) = self.kill.filter(|kill| kill + 2 > self.n) {
+            let why = format!("{kill} of {} nodes are too many to kill: two have to be left\n", self.n);
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
+        }
+        let started = Instant::now();
+        let topology = Topology::random(self.n);
+        let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
+            eprintln!("{name} has joined");
+        })?;
+        match self.kill {
+            Some(kill) => self.drill(&mut cluster, kill, started),
+            None => keep_running(&mut cluster),
+        }
+    }
+
+    fn drill(&self, cluster: &mut Cluster, kill: usize, started: Instant) -> Result<bool> {
+        let joined_s = started.elapsed().as_secs_f64();
+        cluster.wait_names(PATIENCE)?;
+        let converged_s = started.elapsed().as_secs_f64();
+        eprintln!("every name resolves from every node after {converged_s:.1} s");
+        let killed = kill_some(cluster, kill, self.seed)?;
+        let last_kill = Instant::now();
+        eprintln!("killed {}", killed.join(" "));
+        let lost_at_first = cluster.lost_names().len();
+        cluster.wait_names(PATIENCE)?;
+        let whole_again_s = last_kill.elapsed().as_secs_f64();
+        let nodes = self.n;
+        let drill = Drill { ok: true, nodes, seed: self.seed, joined_s, converged_s, killed, lost_at_first, whole_again_s };
+        if self.json {
+            let text = serde_json::to_string(&drill).map_err(|error| Trouble::new(error.to_string()))?;
+            print_line(&text);
+        } else {
+            print_line(&format!(
+                "{nodes} nodes joined in {joined_s:.1} s and found each other after {converged_s:.1} s; with {kill} of them killed, \
+                 the rest did after {whole_again_s:.1} s ({lost_at_first} pairs not at once)"
+            ));
+        }
+        Ok(true)
+    }
+}
+
+/// Kills `count` nodes that `seed` draws, the founder among them or not; their names.
+fn kill_some(cluster: &mut Cluster, count: usize, seed: u64) -> Result<Vec<String>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut names: Vec<String> = cluster.nodes().iter().map(|node| node.name.clone()).collect();
+    let mut killed = Vec::new();
+    while killed.len() < count && !names.is_empty() {
+        let index = usize::try_from(rng.next_u64() % names.len() as u64).unwrap_or_default();
+        killed.push(names.swap_remove(index));
+    }
+    killed.iter().try_for_each(|name| cluster.kill(name))?;
+    Ok(killed)
+}
+
+/// Says how to talk to the nodes, and waits for Ctrl-C.
+fn keep_running(cluster: &mut Cluster) -> Result<bool> {
+    print_line("\nAn overlay is running. Talk to its nodes:\n");
+    for node in cluster.nodes() {
+        print_line(&format!("  muses status --data-dir {}", node.data_dir.display()));
+    }
+    if let [first, .., last] = cluster.nodes() {
+        // Any free port will do as an example.
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_or(2222, |at| at.port());
+        let (first_dir, last_dir) = (first.data_dir.display(), last.data_dir.display());
+        print_line(&format!(
+            "\nFor example, reach a web server on {0} from {1}:\n\n  muses expose web 127.0.0.1:8000 --allow {1} \
+             --data-dir {first_dir}\n  muses connect {0}/web --listen 127.0.0.1:{port} --data-dir {last_dir}\n  \
+             curl http://127.0.0.1:{port}/",
+            first.name, last.name,
+        ));
+    }
+    print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));
+    print_line("Ctrl-C stops all.");
+    while !stop_wanted() {
+        cluster.must_run()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("stopping");
+    Ok(true)
+}
