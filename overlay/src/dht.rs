@@ -54,7 +54,7 @@ use store::{PutOutcome, Store};
 use wire::{Answer, Reply, Request};
 
 /// All nodes together put their records again no more often than once in this time.
-const REFRESH_PER_NODE: Duration = Duration::from_millis(10);
+const REFRESH_PER_NODE: Duration = Duration::from_millis(30);
 /// Longest time until a node puts its records again: far less than they count.
 const MAX_REFRESH: Duration = Duration::from_hours(6);
 /// Most walks and replies that wait to be taken; further ones are dropped.

@@ -18,6 +18,7 @@ use crate::io::{CloseReason, Lane, LinkId, Transmit};
 use crate::queue::LinkQueue;
 use crate::time::Instant;
 use crate::tree::Heard;
+use crate::tree::lines::LinesSent;
 
 /// Lost neighbours that are remembered.
 const MAX_LOST: usize = 64;
@@ -72,6 +73,8 @@ pub(crate) struct Link {
     pub beacons: [Option<Heard>; MAX_TREES],
     /// By tree: the size of this node's subtree, as the peer was told.
     pub sizes_sent: [u32; MAX_TREES],
+    /// As its parent: what it was told of those above.
+    pub lines_sent: Option<LinesSent>,
     /// The hash of the latest advert to it.
     pub advert_sent: Option<u64>,
     /// The titles that the peer is known to have.
@@ -106,6 +109,7 @@ impl Link {
             held: Vec::new(),
             beacons: [const { None }; MAX_TREES],
             sizes_sent: [1; MAX_TREES],
+            lines_sent: None,
             advert_sent: None,
             titles_seq: 0,
             rtt_us: None,

@@ -4,6 +4,7 @@ mod adoption;
 mod attach;
 pub(crate) mod beacon;
 mod kin;
+pub(crate) mod lines;
 pub(crate) mod naming;
 mod place;
 mod placement;
@@ -84,6 +85,8 @@ pub(crate) struct Tree {
     pub told_table: Table,
     /// How many nodes there are in the tree, as the root counts them.
     pub size: u32,
+    /// How many there were when the children were told last.
+    pub told_size: u32,
     /// Since when this node waits to be adopted by an ancestor; see [`adoption`].
     pub orphan_since: Option<Instant>,
     /// Children of dead nodes that this node stands in for.
@@ -114,6 +117,7 @@ impl Tree {
             changed: 0,
             told_table: Table::default(),
             size: 1,
+            told_size: 1,
             orphan_since: None,
             adopted: Vec::new(),
             waiting: Vec::new(),
@@ -177,12 +181,14 @@ pub(crate) struct Trees {
     pub place_is_old: bool,
     /// The founder's latest word on who may hold the roots.
     pub titles: Option<Titles>,
+    /// Counts the changes of what heartbeats tell children.
+    pub lines_version: u64,
 }
 
 impl Trees {
     /// Nowhere yet.
     pub fn new() -> Self {
-        Self { by_id: TreeId::ALL.map(Tree::new), place: None, place_is_old: false, titles: None }
+        Self { by_id: TreeId::ALL.map(Tree::new), place: None, place_is_old: false, titles: None, lines_version: 0 }
     }
 
     /// The trees that have a root by the titles, and the first one.

@@ -10,7 +10,7 @@ use super::LinkState;
 use crate::io::{CloseReason, LinkId};
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
-use crate::wire::link::{Frame, Heartbeat};
+use crate::wire::link::Frame;
 
 impl Overlay {
     /// Sets the link's timer to whatever has to be done first.
@@ -110,17 +110,5 @@ impl Overlay {
             }
         }
         self.seek_parent(now);
-    }
-
-    pub(crate) fn send_heartbeat(&mut self, id: LinkId, now: Now) {
-        let Some(link) = self.links.link_mut(id) else { return };
-        link.beat_at = now.instant;
-        let peer = link.peer;
-        let lines = self.lines_for(&peer);
-        let sizes = self.subtree_sizes();
-        if let Some(link) = self.links.link_mut(id) {
-            link.sizes_sent = sizes;
-        }
-        self.send_frame(id, &Frame::Heartbeat(Heartbeat { lines, sizes }), now);
     }
 }

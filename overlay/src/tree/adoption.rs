@@ -157,6 +157,7 @@ impl Overlay {
         self.send_beacon_to(FIRST_TREE, &peer, now);
         self.send_frame(id, &frame, now);
         self.tell_lineage(FIRST_TREE, id, now);
+        self.lines_unknown(id);
         self.arm_link(id, now);
         self.dialer.touch();
         self.advertise_soon(now);

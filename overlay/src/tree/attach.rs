@@ -133,6 +133,8 @@ impl Overlay {
         let state = &mut self.trees[tree];
         state.role = Role::Child { parent: peer, stale: false };
         let new_parent = state.last_parent.replace(grant.parent) != Some(grant.parent);
+        self.trees.lines_changed();
+        let state = &mut self.trees[tree];
         state.orphan_since = None;
         state.grant = Some(grant);
         let same_place = state.address.as_ref() == Some(&address) && state.chain == chain;
@@ -179,6 +181,7 @@ impl Overlay {
             return;
         }
         self.dialer.touch();
+        self.trees.lines_changed();
         self.trees[tree].role = Role::Detached;
         self.trees[tree].asking = None;
         for timer in [Timer::Ask(tree), Timer::Stale(tree), Timer::Beacon(tree)] {

@@ -11,9 +11,7 @@ use crate::io::LinkId;
 use crate::overlay::{Overlay, Timer, slots_key};
 use crate::time::{Instant, Now};
 use crate::tree::slots::Allotment;
-use crate::wire::link::{
-    Ask, Chain, Contact, Detached, Frame, Granted, Heartbeat, Line, MAX_ANCESTORS, Refuse, RefuseReason, to_wire,
-};
+use crate::wire::link::{Ask, Chain, Detached, Frame, Granted, Refuse, RefuseReason};
 
 impl Overlay {
     /// A neighbour became live.
@@ -148,6 +146,7 @@ impl Overlay {
                 self.send_beacon_to(tree, &peer, now);
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
                 self.tell_lineage(tree, id, now);
+                self.lines_unknown(id);
                 self.arm_link(id, now);
                 self.dialer.touch();
                 self.name_heirs_soon(now);
@@ -240,37 +239,6 @@ impl Overlay {
             self.placement_changed(tree, now);
             self.advertise_soon(now);
         }
-    }
-
-    pub(crate) fn handle_heartbeat(&mut self, id: LinkId, heartbeat: Heartbeat, now: Now) {
-        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
-        self.subtrees_told(id, heartbeat.sizes, now);
-        for line in heartbeat.lines {
-            if self.trees[line.tree].parent() == Some(peer) {
-                // Only in the first tree it is they who help an orphan.
-                let why = if line.tree == FIRST_TREE { Source::Ancestor } else { Source::Neighbour };
-                self.learn_contacts(&line.ancestors, why);
-                self.trees[line.tree].ancestors = line.ancestors;
-                self.size_heard(line.tree, line.size);
-            }
-        }
-    }
-
-    /// What `peer` has to know from its parent, in each tree in which that is this node.
-    pub(crate) fn lines_for(&self, peer: &NodeId) -> Vec<Line> {
-        let of = |tree: TreeId| {
-            let state = &self.trees[tree];
-            if !state.is_child(peer) {
-                return None;
-            }
-            let parent = state.parent().and_then(|parent| self.links.to(&parent));
-            let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
-            // Where a child may go when this node dies.
-            let ancestors = parent.into_iter().chain(state.ancestors.iter().cloned()).take(MAX_ANCESTORS).collect();
-            let size = if state.is_root() { self.subtree_size(tree) } else { state.size };
-            Some(Line { tree, ancestors, size })
-        };
-        TreeId::ALL.into_iter().filter_map(of).collect()
     }
 
     pub(crate) fn tell_children_the_chain(&mut self, tree: TreeId, now: Now) {

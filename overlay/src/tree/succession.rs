@@ -26,6 +26,7 @@ impl Overlay {
     /// This node holds the root of `tree` from now on.
     pub(crate) fn become_root(&mut self, tree: TreeId, now: Now) {
         self.dialer.touch();
+        self.trees.lines_changed();
         let state = &mut self.trees[tree];
         state.role = Role::Root;
         state.asking = None;
