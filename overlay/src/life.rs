@@ -177,6 +177,8 @@ impl Overlay {
         for tree in TreeId::ALL {
             self.trees[tree].refused.clear();
             self.trees[tree].asking = None;
+            // Who moved has lost its parent by that, and not because it died.
+            self.trees[tree].orphan_since = None;
             self.timers.cancel(Timer::Ask(tree));
         }
         self.probe_all(now);

@@ -65,7 +65,8 @@ impl Adopted {
 impl Overlay {
     /// The parent is gone; whether its place is likely to be adopted.
     pub(crate) fn note_orphaned(&mut self, tree: TreeId, now: Now) {
-        let others = self.trees.in_use().count() > 1 && self.links.live_len() > 0;
+        // It is found by its places in the other trees meanwhile, or has nobody to be found by.
+        let others = self.trees.in_use().count() > 1;
         if tree == FIRST_TREE && others && !self.trees[tree].ancestors.is_empty() {
             self.trees[tree].orphan_since = Some(now.instant);
         }

@@ -167,10 +167,10 @@ impl Overlay {
             }
         } else {
             self.take_place(tree, address, now);
-            if before == Role::Detached {
-                // Those beyond may wait for just that: a new tree has to reach everybody before the next beacon.
-                self.pass_beacon_on(tree, Some(peer), now);
-            }
+        }
+        if matches!(before, Role::Detached | Role::Child { stale: true, .. }) {
+            // Those beyond may wait for just that: they are to hear of a root before its next beacon.
+            self.pass_beacon_on(tree, Some(peer), now);
         }
         Ok(())
     }
