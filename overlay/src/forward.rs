@@ -4,6 +4,7 @@
 
 mod detour;
 mod echo;
+mod pointers;
 mod walk;
 
 use core::time::Duration;
@@ -23,6 +24,7 @@ use crate::wire::packet::{Header, Kind};
 
 use detour::{is_absent, may_detour};
 pub(crate) use echo::Echoes;
+pub(crate) use pointers::Pointers;
 
 /// How much of an echo's payload an Unreachable brings back.
 pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
@@ -34,21 +36,21 @@ pub(crate) struct Routed {
     pub header: Header,
     bytes: Vec<u8>,
     payload_at: usize,
-    /// It came with a list of visited nodes.
-    detours: bool,
+    /// Its header is not as long as it came: it had a list of visited nodes, or has another destination.
+    resized: bool,
 }
 
 impl Routed {
     pub fn compose(header: Header, payload: &[u8]) -> Self {
         let bytes = header.with_payload(payload);
         let payload_at = bytes.len().saturating_sub(payload.len());
-        Self { header, bytes, payload_at, detours: false }
+        Self { header, bytes, payload_at, resized: false }
     }
 
     fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
         let (header, payload_at) = Header::decode(&bytes).map_err(|_| FrameError::Malformed)?;
-        let detours = !header.detour.is_empty();
-        Ok(Self { header, bytes, payload_at, detours })
+        let resized = !header.detour.is_empty();
+        Ok(Self { header, bytes, payload_at, resized })
     }
 
     pub fn payload(&self) -> &[u8] {
@@ -56,7 +58,7 @@ impl Routed {
     }
 
     pub fn into_bytes(mut self) -> Vec<u8> {
-        if self.detours || !self.header.detour.is_empty() {
+        if self.resized || !self.header.detour.is_empty() {
             // The header's length has changed, or may have.
             return self.header.with_payload(self.payload());
         }
@@ -146,11 +148,12 @@ impl Overlay {
         came_from: Option<LinkId>,
         now: Now,
     ) -> Result<(), (Box<Routed>, UnreachableReason)> {
-        let header = &mut packet.header;
-        if header.to() == self.id {
+        if packet.header.to() == self.id {
             self.deliver(packet, now);
             return Ok(());
         }
+        self.redirect(&mut packet);
+        let header = &mut packet.header;
         if came_from.is_some() && header.ttl == 0 {
             self.counters.dropped_ttl += 1;
             return Err((Box::new(packet), UnreachableReason::Ttl));
@@ -232,7 +235,8 @@ impl Overlay {
             Kind::DhtReply => self.dht.handle_reply(packet.header.src, packet.payload(), now),
             Kind::EchoRequest => self.answer_echo(&packet, now),
             Kind::EchoReply => self.handle_echo_reply(&packet, now),
-            Kind::Moved | Kind::DhtWalk => {}
+            Kind::Moved => self.handle_moved(packet.header.src, packet.payload(), now),
+            Kind::DhtWalk => {}
         }
     }
 

@@ -11,7 +11,7 @@ use crate::dht::{self, Dht};
 use crate::dial::{Dialer, Source};
 use crate::error::{FoundError, FrameError, RestoreError, SendError};
 use crate::event::{EchoId, Event, LookupId};
-use crate::forward::Echoes;
+use crate::forward::{Echoes, Pointers};
 use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
 use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
@@ -136,6 +136,7 @@ pub struct Overlay {
     pub(crate) dht: Dht,
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
+    pub(crate) pointers: Pointers,
     /// Links that have not answered their probe do not count, for the dials of this moment.
     pub(crate) urgent: bool,
     pub(crate) leaving: bool,
@@ -182,6 +183,7 @@ impl Overlay {
             dht,
             echoes: Echoes::default(),
             routes: Routes::default(),
+            pointers: Pointers::default(),
             urgent: false,
             leaving: false,
             clock: now,

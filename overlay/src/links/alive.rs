@@ -92,7 +92,7 @@ impl Overlay {
         }
     }
 
-    fn probe(&mut self, id: LinkId, now: Now) {
+    pub(crate) fn probe(&mut self, id: LinkId, now: Now) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.beat_at = now.instant;
         if link.probe_sent.is_none() {

@@ -75,6 +75,7 @@ impl Overlay {
                 self.timers.cancel(Timer::Ask(tree));
             }
             if self.trees[tree].parent() == Some(peer) {
+                self.leave_word_with(tree, peer);
                 self.note_orphaned(tree, now);
                 self.detach(tree, 0, now);
                 orphaned = true;

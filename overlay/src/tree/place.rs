@@ -155,6 +155,7 @@ impl Overlay {
         if let Ok(signed) = SignedRecord::sign(&self.identity, Record::Node(record)) {
             // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
             let _ = self.dht.publish(signed, now);
+            self.leave_word(now);
         }
     }
 

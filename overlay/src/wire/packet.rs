@@ -53,7 +53,7 @@ pub enum Kind {
     Data,
     /// To the source of a packet that could not be forwarded; the payload says why.
     Unreachable,
-    /// The destination has a new place.
+    /// To a former parent: where its child is now, as a signed record.
     Moved,
     /// A request on its way to the binder of a record key.
     DhtWalk,
@@ -160,6 +160,17 @@ impl Header {
         let walk = (self.kind == Kind::DhtWalk).then(AddressSet::default);
         let target = walk.as_ref().unwrap_or(&self.target);
         first_ttl(&self.return_place.addresses, target).saturating_sub(self.ttl)
+    }
+
+    /// Sends the packet on to another place of its destination: all ways there count again, and the links crossed so far still do.
+    pub fn turn_to(&mut self, place: &Place, hints: &[AddressSet]) {
+        let hops = self.hops();
+        self.target = place.addresses.clone();
+        self.dst_seq = place.seq;
+        self.hints = hints.to_vec();
+        self.ttl = first_ttl(&self.return_place.addresses, &self.target).saturating_sub(hops);
+        (self.last, self.mask, self.strikes) = (f64::INFINITY, u32::MAX, 0);
+        self.detour.clear();
     }
 
     /// The packet with this header and `payload`.

@@ -501,6 +501,11 @@ impl Net {
     }
 
     pub fn heard(&self, n: usize, wanted: impl Fn(&Event) -> bool) -> bool {
-        self.nodes[n].events.iter().any(|(_, event)| wanted(event))
+        self.told(n, |event| wanted(event).then_some(())).is_some()
+    }
+
+    /// What the first event that says something says.
+    pub fn told<R>(&self, n: usize, says: impl Fn(&Event) -> Option<R>) -> Option<R> {
+        self.nodes[n].events.iter().find_map(|(_, event)| says(event))
     }
 }

@@ -1,0 +1,72 @@
+//! Who moves is found where it was: former parents send on what still comes.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use core::time::Duration;
+
+use common::Net;
+use multiaddr::Multiaddr;
+use overlay::address::{Place, TreeId};
+use overlay::config::Only;
+use overlay::event::Event;
+use overlay::overlay::Outgoing;
+
+/// The mover, which is far from its neighbours from now on, and its old place.
+fn moved(net: &mut Net, away: Duration) -> (usize, Place) {
+    let mover = net.alive().len() - 1;
+    let old = net.place(mover);
+    let near: Vec<_> = net.node(mover).neighbours().iter().map(|peer| peer.id).collect();
+    let far = net.alive().into_iter().filter(|n| *n != mover && !near.contains(&net.id(*n)));
+    let far: Vec<usize> = far.collect();
+    assert!(far.len() >= 2, "{}", net.picture());
+    net.network_down(mover);
+    net.run(away);
+    let only: Vec<Only> = far.iter().map(|n| Only::Id(net.id(*n))).collect();
+    net.with(mover, |overlay, now| overlay.set_links(only, 2, now));
+    let elsewhere: Multiaddr = "/ip4/10.9.9.9/tcp/4001".parse().unwrap();
+    net.network_up(mover, elsewhere);
+    (mover, old)
+}
+
+/// Whether a packet for `place` arrives at `to`, and over how many links.
+fn arrives(net: &mut Net, from: usize, to: usize, place: &Place) -> Option<u16> {
+    let payload = format!("{from} {:?}", net.now.instant).into_bytes();
+    let outgoing = Outgoing { to: net.id(to), place: place.clone(), flow: 1, payload: payload.clone() };
+    net.with(from, |overlay, now| overlay.send(outgoing, now)).ok()?;
+    let got = |event: &Event| match event {
+        Event::Received(delivery) if delivery.payload == payload => Some(delivery.hops),
+        _ => None,
+    };
+    net.run_until(Duration::from_secs(1), |net| net.heard(to, |event| got(event).is_some()));
+    net.told(to, got)
+}
+
+#[test]
+fn what_is_sent_to_the_old_place_arrives_at_the_new_one() {
+    for seed in 1..6 {
+        let mut net = Net::grow(seed, 24);
+        let (mover, old) = moved(&mut net, Duration::from_secs(20));
+        net.run(Duration::from_secs(8));
+        let new = net.place(mover);
+        assert!(TreeId::ALL.iter().all(|tree| new.addresses.in_tree(*tree) != old.addresses.in_tree(*tree)));
+        for from in net.alive().into_iter().filter(|n| *n != mover) {
+            let hops = arrives(&mut net, from, mover, &old);
+            assert!(hops.is_some_and(|hops| hops < 20), "seed {seed}, from {from}: {hops:?}\n{}", net.picture());
+        }
+    }
+}
+
+#[test]
+fn the_word_is_kept_for_the_lease_and_not_longer() {
+    let mut net = Net::grow(2, 24);
+    let (mover, old) = moved(&mut net, Duration::from_secs(20));
+    net.run(Duration::from_secs(9 * 60));
+    let from = (0..24).find(|n| *n != mover && net.node(*n).neighbours().iter().all(|peer| peer.id != net.id(mover)));
+    assert!(arrives(&mut net, from.unwrap(), mover, &old).is_some());
+    net.run(Duration::from_secs(20 * 60));
+    assert!(arrives(&mut net, from.unwrap(), mover, &old).is_none());
+    let new = net.place(mover);
+    assert!(arrives(&mut net, from.unwrap(), mover, &new).is_some());
+}
