@@ -4,6 +4,7 @@
 //! listen = ["/ip4/0.0.0.0/tcp/4741"]            # --listen
 //! join = ["/ip4/203.0.113.7/tcp/4741/p2p/12D3KooW..."]  # --join: bootstrap peers
 //! name = "alice"                                # --name: claimed in the overlay
+//! leaf = true                                   # --leaf: carry nothing for others
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
@@ -45,6 +46,9 @@ pub struct Config {
     /// The name to claim.
     #[serde(default, deserialize_with = "checked_name")]
     pub name: Option<String>,
+    /// Carry nothing for others.
+    #[serde(default)]
+    pub leaf: bool,
     /// Which overlay.
     #[serde(default)]
     pub overlay: OverlayTable,

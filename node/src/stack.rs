@@ -45,6 +45,8 @@ pub struct Config {
     pub only: Vec<String>,
     /// The overlay that must be joined, when it is known before.
     pub overlay: Option<OverlayId>,
+    /// Be a leaf: carry nothing for others.
+    pub leaf: bool,
 }
 
 /// One node's protocol, without sockets or clock.
@@ -87,6 +89,7 @@ impl Stack {
             joins: config.joins,
             only,
             expected: config.overlay,
+            leaf: config.leaf,
             ..overlay::config::Config::default()
         };
         Ok(Self {

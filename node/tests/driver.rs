@@ -31,8 +31,7 @@ impl Store for Nowhere {
 }
 
 fn setup(seed: u8, listen: &str) -> Setup {
-    let config =
-        Config { petnames: Default::default(), name: None, joins: Vec::new(), only: Vec::new(), overlay: None };
+    let config = Config::default();
     let identity = Identity::from_secret(&[seed; 32]);
     let stack = Stack::new(config, identity, [seed; 32], [seed; 32], clock::now()).unwrap();
     Setup {

@@ -148,7 +148,7 @@ fn advert_decode(bencher: Bencher<'_, '_>) {
             addresses: vec![vec![4, 10, 0, 0, 1, 6, 15, 161]],
         })
         .collect();
-    let bytes = Frame::Advert(Advert { place: place(&mut rng).to_bytes(), held: vec![], neighbours }).encode();
+    let bytes = Frame::Advert(Advert { place: place(&mut rng).to_bytes(), neighbours, ..Advert::default() }).encode();
     bencher.bench_local(|| black_box(Frame::decode(black_box(&bytes))));
 }
 

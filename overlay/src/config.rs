@@ -23,6 +23,8 @@ pub struct Config {
     pub expected: Option<OverlayId>,
     /// Protocol times.
     pub timing: Timing,
+    /// A leaf gives nobody a place, passes nothing on and keeps no records. A founder cannot be one: it holds the root.
+    pub leaf: bool,
     /// Most links at one time.
     pub max_links: usize,
     /// Links wanted beside the one to the parent, as shortcuts and as other ways out.
@@ -38,6 +40,7 @@ impl Default for Config {
             only: Vec::new(),
             expected: None,
             timing: Timing::default(),
+            leaf: false,
             max_links: 64,
             extra_links: 2,
         }

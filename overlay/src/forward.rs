@@ -19,6 +19,7 @@ use crate::overlay::{Outgoing, Overlay, Timer};
 use crate::potential::{NeighbourView, next_hop};
 use crate::record::{Query, SignedRecord};
 use crate::routes::Before;
+use crate::standing::Standing;
 use crate::time::Now;
 use crate::wire::packet::{Header, Kind};
 
@@ -153,6 +154,10 @@ impl Overlay {
             return Ok(());
         }
         self.redirect(&mut packet);
+        if came_from.is_some() && self.standing() == Standing::Leaf {
+            self.counters.dropped_no_route += 1;
+            return Err((Box::new(packet), UnreachableReason::NoRoute));
+        }
         let header = &mut packet.header;
         if came_from.is_some() && header.ttl == 0 {
             self.counters.dropped_ttl += 1;
@@ -271,7 +276,7 @@ impl Overlay {
 /// where it was.
 fn view<'a>(link: &'a Link, to: &NodeId, seq: u64, leads_on: impl Fn(&NodeId) -> bool) -> Option<NeighbourView<'a>> {
     let place = link.place.as_ref()?;
-    if link.peer == *to && place.seq < seq {
+    if (link.peer == *to && place.seq < seq) || (link.peer != *to && link.standing == Standing::Leaf) {
         return None;
     }
     let is_new = |known: &&TwoHop| (known.id != *to || known.place.seq >= seq) && leads_on(&known.id);

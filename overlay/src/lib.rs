@@ -61,6 +61,7 @@ pub mod queue;
 pub mod record;
 pub mod rng;
 pub mod routes;
+pub mod standing;
 pub mod status;
 pub mod time;
 pub mod timer;

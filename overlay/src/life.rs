@@ -119,6 +119,9 @@ impl Overlay {
     }
 
     pub(crate) fn found(&mut self, now: Now) -> Result<(), FoundError> {
+        if self.config.leaf {
+            return Err(FoundError("a leaf cannot found an overlay, because the founder holds its root: join one"));
+        }
         let genesis = Genesis {
             founder: self.id,
             q: self.config.q,
@@ -173,6 +176,7 @@ impl Overlay {
 
     pub(crate) fn address_changed(&mut self, now: Now) {
         self.attach_seq = next_seq(self.attach_seq, now);
+        self.note_move(now);
         self.dialer.reset();
         for tree in TreeId::ALL {
             self.trees[tree].refused.clear();

@@ -16,6 +16,7 @@ use crate::dht::Weight;
 use crate::id::NodeId;
 use crate::io::{CloseReason, Lane, LinkId, Transmit};
 use crate::queue::LinkQueue;
+use crate::standing::Standing;
 use crate::time::Instant;
 use crate::tree::Heard;
 use crate::tree::lines::LinesSent;
@@ -63,6 +64,7 @@ pub(crate) struct Link {
     pub peer_seq: u64,
     pub addresses: Vec<Multiaddr>,
     pub place: Option<Place>,
+    pub standing: Standing,
     /// By tree: the size of the peer's subtree, and that as a weight.
     pub subtree: [u32; MAX_TREES],
     pub weight: [Weight; MAX_TREES],
@@ -103,6 +105,7 @@ impl Link {
             peer_seq: 0,
             addresses: Vec::new(),
             place: None,
+            standing: Standing::Relay,
             subtree: [1; MAX_TREES],
             weight: [Weight::ONE; MAX_TREES],
             two_hop: Vec::new(),
@@ -280,10 +283,10 @@ impl Links {
     pub fn inherit(&mut self, from: LinkId, to: LinkId) {
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
-        let (subtree, weight, held) = (old.subtree, old.weight, old.held.clone());
+        let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);
         if let Some(new) = self.by_id.get_mut(&to) {
             (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
-            new.held = held;
+            (new.held, new.standing) = (held, standing);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::links::Links;
 use crate::record::{Name, Query};
 use crate::rng::Rng;
 use crate::routes::Routes;
+use crate::standing::{Moves, Penalties};
 use crate::status::Counters;
 use crate::time::{Instant, Now};
 use crate::timer::Timers;
@@ -75,6 +76,8 @@ pub enum Timer {
     Dial,
     /// After a change of the local address: links that have not answered are given up.
     Urgent,
+    /// This node has not moved for so long that it is one like others again.
+    Standing,
     /// A ping or trace got no answer.
     Echo(EchoId),
     /// The record table has something to do.
@@ -137,6 +140,8 @@ pub struct Overlay {
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
     pub(crate) pointers: Pointers,
+    pub(crate) moves: Moves,
+    pub(crate) penalties: Penalties,
     /// Links that have not answered their probe do not count, for the dials of this moment.
     pub(crate) urgent: bool,
     pub(crate) leaving: bool,
@@ -184,6 +189,8 @@ impl Overlay {
             echoes: Echoes::default(),
             routes: Routes::default(),
             pointers: Pointers::default(),
+            moves: Moves::default(),
+            penalties: Penalties::default(),
             urgent: false,
             leaving: false,
             clock: now,
@@ -211,7 +218,7 @@ impl Overlay {
     /// Resumes the stored overlay, or joins one if the configuration says where or which, or else founds one.
     ///
     /// # Errors
-    /// [`FoundError`] when the configured `q` is impossible.
+    /// [`FoundError`] when the configured `q` is impossible, or this is to be a leaf.
     pub fn start(&mut self, now: Now) -> Result<Origin, FoundError> {
         self.dialer.touch();
         let origin = if self.genesis.is_some() {
@@ -334,6 +341,10 @@ impl Overlay {
                     self.dialer.touch();
                 }
                 Timer::Urgent => self.urgent_timer(now),
+                Timer::Standing => {
+                    self.standing_changed(now);
+                    self.publish_record(now);
+                }
                 Timer::Echo(id) => self.echo_timer(id, now),
                 Timer::Dht => self.dht.handle_timeout(now),
                 Timer::Leave => self.left(),

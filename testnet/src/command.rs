@@ -229,8 +229,15 @@ mod tests {
     fn the_documented_lines_parse() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-        for line in ["", "--json", "--outage 3 --out /tmp/x", "--runs 3 --strict --json", "--netns --json", "up -n 20", "up -n 40 --kill 10 --json"]
-        {
+        for line in [
+            "",
+            "--json",
+            "--outage 3 --out /tmp/x",
+            "--runs 3 --strict --json",
+            "--netns --json",
+            "up -n 20",
+            "up -n 40 --kill 10 --json",
+        ] {
             assert!(parse(line).is_ok(), "{line}");
         }
         for line in ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "up --json", "fly", "--bytes 0"] {

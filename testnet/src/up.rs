@@ -93,7 +93,8 @@ impl UpArgs {
         cluster.wait_names(PATIENCE)?;
         let whole_again_s = last_kill.elapsed().as_secs_f64();
         let nodes = self.n;
-        let drill = Drill { ok: true, nodes, seed: self.seed, joined_s, converged_s, killed, lost_at_first, whole_again_s };
+        let drill =
+            Drill { ok: true, nodes, seed: self.seed, joined_s, converged_s, killed, lost_at_first, whole_again_s };
         if self.json {
             let text = serde_json::to_string(&drill).map_err(|error| Trouble::new(error.to_string()))?;
             print_line(&text);

@@ -56,6 +56,7 @@ fn status(status: &Status, connects: &[String]) -> String {
     row("address", address);
     row("parent", status.parent.clone().unwrap_or_else(none));
     status.listen.iter().for_each(|address| row("listen", address.clone()));
+    row("standing", status.standing.clone());
     row("links", status.links.to_string());
     row("sessions", status.sessions.to_string());
     row("services", if status.services.is_empty() { none() } else { status.services.join(", ") });

@@ -53,6 +53,9 @@ pub(super) struct Up {
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_parser = checked_name)]
     pub(super) name: Option<String>,
+    /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
+    #[arg(long)]
+    pub(super) leaf: bool,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -80,6 +83,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         config.join = up.join;
     }
     config.name = up.name.or(config.name);
+    config.leaf |= up.leaf;
     let listen = listen_addresses(&config.listen)?;
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
@@ -119,6 +123,7 @@ async fn serve(
         joins: config.join,
         only: config.links.only,
         overlay: config.overlay.id,
+        leaf: config.leaf,
     };
     let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;

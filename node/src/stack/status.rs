@@ -17,6 +17,8 @@ pub struct Status {
     pub name: Option<String>,
     /// Its parent's id.
     pub parent: Option<String>,
+    /// What it does for others: `relay` everything, `mover` as little as it can because it moves often, `leaf` nothing.
+    pub standing: String,
     /// Multiaddrs at which it listens.
     pub listen: Vec<String>,
     /// Live links.

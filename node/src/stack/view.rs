@@ -20,6 +20,7 @@ impl Stack {
             root: self.overlay.root(now).map(|(id, _)| id.to_string()),
             name: self.name.as_ref().map(|name| name.as_str().to_owned()),
             parent: self.overlay.parent().map(|id| id.to_string()),
+            standing: format!("{:?}", self.overlay.standing()).to_lowercase(),
             listen: self.listen.iter().map(|address| format!("{address}/p2p/{}", self.id)).collect(),
             links: self.overlay.neighbours().len(),
             sessions: self.sessions.sessions().count(),

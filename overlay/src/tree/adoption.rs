@@ -176,7 +176,8 @@ impl Overlay {
         let missed = now.instant.since(since) >= self.config.timing.takeover;
         let dead = below.iter().take(rest.len()).all(|grant| !self.links.is_live(&grant.child));
         let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
-        let can = state.is_attached() && !self.leaving && first.parent == self.id && !rest.is_empty();
+        let gives = !self.leaving && self.refuses_as_leaf().is_none();
+        let can = state.is_attached() && gives && first.parent == self.id && !rest.is_empty();
         (missed && dead && room && can).then(|| below.to_vec())
     }
 

@@ -11,6 +11,7 @@ use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
+use crate::standing::Standing;
 use crate::time::Now;
 use crate::tree::Role;
 use crate::wire::link::{Detached, Frame};
@@ -23,6 +24,8 @@ const JOIN_WAITS: Duration = Duration::from_millis(250);
 const OTHER_PARENT_COST: usize = 3;
 /// What a parent costs for each other tree in which it is the parent, too, in half levels.
 const SHARED_PARENT_COST: usize = 4;
+/// What a parent costs that moves often, or to which the link was lost again and again: it is the last resort.
+const SHAKY_PARENT_COST: usize = 1000;
 /// What a descendant waits longer for each level between it and the break, so that the upper ones mend first.
 const LEVEL_WAIT: Duration = Duration::from_millis(500);
 
@@ -77,13 +80,13 @@ impl Overlay {
         let state = &self.trees[tree];
         self.links
             .live()
-            .filter(|link| link.probe_sent.is_none())
+            .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
             .filter(|link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(|link| {
                 let heard = link.beacon_of(tree)?;
                 let rank = self.rank_of(tree, &heard.beacon.holder)?;
                 let fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
-                let cost = self.cost_of(tree, link)?;
+                let cost = self.cost_of(tree, link, now)?;
                 let has_slot = state.slots.slot_of(&link.peer).is_some();
                 fresh.then_some((rank, has_slot, cost, link.peer))
             })
@@ -94,10 +97,12 @@ impl Overlay {
     /// What it costs to have this neighbour as the parent, in half levels. The latest parent may be one level deeper than others, because it gives the
     /// old place back. One that is the parent in another tree counts as two levels deeper for each: with four different parents stretch on
     /// ov:3 with 10,000 nodes is 1.064 instead of 1.095, and 98.6 instead of 97.5 % are delivered when 30 % of the nodes are dead.
-    fn cost_of(&self, tree: TreeId, link: &Link) -> Option<usize> {
+    fn cost_of(&self, tree: TreeId, link: &Link, now: Now) -> Option<usize> {
         let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
         let other_parent = if self.trees[tree].last_parent == Some(link.peer) { 0 } else { OTHER_PARENT_COST };
-        Some(2 * depth + other_parent + SHARED_PARENT_COST * self.trees.times_parent(&link.peer, tree))
+        let shaky = link.standing != Standing::Relay || self.penalties.is_held_down(&link.peer, now.instant);
+        let shaky = if shaky { SHAKY_PARENT_COST } else { 0 };
+        Some(2 * depth + other_parent + shaky + SHARED_PARENT_COST * self.trees.times_parent(&link.peer, tree))
     }
 
     /// Takes the place that `grant` gives below the vertex at the end of `chain`.

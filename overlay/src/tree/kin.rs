@@ -17,6 +17,7 @@ impl Overlay {
     /// A neighbour became live.
     pub(crate) fn neighbour_gained(&mut self, peer: NodeId, now: Now) {
         self.links.note_back(&peer);
+        self.penalties.returned(&peer, now.instant);
         for tree in TreeId::ALL {
             self.trees[tree].slots.returned(&peer);
         }
@@ -38,7 +39,8 @@ impl Overlay {
 
     fn greet_kin(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         let state = &self.trees[tree];
-        if state.slots.slot_of(&peer).is_some() && state.is_attached() && !state.chain.contains(&peer) {
+        let gives = state.is_attached() && self.refuses_as_leaf().is_none();
+        if state.slots.slot_of(&peer).is_some() && gives && !state.chain.contains(&peer) {
             // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
             // that the peer had closed.
             self.give_place(tree, peer, None, now);
@@ -57,6 +59,7 @@ impl Overlay {
     pub(crate) fn neighbour_lost(&mut self, peer: NodeId, now: Now) {
         self.events.push_back(Event::LinkLost { peer });
         self.links.note_lost(peer);
+        self.penalties.lost(peer, self.links.live_len() == 0, now.instant);
         self.attach_seq = crate::record::next_seq(self.attach_seq, now);
         let mut orphaned = false;
         let alone = self.links.live_len() == 0;
@@ -115,7 +118,9 @@ impl Overlay {
         // It may have been this node that forgot.
         let wanted = last.filter(|grant| grant.parent == self.id && grant.is_signed(self.checks.as_ref())).cloned();
         let state = &self.trees[ask.tree];
-        let refusal = if !state.is_attached() || self.leaving {
+        let refusal = if let Some(leaf) = self.refuses_as_leaf() {
+            Some(leaf)
+        } else if !state.is_attached() || self.leaving {
             Some(RefuseReason::Detached)
         } else if state.chain.contains(&peer) {
             Some(RefuseReason::Loop)

@@ -11,6 +11,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::id::NodeId;
 use crate::overlay::{Overlay, Timer};
 use crate::record::next_seq;
+use crate::standing::Standing;
 use crate::time::{Instant, Now};
 
 /// How long the founder waits when its children change: several changes make new titles once.
@@ -105,13 +106,18 @@ impl Overlay {
 
     /// The oldest children.
     fn child_heirs(&self) -> Vec<Heir> {
-        self.children_here(FIRST_TREE).map(|(link, _)| Heir::of(link.peer, &link.addresses)).take(CHILD_HEIRS).collect()
+        let steady = self.children_here(FIRST_TREE).filter(|(link, _)| link.standing == Standing::Relay);
+        steady.map(|(link, _)| Heir::of(link.peer, &link.addresses)).take(CHILD_HEIRS).collect()
     }
 
     /// Who may be a root: children, other neighbours, and neighbours of those.
     fn candidates(&self) -> Vec<Heir> {
         let children = self.child_heirs();
-        let near = self.links.live().filter(|link| link.place.is_some()).map(|l| Heir::of(l.peer, &l.addresses));
+        let near = self
+            .links
+            .live()
+            .filter(|link| link.place.is_some() && link.standing == Standing::Relay)
+            .map(|l| Heir::of(l.peer, &l.addresses));
         let further = self.links.live().flat_map(|link| &link.two_hop).filter(|known| known.id != self.id);
         let further = further.map(|known| Heir { id: known.id, addresses: self.dialer.addresses_of(&known.id) });
         children.into_iter().chain(near).chain(further).collect()

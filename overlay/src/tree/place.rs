@@ -14,7 +14,8 @@ use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
 use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
-use crate::record::{Hint, MAX_HINTS, NodeRecord, Query, Record, SignedRecord, next_seq};
+use crate::record::{FLAG_LEAF, Hint, MAX_HINTS, NodeRecord, Query, Record, SignedRecord, next_seq};
+use crate::standing::Standing;
 use crate::time::Now;
 use crate::tree::Role;
 use crate::wire::link::{Advert, Advertised, Frame, MAX_ADVERTISED, from_wire, to_wire};
@@ -149,7 +150,7 @@ impl Overlay {
             static_cert,
             hints,
             multiaddrs: Vec::new(),
-            flags: 0,
+            flags: if self.standing() == Standing::Relay { 0 } else { FLAG_LEAF },
             lifetime_s: RECORD_LIFETIME_S,
         };
         if let Ok(signed) = SignedRecord::sign(&self.identity, Record::Node(record)) {
@@ -161,7 +162,8 @@ impl Overlay {
 
     /// The neighbours that are highest in the trees: a packet for this node may go by them.
     fn hints(&self) -> Vec<Hint> {
-        let mut near: Vec<_> = self.links.live().filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
+        let relays = self.links.live().filter(|link| link.standing == Standing::Relay);
+        let mut near: Vec<_> = relays.filter_map(|link| Some((link.place.clone()?, link.peer))).collect();
         near.sort_by_key(|(place, id)| (place.addresses.least_depth(), *id));
         near.into_iter().take(MAX_HINTS).map(|(place, id)| Hint { id, place }).collect()
     }
@@ -192,7 +194,10 @@ impl Overlay {
 
     pub(crate) fn advertise_to(&mut self, peer: &NodeId, now: Now) {
         let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
-        let mut others: Vec<_> = self.links.live().filter(|link| link.peer != *peer && link.place.is_some()).collect();
+        // Nobody is led on by a leaf, nor to what is beyond one.
+        let leads_on = |link: &&Link| link.standing != Standing::Leaf && self.standing() != Standing::Leaf;
+        let told = self.links.live().filter(|link| link.peer != *peer && link.place.is_some());
+        let mut others: Vec<_> = told.filter(leads_on).collect();
         // With more neighbours than fit, the parent and those highest in the tree say most about where this node leads.
         let depth = |place: &Option<Place>| place.as_ref().and_then(|place| place.addresses.least_depth());
         others.sort_by_key(|link| (depth(&link.place), link.peer));
@@ -207,7 +212,7 @@ impl Overlay {
             .collect();
         let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
         let held = self.held().iter().map(Address::to_bytes).collect();
-        let bytes = Frame::Advert(Advert { place, held, neighbours }).encode();
+        let bytes = Frame::Advert(Advert { place, held, neighbours, standing: self.standing() }).encode();
         // Much that happens here changes nothing that a neighbour is told.
         let hash = Some(hash_of(&bytes));
         if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
@@ -244,13 +249,14 @@ impl Overlay {
         // A packet may have overtaken this advert.
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
-        if moved || link.two_hop != two_hop || link.held != held {
+        if moved || link.two_hop != two_hop || link.held != held || link.standing != advert.standing {
             self.routes.clear();
         }
         if moved {
             self.timers.set_no_later(Timer::Hints, now.instant + HINTS_SETTLE);
         }
         let first = link.place.is_none() && place.is_some();
+        link.standing = advert.standing;
         link.place = place;
         link.two_hop = two_hop;
         link.held = held;

@@ -12,6 +12,7 @@ use crate::io::LinkId;
 use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::record::RecordKey;
+use crate::standing::Standing;
 use crate::time::Now;
 use crate::wire::link::{Frame, TableFrame};
 
@@ -178,7 +179,8 @@ impl Overlay {
         if self.leaving {
             return 0;
         }
-        self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(1, u32::saturating_add)
+        let own = u32::from(self.standing() == Standing::Relay);
+        self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(own, u32::saturating_add)
     }
 
     /// The same in each tree.
@@ -231,8 +233,9 @@ impl Overlay {
     }
 
     /// The weight with which this node takes records itself.
-    pub(crate) const fn own_weight(&self) -> Weight {
-        if self.leaving { Weight::NONE } else { Weight::ONE }
+    pub(crate) fn own_weight(&self) -> Weight {
+        let keeps = !self.leaving && self.standing() == Standing::Relay;
+        if keeps { Weight::ONE } else { Weight::NONE }
     }
 
     /// The size of the overlay by the first tree, for whom it matters how many there are.

@@ -11,6 +11,7 @@ use crate::error::FrameError;
 use crate::grant::MAX_SLOTS;
 use crate::id::{NodeId, OverlayId};
 use crate::io::MAX_CONTROL_FRAME_BYTES;
+use crate::standing::Standing;
 
 /// The version of the link protocol; peers with another one are refused.
 pub const LINK_VERSION: u16 = 1;
@@ -158,6 +159,8 @@ pub enum RefuseReason {
     Depth,
     /// The holder of the place above is back, and gives the place again.
     Returned,
+    /// The node asked is a leaf.
+    Leaf,
 }
 
 /// A parent's place changed.
@@ -200,6 +203,8 @@ pub struct Advert {
     pub held: Vec<Vec<u8>>,
     /// At most [`MAX_ADVERTISED`] of the sender's neighbours.
     pub neighbours: Vec<Advertised>,
+    /// What the sender does for others.
+    pub standing: Standing,
 }
 
 /// A neighbour's neighbour.
@@ -403,8 +408,9 @@ mod tests {
                     place: vec![5],
                     held: vec![vec![4]],
                     neighbours: vec![Advertised { id, place: vec![6], addresses: vec![] }],
+                    standing: Standing::Mover,
                 }),
-                text(format!("8a010501010401{id7}010600")),
+                text(format!("8a010501010401{id7}01060001")),
             ),
             (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
             (Frame::Titles(vec![1]), "8e0101"),

@@ -273,6 +273,7 @@ impl World {
             joins,
             only: Vec::new(),
             overlay: None,
+            leaf: false,
         };
         let seed = self.rng.bytes();
         let now = self.now;
