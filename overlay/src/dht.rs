@@ -382,6 +382,11 @@ impl Dht {
     }
 
     /// The record in `bytes`, if it is valid and belongs under `key`.
+    /// Forgets what is kept for others.
+    pub fn forget_records(&mut self) {
+        self.store = Store::default();
+    }
+
     fn valid_record(&mut self, key: &RecordKey, bytes: &[u8]) -> Option<SignedRecord> {
         let record = SignedRecord::verify_with(bytes, self.checks.as_ref()).ok().filter(|record| record.key() == key);
         if record.is_none() {

@@ -382,6 +382,18 @@ impl Overlay {
         self.settle_down(now);
     }
 
+    /// Somebody else than the overlay, such as a person or the local network, says that a node is at this address.
+    pub fn handle_peer_found(&mut self, address: &Multiaddr, peer: Option<NodeId>, now: Now) {
+        self.dialer.learn(address, peer, Source::Configured);
+        self.dialer.touch();
+        self.settle_down(now);
+    }
+
+    /// Throws away all records kept for others, as if their binder's memory were gone. Owners put them again in time.
+    pub fn forget_records(&mut self) {
+        self.dht.forget_records();
+    }
+
     /// From now on links are made as this says: see [`Config::only`] and [`Config::extra_links`]. Those that there are stay.
     pub fn set_links(&mut self, only: Vec<Only>, extra_links: usize, now: Now) {
         (self.config.only, self.config.extra_links) = (only, extra_links);

@@ -45,7 +45,7 @@ enum Verb {
     /// Start an overlay, say how to talk to each node, and keep it running until Ctrl-C
     Up(UpArgs),
     /// Run the deterministic simulator
-    Sim(SimArgs),
+    Sim(Box<SimArgs>),
     /// Be a node: what the harness starts
     #[command(hide = true, disable_help_flag = true)]
     NodeProcess {

@@ -53,6 +53,10 @@ const CONVERGE_STEP: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_secs(20);
 /// What is dead is repaired within this.
 const REPAIR: Duration = Duration::from_mins(1);
+/// Malicious parents boast for this long before anything is measured.
+const BOASTS_TRAVEL: Duration = Duration::from_mins(1);
+/// Movers have new places, and have left word at the old ones, within this.
+const MOVERS_SETTLE: Duration = Duration::from_secs(5);
 /// Look-ups under way at one time, and longer than any takes.
 const LOOKUP_BATCH: usize = 1000;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(7);
@@ -98,7 +102,7 @@ fn simulate(options: &Options, graph: Graph, outcome: &mut Outcome, rng: &mut Rn
     let config = Config { q: options.q, trees: options.trees, ..Config::default() };
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if options.threads == 0 { cores() } else { options.threads };
-    let mut world = World::new(graph, config, rng.fork(), options.memo, threads);
+    let mut world = World::new(graph, config, rng.fork(), options.memo, threads, options.faults.latency());
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");
@@ -127,10 +131,20 @@ fn simulate(options: &Options, graph: Graph, outcome: &mut Outcome, rng: &mut Rn
 
 /// From here on some nodes do harm.
 fn misbehave(world: &mut World, faults: &Faults, rng: &mut Rng) {
-    for (share, conduct) in [(faults.blackholes, Conduct::Blackhole), (faults.silent_binders, Conduct::SilentBinder)] {
+    for (share, conduct) in [
+        (faults.blackholes, Conduct::Blackhole),
+        (faults.silent_binders, Conduct::SilentBinder),
+        (faults.lying_binders, Conduct::LyingBinder),
+        (faults.malicious_parents, Conduct::MaliciousParent),
+    ] {
         for number in measure::some_of(world, share, rng) {
             world.set_conduct(number, conduct);
         }
+    }
+    if faults.malicious_parents > 0.0 {
+        // What they say of themselves has to get around.
+        world.run(BOASTS_TRAVEL);
+        world.events.clear();
     }
 }
 
@@ -164,20 +178,54 @@ fn send(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut R
     let addresses = measure::first_addresses(world);
     let pairs = Pairs::look_up(world, options.pairs, rng);
     outcome.lookup_success = outcome.lookup_success.or(pairs.lookup_success());
-    if options.faults.dead > 0.0 {
-        // Orphans link to ancestors that are no neighbours of theirs in the graph.
-        world.open();
-    }
-    let dead = if options.faults.dead > 0.0 { measure::kill(world, options.faults.dead, rng) } else { 0 };
-    let pairs = pairs.send(world);
-    note_pairs(outcome, &pairs);
-    if dead > 0 {
+    let Some(Failed { failures, movers }) = fail(world, &options.faults, rng) else {
+        return note_pairs(outcome, &pairs.send(world));
+    };
+    note_pairs(outcome, &pairs.send(world));
+    if failures > 0 {
         world.thaw();
         world.run(REPAIR);
         world.events.clear();
-        outcome.readdressed_per_failure_mean = Some(measure::readdressed(world, &addresses) as f64 / dead as f64);
+        outcome.readdressed_per_failure_mean =
+            Some(measure::readdressed(world, &addresses, &movers) as f64 / failures as f64);
         outcome.success_after_repair = Pairs::look_up(world, options.pairs, rng).send(world).success();
     }
+}
+
+/// What broke.
+struct Failed {
+    failures: usize,
+    movers: Vec<usize>,
+}
+
+/// What breaks once, or for a while, if anything is to break.
+fn fail(world: &mut World, faults: &Faults, rng: &mut Rng) -> Option<Failed> {
+    let shares = [faults.dead, faults.lost_links, faults.moves, faults.flapping];
+    if shares.iter().all(|share| *share <= 0.0) {
+        return None;
+    }
+    // Orphans link to ancestors that are no neighbours of theirs in the graph.
+    world.open();
+    let mut failures = 0;
+    if faults.flapping > 0.0 {
+        failures += world.flap(faults.flapping, rng);
+    }
+    let movers = measure::some_of(world, faults.moves, rng);
+    if !movers.is_empty() {
+        world.relocate(&movers, rng);
+        world.run(MOVERS_SETTLE);
+        world.events.clear();
+        failures += movers.len();
+    }
+    world.frozen = faults.dead > 0.0 || faults.lost_links > 0.0;
+    if faults.dead > 0.0 {
+        failures += measure::kill(world, faults.dead, rng);
+    }
+    if faults.lost_links > 0.0 {
+        failures += world.lose_links(faults.lost_links, rng);
+        world.run(Duration::from_millis(10));
+    }
+    Some(Failed { failures, movers })
 }
 
 /// What takes a long time.

@@ -106,14 +106,14 @@ impl Graph {
     }
 
     /// Links on the shortest way from `source` to each node that `usable` allows; `u32::MAX` where there is none.
-    pub fn distances(&self, source: usize, usable: impl Fn(usize) -> bool) -> Vec<u32> {
+    pub fn distances(&self, source: usize, usable: impl Fn(usize, usize) -> bool) -> Vec<u32> {
         let mut distance = vec![u32::MAX; self.len()];
         let mut queue = VecDeque::from([source]);
         distance[source] = 0;
         while let Some(node) = queue.pop_front() {
             for &next in self.neighbours(node) {
                 let next = next as usize;
-                if distance[next] == u32::MAX && usable(next) {
+                if distance[next] == u32::MAX && usable(node, next) {
                     distance[next] = distance[node] + 1;
                     queue.push_back(next);
                 }

@@ -68,7 +68,7 @@ impl Pairs {
         let mut known: Option<(usize, Vec<u32>)> = None;
         for pair in &mut pairs {
             if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
-                known = Some((pair.source, graph.distances(pair.source, |_| true)));
+                known = Some((pair.source, graph.distances(pair.source, |_, _| true)));
             }
             pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
             pair.place = Some(Place::default());
@@ -172,9 +172,8 @@ fn look_up(world: &mut World, batch: &mut [Pair]) {
     });
 }
 
-/// Lets a share of all nodes die at once, and freezes the rest; how many died.
+/// Lets a share of all nodes die at once; how many died.
 pub fn kill(world: &mut World, share: f64, rng: &mut Rng) -> usize {
-    world.frozen = true;
     let victims = some_of(world, share, rng);
     for victim in &victims {
         world.kill(*victim);
@@ -197,19 +196,20 @@ pub fn first_addresses(world: &World) -> Vec<Option<Address>> {
     world.nodes().map(of).collect()
 }
 
-/// How many nodes that are alive have another address now than then.
-pub fn readdressed(world: &World, before: &[Option<Address>]) -> usize {
+/// How many nodes that are alive, and are none of the `movers`, have another address now than then.
+pub fn readdressed(world: &World, before: &[Option<Address>], movers: &[usize]) -> usize {
     let now = first_addresses(world);
-    let alive = world.nodes().map(|node| node.overlay.is_some());
-    before.iter().zip(&now).zip(alive).filter(|((before, now), alive)| *alive && before != now).count()
+    let stayed = |node: &usize| world.node(*node).overlay.is_some() && !movers.contains(node);
+    (0..world.len()).filter(stayed).filter(|node| before[*node] != now[*node]).count()
 }
 
 fn shortest_paths(world: &World, pairs: &mut [Pair]) {
     let alive = |node: usize| world.node(node).overlay.is_some();
+    let usable = |from: usize, to: usize| alive(to) && world.reaches(from, to);
     let mut known: Option<(usize, Vec<u32>)> = None;
     for pair in pairs.iter_mut().filter(|pair| alive(pair.source)) {
         if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
-            known = Some((pair.source, world.graph().distances(pair.source, alive)));
+            known = Some((pair.source, world.graph().distances(pair.source, usable)));
         }
         pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
     }

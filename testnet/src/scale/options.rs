@@ -7,6 +7,7 @@ use overlay::config::Config;
 use serde::Deserialize;
 
 use super::graph::{Kind, ParseKindError};
+use super::world::Latency;
 
 /// What one run does; as a TOML file, everything may be left out.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,8 +65,10 @@ impl Default for Options {
 impl Options {
     /// Whether something goes wrong that may cost packets or look-ups.
     pub fn is_faulty(&self) -> bool {
-        let Faults { dead, blackholes, silent_binders, churn_median_s, .. } = self.faults;
-        [dead, blackholes, silent_binders, churn_median_s].into_iter().any(|fault| fault > 0.0)
+        let faults = &self.faults;
+        let conduct = [faults.blackholes, faults.silent_binders, faults.lying_binders, faults.malicious_parents];
+        let events = [faults.dead, faults.lost_links, faults.moves, faults.flapping, faults.churn_median_s];
+        conduct.into_iter().chain(events).any(|fault| fault > 0.0)
     }
 
     /// The family of graphs.
@@ -87,6 +90,18 @@ pub struct Faults {
     pub blackholes: f64,
     /// The share of nodes that do not answer for the records that they keep.
     pub silent_binders: f64,
+    /// The share of nodes that throw away the records that they say to keep, and know nothing when asked.
+    pub lying_binders: f64,
+    /// The share of nodes that say that everybody is below them, and pass nothing on.
+    pub malicious_parents: f64,
+    /// The share of links that are lost at once before the packets are sent, while the nodes live.
+    pub lost_links: f64,
+    /// The share of nodes that move before the packets are sent: they lose all links, and have other neighbours a while later.
+    pub moves: f64,
+    /// The share of links that come and go for some minutes before the packets are sent.
+    pub flapping: f64,
+    /// Mean latency of links in milliseconds, beside the one that all have.
+    pub latency_ms: f64,
     /// Median lifetime of a node, in seconds; 0 for no churn.
     pub churn_median_s: f64,
     /// How long churn lasts, in seconds.
@@ -96,6 +111,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// What links take.
+    pub fn latency(&self) -> Latency {
+        Latency::with_mean(Duration::try_from_secs_f64(self.latency_ms / 1000.0).unwrap_or_default())
+    }
+
     /// How long churn lasts.
     pub fn churn_duration(&self) -> Duration {
         Duration::try_from_secs_f64(self.churn_duration_s).unwrap_or_default()

@@ -4,6 +4,7 @@
 
 mod agenda;
 mod shard;
+mod trouble;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,8 +26,9 @@ use super::memo::Memo;
 use agenda::{Agenda, Entry, Happening};
 pub use shard::{Conduct, Node};
 use shard::{Effect, End, Outcome, Shard, at};
+use trouble::Gaps;
 
-/// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] more.
+/// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] or more beyond it.
 const LATENCY_US: u64 = 1000;
 const LATENCY_SPREAD_US: u64 = 1000;
 /// Nothing that happens at one node matters to another one earlier than that.
@@ -37,6 +39,21 @@ const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
 const REPAIR_LINKS: usize = 64;
 /// Spans with fewer events than this are not worth a second thread.
 const WORTH_THREADS: usize = 64;
+
+/// What links take beyond [`LEAST_LATENCY`]: anything up to this, evenly.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency(Duration);
+
+impl Latency {
+    /// With this mean beyond what all links take.
+    pub fn with_mean(mean: Duration) -> Self {
+        Self(mean.saturating_mul(2).max(Duration::from_micros(LATENCY_SPREAD_US)))
+    }
+
+    fn of_a_link(self, rng: &mut Rng) -> Duration {
+        Duration::from_micros(rng.below(u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
 
 /// A run's network.
 pub struct World {
@@ -55,8 +72,8 @@ pub struct World {
     ends: Vec<End>,
     /// The ends at each node, closed ones too.
     ends_of: Vec<Vec<u64>>,
-    /// Which part of a network that fell apart a node is in; empty while it is one.
-    sides: Vec<bool>,
+    gaps: Gaps,
+    latency: Latency,
     agenda: Agenda,
     held: Vec<Entry>,
     outcomes: Vec<Outcome>,
@@ -67,7 +84,7 @@ pub struct World {
 impl World {
     /// A network of nobody yet: who may link to whom is in `graph`, everything else about a node in `config`. The result does not depend on
     /// the number of threads.
-    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool, threads: usize) -> Self {
+    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool, threads: usize, latency: Latency) -> Self {
         let now = Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) };
         let threads = threads.max(1);
         let mut shards: Vec<Shard> = (0..threads).map(|index| Shard::new(index, threads)).collect();
@@ -85,7 +102,8 @@ impl World {
             checks: if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
             shards,
             ends: Vec::new(),
-            sides: Vec::new(),
+            gaps: Gaps::default(),
+            latency,
             agenda: Agenda::default(),
             held: Vec::new(),
             outcomes: Vec::new(),
@@ -117,47 +135,6 @@ impl World {
     /// Starts `node` after `wait`.
     pub fn start(&mut self, node: usize, wait: Duration) {
         self.agenda.push(self.now.instant + wait, Happening::Start(node));
-    }
-
-    /// The node is gone at once, and its neighbours are told.
-    pub fn kill(&mut self, number: usize) {
-        let threads = self.shards.len();
-        self.shards[number % threads].node_mut(number).die();
-        for link in std::mem::take(&mut self.ends_of[number]) {
-            let end = &self.ends[at(link)];
-            if end.close() {
-                self.agenda.push(self.now.instant, Happening::Down { link: end.other });
-            }
-        }
-    }
-
-    /// From now on a node behaves so.
-    pub fn set_conduct(&mut self, number: usize, conduct: Conduct) {
-        let threads = self.shards.len();
-        self.shards[number % threads].node_mut(number).conduct = conduct;
-    }
-
-    /// From now on everybody may link to everybody, where the overlay's repair wants that; nobody links for other reasons.
-    pub fn open(&mut self) {
-        for number in 0..self.len() {
-            self.with(number, |overlay, now| overlay.set_links(Vec::new(), 0, now));
-        }
-    }
-
-    /// The network falls apart: links between the two sides go down, and nobody reaches the other one.
-    pub fn cut(&mut self, sides: Vec<bool>) {
-        for (number, end) in (0..).zip(&self.ends) {
-            let other = &self.ends[at(end.other)];
-            if end.is_open() && sides[end.node] != sides[other.node] {
-                self.agenda.push(self.now.instant, Happening::Down { link: number });
-            }
-        }
-        self.sides = sides;
-    }
-
-    /// It is one again.
-    pub fn heal(&mut self) {
-        self.sides = Vec::new();
     }
 
     /// Calls a verb of a node's overlay, and does what it then wants.
@@ -297,11 +274,10 @@ impl World {
     /// Whether somebody answers.
     fn dialled(&mut self, from: usize, address: &Multiaddr, due: Instant) -> bool {
         let alive = |world: &Self, number: usize| number < world.len() && world.node(number).overlay.is_some();
-        let reaches = |to: usize| self.sides.is_empty() || self.sides[from] == self.sides[to];
-        let answers = |to: &usize| alive(self, *to) && alive(self, from) && reaches(*to);
+        let answers = |to: &usize| alive(self, *to) && alive(self, from) && self.reaches(from, *to);
         let Some(to) = index_of(address).filter(answers) else { return false };
         let link = self.ends.len() as u64;
-        let latency = LEAST_LATENCY + Duration::from_micros(self.rng.below(LATENCY_SPREAD_US));
+        let latency = LEAST_LATENCY + self.latency.of_a_link(&mut self.rng);
         for (node, other, peer) in [(from, link + 1, to), (to, link, from)] {
             let peer = self.node(peer).id;
             self.ends_of[node].push(self.ends.len() as u64);

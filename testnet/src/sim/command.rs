@@ -47,6 +47,24 @@ pub struct SimArgs {
     /// With --graph: the share of nodes that do not answer for the records that they keep
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     silent_binders: f64,
+    /// With --graph: the share of nodes that throw away the records that they say to keep, and know nothing when asked
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    lying_binders: f64,
+    /// With --graph: the share of nodes that say that everybody is below them, and pass nothing on
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    malicious_parents: f64,
+    /// With --graph: the share of links that are lost at once while the nodes live
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    lost_links: f64,
+    /// With --graph: the share of nodes that move and have other neighbours, while others send to their old places
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    moves: f64,
+    /// With --graph: the share of links that come and go for some minutes
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    flapping: f64,
+    /// With --graph: mean latency of links in milliseconds, beside 1 ms that all have
+    #[arg(long, default_value_t = 0.0, value_parser = milliseconds)]
+    latency: f64,
     /// With --graph: nodes come and go, with this median lifetime (such as 60m)
     #[arg(long, value_parser = duration)]
     churn_median: Option<Duration>,
@@ -195,6 +213,11 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..1.0).contains(&share) { Ok(share) } else { Err("has to be at least 0 and below 1".to_owned()) }
 }
 
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=60_000.0).contains(&number) { Ok(number) } else { Err("has to be 0 to 60000 milliseconds".to_owned()) }
+}
+
 impl SimArgs {
     fn scale_options(&self, graph: &str) -> scale::Options {
         let churn = self.churn_median.map_or(0.0, |median| median.as_secs_f64());
@@ -214,6 +237,12 @@ impl SimArgs {
                 dead: self.dead,
                 blackholes: self.blackholes,
                 silent_binders: self.silent_binders,
+                lying_binders: self.lying_binders,
+                malicious_parents: self.malicious_parents,
+                lost_links: self.lost_links,
+                moves: self.moves,
+                flapping: self.flapping,
+                latency_ms: self.latency,
                 churn_median_s: churn,
                 churn_duration_s: self.duration.as_secs_f64(),
                 split_merge: self.split_merge,

@@ -12,6 +12,7 @@ use overlay::event::Event;
 use overlay::id::{Identity, NodeId};
 use overlay::io::{Command, Lane, LinkId, Transmit};
 use overlay::time::{Instant, Now};
+use overlay::wire::link::{Frame, Heartbeat};
 use overlay::wire::packet::{Header, Kind};
 
 use super::agenda::{Agenda, Happening};
@@ -29,17 +30,40 @@ pub enum Conduct {
     Blackhole,
     /// It does not answer for the records that it keeps.
     SilentBinder,
+    /// It says that it keeps what it is given, throws it away, and answers that there is no such record.
+    LyingBinder,
+    /// It says that everybody is below it, so that records and their seekers come, and passes nothing on.
+    MaliciousParent,
 }
 
+/// The size of its subtrees that a malicious parent tells.
+const CLAIMED_SIZE: u32 = 1 << 30;
+
 impl Conduct {
-    /// Whether a node that behaves so lets this frame of `own` go.
-    fn sends(self, frame: &[u8], own: &NodeId) -> bool {
-        let Ok((Header { src, kind, .. }, _)) = Header::decode(frame) else { return true };
-        match self {
-            Self::Honest => true,
-            Self::Blackhole => src == *own,
-            Self::SilentBinder => src != *own || kind != Kind::DhtReply,
+    /// What becomes of a frame that the honest code of `own` would send; none when it does not go.
+    fn sent(self, frame: Vec<u8>, own: &NodeId) -> Option<Vec<u8>> {
+        if self == Self::Honest || self == Self::LyingBinder {
+            return Some(frame);
         }
+        let Ok((Header { src, kind, .. }, _)) = Header::decode(&frame) else {
+            return Some(if self == Self::MaliciousParent { boasting(frame) } else { frame });
+        };
+        let goes = match self {
+            Self::Honest | Self::LyingBinder => true,
+            Self::Blackhole | Self::MaliciousParent => src == *own,
+            Self::SilentBinder => src != *own || kind != Kind::DhtReply,
+        };
+        goes.then_some(frame)
+    }
+}
+
+/// A heartbeat that tells of more than there is.
+fn boasting(frame: Vec<u8>) -> Vec<u8> {
+    match Frame::decode(&frame) {
+        Ok(Frame::Heartbeat(heartbeat)) => {
+            Frame::Heartbeat(Heartbeat { sizes: heartbeat.sizes.map(|_| CLAIMED_SIZE), ..heartbeat }).encode()
+        }
+        _ => frame,
     }
 }
 
@@ -199,6 +223,12 @@ impl Shard {
             }
             Happening::Start(_) | Happening::Dialled { .. } => {}
         }
+        let node_at = node / self.of;
+        if self.nodes[node_at].conduct == Conduct::LyingBinder
+            && let Some(overlay) = self.nodes[node_at].overlay.as_mut()
+        {
+            overlay.forget_records();
+        }
         self.drain(node, ends, now, until);
     }
 
@@ -210,12 +240,9 @@ impl Shard {
                 let end = &ends[at(link.0)];
                 let arrival = now.instant + end.latency;
                 let node = &self.nodes[number / self.of];
-                if node.conduct == Conduct::Honest || node.conduct.sends(&bytes, &node.id) {
-                    self.cause(
-                        number,
-                        now,
-                        Effect::Happens(arrival, Happening::Frame { link: end.other, lane, bytes }),
-                    );
+                if let Some(bytes) = node.conduct.sent(bytes, &node.id) {
+                    let frame = Happening::Frame { link: end.other, lane, bytes };
+                    self.cause(number, now, Effect::Happens(arrival, frame));
                 }
             } else if let Some(event) = overlay.poll_event() {
                 self.cause(number, now, Effect::Told(number, event));
