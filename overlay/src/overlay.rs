@@ -25,6 +25,7 @@ use crate::status::Counters;
 use crate::time::{Instant, Now};
 use crate::timer::Timers;
 use crate::tree::Trees;
+use crate::tree::equivocation::Witness;
 use crate::tree::naming::Named;
 use crate::wire::link::LINK_FRAME_BIT;
 
@@ -141,6 +142,7 @@ pub struct Overlay {
     pub(crate) routes: Routes,
     pub(crate) pointers: Pointers,
     pub(crate) moves: Moves,
+    pub(crate) witness: Witness,
     pub(crate) penalties: Penalties,
     /// Links that have not answered their probe do not count, for the dials of this moment.
     pub(crate) urgent: bool,
@@ -190,6 +192,7 @@ impl Overlay {
             routes: Routes::default(),
             pointers: Pointers::default(),
             moves: Moves::default(),
+            witness: Witness::default(),
             penalties: Penalties::default(),
             urgent: false,
             leaving: false,

@@ -3,6 +3,7 @@
 mod adoption;
 mod attach;
 pub(crate) mod beacon;
+pub(crate) mod equivocation;
 mod kin;
 pub(crate) mod lines;
 pub(crate) mod naming;

@@ -64,6 +64,7 @@ impl Overlay {
             Frame::Beacon(beacon) => return self.handle_beacon(id, &beacon, now),
             Frame::Table(table) => self.handle_table(id, table, now),
             Frame::Titles(titles) => return self.handle_titles(id, &titles, now),
+            Frame::Proof(proof) => return self.handle_proof(id, proof, now),
             Frame::Release(tree) => {
                 if let Some(peer) = self.links.link(id).map(|link| link.peer) {
                     self.child_released(tree, peer, now);

@@ -140,6 +140,10 @@ impl Overlay {
         };
         let root = self.trees[FIRST_TREE].chain.root().unwrap_or(self.id);
         chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
+        if !self.chain_is_honest(chain, now) {
+            self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
+            return Ok(());
+        }
         let adopted = Adopted { child: peer, grants };
         let rival = self.trees[FIRST_TREE].adopted.iter().find(|other| other.has_place_of(&adopted)).cloned();
         if let Some(rival) = rival.filter(|rival| rival.child != peer) {

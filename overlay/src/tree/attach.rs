@@ -81,6 +81,7 @@ impl Overlay {
         self.links
             .live()
             .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
+            .filter(|link| !self.witness.is_guilty(&link.peer))
             .filter(|link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(|link| {
                 let heard = link.beacon_of(tree)?;
@@ -118,15 +119,15 @@ impl Overlay {
         let q = self.q();
         if !self.titled(tree, &peer, &holder) || chain.contains(&self.id) || holder == self.id {
             // Not false, but not to be followed: the peer's beacon may be on its way, or the way leads back here.
-            self.trees[tree].refused.insert(peer, now.instant + self.config.timing.ask_timeout);
-            if self.trees[tree].parent() == Some(peer) {
-                self.detach(tree, 0, now);
-                self.seek_parent_in(tree, now);
-            }
+            self.turn_down(tree, peer, now);
             return Ok(());
         }
         let chain = chain.extended(grant.clone());
         let address = chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
+        if !self.chain_is_honest(&chain, now) {
+            self.turn_down(tree, peer, now);
+            return Ok(());
+        }
         let before = self.trees[tree].role;
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)
@@ -178,6 +179,15 @@ impl Overlay {
             self.pass_beacon_on(tree, Some(peer), now);
         }
         Ok(())
+    }
+
+    /// The place that `peer` gives is not taken.
+    fn turn_down(&mut self, tree: TreeId, peer: NodeId, now: Now) {
+        self.trees[tree].refused.insert(peer, now.instant + self.config.timing.ask_timeout);
+        if self.trees[tree].parent() == Some(peer) {
+            self.detach(tree, 0, now);
+            self.seek_parent_in(tree, now);
+        }
     }
 
     /// The way to the root of `tree` is lost here (`levels` 0) or so many levels above.

@@ -30,6 +30,9 @@ impl Overlay {
     pub(crate) fn link_replaced(&mut self, peer: NodeId, now: Now) {
         self.advertise_to(&peer, now);
         self.send_titles_to(&peer, now);
+        if let Some(id) = self.links.to(&peer).map(|link| link.id) {
+            self.send_proofs_to(id, now);
+        }
         for tree in self.trees.in_use() {
             self.send_beacon_to(tree, &peer, now);
             self.greet_kin(tree, peer, now);

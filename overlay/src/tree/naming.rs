@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::titles::{Heir, MAX_HEIR_ADDRESSES, Titles};
 use crate::address::{FIRST_TREE, TreeId};
 use crate::id::NodeId;
+use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::record::next_seq;
 use crate::standing::Standing;
@@ -79,8 +80,8 @@ impl Overlay {
     /// The root that `tree` has, if it lives; or the heir that minds it; or a member that holds no other root.
     fn root_to_name(&mut self, tree: TreeId, taken: &[NodeId], candidates: &[Heir], now: Now) -> Option<Heir> {
         let titles = self.trees.titles.as_ref();
-        let current =
-            titles.and_then(|titles| titles.list(tree).next()).filter(|heir| !taken.contains(&heir.id)).cloned();
+        let current = titles.and_then(|titles| titles.list(tree).next()).filter(|heir| !taken.contains(&heir.id));
+        let current = current.filter(|heir| !self.witness.is_guilty(&heir.id)).cloned();
         let heard = self.trees[tree].heard.as_ref().map(|heard| (heard.beacon.holder, heard.at));
         if let Some(current) = current {
             let alive = heard.filter(|(holder, _)| *holder == current.id).map(|(_, at)| at);
@@ -104,9 +105,13 @@ impl Overlay {
         Some(next)
     }
 
+    fn may_hold_a_root(&self, link: &Link) -> bool {
+        link.standing == Standing::Relay && !self.witness.is_guilty(&link.peer)
+    }
+
     /// The oldest children.
     fn child_heirs(&self) -> Vec<Heir> {
-        let steady = self.children_here(FIRST_TREE).filter(|(link, _)| link.standing == Standing::Relay);
+        let steady = self.children_here(FIRST_TREE).filter(|(link, _)| self.may_hold_a_root(link));
         steady.map(|(link, _)| Heir::of(link.peer, &link.addresses)).take(CHILD_HEIRS).collect()
     }
 
@@ -116,10 +121,12 @@ impl Overlay {
         let near = self
             .links
             .live()
-            .filter(|link| link.place.is_some() && link.standing == Standing::Relay)
+            .filter(|link| link.place.is_some() && self.may_hold_a_root(link))
             .map(|l| Heir::of(l.peer, &l.addresses));
         let further = self.links.live().flat_map(|link| &link.two_hop).filter(|known| known.id != self.id);
-        let further = further.map(|known| Heir { id: known.id, addresses: self.dialer.addresses_of(&known.id) });
+        let further = further
+            .filter(|known| !self.witness.is_guilty(&known.id))
+            .map(|known| Heir { id: known.id, addresses: self.dialer.addresses_of(&known.id) });
         children.into_iter().chain(near).chain(further).collect()
     }
 }

@@ -73,6 +73,9 @@ impl Overlay {
 
     /// How good `holder`'s title to the root of `tree` is; 0 is the best, none is no title.
     pub(crate) fn rank_of(&self, tree: TreeId, holder: &NodeId) -> Option<usize> {
+        if self.witness.is_guilty(holder) {
+            return None;
+        }
         if tree == FIRST_TREE && self.founder() == Some(*holder) {
             return Some(0);
         }

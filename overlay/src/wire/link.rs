@@ -64,6 +64,8 @@ pub enum Frame {
     Titles(Vec<u8>),
     /// What a vertex above the receiver chooses binders from.
     Table(TableFrame),
+    /// A parent has given one place twice.
+    Proof(Proof),
     /// A child gives its slot in this tree back.
     Release(TreeId),
     /// The last frame: why the sender closes the link.
@@ -218,6 +220,15 @@ pub struct Advertised {
     pub addresses: Vec<Vec<u8>>,
 }
 
+/// Two grants of one parent that cannot both be honest.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Proof {
+    /// A signed grant.
+    pub one: Vec<u8>,
+    /// Another one, with the same parent, tree, slot and epoch, for another child.
+    pub other: Vec<u8>,
+}
+
 /// A root's beacon and how old it is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct BeaconFrame {
@@ -268,6 +279,7 @@ const RELEASE: u8 = LINK_FRAME_BIT | 12;
 const GOODBYE: u8 = LINK_FRAME_BIT | 13;
 const TITLES: u8 = LINK_FRAME_BIT | 14;
 const TABLE: u8 = LINK_FRAME_BIT | 15;
+const PROOF: u8 = LINK_FRAME_BIT | 16;
 
 impl Frame {
     /// The frame's bytes.
@@ -286,6 +298,7 @@ impl Frame {
             Self::Beacon(body) => tagged(BEACON, body),
             Self::Titles(bytes) => tagged(TITLES, bytes),
             Self::Table(body) => tagged(TABLE, body),
+            Self::Proof(body) => tagged(PROOF, body),
             Self::Release(tree) => tagged(RELEASE, tree),
             Self::Goodbye(body) => tagged(GOODBYE, body),
         }
@@ -311,6 +324,7 @@ impl Frame {
             BEACON => Self::Beacon(parse(body)?),
             TITLES => Self::Titles(parse(body)?),
             TABLE => Self::Table(parse(body)?),
+            PROOF => Self::Proof(parse(body)?),
             RELEASE => Self::Release(parse(body)?),
             GOODBYE => Self::Goodbye(parse(body)?),
             _ => return Err(FrameError::Malformed),
@@ -415,6 +429,7 @@ mod tests {
             (Frame::Beacon(BeaconFrame { age_ms: 1, beacon: vec![1] }), "8b010101"),
             (Frame::Titles(vec![1]), "8e0101"),
             (Frame::Table(TableFrame { tree, depth: 2, own: 1, children: vec![(3, 4)] }), "8f010201010304"),
+            (Frame::Proof(Proof { one: vec![1], other: vec![2] }), "9001010102"),
             (Frame::Release(tree), "8c01"),
             (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
         ]

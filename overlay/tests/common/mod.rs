@@ -389,6 +389,12 @@ impl Net {
         self.queue.insert((at, self.next), What::Frame { link: to, lane, bytes, back: link });
     }
 
+    /// Has a neighbour of `n`, the same each time, say something to it.
+    pub fn hears(&mut self, n: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
+        let link = *self.ends.iter().find(|(_, end)| end.node == n && self.ends.contains_key(&end.other)).unwrap().0;
+        self.with(n, |overlay, now| overlay.handle_frame(link, Lane::Control, bytes, now))
+    }
+
     pub fn digest(&self) -> String {
         self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
