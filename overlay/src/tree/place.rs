@@ -182,8 +182,16 @@ impl Overlay {
     /// Tells all neighbours, at once.
     pub(crate) fn advertise(&mut self, now: Now) {
         self.timers.cancel(Timer::Advert);
+        let highest = self.highest_neighbours();
+        // A hub has many neighbours, and tells most of them the same.
+        let to_most = self.advert_to(None, &highest);
         for peer in self.links.peers() {
-            self.advertise_to(&peer, now);
+            if highest.iter().any(|told| told.id == peer) {
+                let bytes = self.advert_to(Some(&peer), &highest);
+                self.send_advert(&peer, &bytes, now);
+            } else {
+                self.send_advert(&peer, &to_most, now);
+            }
         }
     }
 
@@ -193,31 +201,42 @@ impl Overlay {
     }
 
     pub(crate) fn advertise_to(&mut self, peer: &NodeId, now: Now) {
-        let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
+        let bytes = self.advert_to(Some(peer), &self.highest_neighbours());
+        self.send_advert(peer, &bytes, now);
+    }
+
+    /// With more neighbours than fit an advert, those highest in the trees say most about where this node leads. One more than fit: nobody is
+    /// told of itself.
+    fn highest_neighbours(&self) -> Vec<Advertised> {
         // Nobody is led on by a leaf, nor to what is beyond one.
         let leads_on = |link: &&Link| link.standing != Standing::Leaf && self.standing() != Standing::Leaf;
-        let told = self.links.live().filter(|link| link.peer != *peer && link.place.is_some());
-        let mut others: Vec<_> = told.filter(leads_on).collect();
-        // With more neighbours than fit, the parent and those highest in the tree say most about where this node leads.
-        let depth = |place: &Option<Place>| place.as_ref().and_then(|place| place.addresses.least_depth());
-        others.sort_by_key(|link| (depth(&link.place), link.peer));
-        let neighbours = others
-            .into_iter()
-            .take(MAX_ADVERTISED)
-            .map(|link| Advertised {
-                id: link.peer,
-                place: link.place.as_ref().map(Place::to_bytes).unwrap_or_default(),
-                addresses: to_wire(&link.addresses, 1),
-            })
-            .collect();
+        let told = self.links.live().filter(leads_on).filter_map(|link| Some((link.place.as_ref()?, link)));
+        let mut all: Vec<_> =
+            told.map(|(place, link)| (place.addresses.least_depth(), link.peer, place, link)).collect();
+        all.sort_unstable_by_key(|(depth, id, ..)| (*depth, *id));
+        let advertised = |(_, id, place, link): (_, NodeId, &Place, &Link)| Advertised {
+            id,
+            place: place.to_bytes(),
+            addresses: to_wire(&link.addresses, 1),
+        };
+        all.into_iter().take(MAX_ADVERTISED + 1).map(advertised).collect()
+    }
+
+    fn advert_to(&self, peer: Option<&NodeId>, highest: &[Advertised]) -> Vec<u8> {
+        let others = highest.iter().filter(|told| Some(&told.id) != peer);
+        let neighbours = others.take(MAX_ADVERTISED).cloned().collect();
         let place = self.trees.place.as_ref().map(Place::to_bytes).unwrap_or_default();
         let held = self.held().iter().map(Address::to_bytes).collect();
-        let bytes = Frame::Advert(Advert { place, held, neighbours, standing: self.standing() }).encode();
+        Frame::Advert(Advert { place, held, neighbours, standing: self.standing() }).encode()
+    }
+
+    fn send_advert(&mut self, peer: &NodeId, bytes: &[u8], now: Now) {
+        let Some(id) = self.links.to(peer).map(|link| link.id) else { return };
         // Much that happens here changes nothing that a neighbour is told.
-        let hash = Some(hash_of(&bytes));
+        let hash = Some(hash_of(bytes));
         if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
             link.advert_sent = hash;
-            self.enqueue(id, Lane::Control, 0, bytes, now);
+            self.enqueue(id, Lane::Control, 0, bytes.to_vec(), now);
         }
     }
 
