@@ -29,6 +29,8 @@ pub(crate) use pointers::Pointers;
 
 /// How much of an echo's payload an Unreachable brings back.
 pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
+/// Neighbours of neighbours that a decision looks at in all: 16 of each of 64. A hub has more, and knows better ways itself.
+const MAX_BEYOND: usize = 1024;
 /// How long decisions are remembered at most: links may be loaded otherwise by then.
 const ROUTES_KEPT: Duration = Duration::from_secs(1);
 
@@ -190,15 +192,26 @@ impl Overlay {
         }
         let before = Before::of(header);
         let plane = self.plane.as_ref()?;
-        let (to, seq) = (header.to(), header.dst_seq);
-        let views: Vec<_> =
-            self.links.live().filter_map(|link| view(link, &to, seq, |id| !self.links.is_lost(id))).collect();
+        let views = self.views(header, |_| true, |id| !self.links.is_lost(id));
         let link = next_hop(plane, header, &views)?;
         if repeats {
             self.routes.learn(before, header, link);
             self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
         }
         Some(link)
+    }
+
+    /// What may bring a packet on: neighbours that are `usable`, and theirs that `lead_on`.
+    pub(crate) fn views(
+        &self,
+        header: &Header,
+        usable: impl Fn(&NodeId) -> bool,
+        leads_on: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NeighbourView<'_>> {
+        let (to, seq) = (header.to(), header.dst_seq);
+        let told = (MAX_BEYOND / self.links.live_len().max(1)).max(1);
+        let live = self.links.live().filter(|link| usable(&link.peer));
+        live.filter_map(|link| view(link, &to, seq, told, &leads_on)).collect()
     }
 
     /// A hint that leads here, or to a child that is gone, and so does not lead on is not followed any more.
@@ -273,14 +286,21 @@ impl Overlay {
 }
 
 /// A neighbour, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead to
-/// where it was.
-fn view<'a>(link: &'a Link, to: &NodeId, seq: u64, leads_on: impl Fn(&NodeId) -> bool) -> Option<NeighbourView<'a>> {
+/// where it was. Of those beyond it the `told` highest count, and `to` itself.
+fn view<'a>(
+    link: &'a Link,
+    to: &NodeId,
+    seq: u64,
+    told: usize,
+    leads_on: impl Fn(&NodeId) -> bool,
+) -> Option<NeighbourView<'a>> {
     let place = link.place.as_ref()?;
     if (link.peer == *to && place.seq < seq) || (link.peer != *to && link.standing == Standing::Leaf) {
         return None;
     }
-    let is_new = |known: &&TwoHop| (known.id != *to || known.place.seq >= seq) && leads_on(&known.id);
-    let adverts = link.two_hop.iter().filter(is_new);
+    let is_new = |known: &TwoHop| (known.id != *to || known.place.seq >= seq) && leads_on(&known.id);
+    let near = link.two_hop.iter().enumerate().filter(|(number, known)| *number < told || known.id == *to);
+    let adverts = near.map(|(_, known)| known).filter(|known| is_new(known));
     Some(NeighbourView {
         link: link.id,
         id: link.peer,

@@ -5,7 +5,7 @@
 //! as left. As soon as a neighbour is nearer than where it got stuck, the packet goes on greedily and the list is empty again: `last` falls strictly
 //! over all of that. Only packets that are small enough for the longer header go this way.
 
-use super::{Routed, view};
+use super::Routed;
 use crate::address::{AddressSet, TreeId};
 use crate::id::NodeId;
 use crate::io::LinkId;
@@ -79,10 +79,8 @@ impl Overlay {
     fn unvisited(&self, header: &Header) -> Option<LinkId> {
         let visited = |id: &NodeId| header.detour.iter().any(|mark| is_mark_of(mark, id));
         let fresh = |id: &NodeId| !visited(id) && !self.links.is_lost(id);
-        let (to, seq) = (header.to(), header.dst_seq);
-        let live = self.links.live().filter(|link| fresh(&link.peer));
         // Who leads only to visited nodes leads nowhere.
-        let views: Vec<_> = live.filter_map(|link| view(link, &to, seq, fresh)).collect();
+        let views = self.views(header, fresh, fresh);
         nearest(self.plane.as_ref()?, header, &views)
     }
 
