@@ -21,6 +21,8 @@ const MEDIANS_MIN: [f64; 3] = [15.0, 30.0, 60.0];
 const MAX_FAULTY: usize = 4000;
 const MAX_CHURNING: usize = 500;
 const CHURN_S: f64 = 3600.0;
+/// Shares of nodes that do harm.
+const HARMFUL: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
 const PAIRS: usize = 10_000;
 const LOOKUPS: usize = 5000;
 const KEYS_PER_NODE: usize = 100;
@@ -73,6 +75,22 @@ fn runs(nodes: usize, seed: u64) -> Vec<Options> {
             ..base.clone()
         }));
     }
+    for share in HARMFUL {
+        let harm = [
+            Faults { blackholes: share, ..Faults::default() },
+            Faults { silent_binders: share, ..Faults::default() },
+            Faults { lying_binders: share, ..Faults::default() },
+            Faults { malicious_parents: share, ..Faults::default() },
+        ];
+        runs.extend(harm.map(|faults| Options { nodes: small, faults, ..base.clone() }));
+    }
+    let shaken = [
+        Faults { moves: 0.1, ..Faults::default() },
+        Faults { lost_links: 0.1, ..Faults::default() },
+        Faults { flapping: 0.1, ..Faults::default() },
+        Faults { latency_ms: 50.0, ..Faults::default() },
+    ];
+    runs.extend(shaken.map(|faults| Options { nodes: small, faults, ..base.clone() }));
     runs.extend(MEDIANS_MIN.map(|median| Options {
         nodes: nodes.min(MAX_CHURNING),
         pairs: 100,
@@ -85,8 +103,8 @@ fn runs(nodes: usize, seed: u64) -> Vec<Options> {
 
 type Runs = [(Options, Outcome)];
 
-fn charts(runs: &Runs) -> [Chart<'static>; 4] {
-    [stretch(runs), dead(runs), load(runs), churn(runs)]
+fn charts(runs: &Runs) -> [Chart<'static>; 5] {
+    [stretch(runs), dead(runs), load(runs), churn(runs), harm(runs)]
 }
 
 fn line(name: String, points: impl Iterator<Item = (f64, Option<f64>)>) -> Line {
@@ -119,6 +137,29 @@ fn dead(runs: &Runs) -> Chart<'static> {
         title: "Delivered before any repair",
         x: "nodes dead at once (%)",
         y: "packets between connected nodes (%)",
+        log_x: false,
+        lines: lines.into(),
+    }
+}
+
+fn harm(runs: &Runs) -> Chart<'static> {
+    type Share = fn(&Faults) -> f64;
+    type What = fn(&Outcome) -> Option<f64>;
+    let kinds: [(&str, Share, What); 5] = [
+        ("delivered, blackholes", |f| f.blackholes, |r| r.success),
+        ("delivered, malicious parents", |f| f.malicious_parents, |r| r.success),
+        ("found, silent binders", |f| f.silent_binders, |r| r.lookup_success),
+        ("found, lying binders", |f| f.lying_binders, |r| r.lookup_success),
+        ("found, malicious parents", |f| f.malicious_parents, |r| r.lookup_success),
+    ];
+    let lines = kinds.map(|(name, share, what)| {
+        let of = runs.iter().filter(|(o, _)| share(&o.faults) > 0.0);
+        line(name.to_owned(), of.map(|(o, r)| (share(&o.faults) * 100.0, what(r).map(|share| share * 100.0))))
+    });
+    Chart {
+        title: "When some nodes do harm, and nobody has noticed yet",
+        x: "nodes that do (%)",
+        y: "of all packets or look-ups (%)",
         log_x: false,
         lines: lines.into(),
     }

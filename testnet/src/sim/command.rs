@@ -119,7 +119,7 @@ pub fn command(args: &SimArgs) -> ExitCode {
     }
     if let Some(file) = &args.scenario {
         return match read_scenario(file) {
-            Ok(options) => at_scale(&options),
+            Ok(options) => at_scale(&options, 1),
             Err(why) => {
                 eprintln!("testnet: {}: {why}", file.display());
                 ExitCode::from(EXIT_USAGE)
@@ -127,7 +127,7 @@ pub fn command(args: &SimArgs) -> ExitCode {
         };
     }
     if let Some(graph) = &args.graph {
-        return at_scale(&args.scale_options(graph));
+        return at_scale(&args.scale_options(graph), args.seeds);
     }
     let outcomes: Vec<Outcome> = (args.seed..args.seed.saturating_add(args.seeds))
         .map(|seed| {
@@ -145,41 +145,57 @@ pub fn command(args: &SimArgs) -> ExitCode {
     if outcomes.iter().all(|outcome| outcome.failures.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The overlay alone, with many nodes.
-fn at_scale(options: &scale::Options) -> ExitCode {
-    let outcome = match scale::run(options) {
-        Ok(outcome) => outcome,
-        Err(scale::NoSuchGraph(graph, error)) => {
-            eprintln!("testnet: {graph}: {error}");
-            return ExitCode::from(EXIT_USAGE);
+/// The overlay alone, with many nodes: one object for one seed, an array of them for more.
+fn at_scale(options: &scale::Options, seeds: u64) -> ExitCode {
+    let mut outcomes = Vec::new();
+    for seed in options.seed..options.seed.saturating_add(seeds.max(1)) {
+        match scale::run(&scale::Options { seed, ..options.clone() }) {
+            Ok(outcome) => {
+                if seeds > 1 {
+                    note(&outcome);
+                }
+                outcomes.push(outcome);
+            }
+            Err(scale::NoSuchGraph(graph, error)) => {
+                eprintln!("testnet: {graph}: {error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
         }
+    }
+    let text = match outcomes.as_slice() {
+        [outcome] => serde_json::to_string_pretty(outcome),
+        outcomes => serde_json::to_string_pretty(outcomes),
     };
-    match serde_json::to_string_pretty(&outcome) {
+    match text {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
     }
-    if options.is_faulty() || options.metric != Metric::Hyperbolic || outcome.is_exact() {
+    let judged = !options.is_faulty() && options.metric == Metric::Hyperbolic;
+    if !judged || outcomes.iter().all(scale::Outcome::is_exact) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("not every node has joined, or not every look-up and packet has arrived");
+    eprintln!("not every node has joined, or not every look-up and packet has arrived, or two nodes share an address");
     ExitCode::FAILURE
 }
 
+/// One run in one line.
+fn note(outcome: &scale::Outcome) {
+    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
+    let duplicates = outcome.duplicate_addresses.map(|count| format!("  duplicates {count}")).unwrap_or_default();
+    eprintln!(
+        "{:>7} nodes {:8} {:10} seed {}  delivered {:>8}  found {:>8}  stretch {}{duplicates}  {:.0} s",
+        outcome.nodes,
+        outcome.graph,
+        outcome.metric,
+        outcome.seed,
+        percent(outcome.success),
+        percent(outcome.lookup_success),
+        outcome.stretch_mean.map_or_else(|| "-".to_owned(), |stretch| format!("{stretch:.3}")),
+        outcome.wall_s,
+    );
+}
+
 fn suite(folder: &Path, args: &SimArgs) -> ExitCode {
-    let note = |outcome: &scale::Outcome| {
-        let percent =
-            |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0));
-        eprintln!(
-            "{:>7} nodes {:8} {:10} delivered {:>8}  found {:>8}  stretch {}  {:.0} s",
-            outcome.nodes,
-            outcome.graph,
-            outcome.metric,
-            percent(outcome.success),
-            percent(outcome.lookup_success),
-            outcome.stretch_mean.map_or_else(|| "-".to_owned(), |stretch| format!("{stretch:.3}")),
-            outcome.wall_s,
-        );
-    };
     match scale::suite(folder, args.nodes, args.seed, note) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
