@@ -45,6 +45,7 @@ pub mod codec;
 pub mod config;
 pub mod dht;
 mod dial;
+mod due;
 pub mod error;
 pub mod event;
 mod forward;

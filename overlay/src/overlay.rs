@@ -29,6 +29,8 @@ use crate::tree::equivocation::Witness;
 use crate::tree::naming::Named;
 use crate::wire::link::LINK_FRAME_BIT;
 
+pub use crate::due::Timer;
+
 pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
 const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
@@ -38,53 +40,6 @@ pub(crate) const KEY_PARENTS: &str = "overlay/parents";
 /// Where the slots of `tree` are stored.
 pub(crate) const fn slots_key(tree: TreeId) -> &'static str {
     KEYS_SLOTS[tree.index()]
-}
-
-/// Why the overlay wants to be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
-    /// A heartbeat, a probe or silence on a link.
-    Link(LinkId),
-    /// The root signs its next beacon.
-    Beacon(TreeId),
-    /// The founder looks whether it has to name other heirs.
-    Titles,
-    /// The parent sent no beacon, or did not mend its own loss, for too long.
-    Stale(TreeId),
-    /// A neighbour that was asked for a place did not answer.
-    Ask(TreeId),
-    /// A node without a parent looks again.
-    Seek,
-    /// An heir takes the root over.
-    Takeover(TreeId),
-    /// Addresses that came one by one are told together.
-    Place,
-    /// The record names other neighbours.
-    Hints,
-    /// A lost child's slot becomes free.
-    Lease,
-    /// Decisions of forwarding are taken anew: links may be loaded otherwise.
-    Routes,
-    /// Neighbours are told what changed.
-    Advert,
-    /// Parents are told how large this node's subtrees are.
-    Sizes,
-    /// Children are told what this vertex chooses binders from.
-    Placement(TreeId),
-    /// Records are looked through for those that belong elsewhere.
-    Rebind,
-    /// An address may be dialled again.
-    Dial,
-    /// After a change of the local address: links that have not answered are given up.
-    Urgent,
-    /// This node has not moved for so long that it is one like others again.
-    Standing,
-    /// A ping or trace got no answer.
-    Echo(EchoId),
-    /// The record table has something to do.
-    Dht,
-    /// A leaving node has waited enough.
-    Leave,
 }
 
 /// A payload to be sent.
