@@ -90,6 +90,8 @@ pub(crate) struct Tree {
     pub told_size: u32,
     /// Since when this node waits to be adopted by an ancestor; see [`adoption`].
     pub orphan_since: Option<Instant>,
+    /// It holds the root in the place of the founder, which is dead, beside its own place below that.
+    pub minds: bool,
     /// Children of dead nodes that this node stands in for.
     pub adopted: Vec<Adopted>,
     /// Children that asked while no epoch was reserved.
@@ -120,6 +122,7 @@ impl Tree {
             size: 1,
             told_size: 1,
             orphan_since: None,
+            minds: false,
             adopted: Vec::new(),
             waiting: Vec::new(),
             slots: Slots::new(tree),

@@ -104,3 +104,38 @@ fn the_place_of_one_that_stays_away_is_given_up_with_its_lease() {
     assert_eq!(addresses(&net).len(), 13);
     net.assert_all_pairs_route();
 }
+
+#[test]
+fn the_death_of_the_founder_renumbers_nobody_and_its_return_neither() {
+    for seed in 0..5 {
+        let mut net = if seed % 2 == 0 { deep(seed, 14) } else { Net::grow(seed, 16) };
+        let count = net.alive().len();
+        let before = addresses(&net);
+        net.kill(0, seed % 2 == 0);
+        net.run(secs(40));
+        assert_eq!(addresses(&net).len(), count - 1, "{}", net.picture());
+        assert_unchanged(&net, &before);
+        net.assert_all_pairs_route();
+        for n in net.alive() {
+            net.assert_resolvable(n);
+        }
+        net.start(0, Config { extra_links: 0, ..Config::default() });
+        net.run(secs(60));
+        assert_eq!(addresses(&net), before, "{}", net.picture());
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
+fn the_deaths_of_the_founder_and_of_its_first_heir_renumber_nobody() {
+    let mut net = Net::grow(4, 18);
+    let before = addresses(&net);
+    net.kill(0, true);
+    net.run(secs(40));
+    let minding = net.index(net.node(5).root(net.now).unwrap().0);
+    net.kill(minding, true);
+    net.run(secs(60));
+    assert_eq!(addresses(&net).len(), 16, "{}", net.picture());
+    assert_unchanged(&net, &before);
+    net.assert_all_pairs_route();
+}

@@ -76,9 +76,15 @@ impl Overlay {
     fn direction(&mut self, tree: TreeId, header: &mut Header) -> Direction {
         let own = self.trees[tree].address.clone();
         let arrived = match (header.target.in_tree(tree), &own) {
-            (Some(target), Some(own)) => target == own,
+            (Some(target), Some(own)) => target == own || (self.trees[tree].minds && target.depth() == 0),
             _ => self.trees[tree].is_root(),
         };
+        if arrived && self.trees[tree].minds && own.as_ref() != header.target.in_tree(tree) {
+            self.turn_at_the_minded_root(tree, header);
+            if own.as_ref() != header.target.in_tree(tree) {
+                return Direction::On(self.choose_link(header));
+            }
+        }
         if header.down || arrived {
             return Direction::Down;
         }
@@ -90,6 +96,17 @@ impl Overlay {
         // The vertex is gone: who is above it by its address knows best what is there instead.
         let above = own.is_some_and(|own| own.is_prefix_of(&target));
         if link.is_none() && above { Direction::Down } else { Direction::On(link) }
+    }
+
+    /// What the founder would have chosen, by the table that it told last; this node answers for the founder itself.
+    fn turn_at_the_minded_root(&self, tree: TreeId, header: &mut Header) {
+        let (key, replica) = (header.dst, header.replica());
+        let known = self.trees[tree].lineage.first().and_then(Option::as_ref);
+        let chosen = known.and_then(|table| table.choose(&key, replica, Address::root().as_slice()));
+        let vertex = chosen.and_then(|slot| Address::root().child_in(slot, self.q()));
+        if let Some(vertex) = vertex.or_else(|| self.trees[tree].address.clone()) {
+            header.target = AddressSet::of(tree, vertex);
+        }
     }
 
     fn walk_down(&mut self, tree: TreeId, mut packet: Routed, relayed: bool, now: Now) {

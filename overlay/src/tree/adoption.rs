@@ -39,8 +39,10 @@ const BELOW_WAITS: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(crate) struct Adopted {
     pub child: NodeId,
-    /// From the one by which this node gave the dead node its place down to the child's own.
+    /// From the one by which this node, or the founder for which it minds the root, gave the dead node its place down to the child's own.
     grants: Vec<Grant>,
+    /// The first one is the founder's, who is dead.
+    of_root: bool,
 }
 
 impl Adopted {
@@ -52,13 +54,15 @@ impl Adopted {
     /// The dead nodes between, nearest first.
     fn holders(&self) -> impl Iterator<Item = &NodeId> {
         let between = self.grants.len().saturating_sub(1);
-        self.grants.iter().take(between).map(|grant| &grant.child)
+        let founder = self.grants.first().filter(|_| self.of_root).map(|grant| &grant.parent);
+        founder.into_iter().chain(self.grants.iter().take(between).map(|grant| &grant.child))
     }
 
     /// The child's parent's chain, below `own`.
     fn chain_below(&self, own: &GrantChain) -> GrantChain {
         let between = self.grants.len().saturating_sub(1);
-        self.grants.iter().take(between).cloned().fold(own.clone(), GrantChain::extended)
+        let above = if self.of_root { GrantChain::default() } else { own.clone() };
+        self.grants.iter().take(between).cloned().fold(above, GrantChain::extended)
     }
 }
 
@@ -110,7 +114,43 @@ impl Overlay {
             free && self.links.to(id).is_some_and(|link| link.probe_sent.is_none() && link.beacon_of(tree).is_some())
         };
         state.orphan_since?;
-        state.chain.grants().iter().rev().map(|grant| grant.parent).find(asks)
+        let heirs = self.trees.titles.iter().flat_map(|titles| titles.list(tree)).map(|heir| heir.id);
+        let above = state.chain.grants().iter().rev().map(|grant| grant.parent);
+        above.chain(heirs.filter(|heir| self.is_minding(tree, heir))).find(asks)
+    }
+
+    /// Whether this neighbour says that it holds the root of the first tree, and is not the founder.
+    pub(crate) fn is_minding(&self, tree: TreeId, peer: &NodeId) -> bool {
+        let told = self.links.to(peer).and_then(|link| link.beacon_of(tree));
+        let holds = told.is_some_and(|heard| heard.beacon.holder == *peer);
+        tree == FIRST_TREE && holds && self.founder() != Some(*peer) && self.rank_of(tree, peer).is_some()
+    }
+
+    /// Who may hold the root of the first tree when the founder dies, for a child of it.
+    pub(crate) fn heirs_below(&self, child: &NodeId) -> Vec<Contact> {
+        let heirs = self.trees.titles.iter().flat_map(|titles| titles.list(FIRST_TREE));
+        let others = heirs.filter(|heir| heir.id != *child && heir.id != self.id);
+        others.map(|heir| Contact { id: heir.id, addresses: to_wire(&heir.addresses, 2) }).collect()
+    }
+
+    /// Whether this node can hold the root beside its own place: it is the founder's child.
+    pub(crate) fn can_mind(&self, tree: TreeId) -> bool {
+        let state = &self.trees[tree];
+        let below_founder = matches!(state.chain.grants(), [grant] if Some(grant.parent) == self.founder());
+        tree == FIRST_TREE && below_founder && self.founder() != Some(self.id)
+    }
+
+    /// The root is `holder`'s again.
+    pub(crate) fn stop_minding(&mut self, tree: TreeId, holder: &NodeId, now: Now) {
+        if !core::mem::take(&mut self.trees[tree].minds) {
+            return;
+        }
+        let of_root: Vec<NodeId> =
+            self.trees[tree].adopted.iter().filter(|adopted| adopted.of_root).map(|adopted| adopted.child).collect();
+        for child in of_root {
+            self.dismiss(&child, RefuseReason::Returned, Some(*holder), now);
+        }
+        self.trees[tree].orphan_since = Some(now.instant);
     }
 
     /// Whom an orphan dials: the parent, which may be back, and the nearest ancestor that can be reached; a further one only when the nearer ones have
@@ -134,7 +174,7 @@ impl Overlay {
     /// `peer` shows the chain of its place, which this node did not give it.
     pub(crate) fn handle_orphan(&mut self, id: LinkId, chain: &GrantChain, now: Now) -> Result<(), FrameError> {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
-        let Some(grants) = self.adoptable(&peer, chain, now) else {
+        let Some((grants, of_root)) = self.adoptable(&peer, chain, now) else {
             self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
             return Ok(());
         };
@@ -144,7 +184,7 @@ impl Overlay {
             self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
             return Ok(());
         }
-        let adopted = Adopted { child: peer, grants };
+        let adopted = Adopted { child: peer, grants, of_root };
         let rival = self.trees[FIRST_TREE].adopted.iter().find(|other| other.has_place_of(&adopted)).cloned();
         if let Some(rival) = rival.filter(|rival| rival.child != peer) {
             if rival.grant().map(|grant| grant.epoch) >= adopted.grant().map(|grant| grant.epoch) {
@@ -171,10 +211,15 @@ impl Overlay {
         Ok(())
     }
 
-    /// The grants below this node's own place, if all that hold the places between are dead.
-    fn adoptable(&self, peer: &NodeId, chain: &GrantChain, now: Now) -> Option<Vec<Grant>> {
+    /// The grants below this node's own place, or below the root that it minds, if all that hold the places between are dead.
+    fn adoptable(&self, peer: &NodeId, chain: &GrantChain, now: Now) -> Option<(Vec<Grant>, bool)> {
         let state = &self.trees[FIRST_TREE];
-        let below = chain.grants().strip_prefix(state.chain.grants())?;
+        let founders = chain.root().filter(|root| state.minds && Some(*root) == self.founder());
+        let Some(below) = chain.grants().strip_prefix(state.chain.grants()) else {
+            let dead = chain.grants().iter().all(|grant| !self.links.is_live(&grant.parent));
+            let room = state.adopted.len() < MAX_ADOPTED && state.is_attached() && !self.leaving;
+            return (founders.is_some() && dead && room).then(|| (chain.grants().to_vec(), true));
+        };
         let (first, rest) = below.split_first()?;
         let since = state.slots.missed_since(first)?;
         let missed = now.instant.since(since) >= self.config.timing.takeover;
@@ -182,7 +227,7 @@ impl Overlay {
         let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
         let gives = !self.leaving && self.refuses_as_leaf().is_none();
         let can = state.is_attached() && gives && first.parent == self.id && !rest.is_empty();
-        (missed && dead && room && can).then(|| below.to_vec())
+        (missed && dead && room && can).then(|| (below.to_vec(), false))
     }
 
     /// A holder is back: its children return to it.
@@ -224,8 +269,11 @@ impl Overlay {
         let state = &self.trees[FIRST_TREE];
         let Some(own) = state.address.as_ref().filter(|_| state.is_attached()) else { return Vec::new() };
         let mut held = BTreeSet::new();
+        if state.minds {
+            held.insert(Address::root());
+        }
         for adopted in &state.adopted {
-            let mut at = own.clone();
+            let mut at = if adopted.of_root { Address::root() } else { own.clone() };
             for grant in adopted.grants.iter().take(adopted.grants.len().saturating_sub(1)) {
                 let Some(below) = at.child_in(grant.slot, self.q()) else { break };
                 held.insert(below.clone());
@@ -254,7 +302,7 @@ impl Overlay {
         let state = &self.trees[FIRST_TREE];
         let given_up = |adopted: &&Adopted| {
             let since = adopted.grants.first().and_then(|grant| state.slots.missed_since(grant));
-            since.is_none_or(|since| since <= before)
+            !adopted.of_root && since.is_none_or(|since| since <= before)
         };
         if let Some(child) = state.adopted.iter().find(given_up).map(|adopted| adopted.child) {
             self.dismiss(&child, RefuseReason::Detached, None, now);
@@ -265,20 +313,24 @@ impl Overlay {
     /// The slots whose holders' places this node holds.
     pub(crate) fn slots_held(&self, tree: TreeId) -> BTreeSet<u16> {
         let first = |adopted: &Adopted| adopted.grants.first().map(|grant| grant.slot);
-        self.trees[tree].adopted.iter().filter_map(first).collect()
+        self.trees[tree].adopted.iter().filter(|adopted| !adopted.of_root).filter_map(first).collect()
     }
 
     /// Whether the place that `grant` names, by the chain of an adopter, is this node's own.
     pub(crate) fn is_adoption(&self, tree: TreeId, peer: &NodeId, grant: &Grant, chain: &GrantChain) -> bool {
         let state = &self.trees[tree];
-        let ancestor = chain.grants().iter().any(|above| above.parent == *peer);
+        let minds = chain.root().unwrap_or(grant.parent) != *peer && self.rank_of(tree, peer).is_some();
+        let ancestor = minds || chain.grants().iter().any(|above| above.parent == *peer);
         tree == FIRST_TREE && state.role == Role::Detached && state.grant.as_ref() == Some(grant) && ancestor
     }
 }
 
 impl Adopted {
     fn has_place_of(&self, other: &Self) -> bool {
-        let way = |adopted: &Self| adopted.grants.iter().map(|grant| grant.slot).collect::<Vec<_>>();
+        let way = |adopted: &Self| {
+            let slots: Vec<u16> = adopted.grants.iter().map(|grant| grant.slot).collect();
+            (adopted.of_root, slots)
+        };
         way(self) == way(other)
     }
 }

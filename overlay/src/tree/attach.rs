@@ -115,7 +115,8 @@ impl Overlay {
         chain: GrantChain,
         now: Now,
     ) -> Result<(), FrameError> {
-        let holder = chain.root().unwrap_or(peer);
+        // The first grant is the root's own, also where somebody minds the root for it.
+        let holder = chain.root().unwrap_or(grant.parent);
         let q = self.q();
         if !self.titled(tree, &peer, &holder) || chain.contains(&self.id) || holder == self.id {
             // Not false, but not to be followed: the peer's beacon may be on its way, or the way leads back here.
@@ -138,6 +139,7 @@ impl Overlay {
         let told = self.trees.place.as_ref().is_some_and(|place| place.addresses.in_tree(tree) == Some(&address));
         let state = &mut self.trees[tree];
         state.role = Role::Child { parent: peer, stale: false };
+        state.minds = false;
         let new_parent = state.last_parent.replace(grant.parent) != Some(grant.parent);
         self.trees.lines_changed();
         let state = &mut self.trees[tree];
@@ -198,6 +200,7 @@ impl Overlay {
         self.dialer.touch();
         self.trees.lines_changed();
         self.trees[tree].role = Role::Detached;
+        self.trees[tree].minds = false;
         self.trees[tree].asking = None;
         for timer in [Timer::Ask(tree), Timer::Stale(tree), Timer::Beacon(tree)] {
             self.timers.cancel(timer);

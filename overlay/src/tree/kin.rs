@@ -101,7 +101,8 @@ impl Overlay {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let state = &self.trees[tree];
         let gave = state.grant.as_ref().is_some_and(|grant| grant.parent == peer);
-        let above = state.orphan_since.is_some() && state.chain.grants().iter().any(|grant| grant.parent == peer);
+        let in_chain = state.chain.grants().iter().any(|grant| grant.parent == peer);
+        let above = state.orphan_since.is_some() && (in_chain || self.is_minding(tree, &peer));
         let chain = if gave || above { state.chain.to_bytes() } else { Vec::new() };
         self.trees[tree].asking = Some(peer);
         self.timers.set(Timer::Ask(tree), now.instant + self.config.timing.ask_timeout);

@@ -86,7 +86,8 @@ impl Overlay {
     }
 
     fn size_of(&self, tree: TreeId) -> u32 {
-        if self.trees[tree].is_root() { self.subtree_size(tree) } else { self.trees[tree].size }
+        let state = &self.trees[tree];
+        if state.is_root() && !state.minds { self.subtree_size(tree) } else { self.trees[tree].size }
     }
 
     /// What `peer` has to know from its parent, in each tree in which that is this node.
@@ -99,7 +100,8 @@ impl Overlay {
             let parent = state.parent().and_then(|parent| self.links.to(&parent));
             let parent = parent.map(|link| Contact { id: link.peer, addresses: to_wire(&link.addresses, 2) });
             // Where a child may go when this node dies.
-            let ancestors = parent.into_iter().chain(state.ancestors.iter().cloned()).take(MAX_ANCESTORS).collect();
+            let above = if state.is_root() { self.heirs_below(peer) } else { state.ancestors.clone() };
+            let ancestors = parent.into_iter().chain(above).take(MAX_ANCESTORS).collect();
             Some(Line { tree, ancestors, size: self.size_of(tree) })
         };
         TreeId::ALL.into_iter().filter_map(of).collect()

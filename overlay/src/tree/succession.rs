@@ -23,21 +23,27 @@ const ROOT_LISTENS: Duration = Duration::from_millis(500);
 const TOLD_TO_ALL: u64 = 3;
 
 impl Overlay {
-    /// This node holds the root of `tree` from now on.
+    /// This node holds the root of `tree` from now on. In the first tree a child of the founder does so beside its own place: nobody gets another
+    /// address by that.
     pub(crate) fn become_root(&mut self, tree: TreeId, now: Now) {
         self.dialer.touch();
         self.trees.lines_changed();
+        let minds = self.can_mind(tree);
         let state = &mut self.trees[tree];
-        state.role = Role::Root;
+        let place = state.address.clone().filter(|_| minds).unwrap_or_else(Address::root);
+        (state.role, state.minds) = (Role::Root, minds);
         state.asking = None;
-        state.grant = None;
-        state.chain = GrantChain::default();
+        state.orphan_since = None;
+        if !minds {
+            state.grant = None;
+            state.chain = GrantChain::default();
+        }
         state.term = state.term.saturating_add(1).max(now.wall.as_unix_micros());
         for timer in [Timer::Stale(tree), Timer::Ask(tree), Timer::Takeover(tree)] {
             self.timers.cancel(timer);
         }
         self.sign_beacon(tree, now);
-        self.take_place(tree, Address::root(), now);
+        self.take_place(tree, place, now);
         self.pass_beacon_on(tree, None, now);
         self.name_heirs_soon(now);
     }
@@ -86,11 +92,14 @@ impl Overlay {
         self.rank_of(tree, &self.id)
     }
 
-    /// Whether `holder` may hold the root, and does by what `peer` or this node has heard.
+    /// Whether `holder` may hold the root, and does by what `peer` or this node has heard, or somebody minds it for the founder.
     pub(crate) fn titled(&self, tree: TreeId, peer: &NodeId, holder: &NodeId) -> bool {
-        let told = self.links.to(peer).and_then(|link| link.beacon_of(tree));
-        let heard = told.is_some_and(|heard| heard.beacon.holder == *holder);
-        self.rank_of(tree, holder).is_some() && (heard || self.trees[tree].holder() == Some(*holder))
+        let told = self.links.to(peer).and_then(|link| link.beacon_of(tree)).map(|heard| heard.beacon.holder);
+        let minded = |minder: NodeId| {
+            tree == FIRST_TREE && self.founder() == Some(*holder) && self.rank_of(tree, &minder).is_some()
+        };
+        let heard = [told, self.trees[tree].holder()].into_iter().flatten().any(|by| by == *holder || minded(by));
+        self.rank_of(tree, holder).is_some() && heard
     }
 
     /// Sends the latest beacon, with its age, to one neighbour; a detached node has none to tell of.
@@ -165,6 +174,7 @@ impl Overlay {
         self.commands.push_back(Command::Persist { key: KEY_TITLES.to_owned(), bytes: titles.as_bytes().to_vec() });
         let ranks = TreeId::ALL.map(|tree| self.own_rank(tree));
         self.trees.titles = Some(titles);
+        self.trees.lines_changed();
         for peer in self.links.peers() {
             self.send_titles_to(&peer, now);
         }
@@ -232,6 +242,7 @@ impl Overlay {
             Role::Root => {
                 if fresh && self.own_rank(tree).is_none_or(|own| rank < own) {
                     // Its holder comes first: this node was only minding the root.
+                    self.stop_minding(tree, &heard.beacon.holder, now);
                     self.detach(tree, 0, now);
                     self.seek_parent(now);
                 }
@@ -254,7 +265,9 @@ impl Overlay {
                 let better = self.trees[tree].holder().is_none_or(|own| {
                     heard.beacon.holder != own && self.rank_of(tree, &own).is_none_or(|own| rank < own)
                 });
-                if fresh && better && self.trees[tree].asking.is_none() {
+                // Below one who minds the root for that holder a node has its place by that holder: they settle it among themselves.
+                let minded = self.trees[tree].chain.root() == Some(heard.beacon.holder);
+                if fresh && better && !minded && self.trees[tree].asking.is_none() {
                     self.ask(tree, peer, now);
                 }
             }
