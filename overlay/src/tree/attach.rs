@@ -184,7 +184,7 @@ impl Overlay {
     }
 
     /// The place that `peer` gives is not taken.
-    fn turn_down(&mut self, tree: TreeId, peer: NodeId, now: Now) {
+    pub(crate) fn turn_down(&mut self, tree: TreeId, peer: NodeId, now: Now) {
         self.trees[tree].refused.insert(peer, now.instant + self.config.timing.ask_timeout);
         if self.trees[tree].parent() == Some(peer) {
             self.detach(tree, 0, now);

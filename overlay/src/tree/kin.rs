@@ -202,8 +202,14 @@ impl Overlay {
         }
         self.trees[tree].asking = None;
         self.timers.cancel(Timer::Ask(tree));
-        if grant.child != self.id || (grant.parent != peer && !self.is_adoption(tree, &peer, &grant, &chain)) {
+        if grant.child != self.id {
             return Err(FrameError::Forged);
+        }
+        if grant.parent != peer && !self.is_adoption(tree, &peer, &grant, &chain) {
+            // Titles or places may have changed since it was asked.
+            self.turn_down(tree, peer, now);
+            self.seek_parent(now);
+            return Ok(());
         }
         self.follow(tree, peer, grant, chain, now)
     }
