@@ -57,8 +57,18 @@ type Point = [f64; 4];
 #[derive(Clone, Debug, Default)]
 pub struct Frames(Vec<Point>);
 
+/// Points are kept multiplied by 2^-500, and their product by 2^-1000, so that distances use the exponents below 0, too. That is exact.
+const POINT_UNIT: f64 = f64::from_bits((1023 - 500) << 52);
+const PRODUCT_UNIT: f64 = POINT_UNIT * POINT_UNIT;
+const PRODUCTS_IN_ONE: f64 = 1.0 / PRODUCT_UNIT;
+
+/// The distance of which [`Frames::exp_distance`] is this.
+pub fn distance_of(exp_distance: f64) -> f64 {
+    libm::log(exp_distance) - libm::log(PRODUCT_UNIT)
+}
+
 impl Frames {
-    /// e^d of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
+    /// e^d, times 2^-1000, of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
     pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
         let common = common_letters(word, other);
         self.exp_distance_above(word.len() - common, others, other.len() - common)
@@ -67,9 +77,13 @@ impl Frames {
     /// The same when it is known how many levels above the two vertices their ways meet.
     pub fn exp_distance_above(&self, levels: usize, others: &Self, other_levels: usize) -> f64 {
         let (Some(a), Some(b)) = (self.0.get(levels), others.0.get(other_levels)) else { return f64::INFINITY };
-        let cosh = (a[0] * b[0] - a[1] * b[1] - a[2] * b[2]).max(1.0);
+        let product = a[0] * b[0] - a[1] * b[1] - a[2] * b[2];
         // e^acosh(x), where the 1 does not count for large x.
-        if cosh > 1e8 { 2.0 * cosh } else { cosh + libm::sqrt(cosh * cosh - 1.0) }
+        if product > 1e8 * PRODUCT_UNIT {
+            return 2.0 * product;
+        }
+        let cosh = (product * PRODUCTS_IN_ONE).max(1.0);
+        (cosh + libm::sqrt(cosh * cosh - 1.0)) * PRODUCT_UNIT
     }
 }
 
@@ -139,9 +153,9 @@ impl Plane {
                 .filter_map(|ordinal| u8::try_from(ordinal).ok())
                 .map(|ordinal| step_matrix(cosh_edge, sinh_edge, angle(q, ordinal)))
                 .collect();
-            // Two points are multiplied: each may have half of what an f64 holds.
+            // Two points are multiplied, which take half of what an f64 holds above 1 and half of what it holds below each.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
-            let fast_depth = (LN_MAX / 2.0 / edge) as usize;
+            let fast_depth = (LN_MAX / edge) as usize;
             Self { q, edge, cosh_edge, sinh_edge, steps, fast_depth }
         })
     }
@@ -157,7 +171,7 @@ impl Plane {
         if word.len() > self.fast_depth {
             return false;
         }
-        let mut point = [1.0, 0.0, 0.0, 0.0];
+        let mut point = [POINT_UNIT, 0.0, 0.0, 0.0];
         frames.0.push(point);
         for ordinal in word.get(above..).unwrap_or_default().iter().rev() {
             let Some([x, y, z]) = self.steps.get(usize::from(*ordinal)) else { return false };
@@ -271,7 +285,7 @@ mod tests {
         for q in [3u16, 4, 16, 32, 64, 256] {
             let plane = Plane::new(q).unwrap();
             let deep = plane.fast_depth;
-            assert!(deep >= 30, "q = {q}: {deep}");
+            assert!(deep >= 60, "q = {q}: {deep}");
             for _ in 0..2000 {
                 let depth = |rng: &mut Rng| rng.index(deep.min(255) + 1);
                 let (a, b) = (depth(&mut rng), depth(&mut rng));
@@ -283,7 +297,7 @@ mod tests {
                 }
                 let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
                 assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
-                let fast = libm::log(of_a.exp_distance(a.as_slice(), &of_b, b.as_slice()));
+                let fast = distance_of(of_a.exp_distance(a.as_slice(), &of_b, b.as_slice()));
                 let slow = plane.distance(&a, &b);
                 assert!((fast - slow).abs() < 1e-6 + 1e-9 * slow, "q = {q}: {fast} {slow} {a} {b}");
             }

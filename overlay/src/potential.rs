@@ -10,7 +10,7 @@
 //! Greedy forwarding over hyperbolic coordinates is CLOAK's (Cassagnes, Tiendrebeogo, Bromberg and Magoni, ISCC 2011).
 
 use crate::address::{Address, AddressSet, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Letters, Plane};
+use crate::hyperbolic::{Frames, Letters, Plane, distance_of};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
@@ -175,7 +175,7 @@ impl Scale {
 
     /// Back to a distance.
     fn distance(&self, value: f64) -> f64 {
-        if self.exponential { libm::log(value) } else { value }
+        if self.exponential { distance_of(value) } else { value }
     }
 }
 
