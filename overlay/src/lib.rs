@@ -29,9 +29,10 @@
 //! that requests go straight to where their way leaves that of the asking node, and records move only when they have to.
 //!
 //! **Repair.** Parent and child send heartbeats. In the first tree nobody gets another address because a node dies: its nearest live ancestor holds its
-//! place beside its own, and the orphans link to that, with the chain of grants that they have. In the other trees an orphan
+//! place beside its own, and the orphans link to that, with the chain of grants that they have; an heir does so for the founder. In the other trees an orphan
 //! asks another neighbour that has heard the root lately, and what is below it follows. A node that lost everything dials all addresses it
-//! knows, eight at a time. A node that moved to another network keeps its identity: its new links replace the old ones, its old slot waits for it.
+//! knows, eight at a time. A node that moved to another network keeps its identity: its new links replace the old ones, its old slot waits for it, and its
+//! former parents send on what still comes for its old place. Leaves carry nobody, and who moves often as little as it can ([`standing`]).
 //!
 //! # Use
 //!

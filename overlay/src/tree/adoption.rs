@@ -8,6 +8,9 @@
 //! back: its children are told to return. One that does not is given up with its lease; then its children, one at a time, look for
 //! other parents, and only they get other addresses.
 //!
+//! When the founder dies, its best-ranked child by the titles signs beacons in its stead, and holds the root's place in the same way: grants still begin
+//! with the founder's, and the founder's other children link to that heir. It gives all back when it hears the founder.
+//!
 //! This is for the first tree. In the others an orphan finds another parent at once, and its subtree follows to the new prefix.
 
 use core::time::Duration;
