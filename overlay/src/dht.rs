@@ -306,6 +306,13 @@ impl Dht {
         self.refresh = self.config.refresh.max(REFRESH_PER_NODE.saturating_mul(nodes)).min(MAX_REFRESH);
     }
 
+    /// Asks for a random key: who answers is a random member.
+    pub fn ask_anybody(&mut self) {
+        let key: RecordKey = self.rng.bytes();
+        let nonce = self.requests.open(Purpose::Anybody, &mut self.rng);
+        self.walk(key, 0, &Request::Get { nonce });
+    }
+
     /// Hands over what is stored, at once.
     pub fn leave(&mut self, now: Now) {
         self.hand_over_all(now);
@@ -376,6 +383,7 @@ impl Dht {
         match self.requests.take(reply.nonce) {
             Some(Purpose::Publish { key, seq, replica }) => self.settle_put(&key, seq, replica, &reply.answer),
             Some(Purpose::Handover { key, replica }) => self.settle_handover(from, &key, replica, &reply.answer, now),
+            Some(Purpose::Anybody) => {}
             Some(Purpose::Get { lookup, replica }) => self.settle_get(lookup, replica, reply.answer, now),
             None => self.counters.unexpected_replies += 1,
         }

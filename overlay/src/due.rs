@@ -13,6 +13,8 @@ pub enum Timer {
     Beacon(TreeId),
     /// The founder looks whether it has to name other heirs.
     Titles,
+    /// The founder looks where the members are.
+    Survey,
     /// The parent sent no beacon, or did not mend its own loss, for too long.
     Stale(TreeId),
     /// A neighbour that was asked for a place did not answer.

@@ -250,7 +250,10 @@ impl Overlay {
                 self.events.push_back(Event::Received(Delivery { from, return_place, ecn, hops, payload }));
             }
             Kind::Unreachable => self.handle_unreachable(&packet, now),
-            Kind::DhtReply => self.dht.handle_reply(packet.header.src, packet.payload(), now),
+            Kind::DhtReply => {
+                self.note_member(packet.header.src, &packet.header.return_place, now);
+                self.dht.handle_reply(packet.header.src, packet.payload(), now);
+            }
             Kind::EchoRequest => self.answer_echo(&packet, now),
             Kind::EchoReply => self.handle_echo_reply(&packet, now),
             Kind::Moved => self.handle_moved(packet.header.src, packet.payload(), now),

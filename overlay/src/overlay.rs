@@ -27,6 +27,7 @@ use crate::timer::Timers;
 use crate::tree::Trees;
 use crate::tree::equivocation::Witness;
 use crate::tree::naming::Named;
+use crate::tree::survey::Survey;
 use crate::wire::link::LINK_FRAME_BIT;
 
 pub use crate::due::Timer;
@@ -89,6 +90,7 @@ pub struct Overlay {
     pub(crate) dialer: Dialer,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
+    pub(crate) survey: Survey,
     pub(crate) rebound_at: Option<Instant>,
     /// The layer above knows of a place.
     pub(crate) present: bool,
@@ -140,6 +142,7 @@ impl Overlay {
             dialer,
             trees: Trees::new(),
             named: Named::default(),
+            survey: Survey::default(),
             rebound_at: None,
             present: false,
             dht,
@@ -275,6 +278,7 @@ impl Overlay {
                 Timer::Link(id) => self.link_timer(id, now),
                 Timer::Beacon(tree) => self.beacon_timer(tree, now),
                 Timer::Titles => self.name_heirs(now),
+                Timer::Survey => self.survey_timer(now),
                 Timer::Stale(tree) => self.stale_timer(tree, now),
                 Timer::Ask(tree) => self.ask_timer(tree, now),
                 Timer::Routes => self.routes.forget(),

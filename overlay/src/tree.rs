@@ -11,6 +11,7 @@ mod place;
 mod placement;
 pub(crate) mod slots;
 mod succession;
+pub(crate) mod survey;
 pub(crate) mod titles;
 
 use core::ops::{Index, IndexMut};

@@ -50,7 +50,7 @@ const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
 /// How often it is looked whether they have.
 const CONVERGE_STEP: Duration = Duration::from_millis(100);
 /// Records and adverts settle for this long before anything is measured.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(40);
 /// What is dead is repaired within this.
 const REPAIR: Duration = Duration::from_mins(1);
 /// Malicious parents boast for this long before anything is measured.

@@ -12,9 +12,21 @@ const MAX_OPEN_REQUESTS: usize = 4096;
 /// Why something was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Purpose {
-    Publish { key: RecordKey, seq: u64, replica: u8 },
-    Handover { key: RecordKey, replica: u8 },
-    Get { lookup: LookupId, replica: u8 },
+    Publish {
+        key: RecordKey,
+        seq: u64,
+        replica: u8,
+    },
+    Handover {
+        key: RecordKey,
+        replica: u8,
+    },
+    Get {
+        lookup: LookupId,
+        replica: u8,
+    },
+    /// To hear of somebody.
+    Anybody,
 }
 
 /// Open requests by their nonce. A nonce is random, so only who saw the request can answer it, and only once.

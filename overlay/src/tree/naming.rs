@@ -35,13 +35,15 @@ impl Overlay {
         }
     }
 
-    fn names_heirs(&self) -> bool {
+    pub(crate) fn names_heirs(&self) -> bool {
         self.founder() == Some(self.id) && self.trees[FIRST_TREE].is_root()
     }
 
     /// Signs new titles if they would differ from the latest.
     pub(crate) fn name_heirs(&mut self, now: Now) {
         let (true, Some(overlay)) = (self.names_heirs(), self.overlay_id()) else { return };
+        self.survey_soon(now);
+        self.judge_roots(now);
         let candidates = self.candidates();
         let mut heirs: Vec<Heir> = self.child_heirs();
         let firsts: Vec<NodeId> = heirs.iter().map(|heir| heir.id).collect();
@@ -79,6 +81,10 @@ impl Overlay {
 
     /// The root that `tree` has, if it lives; or the heir that minds it; or a member that holds no other root.
     fn root_to_name(&mut self, tree: TreeId, taken: &[NodeId], candidates: &[Heir], now: Now) -> Option<Heir> {
+        if let Some(wanted) = self.wanted_root(tree).filter(|wanted| !taken.contains(&wanted.id)) {
+            self.named[tree.index()] = Some((wanted.id, now.instant));
+            return Some(wanted);
+        }
         let titles = self.trees.titles.as_ref();
         let current = titles.and_then(|titles| titles.list(tree).next()).filter(|heir| !taken.contains(&heir.id));
         let current = current.filter(|heir| !self.witness.is_guilty(&heir.id)).cloned();
