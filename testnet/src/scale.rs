@@ -24,6 +24,7 @@ use std::time::{Duration, Instant as WallClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use overlay::address::TreeId;
 use overlay::config::Config;
+use overlay::event::Event;
 use overlay::rng::Rng;
 
 use baseline::Baseline;
@@ -49,8 +50,10 @@ const PROGRESS_STEP: usize = 256;
 const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
 /// How often it is looked whether they have.
 const CONVERGE_STEP: Duration = Duration::from_millis(100);
-/// Records and adverts settle for this long before anything is measured.
-const SETTLE: Duration = Duration::from_secs(40);
+/// Nothing is measured before no node has had a new place for this long, or for so long.
+const SETTLED: Duration = Duration::from_secs(30);
+const SETTLE_LIMIT: Duration = Duration::from_mins(10);
+const SETTLE_STEP: Duration = Duration::from_secs(5);
 /// What is dead is repaired within this.
 const REPAIR: Duration = Duration::from_mins(1);
 /// Malicious parents boast for this long before anything is measured.
@@ -107,7 +110,7 @@ fn simulate(options: &Options, graph: Graph, outcome: &mut Outcome, rng: &mut Rn
     join_all(&mut world, &bar);
     bar.set_message("converging");
     outcome.converge_virtual_s = converge(&mut world);
-    world.run(SETTLE);
+    outcome.settle_virtual_s = settle(&mut world);
     let before = world.frames;
     bar.set_message("quiet");
     world.run(QUIET);
@@ -292,6 +295,23 @@ fn converge(world: &mut World) -> Option<f64> {
         }
         world.run(CONVERGE_STEP);
         world.events.clear();
+    }
+    None
+}
+
+/// Virtual seconds until no node had a new place for a while; none when that did not happen.
+fn settle(world: &mut World) -> Option<f64> {
+    let start = world.now.instant;
+    let mut changed = start;
+    while world.now.instant.since(start) < SETTLE_LIMIT {
+        world.run(SETTLE_STEP);
+        let events = std::mem::take(&mut world.events);
+        if events.iter().any(|(_, event)| matches!(event, Event::PlaceChanged(_) | Event::PlaceRenewed(_))) {
+            changed = world.now.instant;
+        }
+        if world.now.instant.since(changed) >= SETTLED {
+            return Some(changed.since(start).as_secs_f64());
+        }
     }
     None
 }

@@ -42,7 +42,7 @@ impl Overlay {
     /// Signs new titles if they would differ from the latest.
     pub(crate) fn name_heirs(&mut self, now: Now) {
         let (true, Some(overlay)) = (self.names_heirs(), self.overlay_id()) else { return };
-        self.survey_soon(now);
+        self.survey_again(now);
         self.judge_roots(now);
         let candidates = self.candidates();
         let mut heirs: Vec<Heir> = self.child_heirs();

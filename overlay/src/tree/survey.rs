@@ -37,6 +37,8 @@ const WORTH_IT: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     samples: BTreeMap<NodeId, (Address, Instant)>,
+    /// How many members there were when it began.
+    size: u32,
     /// By tree: whom to name, until that is done.
     wanted: [Option<NodeId>; MAX_TREES],
     /// By tree: where the root was that a survey chose, in the first tree.
@@ -96,9 +98,12 @@ impl Overlay {
         self.timers.set(Timer::Survey, now.instant + again);
     }
 
-    /// The overlay has grown: there may be something to find out.
-    pub(crate) fn survey_soon(&mut self, now: Now) {
-        if self.names_heirs() && self.subtree_size(FIRST_TREE) >= LEAST_SIZE {
+    /// Where members are says little about an overlay that has doubled since.
+    pub(crate) fn survey_again(&mut self, now: Now) {
+        let size = self.subtree_size(FIRST_TREE);
+        if size >= LEAST_SIZE.max(self.survey.size.saturating_mul(2)) {
+            self.survey.size = size;
+            self.survey.samples.clear();
             self.timers.set_no_later(Timer::Survey, now.instant + ASK_AGAIN);
         }
     }

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub duplicate_addresses: Option<usize>,
     /// Virtual time from the last join until every node had an address in every tree.
     pub converge_virtual_s: Option<f64>,
+    /// Virtual time from then until no node got a new place any more.
+    pub settle_virtual_s: Option<f64>,
     /// Frames that a node received when nothing happened.
     pub messages_per_node_per_s: Option<f64>,
     /// SHA-256 over all frames: when, where, what.
