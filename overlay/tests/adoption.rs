@@ -127,6 +127,21 @@ fn the_death_of_the_founder_renumbers_nobody_and_its_return_neither() {
 }
 
 #[test]
+fn the_founder_dies_with_its_first_heirs_and_nobody_else_is_renumbered() {
+    for seed in 1..5 {
+        let mut net = Net::grow(seed, 18);
+        let before = addresses(&net);
+        for n in [0, 1, 2] {
+            net.kill(n, true);
+        }
+        net.run(secs(60));
+        assert_eq!(addresses(&net).len(), 15, "{}", net.picture());
+        assert_unchanged(&net, &before);
+        net.assert_all_pairs_route();
+    }
+}
+
+#[test]
 fn the_deaths_of_the_founder_and_of_its_first_heir_renumber_nobody() {
     let mut net = Net::grow(4, 18);
     let before = addresses(&net);

@@ -16,7 +16,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use super::Role;
+use super::{Heard, Role};
 use crate::address::{Address, FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
@@ -81,7 +81,22 @@ impl Overlay {
 
     /// Whether to find no other parent yet.
     pub(crate) fn waits_for_adoption(&self, tree: TreeId, now: Now) -> bool {
-        self.trees[tree].orphan_since.is_some_and(|since| now.instant.since(since) < ADOPTION_WAITS)
+        let of_founder = self.trees[tree].grant.as_ref().map(|grant| grant.parent) == self.founder();
+        // The first heirs may be dead, too; but who hears that one minds the root, and was not adopted, cannot reach it.
+        let heirs = if of_founder && !self.hears_of_minder(tree) { self.heirs_wait() } else { Duration::ZERO };
+        self.trees[tree].orphan_since.is_some_and(|since| now.instant.since(since) < ADOPTION_WAITS + heirs)
+    }
+
+    /// How much later than the first heir of the first tree the last one takes over.
+    fn heirs_wait(&self) -> Duration {
+        let heirs = self.trees.titles.as_ref().map_or(0, |titles| titles.list(FIRST_TREE).count());
+        self.config.timing.takeover_step.saturating_mul(u32::try_from(heirs).unwrap_or(u32::MAX))
+    }
+
+    fn hears_of_minder(&self, tree: TreeId) -> bool {
+        let since = self.trees[tree].orphan_since.unwrap_or_default();
+        let minded = |heard: &Heard| heard.at > since && Some(heard.beacon.holder) != self.founder();
+        self.links.live().any(|link| link.beacon_of(tree).is_some_and(minded))
     }
 
     /// Whether a node that comes back, and has had children, waits for its old parent: with the old place they all keep theirs. It is found by its
@@ -106,7 +121,7 @@ impl Overlay {
     pub(crate) fn patience(&self, tree: TreeId) -> Option<Duration> {
         // Whatever happens to its places in the other trees meanwhile is mended sooner.
         let elsewhere = self.trees.in_use().count() > 1 && self.links.live_len() > 0;
-        (tree == FIRST_TREE && elsewhere).then_some(ADOPTION_WAITS + BELOW_WAITS)
+        (tree == FIRST_TREE && elsewhere).then_some(ADOPTION_WAITS + BELOW_WAITS + self.heirs_wait())
     }
 
     /// Whom an orphan asks: its parent, if that is back, or else the nearest ancestor to which it has a link.
