@@ -195,9 +195,9 @@ pub struct Counters {
     pub refused_puts: u64,
     /// Requests answered.
     pub answered_requests: u64,
-    /// Of those, look-ups, and the links that they had crossed.
+    /// Of those, look-ups.
     pub answered_gets: u64,
-    /// See there.
+    /// Links that these look-ups had crossed, together.
     pub get_hops: u64,
     /// Records that another binder took over.
     pub handed_over: u64,
@@ -277,6 +277,11 @@ impl Dht {
             Ok(reply) => self.accept_reply(from, reply, now),
             Err(_) => self.counters.malformed += 1,
         }
+    }
+
+    /// Whether this is the answer to an open [`Dht::ask_anybody`]; nobody else may say where members are.
+    pub fn is_from_anybody(&self, body: &[u8]) -> bool {
+        wire::decode_reply(body).is_ok_and(|reply| self.requests.purpose(reply.nonce) == Some(Purpose::Anybody))
     }
 
     /// This node has a new place, or a place again: puts its records and asks open lookups at once. Call after
@@ -389,12 +394,12 @@ impl Dht {
         }
     }
 
-    /// The record in `bytes`, if it is valid and belongs under `key`.
     /// Forgets what is kept for others.
     pub fn forget_records(&mut self) {
         self.store = Store::default();
     }
 
+    /// The record in `bytes`, if it is valid and belongs under `key`.
     fn valid_record(&mut self, key: &RecordKey, bytes: &[u8]) -> Option<SignedRecord> {
         let record = SignedRecord::verify_with(bytes, self.checks.as_ref()).ok().filter(|record| record.key() == key);
         if record.is_none() {

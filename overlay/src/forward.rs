@@ -136,7 +136,10 @@ impl Overlay {
             return Err(FrameError::OutOfPlace);
         }
         self.hear_place(id, &packet.header, now);
-        if packet.header.kind == Kind::DhtWalk {
+        if packet.header.to() != self.id && self.standing() == Standing::Leaf {
+            self.counters.dropped_no_route += 1;
+            self.report_unreachable(&packet, UnreachableReason::NoRoute, now);
+        } else if packet.header.kind == Kind::DhtWalk {
             self.walk(packet, Some(id), now);
         } else if let Err((packet, why)) = self.route(packet, Some(id), now) {
             self.report_unreachable(&packet, why, now);
@@ -156,10 +159,6 @@ impl Overlay {
             return Ok(());
         }
         self.redirect(&mut packet);
-        if came_from.is_some() && self.standing() == Standing::Leaf {
-            self.counters.dropped_no_route += 1;
-            return Err((Box::new(packet), UnreachableReason::NoRoute));
-        }
         let header = &mut packet.header;
         if came_from.is_some() && header.ttl == 0 {
             self.counters.dropped_ttl += 1;
@@ -251,7 +250,9 @@ impl Overlay {
             }
             Kind::Unreachable => self.handle_unreachable(&packet, now),
             Kind::DhtReply => {
-                self.note_member(packet.header.src, &packet.header.return_place, now);
+                if self.dht.is_from_anybody(packet.payload()) {
+                    self.note_member(packet.header.src, &packet.header.return_place, now);
+                }
                 self.dht.handle_reply(packet.header.src, packet.payload(), now);
             }
             Kind::EchoRequest => self.answer_echo(&packet, now),

@@ -49,6 +49,10 @@ impl Requests {
         nonce
     }
 
+    pub(super) fn purpose(&self, nonce: u64) -> Option<Purpose> {
+        self.by_nonce.get(&nonce).copied()
+    }
+
     pub(super) fn take(&mut self, nonce: u64) -> Option<Purpose> {
         self.by_nonce.remove(&nonce)
     }

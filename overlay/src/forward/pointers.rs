@@ -34,10 +34,11 @@ pub(crate) struct Pointers {
 }
 
 impl Pointers {
-    fn keep(&mut self, record: &NodeRecord, until: Instant, now: Instant) {
+    /// Whether this was news.
+    fn keep(&mut self, record: &NodeRecord, until: Instant, now: Instant) -> bool {
         self.kept.retain(|_, pointer| pointer.until > now);
         if self.kept.get(&record.id).is_some_and(|known| known.place.seq >= record.place.seq) {
-            return;
+            return false;
         }
         if self.kept.len() >= MAX_POINTERS
             && let Some(oldest) = self.kept.iter().min_by_key(|(_, pointer)| pointer.until).map(|(id, _)| *id)
@@ -46,6 +47,7 @@ impl Pointers {
         }
         let hints = record.hints.iter().map(|hint| hint.place.addresses.clone()).collect();
         self.kept.insert(record.id, Pointer { place: record.place.clone(), hints, until });
+        true
     }
 
     fn newer_than(&self, id: &NodeId, seq: u64, now: Instant) -> Option<&Pointer> {
@@ -82,7 +84,10 @@ impl Overlay {
         let Some(record) = signed.as_ref().and_then(SignedRecord::node).filter(|record| record.id == from) else {
             return;
         };
-        self.pointers.keep(record, now.instant + self.config.timing.lease, now.instant);
+        // Said again, by whomever, it costs no probe and no route.
+        if !self.pointers.keep(record, now.instant + self.config.timing.lease, now.instant) {
+            return;
+        }
         if let Some(id) = self.links.to(&from).map(|link| link.id) {
             // It may still look alive from here.
             self.probe(id, now);

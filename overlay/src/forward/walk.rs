@@ -59,14 +59,16 @@ impl Overlay {
 
     /// One step. A walk that meets a gap is lost; who sent it asks again.
     pub(crate) fn walk(&mut self, mut packet: Routed, came_from: Option<LinkId>, now: Now) {
-        let header = &mut packet.header;
-        if came_from.is_some() && header.ttl == 0 {
+        if came_from.is_some() && packet.header.ttl == 0 {
             self.counters.dropped_ttl += 1;
             return;
         }
-        let Some(tree) = header.tree() else { return };
+        let Some(tree) = packet.header.tree() else { return };
         self.counters.walks += 1;
-        match self.direction(tree, header) {
+        if self.trees[tree].minds {
+            self.turn_at_the_minded_root(tree, &mut packet);
+        }
+        match self.direction(tree, &mut packet.header) {
             Direction::Down => self.walk_down(tree, packet, came_from.is_some(), now),
             Direction::On(link) => self.step(packet, link, came_from.is_some(), now),
         }
@@ -76,15 +78,9 @@ impl Overlay {
     fn direction(&mut self, tree: TreeId, header: &mut Header) -> Direction {
         let own = self.trees[tree].address.clone();
         let arrived = match (header.target.in_tree(tree), &own) {
-            (Some(target), Some(own)) => target == own || (self.trees[tree].minds && target.depth() == 0),
+            (Some(target), Some(own)) => target == own,
             _ => self.trees[tree].is_root(),
         };
-        if arrived && self.trees[tree].minds && own.as_ref() != header.target.in_tree(tree) {
-            self.turn_at_the_minded_root(tree, header);
-            if own.as_ref() != header.target.in_tree(tree) {
-                return Direction::On(self.choose_link(header));
-            }
-        }
         if header.down || arrived {
             return Direction::Down;
         }
@@ -98,14 +94,21 @@ impl Overlay {
         if link.is_none() && above { Direction::Down } else { Direction::On(link) }
     }
 
-    /// What the founder would have chosen, by the table that it told last; this node answers for the founder itself.
-    fn turn_at_the_minded_root(&self, tree: TreeId, header: &mut Header) {
+    /// A walk to the root goes on to the vertex that the founder would have chosen, by the table that it told last; this node answers for the founder
+    /// itself.
+    fn turn_at_the_minded_root(&self, tree: TreeId, packet: &mut Routed) {
+        let header = &mut packet.header;
+        if header.down || header.target.in_tree(tree).is_some_and(|target| target.depth() > 0) {
+            return;
+        }
         let (key, replica) = (header.dst, header.replica());
         let known = self.trees[tree].lineage.first().and_then(Option::as_ref);
         let chosen = known.and_then(|table| table.choose(&key, replica, Address::root().as_slice()));
         let vertex = chosen.and_then(|slot| Address::root().child_in(slot, self.q()));
         if let Some(vertex) = vertex.or_else(|| self.trees[tree].address.clone()) {
             header.target = AddressSet::of(tree, vertex);
+            (header.last, header.mask, header.strikes) = (f64::INFINITY, u32::MAX, 0);
+            packet.resized = true;
         }
     }
 

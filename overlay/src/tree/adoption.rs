@@ -232,20 +232,21 @@ impl Overlay {
     /// The grants below this node's own place, or below the root that it minds, if all that hold the places between are dead.
     fn adoptable(&self, peer: &NodeId, chain: &GrantChain, now: Now) -> Option<(Vec<Grant>, bool)> {
         let state = &self.trees[FIRST_TREE];
-        let founders = chain.root().filter(|root| state.minds && Some(*root) == self.founder());
+        let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
+        if !room || !state.is_attached() || self.leaving || self.refuses_as_leaf().is_some() {
+            return None;
+        }
         let Some(below) = chain.grants().strip_prefix(state.chain.grants()) else {
+            // Who minds the root has missed the founder for long enough.
+            let founders = state.minds && chain.root() == self.founder();
             let dead = chain.grants().iter().all(|grant| !self.links.is_live(&grant.parent));
-            let room = state.adopted.len() < MAX_ADOPTED && state.is_attached() && !self.leaving;
-            return (founders.is_some() && dead && room).then(|| (chain.grants().to_vec(), true));
+            return (founders && dead).then(|| (chain.grants().to_vec(), true));
         };
         let (first, rest) = below.split_first()?;
         let since = state.slots.missed_since(first)?;
         let missed = now.instant.since(since) >= self.config.timing.takeover;
         let dead = below.iter().take(rest.len()).all(|grant| !self.links.is_live(&grant.child));
-        let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
-        let gives = !self.leaving && self.refuses_as_leaf().is_none();
-        let can = state.is_attached() && gives && first.parent == self.id && !rest.is_empty();
-        (missed && dead && room && can).then(|| (below.to_vec(), false))
+        (missed && dead && first.parent == self.id && !rest.is_empty()).then(|| (below.to_vec(), false))
     }
 
     /// A holder is back: its children return to it.

@@ -15,22 +15,23 @@ use crate::overlay::Overlay;
 use crate::time::Now;
 use crate::wire::link::{Frame, Proof};
 
-/// Grants that are remembered for comparison.
+/// Grants that are remembered for comparison; beyond that, those of the least ids are forgotten.
 const MAX_SEEN: usize = 512;
-/// Guilty nodes that are remembered; further ones are not believed to matter.
+/// Guilty nodes that are remembered. Whoever spends so many identities to be found guilty himself makes a node blind for further ones: its state stays
+/// bounded, and it is where it was without proofs.
 pub(crate) const MAX_GUILTY: usize = 32;
 
 /// What may be given once only.
-type Place = (NodeId, TreeId, u16, u64);
+type Once = (NodeId, TreeId, u16, u64);
 
-const fn place_of(grant: &Grant) -> Place {
+const fn place_of(grant: &Grant) -> Once {
     (grant.parent, grant.tree, grant.slot, grant.epoch)
 }
 
 /// What a node has seen of others' grants.
 #[derive(Default)]
 pub(crate) struct Witness {
-    seen: BTreeMap<Place, Grant>,
+    seen: BTreeMap<Once, Grant>,
     guilty: BTreeMap<NodeId, Proof>,
 }
 

@@ -4,6 +4,8 @@
 //! members, of which the founder names the roots, are neighbours then, and all trees look the same. (Random geometric graph of 1000 nodes: stretch
 //! 1.33 with such roots, 1.41 with one tree.) So the founder asks for random keys, and notes who answers and where: a sample of all members.
 //! If that shows places far from each other, deep in the first tree, and the roots are not, it names others.
+//!
+//! Only answers to its own questions count, but who answers may lie about where it is: the sample guides the choice of roots and proves nothing.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -27,8 +29,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const SURVEY_AGAIN: Duration = Duration::from_mins(1);
 /// Fewer members than this have no geography.
 const LEAST_SIZE: u32 = 64;
-/// Roots are far apart when there are so many edges of the first tree between any two of them. (Trees of 100,000 nodes with random links are less than
-/// this deep.)
+/// Roots are far apart when there are so many edges of the first tree between any two of them, the founder included.
 const FAR_EDGES: usize = 12;
 /// Others are named when they are so many times as far apart as those there are: everybody gets other addresses by that.
 const WORTH_IT: usize = 2;
@@ -47,14 +48,19 @@ pub(crate) struct Survey {
 
 impl Survey {
     fn note(&mut self, id: NodeId, at: Address, now: Instant) {
-        self.samples.retain(|_, (_, heard)| now.since(*heard) < FRESH);
+        self.forget_old(now);
         if self.samples.len() < MAX_SAMPLES || self.samples.contains_key(&id) {
             self.samples.insert(id, (at, now));
         }
     }
 
-    fn has_enough(&self, now: Instant) -> bool {
-        self.samples.values().filter(|(_, heard)| now.since(*heard) < FRESH).count() >= ENOUGH
+    fn has_enough(&mut self, now: Instant) -> bool {
+        self.forget_old(now);
+        self.samples.len() >= ENOUGH
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.samples.retain(|_, (_, heard)| now.since(*heard) < FRESH);
     }
 
     /// So many members that are far from the root and from each other, and how far.
@@ -88,14 +94,11 @@ impl Overlay {
         if !self.names_heirs() {
             return;
         }
-        let large = self.subtree_size(FIRST_TREE) >= LEAST_SIZE;
-        if large && !self.survey.has_enough(now.instant) {
-            for _ in 0..KEYS_AT_ONCE {
-                self.dht.ask_anybody();
-            }
+        let asks = self.subtree_size(FIRST_TREE) >= LEAST_SIZE && !self.survey.has_enough(now.instant);
+        if asks {
+            (0..KEYS_AT_ONCE).for_each(|_| self.dht.ask_anybody());
         }
-        let again = if large && !self.survey.has_enough(now.instant) { ASK_AGAIN } else { SURVEY_AGAIN };
-        self.timers.set(Timer::Survey, now.instant + again);
+        self.timers.set(Timer::Survey, now.instant + if asks { ASK_AGAIN } else { SURVEY_AGAIN });
     }
 
     /// Where members are says little about an overlay that has doubled since.

@@ -11,7 +11,7 @@ use overlay::record::Query;
 use overlay::rng::Rng;
 
 use super::graph::Graph;
-use super::world::World;
+use super::world::{World, draw};
 
 /// Pairs under way at one time.
 const BATCH: usize = 1000;
@@ -187,10 +187,7 @@ pub fn kill(world: &mut World, share: f64, rng: &mut Rng) -> usize {
 
 /// A share of the nodes, at random.
 pub fn some_of(world: &World, share: f64, rng: &mut Rng) -> Vec<usize> {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the nodes")]
-    let many = (world.len() as f64 * share) as usize;
-    let mut left: Vec<usize> = (0..world.len()).collect();
-    (0..many).map(|_| left.swap_remove(rng.index(left.len()))).collect()
+    draw((0..world.len()).collect(), share, rng)
 }
 
 /// The addresses in the first tree, by node; none for the dead.

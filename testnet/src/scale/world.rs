@@ -27,6 +27,7 @@ use agenda::{Agenda, Entry, Happening};
 pub use shard::{Conduct, Node};
 use shard::{Effect, End, Outcome, Shard, at};
 use trouble::Gaps;
+pub use trouble::draw;
 
 /// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] or more beyond it.
 const LATENCY_US: u64 = 1000;

@@ -154,7 +154,7 @@ impl World {
 }
 
 /// A share of them, at random.
-fn draw<T>(mut from: Vec<T>, share: f64, rng: &mut Rng) -> Vec<T> {
+pub fn draw<T>(mut from: Vec<T>, share: f64, rng: &mut Rng) -> Vec<T> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of them")]
     let many = (from.len() as f64 * share) as usize;
     (0..many).map(|_| from.swap_remove(rng.index(from.len()))).collect()
