@@ -22,6 +22,7 @@ pub mod scale;
 pub mod sim;
 pub mod sink;
 pub mod source;
+mod svg;
 pub mod topology;
 pub mod up;
 pub mod wait;

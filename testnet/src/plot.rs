@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::report::{PAPER_RESUME_S, Report, Timeline, throughput};
+use crate::svg::{line, nice, number, text, ticks};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 470.0;
@@ -116,12 +117,12 @@ impl<'a> Plot<'a> {
     }
 
     fn grid(&mut self) {
-        for tick in ticks(self.y_tick, self.y_max) {
+        for tick in ticks(0.0, self.y_tick, self.y_max) {
             let y = self.y(tick);
             self.line(if tick == 0.0 { "axis" } else { "grid" }, (LEFT, y), (RIGHT, y));
             self.text(LEFT - 8.0, y + 4.5, "end", "", &number(tick, self.y_tick));
         }
-        for tick in ticks(self.x_tick, self.x_max) {
+        for tick in ticks(0.0, self.x_tick, self.x_max) {
             let x = self.x(tick);
             self.line("axis", (x, BOTTOM), (x, BOTTOM + 5.0));
             self.text(x, BOTTOM + 21.0, "middle", "", &number(tick, self.x_tick));
@@ -195,37 +196,11 @@ impl<'a> Plot<'a> {
     }
 
     fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
-        let _ = writeln!(
-            self.out,
-            "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-            from.0, from.1, to.0, to.1
-        );
+        line(&mut self.out, class, from, to);
     }
 
     fn text(&mut self, x: f64, y: f64, anchor: &str, class: &str, words: &str) {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        let words = words.replace('&', "&amp;").replace('<', "&lt;");
-        let _ = writeln!(self.out, "<text{class} x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
-    }
-}
-
-/// The least of 1, 2, 5 times a power of ten that is not below `value`.
-fn nice(value: f64) -> f64 {
-    let power = 10f64.powf(value.max(1e-6).log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
-}
-
-fn ticks(step: f64, max: f64) -> impl Iterator<Item = f64> {
-    (0u32..).map(move |n| f64::from(n) * step).take_while(move |tick| *tick <= max * 1.000_001)
-}
-
-fn number(value: f64, step: f64) -> String {
-    if step < 0.1 {
-        format!("{value:.2}")
-    } else if step < 1.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
+        text(&mut self.out, (x, y), anchor, class, words);
     }
 }
 
@@ -281,14 +256,6 @@ mod tests {
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(!svg.contains("http") || svg.matches("http").count() == 1, "only the name space");
         assert!(!svg.contains("plain TCP") && example(true).contains("plain TCP beside it"));
-    }
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(nice(3.4), 5.0);
-        assert_eq!(nice(0.011), 0.02);
-        assert_eq!(nice(10.0), 10.0);
-        assert_eq!(ticks(5.0, 15.0).collect::<Vec<_>>(), [0.0, 5.0, 10.0, 15.0]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::svg::{line, nice, number, text, ticks};
+
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 62.0;
@@ -70,29 +72,33 @@ impl Chart<'_> {
         let (y_min, y_max) = ((low / step).floor() * step, (high / step).ceil() * step);
         let x = |value: f64| LEFT + (self.scale(value) - x_min) / (x_max - x_min).max(1e-12) * (RIGHT - LEFT);
         let y = |value: f64| BOTTOM - (value - y_min) / (y_max - y_min).max(1e-12) * (BOTTOM - TOP);
-        text(out, LEFT, 26.0, "start", " class=\"title\"", self.title);
-        for tick in (0u32..16).map(|n| y_min + f64::from(n) * step).take_while(|tick| *tick <= y_max + step / 2.0) {
+        text(out, (LEFT, 26.0), "start", "title", self.title);
+        for tick in ticks(y_min, step, y_max) {
             let at = y(tick);
-            let _ = writeln!(out, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{RIGHT}\" y2=\"{at:.1}\"/>");
-            text(out, LEFT - 6.0, at + 4.0, "end", "", &number(tick, step));
+            line(out, "grid", (LEFT, at), (RIGHT, at));
+            text(out, (LEFT - 6.0, at + 4.0), "end", "", &number(tick, step));
         }
-        let mut ticks: Vec<f64> = all().map(|(x, _)| x).collect();
-        ticks.sort_by(f64::total_cmp);
-        ticks.dedup();
-        for tick in ticks {
-            text(out, x(tick), BOTTOM + 17.0, "middle", "", &short(tick));
+        let mut measured: Vec<f64> = all().map(|(x, _)| x).collect();
+        measured.sort_by(f64::total_cmp);
+        measured.dedup();
+        for tick in measured {
+            text(out, (x(tick), BOTTOM + 17.0), "middle", "", &short(tick));
         }
-        text(out, f64::midpoint(LEFT, RIGHT), BOTTOM + 34.0, "middle", "", self.x);
-        text(out, LEFT, TOP - 10.0, "start", "", self.y);
-        let _ = writeln!(out, "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{BOTTOM}\" x2=\"{RIGHT}\" y2=\"{BOTTOM}\"/>");
-        for (number, line) in self.lines.iter().enumerate() {
+        text(out, (f64::midpoint(LEFT, RIGHT), BOTTOM + 34.0), "middle", "", self.x);
+        text(out, (LEFT, TOP - 10.0), "start", "", self.y);
+        line(out, "axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
+        // What was not measured is not drawn; what was measured once is a dot.
+        for (number, line) in self.lines.iter().filter(|line| !line.points.is_empty()).enumerate() {
             let class = format!("l c{} d{}", number % COLOURS, number / COLOURS % 3);
             let points: Vec<String> = line.points.iter().map(|(a, b)| format!("{:.1} {:.1}", x(*a), y(*b))).collect();
             let _ = writeln!(out, "<path class=\"{class}\" d=\"M{}\"/>", points.join("L"));
+            for (a, b) in &line.points {
+                let _ = writeln!(out, "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"1.5\"/>", x(*a), y(*b));
+            }
             let (column, row) = ((number % 2) as f64, (number / 2) as f64);
             let (from, at) = (LEFT + column * 190.0, BOTTOM + 54.0 + row * LINE);
             let _ = writeln!(out, "<path class=\"{class}\" d=\"M{from} {at}h22\"/>");
-            text(out, from + 28.0, at + 4.0, "start", "", &line.name);
+            text(out, (from + 28.0, at + 4.0), "start", "", &line.name);
         }
     }
 
@@ -106,29 +112,8 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low.is_finite() { (low, high) } else { (0.0, 1.0) }
 }
 
-/// The least of 1, 2, 5 times a power of ten that is not below `value`.
-fn nice(value: f64) -> f64 {
-    let power = 10f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0].into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
-}
-
-fn number(value: f64, step: f64) -> String {
-    match step {
-        step if step < 0.001 => format!("{value:.4}"),
-        step if step < 0.01 => format!("{value:.3}"),
-        step if step < 0.1 => format!("{value:.2}"),
-        step if step < 1.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
 fn short(value: f64) -> String {
     if value >= 1000.0 { format!("{}k", value / 1000.0) } else { format!("{value}") }
-}
-
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, class: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(out, "<text{class} x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
 #[cfg(test)]
@@ -143,7 +128,11 @@ mod tests {
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
         assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
         assert!(
-            !svg.contains("NaN") && !svg.contains("inf") && svg.contains("a &amp; b") && svg.contains("10k"),
+            !svg.contains("\"M\"")
+                && !svg.contains("NaN")
+                && !svg.contains("inf")
+                && svg.contains("a &amp; b")
+                && svg.contains("10k"),
             "{svg}"
         );
     }
