@@ -176,7 +176,7 @@ impl Overlay {
 
     pub(crate) fn address_changed(&mut self, now: Now) {
         self.attach_seq = next_seq(self.attach_seq, now);
-        self.note_move(now);
+        self.note_address_change(now);
         self.dialer.reset();
         for tree in TreeId::ALL {
             self.trees[tree].refused.clear();

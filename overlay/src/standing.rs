@@ -19,6 +19,8 @@ use crate::wire::link::RefuseReason;
 const MANY_MOVES: usize = 2;
 /// For how long a move counts.
 const MOVES_COUNT: Duration = Duration::from_hours(1);
+/// A link that is lost within this after an address change was lost by it.
+const MOVE_SHOWS: Duration = Duration::from_secs(30);
 
 /// What a loss of the link adds to a neighbour's penalty; it halves in [`PENALTY_HALVES`]. Names and shape are those of RFC 2439, route flap damping.
 const PENALTY_OF_LOSS: f64 = 1.0;
@@ -47,9 +49,23 @@ pub enum Standing {
 pub(crate) struct Moves {
     /// When it moved, the latest last, at most [`MANY_MOVES`].
     at: Vec<Instant>,
+    /// When local addresses changed, until a link is lost by it.
+    changed_at: Option<Instant>,
 }
 
 impl Moves {
+    /// Local addresses changed, while there were links or not. Not each such change is a move: interfaces of containers, tunnels and
+    /// rotating IPv6 addresses come and go on nodes that stay where they are. Returns whether it is one already.
+    fn changed(&mut self, had_links: bool, now: Instant) -> bool {
+        self.changed_at = had_links.then_some(now);
+        !had_links
+    }
+
+    /// A link was lost that had come up at `up_at`. Returns whether an address change is to blame, the first time.
+    fn lost(&mut self, up_at: Instant, now: Instant) -> bool {
+        self.changed_at.take_if(|changed| up_at <= *changed && now.since(*changed) <= MOVE_SHOWS).is_some()
+    }
+
     fn note(&mut self, now: Instant) {
         if self.at.len() >= MANY_MOVES {
             self.at.remove(0);
@@ -132,8 +148,21 @@ impl Overlay {
         }
     }
 
-    /// This node moved.
-    pub(crate) fn note_move(&mut self, now: Now) {
+    /// Local addresses changed: a move, if this node had lost all links or loses one by it.
+    pub(crate) fn note_address_change(&mut self, now: Now) {
+        if self.moves.changed(self.links.live_len() > 0, now.instant) {
+            self.note_move(now);
+        }
+    }
+
+    /// A link that was in use since `up_at` is gone.
+    pub(crate) fn note_link_gone(&mut self, up_at: Instant, now: Now) {
+        if self.moves.lost(up_at, now.instant) {
+            self.note_move(now);
+        }
+    }
+
+    fn note_move(&mut self, now: Now) {
         self.moves.note(now.instant);
         if let Some(until) = self.moves.many_until(now.instant) {
             self.timers.set(Timer::Standing, until);
@@ -174,6 +203,20 @@ mod tests {
         moves.note(minute(100));
         assert_eq!(moves.many_until(minute(101)), Some(minute(160)));
         assert_eq!(moves.many_until(minute(160)), None);
+    }
+
+    #[test]
+    fn an_address_that_comes_or_goes_is_a_move_only_when_links_were_lost_by_it() {
+        let mut moves = Moves::default();
+        assert!(moves.changed(false, minute(1)), "it comes back from nowhere");
+        assert!(!moves.lost(minute(0), minute(1)), "counted once");
+        assert!(!moves.changed(true, minute(2)));
+        assert!(!moves.lost(minute(1), minute(3)), "a neighbour left, long after");
+        assert!(!moves.changed(true, minute(4)));
+        let soon = minute(4) + Duration::from_secs(5);
+        assert!(!moves.lost(soon, soon), "it came up after the change");
+        assert!(moves.lost(minute(1), soon));
+        assert!(!moves.lost(minute(1), soon), "counted once");
     }
 
     #[test]

@@ -84,6 +84,17 @@ fn who_moves_often_keeps_no_records_until_it_has_stayed_for_an_hour() {
 }
 
 #[test]
+fn an_interface_that_comes_and_goes_makes_no_mover() {
+    let mut net = Net::grow(7, 16);
+    for _ in 0..5 {
+        net.addresses_change(4);
+        net.run(Duration::from_secs(60));
+    }
+    assert_eq!(net.node(4).standing(), Standing::Relay);
+    net.assert_whole();
+}
+
+#[test]
 fn a_mover_passes_on_to_whom_nobody_else_reaches() {
     let mut net = Net::grow(3, 8);
     let mover = 5;

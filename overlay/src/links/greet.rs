@@ -37,6 +37,9 @@ impl Overlay {
         let Some(link) = self.links.remove(id) else { return };
         self.routes.clear();
         self.dialer.touch();
+        if matches!(link.state, LinkState::Live | LinkState::Spare) {
+            self.note_link_gone(link.up_at, now);
+        }
         match link.state {
             LinkState::Live if !self.links.is_live(&link.peer) => match self.links.spare(&link.peer) {
                 Some(spare) => {

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod faults;
 mod questions;
 
 use core::time::Duration;
@@ -180,43 +181,6 @@ impl Net {
         let result = f(self.nodes[n].overlay.as_mut().unwrap(), now);
         self.drain(n);
         result
-    }
-
-    /// The process dies. With `reset` its system tells its peers; without, they hear nothing more.
-    pub fn kill(&mut self, n: usize, reset: bool) {
-        self.nodes[n].overlay = None;
-        let own: Vec<_> =
-            self.ends.iter().filter(|(_, end)| end.node == n).map(|(link, end)| (*link, end.other)).collect();
-        for (link, other) in own {
-            self.ends.remove(&link);
-            if reset {
-                self.at(Duration::from_millis(5), What::Down { link: other });
-            }
-        }
-    }
-
-    /// Takes a node's network away. Nothing arrives any more in either direction, and nobody is told.
-    pub fn network_down(&mut self, n: usize) {
-        self.nodes[n].network = false;
-    }
-
-    /// Gives it another one: the old links stay dead.
-    pub fn network_up(&mut self, n: usize, address: Multiaddr) {
-        self.nodes[n].network = true;
-        self.nodes[n].address = address.clone();
-        let own: Vec<_> = self.ends.iter().filter(|(_, end)| end.node == n).map(|(link, _)| *link).collect();
-        for link in own {
-            if let Some(end) = self.ends.get_mut(&link) {
-                end.other = LinkId(0);
-            }
-            for end in self.ends.values_mut().filter(|end| end.other == link) {
-                end.other = LinkId(0);
-            }
-        }
-        self.with(n, |overlay, now| {
-            overlay.handle_listen_addresses(vec![address], now);
-            overlay.handle_address_change(now);
-        });
     }
 
     pub fn run(&mut self, span: Duration) {
