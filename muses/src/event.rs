@@ -127,6 +127,14 @@ pub enum Event {
         /// How long the session was suspended; zero after a move without an outage.
         outage: Duration,
     },
+    /// The peer says where it can be dialled, as it gave it to [`crate::Sessions::set_reach`]; empty when it does not say. Told after the
+    /// handshake, after each resume, and when it changed.
+    PeerReach {
+        /// Who.
+        peer: NodeId,
+        /// At most [`crate::frame::MAX_REACH_BYTES`].
+        reach: Vec<u8>,
+    },
     /// The peer opened a stream; it waits for `accept` or `refuse`.
     StreamOpened {
         /// The new stream.

@@ -9,6 +9,7 @@ mod transmit;
 pub(crate) use transmit::FlowTimeout;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use overlay::id::NodeId;
 use overlay::time::Instant;
@@ -50,6 +51,7 @@ pub(crate) enum SentFrame {
     /// Acknowledged everything received up to this number.
     Ack(u64),
     MaxData,
+    Reach,
     Open(StreamKey),
     Accept(StreamKey),
     Reset(StreamKey),
@@ -82,6 +84,17 @@ pub(crate) struct Flow {
     consumed_bytes: u64,
     receive_limit: u64,
     max_data: Signal,
+    reach: Reach,
+}
+
+/// Where the two ends can be dialled, as they tell each other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    /// What the peer is to know: its number, and the bytes.
+    own: (u64, Arc<[u8]>),
+    told: Signal,
+    /// The number of what the peer said last.
+    heard: Option<u64>,
 }
 
 /// What was received in this epoch, and whether the peer knows.
@@ -123,6 +136,7 @@ impl Flow {
             consumed_bytes: 0,
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
             max_data: Signal::Idle,
+            reach: Reach::default(),
         };
         flow.renew_session_credit();
         flow
@@ -260,9 +274,22 @@ impl Flow {
         fresh.next_id = self.first_id;
         fresh.suspended = self.suspended;
         fresh.recovery.rtt = self.recovery.rtt.clone();
+        fresh.reach.own = self.reach.own.clone();
         self.move_unsent_streams(&mut fresh);
         self.reset_all(ResetReason::Restarted, out);
         *self = fresh;
+    }
+
+    /// What the peer is to know about where this end can be dialled; told when it differs from what was, and again on demand.
+    pub fn set_reach(&mut self, reach: &Arc<[u8]>, again: bool) {
+        let (number, known) = &mut self.reach.own;
+        if known != reach {
+            (*number, *known) = (number.saturating_add(1), Arc::clone(reach));
+            self.reach.told = Signal::Due;
+        } else if again && !reach.is_empty() {
+            *number = number.saturating_add(1);
+            self.reach.told = Signal::Due;
+        }
     }
 
     /// Whether packets may leave.

@@ -8,6 +8,8 @@ use crate::event::ResetReason;
 
 /// Longest service name, in bytes.
 pub const MAX_SERVICE_BYTES: usize = 64;
+/// Longest word about where an end can be dialled, in bytes.
+pub const MAX_REACH_BYTES: usize = 512;
 /// Most ranges in one ack frame; older ones are left out, which costs at worst a needless retransmission.
 pub const MAX_ACK_RANGES: usize = 32;
 /// Largest number that a frame carries (RFC 9000, section 16).
@@ -27,8 +29,7 @@ const ACCEPT: u8 = 0x06;
 const RESET_STREAM: u8 = 0x07;
 const STREAM: u8 = 0x08;
 const STREAM_FIN: u8 = 0x09;
-const PATH_CHALLENGE: u8 = 0x0a;
-const PATH_RESPONSE: u8 = 0x0b;
+const REACH: u8 = 0x0a;
 
 /// One frame; data is borrowed from the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +83,13 @@ pub enum Frame<'a> {
         /// The bytes.
         data: &'a [u8],
     },
-    /// Asks for an echo over the path that it came by.
-    PathChallenge([u8; 8]),
-    /// That echo.
-    PathResponse([u8; 8]),
+    /// Where its sender can be dialled, in bytes that mean nothing here; empty when it does not say. The latest counts.
+    Reach {
+        /// Numbers what an end says, upwards.
+        number: u64,
+        /// At most [`MAX_REACH_BYTES`].
+        reach: &'a [u8],
+    },
 }
 
 /// Which packets were received.
@@ -143,13 +147,10 @@ impl Frame<'_> {
                 Self::encode_stream_header(out, *stream, *offset, *fin, data.len());
                 out.extend_from_slice(data);
             }
-            Self::PathChallenge(token) => {
-                out.push(PATH_CHALLENGE);
-                out.extend_from_slice(token);
-            }
-            Self::PathResponse(token) => {
-                out.push(PATH_RESPONSE);
-                out.extend_from_slice(token);
+            Self::Reach { number, reach } => {
+                out.push(REACH);
+                put_varint(out, *number);
+                put_bytes(out, reach);
             }
         }
     }
@@ -245,8 +246,13 @@ impl<'a> Frames<'a> {
                 let (stream, offset) = (take_varint(input)?, take_varint(input)?);
                 Frame::Stream { stream, offset, fin: kind == STREAM_FIN, data: take_bytes(input)? }
             }
-            PATH_CHALLENGE => Frame::PathChallenge(take_array(input)?),
-            PATH_RESPONSE => Frame::PathResponse(take_array(input)?),
+            REACH => {
+                let (number, reach) = (take_varint(input)?, take_bytes(input)?);
+                if reach.len() > MAX_REACH_BYTES {
+                    return Err(MalformedFrame);
+                }
+                Frame::Reach { number, reach }
+            }
             _ => return Err(MalformedFrame),
         })
     }
@@ -339,8 +345,7 @@ mod tests {
             Frame::Accept { stream: 4 },
             Frame::ResetStream { stream: 7, reason: ResetReason::Refused, final_offset: 5 },
             Frame::Stream { stream: 4, offset: 64, fin: true, data: b"hi" },
-            Frame::PathChallenge([1; 8]),
-            Frame::PathResponse([2; 8]),
+            Frame::Reach { number: 3, reach: b"me" },
         ];
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
@@ -349,7 +354,7 @@ mod tests {
             hex,
             "0001025388\
              0202412c4123020000 0303c000010000000000040280011170 050400500377777706040707010509044040026869\
-             0a01010101010101010b0202020202020202"
+             0a03026d65"
                 .replace(' ', "")
         );
         let back: Vec<_> = Frames::new(&bytes).collect::<Result<_, _>>().unwrap();

@@ -26,7 +26,7 @@ use crate::event::{
     Arrival, Command, Event, HandshakeFailure, Outgoing, Path, Read, ResetReason, Resolved, SessionLabel, StreamKey,
 };
 use crate::flow::Outbox;
-use crate::frame::MAX_SERVICE_BYTES;
+use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
 pub use crate::session::Counters;
 use crate::session::{Bucket, Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
@@ -78,6 +78,7 @@ impl Sessions {
             ops,
             rng: Rng::from_seed(seed),
             local: None,
+            reach: [].into(),
             out: Outbox::default(),
             packets: VecDeque::new(),
             commands: VecDeque::new(),
@@ -159,6 +160,7 @@ impl Sessions {
             return Err(OpenError::TooManyStreams);
         }
         let key = self.end.out.stream_key();
+        session.flow.set_reach(&self.end.reach, false);
         session.flow.open(key, service, port);
         self.streams.insert(key, peer);
         session.wake(&mut self.end, now.instant);
@@ -287,6 +289,22 @@ impl Sessions {
         for peer in busy.into_iter().chain(idle) {
             self.with(peer, now, |session, end, now| session.attach(end, now));
         }
+    }
+
+    /// Where this node can be dialled, in bytes that mean nothing here: peers of sessions are told, as [`Event::PeerReach`]. At most
+    /// [`MAX_REACH_BYTES`]; longer ones are as none.
+    pub fn set_reach(&mut self, reach: &[u8], now: Now) {
+        let reach = if reach.len() <= MAX_REACH_BYTES { reach } else { &[] };
+        if *self.end.reach == *reach {
+            return;
+        }
+        self.end.reach = reach.into();
+        // Sessions that carry nothing hear of it when they do: nobody is woken for it.
+        self.for_all(now, |session, end, _| {
+            if session.flow.stream_count() > 0 {
+                session.flow.set_reach(&end.reach, false);
+            }
+        });
     }
 
     /// This node's place is told in another way, and the one that peers know still leads here: sessions go on, and say it when they

@@ -12,6 +12,7 @@
 //! [links]
 //! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
 //! only = ["12D3KooW...", "/ip4/10.0.0.0"]
+//! direct = "never"                              # no direct links to the peers of connections, and no addresses told to them ("auto")
 //!
 //! [petnames]                                    # your own names for nodes; they come before claimed names
 //! bob = "12D3KooW..."
@@ -31,7 +32,7 @@ use overlay::id::{NodeId, OverlayId};
 use serde::{Deserialize, Deserializer};
 
 use crate::local::service::{Forward, ServiceName};
-use crate::stack::Who;
+use crate::stack::{Direct, Who};
 
 /// What the file said.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -79,6 +80,9 @@ pub struct LinksTable {
     /// Friend-to-friend mode: node ids or multiaddr prefixes; empty means everybody.
     #[serde(default, deserialize_with = "friends")]
     pub only: Vec<String>,
+    /// Direct links to the peers of connections.
+    #[serde(default)]
+    pub direct: Direct,
 }
 
 /// `[services.NAME]`

@@ -17,6 +17,7 @@ use overlay::time::{Instant, Now};
 
 mod bridge;
 mod conns;
+mod direct;
 pub mod event;
 mod naming;
 mod questions;
@@ -24,10 +25,12 @@ mod services;
 pub mod status;
 mod view;
 
+pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
 pub use status::{ConnStatus, Counters, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::{Conn, Conns, Stage};
+use direct::Reaches;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
@@ -47,6 +50,8 @@ pub struct Config {
     pub overlay: Option<OverlayId>,
     /// Be a leaf: carry nothing for others.
     pub leaf: bool,
+    /// Whether links to the peers of sessions are sought.
+    pub direct: Direct,
 }
 
 /// One node's protocol, without sockets or clock.
@@ -62,6 +67,10 @@ pub struct Stack {
     events: VecDeque<Event>,
     commands: VecDeque<Command>,
     listen: Vec<Multiaddr>,
+    direct: Direct,
+    /// `links.only` names somebody.
+    friends_only: bool,
+    reaches: Reaches,
     joined_before: bool,
     resumes: u64,
 }
@@ -79,6 +88,7 @@ impl Stack {
         now: Now,
     ) -> Result<Self, String> {
         let mut rng = Rng::from_seed(seed);
+        let friends_only = !config.only.is_empty();
         let only = config
             .only
             .iter()
@@ -104,6 +114,9 @@ impl Stack {
             events: VecDeque::new(),
             commands: VecDeque::new(),
             listen: Vec::new(),
+            direct: config.direct,
+            friends_only,
+            reaches: Reaches::default(),
             joined_before: false,
             resumes: 0,
         })
@@ -164,6 +177,7 @@ impl Stack {
     pub fn handle_listen_addresses(&mut self, addresses: Vec<Multiaddr>, now: Now) {
         self.listen.clone_from(&addresses);
         self.overlay.handle_listen_addresses(addresses, now);
+        self.tell_reach(now);
         self.settle(now);
     }
 
@@ -335,6 +349,7 @@ impl Stack {
         match self.sessions.open(peer, &service, port, now) {
             Ok(stream) => {
                 self.conns.bind(conn, peer, stream);
+                self.seek_link_with(peer, now);
                 if finished {
                     self.sessions.finish(stream, now);
                 }

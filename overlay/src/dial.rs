@@ -32,6 +32,8 @@ pub enum Source {
     Neighbour,
     /// Told by somebody.
     Hearsay,
+    /// Told by a peer of the layer above, of itself: good for a link to that one.
+    Partner,
 }
 
 #[derive(Clone, Debug)]
@@ -262,6 +264,14 @@ impl Dialer {
 /// `address` without a trailing `/p2p/...`.
 pub fn bare(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+/// `address` with a trailing `/p2p/...` of `peer`; none when it names another peer.
+pub fn at_peer(address: &Multiaddr, peer: NodeId) -> Option<Multiaddr> {
+    match peer_of(address) {
+        Some(named) if named != peer => None,
+        _ => format!("{}/p2p/{peer}", bare(address)).parse().ok(),
+    }
 }
 
 fn peer_of(address: &Multiaddr) -> Option<NodeId> {

@@ -43,6 +43,8 @@ pub enum Timer {
     Dial,
     /// After a change of the local address: links that have not answered are given up.
     Urgent,
+    /// Peers of the layer above were sought long enough.
+    Partners,
     /// This node has not moved for so long that it is one like others again.
     Standing,
     /// A ping or trace got no answer.

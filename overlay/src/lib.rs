@@ -58,6 +58,7 @@ pub mod io;
 mod life;
 mod links;
 pub mod overlay;
+pub mod partners;
 pub mod potential;
 pub mod queue;
 pub mod record;

@@ -50,18 +50,20 @@ struct Wants {
     configured: bool,
     linked: BTreeSet<NodeId>,
     founder: Option<NodeId>,
+    partners: Vec<NodeId>,
 }
 
 impl Wants {
     fn accepts(&self, config: &Config, address: &Multiaddr, peer: Option<NodeId>, source: Source) -> bool {
         let linked = peer.is_some_and(|peer| self.linked.contains(&peer));
         let founder = peer.is_some() && peer == self.founder;
+        let partner = peer.is_some_and(|peer| self.partners.contains(&peer));
         let good_enough = match &self.ancestors {
             Some(ancestors) => peer.is_some_and(|peer| ancestors.contains(&peer)),
             None => source <= self.reach,
         };
         let everything = self.everything && good_enough;
-        let wanted = everything || self.more || founder || (self.configured && source == Source::Configured);
+        let wanted = everything || self.more || founder || partner || (self.configured && source == Source::Configured);
         wanted && !linked && config.may_dial(peer.as_ref(), address)
     }
 }
@@ -339,6 +341,7 @@ impl Overlay {
             configured: !open,
             linked: linked.chain(core::iter::once(self.id)).collect(),
             founder: minding.filter(|founder| *founder != self.id),
+            partners: self.partners.peers().collect(),
         }
     }
 

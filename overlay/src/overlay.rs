@@ -17,6 +17,7 @@ use crate::hyperbolic::Plane;
 use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
 use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use crate::links::Links;
+use crate::partners::Partners;
 use crate::record::{Name, Query};
 use crate::rng::Rng;
 use crate::routes::Routes;
@@ -88,6 +89,7 @@ pub struct Overlay {
     pub(crate) static_cert: Option<Vec<u8>>,
     pub(crate) links: Links,
     pub(crate) dialer: Dialer,
+    pub(crate) partners: Partners,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
     pub(crate) survey: Survey,
@@ -140,6 +142,7 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
+            partners: Partners::default(),
             trees: Trees::new(),
             named: Named::default(),
             survey: Survey::default(),
@@ -303,6 +306,7 @@ impl Overlay {
                     self.dialer.touch();
                 }
                 Timer::Urgent => self.urgent_timer(now),
+                Timer::Partners => self.partners_timer(now),
                 Timer::Standing => {
                     self.standing_changed(now);
                     self.publish_record(now);

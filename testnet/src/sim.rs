@@ -13,6 +13,7 @@ pub mod world;
 
 use std::time::Duration;
 
+use node::stack::Direct;
 use serde::Serialize;
 
 pub use fault::Faults;
@@ -33,6 +34,13 @@ pub struct Options {
     pub faults: Faults,
     /// Virtual time after which a transfer that is not complete counts as lost.
     pub limit: Duration,
+}
+
+impl Options {
+    /// With even seeds peers of sessions seek direct links, with odd ones everything crosses relays.
+    fn direct(&self) -> Direct {
+        if self.seed.is_multiple_of(2) { Direct::Auto } else { Direct::Never }
+    }
 }
 
 impl Default for Options {
@@ -67,6 +75,8 @@ pub struct Outcome {
     pub wrong_bytes: u64,
     /// Faults that were injected.
     pub faults: usize,
+    /// Transfers at whose end the two nodes were neighbours.
+    pub over_one_link: usize,
     /// Sessions that were resumed.
     pub resumes: u64,
     /// Operations with public keys in sessions, after all handshakes were done.

@@ -46,6 +46,16 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
+fn peers_of_sessions_come_to_be_neighbours_where_they_seek_it() {
+    let calm = |seed| run(&Options { seed, nodes: 24, transfers: 10, faults: Faults::none(), ..Options::default() });
+    let [relayed, direct] = [calm(7), calm(8)];
+    assert_eq!((relayed.exact, direct.exact), (relayed.transfers, direct.transfers));
+    assert!(relayed.over_one_link < relayed.transfers, "{relayed:?}");
+    assert_eq!(direct.over_one_link, direct.transfers, "{direct:?}");
+    assert_eq!(direct.resumes, 0, "a better way is no outage");
+}
+
+#[test]
 fn a_calm_overlay_transfers_without_a_resume() {
     let outcome = run(&Options { faults: Faults::none(), ..Options::default() });
     assert_eq!((outcome.exact, outcome.resumes), (outcome.transfers, 0), "{:#?}", outcome.failures);

@@ -73,7 +73,8 @@ impl Flow {
 
     fn on_frame(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<(), Violation> {
         match frame {
-            Frame::Padding | Frame::Ping | Frame::Ack(_) | Frame::PathChallenge(_) | Frame::PathResponse(_) => {}
+            Frame::Padding | Frame::Ping | Frame::Ack(_) => {}
+            Frame::Reach { number, reach } => self.on_reach(number, reach, out),
             Frame::MaxData(limit) => self.on_max_data(limit),
             Frame::MaxStreamData { stream, limit } => {
                 if let Some(key) = self.stream_of(stream, out)?
@@ -106,6 +107,13 @@ impl Flow {
             }
         }
         Ok(())
+    }
+
+    fn on_reach(&mut self, number: u64, reach: &[u8], out: &mut Outbox) {
+        if self.reach.heard.is_none_or(|heard| heard < number) {
+            self.reach.heard = Some(number);
+            out.events.push_back(Event::PeerReach { peer: self.peer, reach: reach.to_vec() });
+        }
     }
 
     fn on_max_data(&mut self, limit: u64) {

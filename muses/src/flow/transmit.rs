@@ -113,7 +113,7 @@ impl Flow {
     }
 
     fn has_work(&self) -> bool {
-        self.ping_due || self.max_data == Signal::Due || !self.queue.is_empty()
+        self.ping_due || self.max_data == Signal::Due || self.reach.told == Signal::Due || !self.queue.is_empty()
     }
 
     fn ack_is_due(&self, now: Instant) -> bool {
@@ -144,6 +144,11 @@ impl Flow {
             self.receive_limit = self.receive_limit.max(self.consumed_bytes.saturating_add(window));
             Frame::MaxData(self.receive_limit).encode(payload);
             frames.push(SentFrame::MaxData);
+        }
+        if self.reach.told.take() {
+            let (number, reach) = &self.reach.own;
+            Frame::Reach { number: *number, reach }.encode(payload);
+            frames.push(SentFrame::Reach);
         }
     }
 
@@ -228,6 +233,7 @@ impl Flow {
                     }
                 }
                 SentFrame::MaxData => self.max_data = settled(self.max_data, Signal::Idle),
+                SentFrame::Reach => self.reach.told = settled(self.reach.told, Signal::Idle),
                 SentFrame::Open(key) => self.with(key, |stream| stream.open = Signal::Done),
                 SentFrame::Accept(key) => self.with(key, |stream| stream.accept = Signal::Done),
                 SentFrame::Credit(key) => {
@@ -260,6 +266,10 @@ impl Flow {
                 SentFrame::MaxData => {
                     // A later one may have been sent meanwhile; its fate is not told apart, so it goes again.
                     self.max_data = Signal::Due;
+                    continue;
+                }
+                SentFrame::Reach => {
+                    self.reach.told.lost();
                     continue;
                 }
                 SentFrame::Open(key)

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use overlay::id::NodeId;
 use overlay::rng::Rng;
@@ -21,6 +22,8 @@ pub(crate) struct Endpoint {
     pub rng: Rng,
     /// Where this node is; `None` while it is nowhere.
     pub local: Option<Path>,
+    /// Where this node can be dialled, in bytes that mean nothing here.
+    pub reach: Arc<[u8]>,
     pub out: Outbox,
     pub packets: VecDeque<Outgoing>,
     pub commands: VecDeque<Command>,

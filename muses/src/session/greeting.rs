@@ -60,6 +60,7 @@ impl Session {
         self.phase = Phase::Bound(Box::new(bound));
         self.flow.set_initiator(true);
         self.flow.set_suspended(false, now, &mut end.out);
+        self.flow.set_reach(&end.reach, true);
         let session = self.label().unwrap_or(SessionLabel([0; 16]));
         end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
         true

@@ -328,6 +328,7 @@ impl Session {
         end.out.events.push_back(Event::SessionResumed { peer, outage });
         self.resumes += 1;
         self.flow.set_suspended(false, now, &mut end.out);
+        self.flow.set_reach(&end.reach, true);
         self.flow.ping();
         self.persist(end);
     }

@@ -124,6 +124,7 @@ async fn serve(
         only: config.links.only,
         overlay: config.overlay.id,
         leaf: config.leaf,
+        direct: config.links.direct,
     };
     let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;

@@ -106,8 +106,8 @@ impl Stack {
                 self.events.push_back(Event::OtherOverlay(line));
             }
             Heard::Left => self.events.push_back(Event::Left),
-            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) | Heard::LinkLive { .. } | Heard::LinkLost { .. } => {
-            }
+            Heard::LinkLost { peer } => self.seek_link_again(peer, now),
+            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) | Heard::LinkLive { .. } => {}
         }
     }
 
@@ -134,6 +134,7 @@ impl Stack {
         match event {
             Heard::CertRenewed => self.overlay.publish_node(self.sessions.cert().to_vec(), now),
             Heard::SessionEstablished { .. } | Heard::HandshakeFailed { .. } => {}
+            Heard::PeerReach { peer, reach } => self.hear_reach(peer, &reach, now),
             Heard::SessionSuspended { peer } => self.events.push_back(Event::SessionSuspended(peer)),
             Heard::SessionResumed { peer, .. } => {
                 self.resumes += 1;
@@ -146,6 +147,7 @@ impl Stack {
                 };
                 let conn = self.conns.add(&service, port, Some(peer));
                 self.conns.bind(conn, peer, stream);
+                self.seek_link_with(peer, now);
                 self.events.push_back(Event::Incoming { conn, peer, service, forward });
             }
             Heard::StreamAccepted { stream } => self.pass(stream, Event::Opened),

@@ -42,11 +42,14 @@ pub struct Node {
     pub network: bool,
     pub disk: Snapshot,
     pub events: Vec<(Instant, Event)>,
+    /// Dials that it began.
+    pub dials: usize,
     runs: u32,
 }
 
 impl Node {
     fn is_at(&self, address: &Multiaddr) -> bool {
+        let address = &without_peer(address);
         self.address == *address || self.aliases.contains(address)
     }
 }
@@ -85,6 +88,11 @@ pub fn identity(n: usize) -> Identity {
     Identity::from_secret(&secret)
 }
 
+/// Nobody here answers in another's name.
+fn without_peer(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, multiaddr::Protocol::P2p(_))).collect()
+}
+
 pub fn address(n: usize) -> Multiaddr {
     format!("/ip4/10.0.{}.{}/tcp/4001", n / 250, n % 250 + 1).parse().unwrap()
 }
@@ -121,6 +129,7 @@ impl Net {
             network: true,
             disk: Snapshot::new(),
             events: Vec::new(),
+            dials: 0,
             runs: 0,
         });
         self.start(n, config);
@@ -321,6 +330,7 @@ impl Net {
             let run = node.runs;
             match overlay.poll_command() {
                 Some(Command::Dial(address)) => {
+                    self.nodes[n].dials += 1;
                     let wait = Duration::from_millis(2 + self.rng.below(20));
                     self.at(wait, What::Dialled { from: n, address });
                 }

@@ -189,12 +189,18 @@ impl World {
             bytes: self.transfers.iter().map(|transfer| transfer.received.iter().sum::<u64>() - transfer.wrong).sum(),
             wrong_bytes: self.transfers.iter().map(|transfer| transfer.wrong).sum(),
             faults: self.faults_done,
+            over_one_link: self.transfers.iter().filter(|transfer| self.are_neighbours(transfer.nodes)).count(),
             resumes: self.resumes,
             public_key_ops_after_handshakes: after,
             virtual_s: self.now.instant.as_micros() as f64 / 1e6,
             trace_digest: hex(&self.digest.finalize()),
             failures: self.failures,
         }
+    }
+
+    fn are_neighbours(&self, [a, b]: [usize; 2]) -> bool {
+        let peer = self.nodes[b].identity.id().to_string();
+        self.nodes[a].stack.as_ref().is_some_and(|stack| stack.peers(self.now).iter().any(|row| row.node == peer))
     }
 
     fn plan_transfers(&mut self) {
@@ -274,6 +280,7 @@ impl World {
             only: Vec::new(),
             overlay: None,
             leaf: false,
+            direct: self.options.direct(),
         };
         let seed = self.rng.bytes();
         let now = self.now;
