@@ -18,6 +18,8 @@ pub const REHELLO_MAX_WAIT: Duration = Duration::from_secs(30);
 pub const REHELLOS_PER_RESOLVE: u32 = 3;
 /// Two look-ups of one peer are at least so far apart.
 pub const MIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+/// For how long a packet key is used, before the next step of its chain.
+pub const MAX_KEY_AGE: Duration = Duration::from_secs(120);
 /// How long packets under the key before the last step are still opened.
 pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
 /// A live peer is asked for a sign of life at most once in this time.

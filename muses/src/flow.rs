@@ -18,6 +18,7 @@ use crate::ack::Ranges;
 use crate::config::{Config, INITIAL_SESSION_CREDIT_BYTES, INITIAL_STREAM_CREDIT_BYTES};
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
+use crate::frame::Refresh;
 use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
@@ -52,6 +53,7 @@ pub(crate) enum SentFrame {
     Ack(u64),
     MaxData,
     Reach,
+    Refresh,
     Open(StreamKey),
     Accept(StreamKey),
     Reset(StreamKey),
@@ -85,6 +87,9 @@ pub(crate) struct Flow {
     receive_limit: u64,
     max_data: Signal,
     reach: Reach,
+    /// The step of a refresh that the peer is to hear, and the one that it said last.
+    refresh: (Option<Refresh>, Signal),
+    pub heard_refresh: Option<Refresh>,
 }
 
 /// Where the two ends can be dialled, as they tell each other.
@@ -137,6 +142,8 @@ impl Flow {
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
             max_data: Signal::Idle,
             reach: Reach::default(),
+            refresh: (None, Signal::Idle),
+            heard_refresh: None,
         };
         flow.renew_session_credit();
         flow
@@ -290,6 +297,11 @@ impl Flow {
             *number = number.saturating_add(1);
             self.reach.told = Signal::Due;
         }
+    }
+
+    /// Tells the peer a step of a refresh; the one before need not arrive any more.
+    pub fn say_refresh(&mut self, step: Refresh) {
+        self.refresh = (Some(step), Signal::Due);
     }
 
     /// Whether packets may leave.

@@ -30,6 +30,7 @@ const RESET_STREAM: u8 = 0x07;
 const STREAM: u8 = 0x08;
 const STREAM_FIN: u8 = 0x09;
 const REACH: u8 = 0x0a;
+const REFRESH: u8 = 0x0b;
 
 /// One frame; data is borrowed from the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,37 @@ pub enum Frame<'a> {
         number: u64,
         /// At most [`MAX_REACH_BYTES`].
         reach: &'a [u8],
+    },
+    /// A step of mixing a fresh secret into the resume secret.
+    Refresh(Refresh),
+}
+
+/// The steps of a refresh, of which each answers the one before. `generation` is of the resume secret that it begins from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// A fresh X25519 key.
+    Propose {
+        /// Which resume secret.
+        generation: u32,
+        /// The key.
+        key: [u8; 32],
+    },
+    /// Another one.
+    Answer {
+        /// Which resume secret.
+        generation: u32,
+        /// The key.
+        key: [u8; 32],
+    },
+    /// Who proposed has the new secret.
+    Confirm {
+        /// Which resume secret was replaced.
+        generation: u32,
+    },
+    /// Who answered has it too.
+    Done {
+        /// Which resume secret was replaced.
+        generation: u32,
     },
 }
 
@@ -152,6 +184,10 @@ impl Frame<'_> {
                 put_varint(out, *number);
                 put_bytes(out, reach);
             }
+            Self::Refresh(refresh) => {
+                out.push(REFRESH);
+                refresh.encode(out);
+            }
         }
     }
 
@@ -161,6 +197,33 @@ impl Frame<'_> {
         put_varint(out, stream);
         put_varint(out, offset);
         put_varint(out, len as u64);
+    }
+}
+
+impl Refresh {
+    /// Appends the step's number, the generation, and the key if there is one.
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (step, generation, key) = match self {
+            Self::Propose { generation, key } => (0, generation, Some(key)),
+            Self::Answer { generation, key } => (1, generation, Some(key)),
+            Self::Confirm { generation } => (2, generation, None),
+            Self::Done { generation } => (3, generation, None),
+        };
+        out.push(step);
+        put_varint(out, u64::from(*generation));
+        out.extend_from_slice(key.map_or(&[], |key| key.as_slice()));
+    }
+
+    fn decode(input: &mut &[u8]) -> Result<Self, MalformedFrame> {
+        let step = take_byte(input)?;
+        let generation = u32::try_from(take_varint(input)?).map_err(|_| MalformedFrame)?;
+        Ok(match step {
+            0 => Self::Propose { generation, key: take_array(input)? },
+            1 => Self::Answer { generation, key: take_array(input)? },
+            2 => Self::Confirm { generation },
+            3 => Self::Done { generation },
+            _ => return Err(MalformedFrame),
+        })
     }
 }
 
@@ -253,6 +316,7 @@ impl<'a> Frames<'a> {
                 }
                 Frame::Reach { number, reach }
             }
+            REFRESH => Frame::Refresh(Refresh::decode(input)?),
             _ => return Err(MalformedFrame),
         })
     }
@@ -346,6 +410,8 @@ mod tests {
             Frame::ResetStream { stream: 7, reason: ResetReason::Refused, final_offset: 5 },
             Frame::Stream { stream: 4, offset: 64, fin: true, data: b"hi" },
             Frame::Reach { number: 3, reach: b"me" },
+            Frame::Refresh(Refresh::Answer { generation: 64, key: [7; 32] }),
+            Frame::Refresh(Refresh::Done { generation: 1 }),
         ];
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
@@ -354,8 +420,10 @@ mod tests {
             hex,
             "0001025388\
              0202412c4123020000 0303c000010000000000040280011170 050400500377777706040707010509044040026869\
-             0a03026d65"
+             0a03026d65 0b014040"
                 .replace(' ', "")
+                + &"07".repeat(32)
+                + "0b0301"
         );
         let back: Vec<_> = Frames::new(&bytes).collect::<Result<_, _>>().unwrap();
         assert_eq!(back, frames);

@@ -6,6 +6,9 @@
 //! - who *sent* it climbs on the answer, and keeps the old rung until a packet under the new epoch arrives
 //!   ([`Secrets::settle`]), however long that takes, and 10 minutes more.
 //!
+//! Once a day the two mix a fresh secret into the ladder (`session/refresh.rs`), so that whoever has stolen a rung is left behind: who *answered*
+//! climbs when it is told that the other has, and both keep the rung below as above.
+//!
 //! So whatever is lost, and whatever the outage lasts, the two share a rung.
 
 use core::time::Duration;
@@ -15,6 +18,7 @@ use overlay::id::NodeId;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::content::{LABEL_BYTES, Label, PARTIAL_ID_BYTES, SESSION_ID_BYTES, id_in_partial};
+use crate::dh::PublicKey;
 use crate::kdf::{Kdf, Key};
 use crate::packet::{Direction, Epoch, Opener, Sealer};
 
@@ -107,6 +111,25 @@ impl Secrets {
         (sealer, opener)
     }
 
+    /// The generation of the present rung, once both ends are known to have it.
+    pub(crate) fn settled_generation(&self) -> Option<u32> {
+        self.settled.then_some(self.current.generation)
+    }
+
+    /// The rung that mixing `shared` into the present one leads to; the keys are of who proposed and of who answered.
+    pub(crate) fn refreshed(&self, shared: &[u8; 32], keys: [&PublicKey; 2]) -> Rung {
+        let [proposed, answered] = keys;
+        let context = [self.session_id.as_slice(), proposed, answered].concat();
+        let secret = *Kdf::extract(&self.current.secret, shared).expand("refreshed secret", &context);
+        Rung { generation: self.current.generation.saturating_add(1), secret }
+    }
+
+    /// Goes on with a refreshed rung; `settled` when the peer is known to have it.
+    pub(crate) fn climb(&mut self, next: Rung, settled: bool) {
+        self.previous = Some(core::mem::replace(&mut self.current, next));
+        self.settled = settled;
+    }
+
     /// A packet under the current epoch arrived: the peer has climbed too. Returns whether this was news; then start the
     /// timer of [`PREVIOUS_SECRET_KEPT`] (who answered starts it at [`Secrets::adopt`]) and store the secrets.
     pub fn settle(&mut self) -> bool {
@@ -136,6 +159,12 @@ impl Secrets {
         };
         let (sealer, opener) = epoch(&kdf, self, resume);
         Agreed { resume, base: base.clone(), next, answered, sealer, opener }
+    }
+
+    /// The same session seen from its other end.
+    #[cfg(test)]
+    pub(crate) fn take_the_other_part(&mut self) {
+        self.role = if self.role == Role::Initiator { Role::Responder } else { Role::Initiator };
     }
 
     fn id_of(&self, role: Role) -> NodeId {

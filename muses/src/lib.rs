@@ -30,7 +30,7 @@
 //! | --- | --- | --- |
 //! | static | X25519, certified by the identity | as long as the node; 30 days a certificate |
 //! | ephemeral | X25519 | one handshake |
-//! | RS | the ladder of resume secrets, see [`keys`] | one resume, and 10 minutes as the one before |
+//! | RS | the ladder of resume secrets, see [`keys`] | one resume, and 10 minutes as the one before; a fresh secret is mixed in every day |
 //! | epoch | HKDF(RS, na . nb, SessID) | until the next resume |
 //! | packet | one per direction and step of an epoch | 2^20 packets, 1 GiB or 120 s |
 

@@ -87,6 +87,37 @@ fn a_session_resumes_again_and_again_without_public_keys() {
     assert!(session.a.secrets.current.secret == session.b.secrets.current.secret);
 }
 
+/// What a thief of A's stored state can make of the nonces and the first packet of a later resume.
+fn thief_reads_the_next_resume(session: &mut Session, stolen: &Secrets) -> bool {
+    let mut proposal = session.propose();
+    let (packet, _) = session.answer(proposal.packet()).ok().unwrap();
+    let nonces = |range: core::ops::Range<usize>| -> [u8; 32] { packet[range].try_into().unwrap() };
+    let (na, nb) = (nonces(25..57), nonces(57..89));
+    let (_, agreed) = proposal.handle_answer(&session.a.secrets, &packet).ok().unwrap();
+    session.a.adopt(agreed);
+    let (_, first) = session.a.sealer.seal(b"first").unwrap();
+    // The thief opens what A sends, so it takes the part of B.
+    let mut as_b = stolen.clone();
+    as_b.take_the_other_part();
+    as_b.agree(&stolen.current, [&na, &nb], stolen.last_resume + 1, true).open(&first).is_ok()
+}
+
+#[test]
+fn a_stolen_resume_secret_is_worth_nothing_after_a_refresh() {
+    let mut session = Session::new();
+    let stolen = session.a.stored();
+    assert!(thief_reads_the_next_resume(&mut session, &stolen), "or this test shows nothing");
+    let mut session = Session::new();
+    let stolen = session.a.stored();
+    let (shared, keys) = ([7; 32], [&[1; 32], &[2; 32]]);
+    for end in [&mut session.a, &mut session.b] {
+        let next = end.secrets.refreshed(&shared, keys);
+        end.secrets.climb(next, true);
+        end.secrets.forget_previous();
+    }
+    assert!(!thief_reads_the_next_resume(&mut session, &stolen));
+}
+
 #[test]
 fn old_keys_are_dead_after_a_resume() {
     let mut session = Session::new();

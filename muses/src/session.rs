@@ -10,6 +10,7 @@
 
 mod endpoint;
 mod greeting;
+mod refresh;
 mod resume;
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use overlay::codec::{self, Decode, Encode};
 use overlay::id::NodeId;
 use overlay::time::Instant;
 
-use crate::config::{HELLO_MAX_WAIT, MIN_ASK_INTERVAL, OLD_KEY_LIFETIME};
+use crate::config::{HELLO_MAX_WAIT, MAX_KEY_AGE, MIN_ASK_INTERVAL, OLD_KEY_LIFETIME};
 use crate::content::{HandshakeId, Label};
 use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
@@ -29,6 +30,7 @@ use crate::packet::{HEADER_BYTES, Opener, Sealer};
 pub use self::endpoint::Counters;
 pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
 use self::greeting::{Confirming, Greeting};
+use self::refresh::{REFRESH_EVERY, Refresh};
 pub(crate) use self::resume::ReHelloOutcome;
 use self::resume::{Attempt, Offer};
 
@@ -86,6 +88,9 @@ pub(crate) struct Bound {
     forget_at: Option<Instant>,
     /// When the packet key before the last step is erased.
     forget_key_at: Option<Instant>,
+    /// Since when packets are sealed under the present key.
+    key_used_since: Option<Instant>,
+    refresh: Refresh,
     answers: Bucket,
 }
 
@@ -159,6 +164,7 @@ impl Session {
         flow.set_initiator(stored.secrets.role() == Role::Initiator);
         let mut bound = Bound::new(stored.secrets, None, now);
         bound.suspended = Some(now);
+        bound.refresh = Refresh::new(now);
         bound.restarted = true;
         bound.stale = true;
         // When the older secret was replaced is not stored: its time begins again.
@@ -239,6 +245,7 @@ impl Session {
             Ok(false) => {}
             Err(_) => end.counters.violations += 1,
         }
+        self.hear_refresh(end, now);
     }
 
     /// The next protected packet.
@@ -246,12 +253,15 @@ impl Session {
         let Phase::Bound(bound) = &mut self.phase else { return None };
         let (sealer, _) = bound.keys.as_mut()?;
         // The peer accepts one step at a time, so the last one has to have been acknowledged.
-        if sealer.wants_step() && self.flow.recovery.largest_acked() >= Some(sealer.step_first_seq()) {
+        let old = bound.key_used_since.is_some_and(|since| now.since(since) >= MAX_KEY_AGE);
+        if (old || sealer.wants_step()) && self.flow.recovery.largest_acked() >= Some(sealer.step_first_seq()) {
             sealer.step();
+            bound.key_used_since = None;
         }
         let mut payload = self.flow.poll(sealer.next_seq(), HEADER_BYTES, now)?;
         // Numbers do not run out: a resume comes long before 2^32 packets, and without one the flow just falls silent.
         sealer.seal_in_place(&mut payload).ok()?;
+        bound.key_used_since.get_or_insert(now);
         Some(Outgoing { to: self.peer, path: self.path.clone(), flow: bound.flow_label, payload })
     }
 
@@ -268,7 +278,8 @@ impl Session {
             Phase::Bound(bound) => {
                 let confirming = bound.confirming.as_ref().map(|c| c.retry.at);
                 let attempt = bound.attempt.as_ref().map(|attempt| attempt.retry.at);
-                [confirming, attempt, bound.forget_at, bound.forget_key_at].into_iter().flatten().min()
+                let refresh = self.refresh_timeout();
+                [confirming, attempt, bound.forget_at, bound.forget_key_at, refresh].into_iter().flatten().min()
             }
         }
     }
@@ -376,6 +387,7 @@ impl Session {
             }
         }
         self.on_attempt_timeout(end, now);
+        self.on_refresh_timeout(end, now);
         Fate::Lives
     }
 }
@@ -400,6 +412,8 @@ impl Bound {
             stale: false,
             forget_at: None,
             forget_key_at: None,
+            key_used_since: None,
+            refresh: Refresh::new(now + REFRESH_EVERY),
             answers: Bucket::new(crate::config::ANSWER_BURST, now),
         }
     }

@@ -75,6 +75,7 @@ impl Flow {
         match frame {
             Frame::Padding | Frame::Ping | Frame::Ack(_) => {}
             Frame::Reach { number, reach } => self.on_reach(number, reach, out),
+            Frame::Refresh(step) => self.heard_refresh = Some(step),
             Frame::MaxData(limit) => self.on_max_data(limit),
             Frame::MaxStreamData { stream, limit } => {
                 if let Some(key) = self.stream_of(stream, out)?

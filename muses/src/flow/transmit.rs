@@ -113,7 +113,8 @@ impl Flow {
     }
 
     fn has_work(&self) -> bool {
-        self.ping_due || self.max_data == Signal::Due || self.reach.told == Signal::Due || !self.queue.is_empty()
+        let due = [self.max_data, self.reach.told, self.refresh.1].contains(&Signal::Due);
+        self.ping_due || due || !self.queue.is_empty()
     }
 
     fn ack_is_due(&self, now: Instant) -> bool {
@@ -149,6 +150,12 @@ impl Flow {
             let (number, reach) = &self.reach.own;
             Frame::Reach { number: *number, reach }.encode(payload);
             frames.push(SentFrame::Reach);
+        }
+        if let (Some(step), signal) = &mut self.refresh
+            && signal.take()
+        {
+            Frame::Refresh(*step).encode(payload);
+            frames.push(SentFrame::Refresh);
         }
     }
 
@@ -233,6 +240,7 @@ impl Flow {
                     }
                 }
                 SentFrame::MaxData => self.max_data = settled(self.max_data, Signal::Idle),
+                SentFrame::Refresh => self.refresh.1 = settled(self.refresh.1, Signal::Idle),
                 SentFrame::Reach => self.reach.told = settled(self.reach.told, Signal::Idle),
                 SentFrame::Open(key) => self.with(key, |stream| stream.open = Signal::Done),
                 SentFrame::Accept(key) => self.with(key, |stream| stream.accept = Signal::Done),
@@ -270,6 +278,10 @@ impl Flow {
                 }
                 SentFrame::Reach => {
                     self.reach.told.lost();
+                    continue;
+                }
+                SentFrame::Refresh => {
+                    self.refresh.1.lost();
                     continue;
                 }
                 SentFrame::Open(key)

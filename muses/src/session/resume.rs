@@ -231,6 +231,7 @@ impl Session {
         bound.attempt = None;
         bound.offers.clear();
         bound.keys = Some(bound.secrets.adopt(agreed));
+        bound.key_used_since = None;
         bound.forget_at = None;
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
@@ -266,7 +267,7 @@ impl Session {
         if let Some(confirming) = &mut bound.confirming {
             wake = confirming.deadline.take().is_some() && bound.stale;
         }
-        if bound.secrets.settle() {
+        if !bound.refresh.is_confirming() && bound.secrets.settle() {
             // Who sent the Re-Hello learns here that the peer has adopted it.
             bound.restarted = false;
             bound.receive_tag = bound.next_receive_tag;
@@ -291,6 +292,7 @@ impl Session {
         bound.offers.clear();
         bound.attempt = None;
         bound.keys = Some(bound.secrets.adopt(offer.agreed));
+        bound.key_used_since = None;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
         let acked = offer.received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
@@ -325,6 +327,7 @@ impl Session {
         let peer = self.peer;
         let Some(bound) = self.bound_mut() else { return };
         let outage = bound.suspended.take().map(|since| now.since(since)).unwrap_or_default();
+        bound.refresh.interrupt(now);
         end.out.events.push_back(Event::SessionResumed { peer, outage });
         self.resumes += 1;
         self.flow.set_suspended(false, now, &mut end.out);

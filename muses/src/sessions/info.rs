@@ -50,6 +50,8 @@ pub struct SessionInfo {
     pub hops: Option<u16>,
     /// How often it went on after an outage or a move.
     pub resumes: u64,
+    /// How often a fresh secret was mixed into the resume secret.
+    pub refreshes: u64,
 }
 
 impl Sessions {
@@ -78,5 +80,6 @@ fn info(session: &Session) -> SessionInfo {
         received_bytes: flow.received_bytes(),
         hops: session.hops,
         resumes: session.resumes,
+        refreshes: session.refreshes(),
     }
 }

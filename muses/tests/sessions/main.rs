@@ -9,5 +9,6 @@
 
 mod limits;
 mod pair;
+mod refresh;
 mod resume;
 mod transfer;

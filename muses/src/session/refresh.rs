@@ -1,0 +1,195 @@
+//! The daily refresh: a fresh Diffie-Hellman secret is mixed into the resume secret, so that a session of a year heals from a theft.
+//!
+//! Packet keys and resume secrets are chains of hashes: whoever has stolen a rung of the ladder (see [`crate::keys`]) can follow it. After a refresh it
+//! cannot. It goes on beside the data of a live session, never on the way back from an outage:
+//!
+//! ```text
+//! A  Propose { generation, ephemeral key a }     A: who sent the first Hello, so that refreshes never cross
+//! B  Answer  { generation, ephemeral key b }     next = HKDF(rung, DH(a, b), SessID . a . b)
+//! A  Confirm { generation }                      A has climbed, and keeps the rung below
+//! B  Done    { generation }                      B has climbed, too; the rung below is kept for 10 minutes
+//! A  Re-Hello                                    the packet keys, too, come from the new rung
+//! ```
+//!
+//! The frames are protected like any other, and lost ones travel again. A resume in the midst of it begins from whichever rung both have; the refresh
+//! is then tried again. (A ratchet step as in Signal's double ratchet, paced by the day instead of the message.)
+
+use core::time::Duration;
+
+use overlay::time::Instant;
+
+use super::{Endpoint, Session};
+use crate::config::OLD_SECRET_LIFETIME;
+use crate::dh::{PublicKey, Secret};
+use crate::frame::Refresh as Step;
+use crate::keys::{Role, Rung};
+
+/// How often a session that carries something is refreshed.
+pub const REFRESH_EVERY: Duration = Duration::from_hours(24);
+/// A refresh leaves a resume alone for this long.
+const PAUSE: Duration = Duration::from_secs(30);
+/// A refresh that takes longer is begun anew.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How far the refresh of a session is.
+pub(super) struct Refresh {
+    due: Instant,
+    stage: Stage,
+    /// How many were done.
+    pub done: u64,
+}
+
+enum Stage {
+    Idle,
+    /// We proposed.
+    Proposed {
+        secret: Secret,
+        key: PublicKey,
+        until: Instant,
+    },
+    /// We proposed, and have climbed.
+    Confirming {
+        generation: u32,
+        until: Instant,
+    },
+    /// We answered this proposal, and will climb to this rung.
+    Answered {
+        generation: u32,
+        proposal: PublicKey,
+        own: PublicKey,
+        next: Rung,
+    },
+}
+
+impl Refresh {
+    pub fn new(due: Instant) -> Self {
+        Self { due, stage: Stage::Idle, done: 0 }
+    }
+
+    /// The session resumed: what was under way is void.
+    pub fn interrupt(&mut self, now: Instant) {
+        if !matches!(self.stage, Stage::Idle) {
+            self.stage = Stage::Idle;
+            self.due = now;
+        }
+        self.due = self.due.max(now + PAUSE);
+    }
+
+    /// Whether this end has climbed and the peer may not have.
+    pub fn is_confirming(&self) -> bool {
+        matches!(self.stage, Stage::Confirming { .. })
+    }
+
+    fn timeout(&self) -> Instant {
+        match &self.stage {
+            Stage::Idle | Stage::Answered { .. } => self.due,
+            Stage::Proposed { until, .. } | Stage::Confirming { until, .. } => *until,
+        }
+    }
+}
+
+impl Session {
+    /// How often a fresh secret was mixed in.
+    pub fn refreshes(&self) -> u64 {
+        self.bound_ref().map_or(0, |bound| bound.refresh.done)
+    }
+
+    /// When [`Session::on_refresh_timeout`] is due: only at the end that proposes, and while there is something to protect.
+    pub(super) fn refresh_timeout(&self) -> Option<Instant> {
+        let bound = self.bound_ref()?;
+        let calm = bound.suspended.is_none() && bound.attempt.is_none() && bound.keys.is_some();
+        let proposes = bound.secrets.role() == Role::Initiator && calm && self.flow.stream_count() > 0;
+        proposes.then(|| bound.refresh.timeout())
+    }
+
+    pub(super) fn on_refresh_timeout(&mut self, end: &mut Endpoint, now: Instant) {
+        if self.refresh_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(bound) = self.bound_mut() else { return };
+        let confirming = bound.refresh.is_confirming();
+        (bound.refresh.due, bound.refresh.stage) = (now + PATIENCE, Stage::Idle);
+        if confirming {
+            // Which rung the peer has, a resume finds out.
+            return self.attempt(end, now);
+        }
+        // Until the peer is known to have the present rung there is nothing to climb from.
+        let Some(generation) = bound.secrets.settled_generation() else { return };
+        let secret = Secret::generate(&mut end.rng);
+        let key = secret.public(&mut end.ops);
+        bound.refresh.stage = Stage::Proposed { secret, key, until: now + PATIENCE };
+        self.flow.say_refresh(Step::Propose { generation, key });
+    }
+
+    /// The peer's step, if it said one.
+    pub(super) fn hear_refresh(&mut self, end: &mut Endpoint, now: Instant) {
+        match self.flow.heard_refresh.take() {
+            Some(Step::Propose { generation, key }) => self.on_proposal(generation, key, end),
+            Some(Step::Answer { generation, key }) => self.on_refresh_answer(generation, &key, end, now),
+            Some(Step::Confirm { generation }) => self.on_confirm(generation, end, now),
+            Some(Step::Done { generation }) => self.on_done(generation, end, now),
+            None => {}
+        }
+    }
+
+    fn on_proposal(&mut self, generation: u32, proposal: PublicKey, end: &mut Endpoint) {
+        let Some(bound) = self.bound_mut() else { return };
+        if bound.secrets.role() != Role::Responder || bound.secrets.settled_generation() != Some(generation) {
+            return;
+        }
+        let answered = match &bound.refresh.stage {
+            Stage::Answered { proposal: known, own, .. } if *known == proposal => *own,
+            _ => {
+                let secret = Secret::generate(&mut end.rng);
+                let own = secret.public(&mut end.ops);
+                let Some(shared) = secret.agree(&proposal, &mut end.ops) else { return };
+                let next = bound.secrets.refreshed(&shared, [&proposal, &own]);
+                bound.refresh.stage = Stage::Answered { generation, proposal, own, next };
+                own
+            }
+        };
+        self.flow.say_refresh(Step::Answer { generation, key: answered });
+    }
+
+    fn on_refresh_answer(&mut self, generation: u32, theirs: &PublicKey, end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let Stage::Proposed { secret, key, .. } = &bound.refresh.stage else { return };
+        // A Re-Hello under way proves the old rung: its epoch would leave the new one behind.
+        if bound.secrets.settled_generation() != Some(generation) || bound.attempt.is_some() {
+            return;
+        }
+        let Some(shared) = secret.agree(theirs, &mut end.ops) else { return };
+        let next = bound.secrets.refreshed(&shared, [key, theirs]);
+        bound.secrets.climb(next, false);
+        bound.refresh.stage = Stage::Confirming { generation, until: now + PATIENCE };
+        self.flow.say_refresh(Step::Confirm { generation });
+        self.persist(end);
+    }
+
+    fn on_confirm(&mut self, generation: u32, end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        let Stage::Answered { generation: expected, next, .. } = &bound.refresh.stage else { return };
+        if *expected != generation || bound.secrets.settled_generation() != Some(generation) {
+            return;
+        }
+        let next = next.clone();
+        bound.secrets.climb(next, true);
+        bound.refresh.stage = Stage::Idle;
+        bound.refresh.done += 1;
+        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+        self.flow.say_refresh(Step::Done { generation });
+        self.persist(end);
+    }
+
+    fn on_done(&mut self, generation: u32, end: &mut Endpoint, now: Instant) {
+        let Some(bound) = self.bound_mut() else { return };
+        if !matches!(bound.refresh.stage, Stage::Confirming { generation: expected, .. } if expected == generation) {
+            return;
+        }
+        bound.secrets.settle();
+        bound.refresh = Refresh { due: now + REFRESH_EVERY, stage: Stage::Idle, done: bound.refresh.done + 1 };
+        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+        self.persist(end);
+        self.attempt(end, now);
+    }
+}
