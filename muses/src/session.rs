@@ -12,10 +12,10 @@ mod endpoint;
 mod greeting;
 mod refresh;
 mod resume;
+mod stored;
 
 use std::collections::VecDeque;
 
-use overlay::codec::{self, Decode, Encode};
 use overlay::id::NodeId;
 use overlay::time::Instant;
 
@@ -33,11 +33,6 @@ use self::greeting::{Confirming, Greeting};
 use self::refresh::{REFRESH_EVERY, Refresh};
 pub(crate) use self::resume::ReHelloOutcome;
 use self::resume::{Attempt, Offer};
-
-/// Longest stored session, in bytes.
-const MAX_STORED_BYTES: usize = 2048;
-/// The layout of what is stored.
-const STORED_VERSION: u8 = 1;
 
 pub(crate) struct Session {
     pub peer: NodeId,
@@ -94,14 +89,6 @@ pub(crate) struct Bound {
     answers: Bucket,
 }
 
-/// What is stored of a session: enough to resume it.
-#[derive(Encode, Decode)]
-struct Stored {
-    version: u8,
-    secrets: Secrets,
-    path: Vec<u8>,
-}
-
 /// What became of a session when its timer ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -151,35 +138,6 @@ impl Session {
         let event = Event::SessionEstablished { peer, session: session.label().unwrap_or(SessionLabel([0; 16])) };
         end.out.events.push_back(event);
         session
-    }
-
-    /// The session of which `bytes` were stored; its streams are gone, which the peer learns with the resume.
-    pub fn restored(bytes: &[u8], end: &Endpoint, now: Instant) -> Option<Self> {
-        let stored: Stored = codec::decode::<_, MAX_STORED_BYTES>(bytes).ok()?;
-        if stored.version != STORED_VERSION || stored.secrets.local() != end.keys.id() {
-            return None;
-        }
-        let peer = stored.secrets.peer();
-        let mut flow = Flow::new(peer, end.config.clone(), now);
-        flow.set_initiator(stored.secrets.role() == Role::Initiator);
-        let mut bound = Bound::new(stored.secrets, None, now);
-        bound.suspended = Some(now);
-        bound.refresh = Refresh::new(now);
-        bound.restarted = true;
-        bound.stale = true;
-        // When the older secret was replaced is not stored: its time begins again.
-        bound.forget_at = Some(now + crate::config::OLD_SECRET_LIFETIME);
-        let phase = Phase::Bound(Box::new(bound));
-        Some(Self {
-            peer,
-            path: Path(stored.path),
-            flow,
-            phase,
-            asked_at: None,
-            resolved_at: None,
-            hops: None,
-            resumes: 0,
-        })
     }
 
     /// The label in packets, once there are keys.
@@ -334,24 +292,6 @@ impl Session {
             self.asked_at = Some(now);
             self.flow.ping();
         }
-    }
-
-    /// Has the durable state stored.
-    pub fn persist(&self, end: &mut Endpoint) {
-        let Some(bound) = self.bound_ref() else { return };
-        let stored = Stored { version: STORED_VERSION, secrets: bound.secrets.clone(), path: self.path.0.clone() };
-        if let (Ok(bytes), Some(key)) = (codec::encode(&stored), self.store_key()) {
-            end.commands.push_back(Command::Persist { key, bytes });
-        }
-    }
-
-    /// Has the durable state deleted.
-    pub fn unpersist(&self, end: &mut Endpoint) {
-        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Vec::new() }));
-    }
-
-    fn store_key(&self) -> Option<String> {
-        self.label().map(|label| format!("{}{label}", crate::sessions::STORE_PREFIX))
     }
 
     fn on_bound_timeout(&mut self, end: &mut Endpoint, now: Instant) -> Fate {

@@ -1,0 +1,72 @@
+//! What outlives the process.
+
+use overlay::codec::{self, Decode, Encode};
+use overlay::time::Instant;
+
+use super::{Bound, Endpoint, Phase, Refresh, Session};
+use crate::config::OLD_SECRET_LIFETIME;
+use crate::event::{Command, Path};
+use crate::flow::Flow;
+use crate::keys::{Role, Secrets};
+
+/// Longest stored session, in bytes.
+const MAX_STORED_BYTES: usize = 2048;
+/// The layout of what is stored.
+const STORED_VERSION: u8 = 1;
+
+/// What is stored of a session: enough to resume it.
+#[derive(Encode, Decode)]
+struct Stored {
+    version: u8,
+    secrets: Secrets,
+    path: Vec<u8>,
+}
+
+impl Session {
+    /// The session of which `bytes` were stored; its streams are gone, which the peer learns with the resume.
+    pub fn restored(bytes: &[u8], end: &Endpoint, now: Instant) -> Option<Self> {
+        let stored: Stored = codec::decode::<_, MAX_STORED_BYTES>(bytes).ok()?;
+        if stored.version != STORED_VERSION || stored.secrets.local() != end.keys.id() {
+            return None;
+        }
+        let peer = stored.secrets.peer();
+        let mut flow = Flow::new(peer, end.config.clone(), now);
+        flow.set_initiator(stored.secrets.role() == Role::Initiator);
+        let mut bound = Bound::new(stored.secrets, None, now);
+        bound.suspended = Some(now);
+        bound.refresh = Refresh::new(now);
+        bound.restarted = true;
+        bound.stale = true;
+        // When the older secret was replaced is not stored: its time begins again.
+        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+        let phase = Phase::Bound(Box::new(bound));
+        Some(Self {
+            peer,
+            path: Path(stored.path),
+            flow,
+            phase,
+            asked_at: None,
+            resolved_at: None,
+            hops: None,
+            resumes: 0,
+        })
+    }
+
+    /// Has the durable state stored.
+    pub fn persist(&self, end: &mut Endpoint) {
+        let Some(bound) = self.bound_ref() else { return };
+        let stored = Stored { version: STORED_VERSION, secrets: bound.secrets.clone(), path: self.path.0.clone() };
+        if let (Ok(bytes), Some(key)) = (codec::encode(&stored), self.store_key()) {
+            end.commands.push_back(Command::Persist { key, bytes });
+        }
+    }
+
+    /// Has the durable state deleted.
+    pub fn unpersist(&self, end: &mut Endpoint) {
+        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Vec::new() }));
+    }
+
+    fn store_key(&self) -> Option<String> {
+        self.label().map(|label| format!("{}{label}", crate::sessions::STORE_PREFIX))
+    }
+}
