@@ -129,7 +129,7 @@ impl Overlay {
             self.turn_down(tree, peer, now);
             return Ok(());
         }
-        let before = self.trees[tree].role;
+        let (before, holder_before) = (self.trees[tree].role, self.trees[tree].holder());
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)
         {
@@ -176,7 +176,8 @@ impl Overlay {
         } else {
             self.take_place(tree, address, now);
         }
-        if matches!(before, Role::Detached | Role::Child { stale: true, .. }) {
+        let mended = matches!(before, Role::Detached | Role::Child { stale: true, .. });
+        if mended || self.trees[tree].holder() != holder_before {
             // Those beyond may wait for just that: they are to hear of a root before its next beacon.
             self.pass_beacon_on(tree, Some(peer), now);
         }
