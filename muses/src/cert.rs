@@ -4,7 +4,7 @@ use overlay::id::{Identity, NodeId, SIGNATURE_BYTES, Signature};
 use overlay::time::WallTime;
 
 use crate::content::{Label, take};
-use crate::dh::{self, PublicKey, PublicKeyOps, Secret};
+use crate::dh::{self, KeyPair, PublicKey, PublicKeyOps, Secret};
 use crate::handshake::VERSION;
 use crate::kdf::{self, Kdf, Key};
 
@@ -117,7 +117,7 @@ impl IdCert {
 /// What a node needs to answer and to open handshakes: its identity, its static key and the certificate of it.
 pub struct LocalKeys {
     identity: Identity,
-    secret: Secret,
+    pair: KeyPair,
     reset_key: Key,
     cert: IdCert,
 }
@@ -125,12 +125,12 @@ pub struct LocalKeys {
 impl LocalKeys {
     /// The keys of a node. The certificate's epoch is 0 as long as there is one static key per node.
     pub fn new(identity: Identity, static_secret: &[u8; 32], wall: WallTime, ops: &mut PublicKeyOps) -> Self {
-        let secret = Secret::from_bytes(static_secret);
-        let key = secret.public(ops);
-        let cert = IdCert::issue(&identity, key, 0, wall, ops);
+        let pair = KeyPair::new(Secret::from_bytes(static_secret), ops);
+        let cert = IdCert::issue(&identity, pair.public, 0, wall, ops);
         // Bound to the static key, so that it survives a restart without a store entry of its own.
-        let reset_key = Kdf::extract(b"muses-reset", secret.as_bytes()).expand("reset key", identity.id().as_bytes());
-        Self { identity, secret, reset_key, cert }
+        let reset_key =
+            Kdf::extract(b"muses-reset", pair.secret.as_bytes()).expand("reset key", identity.id().as_bytes());
+        Self { identity, pair, reset_key, cert }
     }
 
     /// This node's id.
@@ -162,8 +162,8 @@ impl LocalKeys {
         Key::new(kdf::hmac(&self.reset_key, &[b"muses-v1 reset token\0", &label.0]))
     }
 
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.secret
+    pub(crate) fn key_pair(&self) -> &KeyPair {
+        &self.pair
     }
 }
 

@@ -30,10 +30,28 @@ pub const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 pub const ANSWER_BURST: u32 = 8;
 /// How long an older resume secret is still accepted once the peer is known to hold the newer one.
 pub const OLD_SECRET_LIFETIME: Duration = Duration::from_secs(600);
-/// Hellos that may be worked on at once; each costs public-key operations.
-pub const HELLO_BURST: u32 = 64;
-/// After the burst, one Hello in this time.
-pub const HELLO_INTERVAL: Duration = Duration::from_millis(10);
+/// Hellos without a cookie that may be worked on at once in all; each costs up to
+/// [`OPS_PER_HELLO`](crate::handshake::OPS_PER_HELLO) public-key operations.
+pub const HELLO_BURST: u32 = 128;
+/// After the burst, one in this time.
+pub const HELLO_INTERVAL: Duration = Duration::from_millis(5);
+/// Of these, so many at once that came over one neighbour.
+pub const NEIGHBOUR_HELLO_BURST: u32 = 64;
+/// After the burst, one of a neighbour in this time.
+pub const NEIGHBOUR_HELLO_INTERVAL: Duration = Duration::from_millis(10);
+/// Hellos with a good cookie that may be worked on at once in all, beside the others.
+pub const PROVEN_HELLO_BURST: u32 = 256;
+/// After the burst, one in this time.
+pub const PROVEN_HELLO_INTERVAL: Duration = Duration::from_millis(1);
+/// Of these, so many at once that came over one neighbour.
+pub const NEIGHBOUR_PROVEN_HELLO_BURST: u32 = 128;
+/// After the burst, one of a neighbour in this time.
+pub const NEIGHBOUR_PROVEN_HELLO_INTERVAL: Duration = Duration::from_millis(2);
+/// Cookies that may go out at once to strangers beyond one neighbour.
+pub const COOKIE_BURST: u32 = 4096;
+/// After the burst, one in this time: 125,000 a second. A cookie costs what it costs to see that a Hello is noise, so a lower limit would
+/// spare little, and whoever used it up would keep all others out.
+pub const COOKIE_INTERVAL: Duration = Duration::from_micros(8);
 /// Resets that may go out at once.
 pub const RESET_BURST: u32 = 16;
 /// After the burst, one reset in this time.
@@ -80,7 +98,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(30),
             max_sessions: 1024,
             max_streams_per_session: 512,
-            max_half_open: 64,
+            max_half_open: 1024,
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum ContentType {
     ReHelloAnswer = 7,
     /// "I cannot resume this session": authenticated by the token given in Finished.
     Reset = 8,
+    /// Instead of Hello B->A: "I am under load, show that you are there".
+    Cookie = 9,
 }
 
 impl ContentType {
@@ -36,6 +38,7 @@ impl ContentType {
             6 => Self::ReHello,
             7 => Self::ReHelloAnswer,
             8 => Self::Reset,
+            9 => Self::Cookie,
             _ => return None,
         })
     }
@@ -59,7 +62,7 @@ impl Label {
     }
 }
 
-/// Names a handshake in its four messages: the random part of pSessID-a.
+/// Names a handshake in its messages: the random part of pSessID-a.
 ///
 /// Unique only together with the initiator's node id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,10 +75,10 @@ pub const HANDSHAKE_ID_BYTES: usize = 16;
 pub(crate) const HANDSHAKE_ID_AT: usize = 4;
 
 impl HandshakeId {
-    /// The handshake that `packet` (Hello1, Hello2, FinishedA, FinishedB) belongs to; `None` for any other packet.
+    /// The handshake that `packet` (Hello1, Hello2, FinishedA, FinishedB, Cookie) belongs to; `None` for any other packet.
     pub fn of(packet: &[u8]) -> Option<Self> {
-        use ContentType::{FinishedA, FinishedB, Hello1, Hello2};
-        if !matches!(ContentType::of(packet)?, Hello1 | Hello2 | FinishedA | FinishedB) {
+        use ContentType::{Cookie, FinishedA, FinishedB, Hello1, Hello2};
+        if !matches!(ContentType::of(packet)?, Hello1 | Hello2 | FinishedA | FinishedB | Cookie) {
             return None;
         }
         packet.get(HANDSHAKE_ID_AT..)?.first_chunk().copied().map(Self)
@@ -135,7 +138,7 @@ mod tests {
     fn types_and_identifiers_are_read_from_fixed_places() {
         assert_eq!(ContentType::of(&[]), None);
         assert_eq!(ContentType::of(&[0]), None);
-        assert_eq!(ContentType::of(&[9]), None);
+        assert_eq!(ContentType::of(&[10]), None);
         let mut packet = vec![5];
         packet.extend([7; 16]);
         assert_eq!(Label::of(&packet), Some(Label([7; 16])));

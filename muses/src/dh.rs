@@ -22,7 +22,7 @@ impl PublicKeyOps {
         self.total
     }
 
-    fn add_one(&mut self) {
+    pub(crate) fn add_one(&mut self) {
         self.total = self.total.saturating_add(1);
     }
 }
@@ -57,6 +57,21 @@ impl Secret {
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
+    }
+}
+
+/// A secret key with its public key, which is worked out once.
+pub struct KeyPair {
+    pub(crate) secret: Secret,
+    /// The public half.
+    pub public: PublicKey,
+}
+
+impl KeyPair {
+    /// The pair of this secret key.
+    pub fn new(secret: Secret, ops: &mut PublicKeyOps) -> Self {
+        let public = secret.public(ops);
+        Self { secret, public }
     }
 }
 

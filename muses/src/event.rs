@@ -54,6 +54,8 @@ pub struct Arrival {
     pub from: NodeId,
     /// Where that node says it is.
     pub return_path: Path,
+    /// The neighbour that handed it over, which its link has proven; `None` when it never left this node.
+    pub via: Option<NodeId>,
     /// Whether a queue on the way marked it.
     pub ecn: bool,
     /// Links crossed.

@@ -3,9 +3,10 @@
 //! In shape Noise_IK_25519_ChaChaPoly_SHA256, with SessID mixed into every later key and an explicit Finished both ways:
 //!
 //! ```text
-//! header     ConTYPE (1), version (1), suite (1), 0 (1), handshake id (16)       the same, but for ConTYPE, in all four
+//! header     ConTYPE (1), version (1), suite (1), 0 (1), handshake id (16)       the same, but for ConTYPE, in all
 //! Hello A    header, e, sealed { s }, sealed { port (2), IDcert-A, params, padding }, mac1 (16), mac2 (16)
 //! Hello B    header, e, sealed { 16 random bytes, port (2), params }
+//! Cookie     header, nonce (24), sealed { cookie (32) }                          instead of Hello B, under load
 //! Finished A header, sealed { HMAC(fa, h), token }
 //! Finished B header, sealed { HMAC(fb, h || Finished A), token }
 //! prologue   "muses-handshake-v1", header of Hello A, id of A, id of B
@@ -13,9 +14,11 @@
 //! ```
 //!
 //! IDcert and params have a 16-bit length before them. Hello A is padded to [`HELLO_BYTES`], so B's is never larger. mac1 is keyed by
-//! B's static key: it keeps out noise, not attackers. mac2 is zero until cookies are built. Any message may be sent again as it is;
+//! B's static key: it keeps out noise, not attackers. mac2 is zero until B, under load, asks for it with a [`cookie`]; A's Hello is
+//! otherwise the same then. Any message may be sent again as it is;
 //! the suite byte leaves room for a hybrid with ML-KEM.
 
+pub mod cookie;
 mod messages;
 mod noise;
 
@@ -24,11 +27,13 @@ use overlay::rng::Rng;
 use overlay::time::WallTime;
 use zeroize::Zeroizing;
 
+use self::cookie::Cookie;
+pub use self::messages::AddressedHello;
 use self::messages::{Header, HelloA, HelloB};
 use self::noise::{NoiseError, SentFirst, Split};
 use crate::cert::{CertError, IdCert, LocalKeys};
 use crate::content::{ContentType, HandshakeId, PARTIAL_ID_BYTES, SESSION_ID_BYTES, partial_session_id};
-use crate::dh::{PublicKeyOps, Secret};
+use crate::dh::{PublicKey, PublicKeyOps, Secret};
 use crate::keys::{self, Role, Schedule, Secrets};
 use crate::packet::{Opener, Sealer};
 
@@ -37,6 +42,9 @@ pub const VERSION: u8 = 1;
 
 /// The one suite: X25519, ChaCha20-Poly1305, SHA-256.
 pub const SUITE: u8 = 1;
+
+/// Public-key operations that one Hello A makes B do at most: es, ss, the certificate, e, ee, se.
+pub const OPS_PER_HELLO: u64 = 6;
 
 /// The longest params.
 pub const MAX_PARAMS_BYTES: usize = 256;
@@ -108,6 +116,7 @@ pub struct Initiator {
     state: SentFirst,
     header: Header,
     peer: NodeId,
+    peer_key: PublicKey,
     port: u16,
     answered: bool,
 }
@@ -139,9 +148,10 @@ impl Initiator {
         let payload = HelloA::payload(offer, local.cert())?;
         let prologue = header.prologue(local.id(), peer);
         let (state, message) =
-            noise::write_first(&prologue, local.secret(), &peer_cert.key, Secret::generate(rng), &payload, ops)?;
+            noise::write_first(&prologue, local.key_pair(), &peer_cert.key, Secret::generate(rng), &payload, ops)?;
         let packet = HelloA::packet(&header, &message, &peer_cert.key);
-        Ok((Self { state, header, peer, port: offer.port, answered: false }, packet))
+        let peer_key = peer_cert.key;
+        Ok((Self { state, header, peer, peer_key, port: offer.port, answered: false }, packet))
     }
 
     /// The peer.
@@ -152,6 +162,16 @@ impl Initiator {
     /// What the four messages carry.
     pub fn id(&self) -> HandshakeId {
         self.header.id
+    }
+
+    /// The cookie that B sent instead of an answer to `hello`, which this handshake began with.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; drop the packet.
+    pub fn handle_cookie(&self, hello: &[u8], packet: &[u8]) -> Result<Cookie, HandshakeError> {
+        let sealed = self.header.strip(packet, ContentType::Cookie)?;
+        let mac1 = messages::mac1_in(hello).ok_or(HandshakeError::Malformed)?;
+        Cookie::open(sealed, &self.peer_key, mac1).ok_or(HandshakeError::Unauthenticated)
     }
 
     /// Reads B's Hello. A forged one changes nothing; after the true one every other is refused.
@@ -168,7 +188,7 @@ impl Initiator {
         if self.answered {
             return Err(HandshakeError::Malformed);
         }
-        let (payload, split) = self.state.read_second(local.secret(), message, ops)?;
+        let (payload, split) = self.state.read_second(local.key_pair(), message, ops)?;
         let hello = HelloB::parse(&payload).ok_or(HandshakeError::Malformed)?;
         let session_id = session_id(
             &partial_session_id(self.port, local.id(), &self.header.id.0),
@@ -232,21 +252,22 @@ pub struct Responder {
 
 impl Responder {
     /// Answers A's Hello, which came `from` that node. Returns the Hello to send, and to send again when A's comes again.
+    /// This is where public-key work begins, at most [`OPS_PER_HELLO`] operations.
     ///
     /// # Errors
-    /// [`HandshakeError`]; drop the packet. The cheap checks come first.
+    /// [`HandshakeError`]; drop the packet.
     pub fn handle_hello(
         local: &LocalKeys,
-        packet: &[u8],
+        hello: &AddressedHello<'_, '_>,
         from: NodeId,
         offer: Offer<'_>,
         rng: &mut Rng,
         ops: &mut PublicKeyOps,
         wall: WallTime,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
-        let (header, message) = HelloA::open(packet, &local.cert().key)?;
+        let header = hello.header;
         let prologue = header.prologue(from, local.id());
-        let (state, payload) = noise::read_first(&prologue, local.secret(), &local.cert().key, message, ops)?;
+        let (state, payload) = noise::read_first(&prologue, hello.key, hello.message, ops)?;
         let hello = HelloA::parse(&payload).ok_or(HandshakeError::Malformed)?;
         let cert = IdCert::verify(hello.cert, from, wall, ops)?;
         if cert.key != state.remote {

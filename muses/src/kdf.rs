@@ -1,7 +1,7 @@
 //! HKDF, HMAC and the AEAD, in the few shapes that the protocol uses.
 
 use chacha20poly1305::aead::AeadInOut as _;
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _};
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, XChaCha20Poly1305};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,12 @@ pub(crate) const TAG_BYTES: usize = 16;
 
 /// Length of a full HMAC-SHA256.
 pub(crate) const MAC_BYTES: usize = 32;
+
+/// Length of a [`short_mac`].
+pub(crate) const SHORT_MAC_BYTES: usize = 16;
+
+/// Length of the nonce of [`xseal`].
+pub(crate) const XNONCE_BYTES: usize = 24;
 
 /// SHA-256 over the concatenation of `parts`.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -37,6 +43,11 @@ pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+/// The first 16 bytes of [`hmac`], for MACs that only have to outlast a flood.
+pub(crate) fn short_mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; SHORT_MAC_BYTES] {
+    hmac(key, parts).first_chunk().copied().unwrap_or_default()
 }
 
 /// Equality in constant time.
@@ -104,6 +115,27 @@ impl AeadKey {
     }
 }
 
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), whose nonce is long enough to be random; the tag is at the end.
+pub(crate) fn xseal(key: &[u8; 32], nonce: &[u8; XNONCE_BYTES], aad: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+    let mut out = plain.to_vec();
+    let tag = XChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), aad, out.as_mut_slice().into());
+    out.extend_from_slice(&tag.ok()?);
+    Some(out)
+}
+
+/// Opens what [`xseal`] made.
+pub(crate) fn xopen(key: &[u8; 32], nonce: &[u8; XNONCE_BYTES], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (text, tag) = sealed.split_last_chunk::<TAG_BYTES>()?;
+    let mut out = text.to_vec();
+    let opened = XChaCha20Poly1305::new(key.into()).decrypt_inout_detached(
+        nonce.into(),
+        aad,
+        out.as_mut_slice().into(),
+        tag.into(),
+    );
+    opened.is_ok().then_some(out)
+}
+
 fn nonce(number: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_le_bytes());
@@ -121,6 +153,21 @@ mod tests {
         key[..20].fill(0x0b);
         let mac = hmac(&key, &[b"Hi ", b"There"]);
         assert_eq!(mac[..8], [0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53]);
+    }
+
+    #[test]
+    fn xchacha_matches_the_drafts_vector() {
+        // draft-irtf-cfrg-xchacha-03, A.3.1.
+        let key = core::array::from_fn(|i| 0x80 + u8::try_from(i).unwrap());
+        let nonce = core::array::from_fn(|i| 0x40 + u8::try_from(i).unwrap());
+        let aad = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];
+        let plain = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+        let sealed = xseal(&key, &nonce, &aad, plain).unwrap();
+        assert_eq!(sealed[..8], [0xbd, 0x6d, 0x17, 0x9d, 0x3e, 0x83, 0xd4, 0x3b]);
+        assert_eq!(sealed[114..122], [0xc0, 0x87, 0x59, 0x24, 0xc1, 0xc7, 0x98, 0x79]);
+        assert_eq!(xopen(&key, &nonce, &aad, &sealed), Some(plain.to_vec()));
+        assert_eq!(xopen(&key, &nonce, &aad[1..], &sealed), None);
+        assert_eq!(xopen(&key, &nonce, &aad, &sealed[1..]), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use overlay::id::NodeId;
 use overlay::time::Instant;
 
 use crate::config::{HELLO_MAX_WAIT, MAX_KEY_AGE, MIN_ASK_INTERVAL, OLD_KEY_LIFETIME};
-use crate::content::{HandshakeId, Label};
+use crate::content::Label;
 use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
@@ -29,6 +29,7 @@ use crate::packet::{HEADER_BYTES, Opener, Sealer};
 
 pub use self::endpoint::Counters;
 pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
+pub(crate) use self::greeting::LastWord;
 use self::greeting::{Confirming, Greeting};
 use self::refresh::{REFRESH_EVERY, Refresh};
 pub(crate) use self::resume::ReHelloOutcome;
@@ -64,8 +65,8 @@ pub(crate) struct Bound {
     keys: Option<(Sealer, Opener)>,
     flow_label: u32,
     confirming: Option<Confirming>,
-    /// Finished B of this handshake, sent again when the peer's Finished comes again.
-    pub finished: Option<(HandshakeId, Vec<u8>)>,
+    /// Finished B, sent again when the peer's Finished comes again.
+    pub last_word: Option<LastWord>,
     pub suspended: Option<Instant>,
     attempt: Option<Attempt>,
     offers: VecDeque<Offer>,
@@ -264,6 +265,7 @@ impl Session {
                 }
                 if greeting.retry.at <= now {
                     greeting.retry.again(HELLO_MAX_WAIT, &mut end.rng, now);
+                    greeting.may_hurry = true;
                     let hello = greeting.hello.clone();
                     end.send(self.peer, &self.path, 0, hello);
                     // The peer may have moved since it was looked up.
@@ -341,7 +343,7 @@ impl Bound {
             keys,
             flow_label,
             confirming: None,
-            finished: None,
+            last_word: None,
             suspended: None,
             attempt: None,
             offers: VecDeque::new(),

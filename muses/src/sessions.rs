@@ -4,6 +4,7 @@
 //! by a [`Path`], which means nothing here. A session is set up by the first `open`, serves both directions, and stays:
 //! an outage suspends it, a new place or path resumes it, and neither touches a stream.
 
+mod guard;
 mod handshake;
 mod info;
 mod upkeep;
@@ -16,9 +17,10 @@ use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
 use overlay::timer::Timers;
 
+use self::guard::Guard;
 use self::handshake::HalfOpen;
 use crate::cert::LocalKeys;
-use crate::config::{CERT_CHECK, Config, HELLO_BURST, RESET_BURST};
+use crate::config::{CERT_CHECK, Config, RESET_BURST};
 use crate::content::{ContentType, HandshakeId};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
@@ -27,6 +29,7 @@ use crate::event::{
 };
 use crate::flow::Outbox;
 use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
+use crate::handshake::cookie::Cookies;
 pub use crate::session::Counters;
 use crate::session::{Bucket, Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
@@ -58,7 +61,7 @@ pub struct Sessions {
     streams: BTreeMap<StreamKey, NodeId>,
     graves: BTreeMap<StreamKey, Option<ResetReason>>,
     half_open: BTreeMap<(NodeId, HandshakeId), HalfOpen>,
-    hello_budget: Bucket,
+    guard: Guard,
     reset_budget: Bucket,
     timers: Timers<Timer>,
     ready: BTreeSet<NodeId>,
@@ -72,11 +75,14 @@ impl Sessions {
         let mut ops = PublicKeyOps::default();
         let keys = LocalKeys::new(identity, &static_secret, now.wall, &mut ops);
         let cert = keys.cert().to_bytes();
+        let mut rng = Rng::from_seed(seed);
+        let guard = Guard::new(&mut rng, now.instant);
         let end = Endpoint {
             config,
             keys,
             ops,
-            rng: Rng::from_seed(seed),
+            rng,
+            cookies: Cookies::default(),
             local: None,
             reach: [].into(),
             out: Outbox::default(),
@@ -94,7 +100,7 @@ impl Sessions {
             streams: BTreeMap::new(),
             graves: BTreeMap::new(),
             half_open: BTreeMap::new(),
-            hello_budget: Bucket::new(HELLO_BURST, now.instant),
+            guard,
             reset_budget: Bucket::new(RESET_BURST, now.instant),
             timers,
             ready: BTreeSet::new(),
@@ -244,6 +250,9 @@ impl Sessions {
         match ContentType::of(&payload) {
             Some(ContentType::Hello1) => self.on_hello1(&arrival, &payload, now),
             Some(ContentType::Hello2) => self.on_hello2(&arrival, &payload),
+            Some(ContentType::Cookie) => {
+                self.with(from, now, |session, end, now| session.handle_cookie(&payload, end, now))
+            }
             Some(ContentType::FinishedA) => self.on_finished_a(&arrival, &payload),
             Some(ContentType::FinishedB) => {
                 if let Some(session) = self.sessions.get_mut(&from) {

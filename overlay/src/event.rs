@@ -134,6 +134,8 @@ pub struct Delivery {
     pub from: NodeId,
     /// Where it claims to be.
     pub return_place: Place,
+    /// The neighbour that handed it over, which is all that is proven here; `None` when it came from this node.
+    pub via: Option<NodeId>,
     /// Whether a relay was congested.
     pub ecn: bool,
     /// Links crossed.

@@ -155,7 +155,7 @@ impl Overlay {
         now: Now,
     ) -> Result<(), (Box<Routed>, UnreachableReason)> {
         if packet.header.to() == self.id {
-            self.deliver(packet, now);
+            self.deliver(packet, came_from, now);
             return Ok(());
         }
         self.redirect(&mut packet);
@@ -238,15 +238,16 @@ impl Overlay {
         })
     }
 
-    fn deliver(&mut self, packet: Routed, now: Now) {
+    fn deliver(&mut self, packet: Routed, came_from: Option<LinkId>, now: Now) {
         self.counters.delivered += 1;
         match packet.header.kind {
             Kind::Data => {
                 let header = &packet.header;
                 let (from, return_place) = (header.src, header.return_place.clone());
                 let (ecn, hops) = (header.ecn, header.hops());
+                let via = came_from.and_then(|id| self.links.link(id)).map(|link| link.peer);
                 let payload = packet.into_payload();
-                self.events.push_back(Event::Received(Delivery { from, return_place, ecn, hops, payload }));
+                self.events.push_back(Event::Received(Delivery { from, return_place, via, ecn, hops, payload }));
             }
             Kind::Unreachable => self.handle_unreachable(&packet, now),
             Kind::DhtReply => {

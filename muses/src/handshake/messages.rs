@@ -3,16 +3,17 @@
 use overlay::id::NodeId;
 use zeroize::Zeroizing;
 
+use super::cookie::COOKIE_REPLY_BYTES;
 use super::{HELLO_BYTES, HandshakeError, MAX_PARAMS_BYTES, Offer, SUITE, VERSION, noise};
-use crate::cert::{CERT_BYTES, IdCert};
+use crate::cert::{CERT_BYTES, IdCert, LocalKeys};
 use crate::content::{ContentType, HANDSHAKE_ID_BYTES, HandshakeId, put_counted, take, take_counted};
-use crate::dh::PublicKey;
-use crate::kdf::{self, AeadKey, MAC_BYTES, TAG_BYTES};
+use crate::dh::{KeyPair, PublicKey};
+use crate::kdf::{self, AeadKey, MAC_BYTES, SHORT_MAC_BYTES, TAG_BYTES};
 use crate::keys::Schedule;
 
-const HEADER_BYTES: usize = 4 + HANDSHAKE_ID_BYTES;
-const MAC1_BYTES: usize = 16;
-const MAC2_BYTES: usize = 16;
+pub(super) const HEADER_BYTES: usize = 4 + HANDSHAKE_ID_BYTES;
+pub(super) const MAC1_BYTES: usize = SHORT_MAC_BYTES;
+pub(super) const MAC2_BYTES: usize = SHORT_MAC_BYTES;
 
 /// What a Hello A is longer than its payload.
 const HELLO_OVERHEAD_BYTES: usize = HEADER_BYTES + noise::FIRST_OVERHEAD_BYTES + MAC1_BYTES + MAC2_BYTES;
@@ -23,9 +24,9 @@ const MAX_HELLO_BYTES: usize = HELLO_OVERHEAD_BYTES + 2 + 2 + CERT_BYTES + 2 + M
 /// The longest Hello B.
 const MAX_REPLY_BYTES: usize = HEADER_BYTES + 32 + HANDSHAKE_ID_BYTES + 2 + 2 + MAX_PARAMS_BYTES + TAG_BYTES;
 
-const _: () = assert!(MAX_HELLO_BYTES < 1024 && MAX_REPLY_BYTES <= HELLO_BYTES);
+const _: () = assert!(MAX_HELLO_BYTES < 1024 && MAX_REPLY_BYTES <= HELLO_BYTES && COOKIE_REPLY_BYTES <= HELLO_BYTES);
 
-/// What all four messages begin with, but for ConTYPE.
+/// What all messages begin with, but for ConTYPE.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
     pub(super) id: HandshakeId,
@@ -129,26 +130,64 @@ impl<'a> HelloA<'a> {
     /// header, `message`, mac1, mac2.
     pub(super) fn packet(header: &Header, message: &[u8], key: &PublicKey) -> Vec<u8> {
         let mut packet = header.packet(ContentType::Hello1, message);
-        let mac1 = mac1(key, &packet);
+        let mac1 = mac1_of(key, &packet);
         packet.extend_from_slice(&mac1);
         packet.extend_from_slice(&[0; MAC2_BYTES]);
         packet
     }
+}
 
-    /// Checks all that costs nothing; returns header and Noise message. `key` is the receiver's.
-    pub(super) fn open<'p>(packet: &'p [u8], key: &PublicKey) -> Result<(Header, &'p [u8]), HandshakeError> {
+/// A Hello A that is meant for a key of ours, as mac1 shows. Nothing else that it says is known to be true.
+pub struct AddressedHello<'k, 'p> {
+    pub(super) header: Header,
+    /// Noise's first message.
+    pub(super) message: &'p [u8],
+    /// All that mac2 covers: header, message, mac1.
+    pub(super) covered: &'p [u8],
+    pub(super) mac2: [u8; MAC2_BYTES],
+    /// The key it is for.
+    pub(super) key: &'k KeyPair,
+}
+
+impl<'k, 'p> AddressedHello<'k, 'p> {
+    /// Checks all of `packet` that costs no public-key work.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Malformed`], [`HandshakeError::Version`] or [`HandshakeError::Mac1`]; drop the packet.
+    pub fn parse(local: &'k LocalKeys, packet: &'p [u8]) -> Result<Self, HandshakeError> {
         if !(HELLO_BYTES..=MAX_HELLO_BYTES).contains(&packet.len()) {
             return Err(HandshakeError::Malformed);
         }
         let header = Header::new(HandshakeId::of(packet).ok_or(HandshakeError::Malformed)?);
-        let (covered, macs) =
-            packet.split_at_checked(packet.len() - MAC1_BYTES - MAC2_BYTES).ok_or(HandshakeError::Malformed)?;
-        let message = covered.strip_prefix(&header.to_bytes(ContentType::Hello1)).ok_or(HandshakeError::Version)?;
-        if !macs.split_at_checked(MAC1_BYTES).is_some_and(|(theirs, _)| kdf::equal(theirs, &mac1(key, covered))) {
+        let (covered, mac2) = packet.split_last_chunk().ok_or(HandshakeError::Malformed)?;
+        let (body, mac1) = covered.split_last_chunk::<MAC1_BYTES>().ok_or(HandshakeError::Malformed)?;
+        let message = body.strip_prefix(&header.to_bytes(ContentType::Hello1)).ok_or(HandshakeError::Version)?;
+        let key = local.key_pair();
+        if !kdf::equal(mac1, &mac1_of(&key.public, body)) {
             return Err(HandshakeError::Mac1);
         }
-        Ok((header, message))
+        Ok(Self { header, message, covered, mac2: *mac2, key })
     }
+
+    /// Which handshake it opens.
+    pub fn id(&self) -> HandshakeId {
+        self.header.id
+    }
+
+    /// Tells this Hello from every other, whatever its mac2.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        kdf::sha256(&[self.covered])
+    }
+
+    pub(super) fn mac1(&self) -> &[u8; MAC1_BYTES] {
+        // What mac2 covers ends with mac1: `parse` has seen to it.
+        self.covered.last_chunk().unwrap_or(&[0; MAC1_BYTES])
+    }
+}
+
+/// mac1 of a Hello A of ours.
+pub(super) fn mac1_in(hello: &[u8]) -> Option<&[u8; MAC1_BYTES]> {
+    hello.split_last_chunk::<MAC2_BYTES>()?.0.last_chunk()
 }
 
 /// The payload of Hello B.
@@ -182,7 +221,6 @@ fn put_params(out: &mut Vec<u8>, params: &[u8]) -> Result<(), HandshakeError> {
     put_counted(out, params).ok_or(HandshakeError::TooLong)
 }
 
-fn mac1(key: &PublicKey, covered: &[u8]) -> [u8; MAC1_BYTES] {
-    let mac = kdf::hmac(&kdf::sha256(&[b"muses-v1 mac1\0", key]), &[covered]);
-    mac.first_chunk().copied().unwrap_or_default()
+pub(super) fn mac1_of(key: &PublicKey, covered: &[u8]) -> [u8; MAC1_BYTES] {
+    kdf::short_mac(&kdf::sha256(&[b"muses-v1 mac1\0", key]), &[covered])
 }

@@ -9,7 +9,7 @@
 use zeroize::Zeroizing;
 
 use crate::content::take;
-use crate::dh::{PublicKey, PublicKeyOps, Secret};
+use crate::dh::{KeyPair, PublicKey, PublicKeyOps, Secret};
 use crate::kdf::{self, AeadKey, Kdf, Key, TAG_BYTES};
 
 /// Exactly 32 bytes, so it is the first hash as it stands (section 5.2).
@@ -48,7 +48,7 @@ pub(crate) struct SentFirst {
 /// Writes the first message.
 pub(crate) fn write_first(
     prologue: &[u8],
-    local: &Secret,
+    local: &KeyPair,
     remote: &PublicKey,
     ephemeral: Secret,
     payload: &[u8],
@@ -60,8 +60,8 @@ pub(crate) fn write_first(
     state.mix_hash(&e);
     state.mix_dh(&ephemeral, remote, ops)?;
     let mut message = e.to_vec();
-    message.extend(state.encrypt(&local.public(ops))?);
-    state.mix_dh(local, remote, ops)?;
+    message.extend(state.encrypt(&local.public)?);
+    state.mix_dh(&local.secret, remote, ops)?;
     message.extend(state.encrypt(payload)?);
     Ok((SentFirst { state, ephemeral }, message))
 }
@@ -70,7 +70,7 @@ impl SentFirst {
     /// Reads the second message. A forged one leaves this state as it was.
     pub(crate) fn read_second(
         &self,
-        local: &Secret,
+        local: &KeyPair,
         message: &[u8],
         ops: &mut PublicKeyOps,
     ) -> Result<(Vec<u8>, Split), NoiseError> {
@@ -79,7 +79,7 @@ impl SentFirst {
         let mut state = self.state.clone();
         state.mix_hash(&e);
         state.mix_dh(&self.ephemeral, &e, ops)?;
-        state.mix_dh(local, &e, ops)?;
+        state.mix_dh(&local.secret, &e, ops)?;
         let payload = state.decrypt(rest)?;
         Ok((payload, state.split()))
     }
@@ -96,8 +96,7 @@ pub(crate) struct ReadFirst {
 /// Reads the first message: its payload, and what is needed to answer it.
 pub(crate) fn read_first(
     prologue: &[u8],
-    local: &Secret,
-    local_public: &PublicKey,
+    local: &KeyPair,
     message: &[u8],
     ops: &mut PublicKeyOps,
 ) -> Result<(ReadFirst, Vec<u8>), NoiseError> {
@@ -105,11 +104,11 @@ pub(crate) fn read_first(
     let remote_ephemeral: PublicKey = take(&mut rest).ok_or(NoiseError::Malformed)?;
     let sealed_static: [u8; 32 + TAG_BYTES] = take(&mut rest).ok_or(NoiseError::Malformed)?;
     let mut state = Symmetric::new(prologue);
-    state.mix_hash(local_public);
+    state.mix_hash(&local.public);
     state.mix_hash(&remote_ephemeral);
-    state.mix_dh(local, &remote_ephemeral, ops)?;
+    state.mix_dh(&local.secret, &remote_ephemeral, ops)?;
     let remote: PublicKey = state.decrypt(&sealed_static)?.try_into().map_err(|_| NoiseError::Malformed)?;
-    state.mix_dh(local, &remote, ops)?;
+    state.mix_dh(&local.secret, &remote, ops)?;
     let payload = state.decrypt(rest)?;
     Ok((ReadFirst { state, remote_ephemeral, remote }, payload))
 }

@@ -75,21 +75,23 @@ fn secret(text: &str) -> Secret {
     Secret::from_bytes(&hex(text).try_into().unwrap())
 }
 
+fn pair(bytes: &[u8; 32]) -> KeyPair {
+    KeyPair::new(Secret::from_bytes(bytes), &mut PublicKeyOps::default())
+}
+
 #[test]
 fn published_vectors() {
     for vector in VECTORS {
         let mut ops = PublicKeyOps::default();
         let prologue = hex(vector.prologue);
-        let [a, b] = vector.statics.map(secret);
+        let [a, b] = vector.statics.map(|text| KeyPair::new(secret(text), &mut ops));
         let [ea, eb] = vector.ephemerals.map(secret);
         let [pa, pb] = vector.payloads.map(hex).into_iter().collect::<Vec<_>>()[..2].to_vec().try_into().unwrap();
-        let b_public = b.public(&mut ops);
-
-        let (sent, first) = write_first(&prologue, &a, &b_public, ea, &pa, &mut ops).unwrap();
+        let (sent, first) = write_first(&prologue, &a, &b.public, ea, &pa, &mut ops).unwrap();
         assert_eq!(first, hex(vector.messages[0]));
-        let (read, payload) = read_first(&prologue, &b, &b_public, &first, &mut ops).unwrap();
+        let (read, payload) = read_first(&prologue, &b, &first, &mut ops).unwrap();
         assert_eq!(payload, pa);
-        assert_eq!(read.remote, a.public(&mut ops));
+        assert_eq!(read.remote, a.public);
         let (second, b_split) = read.write_second(eb, &pb, &mut ops).unwrap();
         assert_eq!(second, hex(vector.messages[1]));
         let (payload, a_split) = sent.read_second(&a, &second, &mut ops).unwrap();
@@ -126,10 +128,10 @@ impl Run {
     /// Our own handshake: both messages, and the split of each side.
     fn ours(&self) -> ([Vec<u8>; 2], [Split; 2]) {
         let mut ops = PublicKeyOps::default();
-        let [a, b, ea, eb] = self.bytes.map(|bytes| Secret::from_bytes(&bytes));
-        let key = b.public(&mut ops);
-        let (sent, first) = write_first(&self.prologue, &a, &key, ea, &self.payloads[0], &mut ops).unwrap();
-        let (read, _) = read_first(&self.prologue, &b, &key, &first, &mut ops).unwrap();
+        let [a, b] = [0, 1].map(|i| pair(&self.bytes[i]));
+        let [ea, eb] = [2, 3].map(|i| Secret::from_bytes(&self.bytes[i]));
+        let (sent, first) = write_first(&self.prologue, &a, &b.public, ea, &self.payloads[0], &mut ops).unwrap();
+        let (read, _) = read_first(&self.prologue, &b, &first, &mut ops).unwrap();
         let (second, b_split) = read.write_second(eb, &self.payloads[1], &mut ops).unwrap();
         let (_, a_split) = sent.read_second(&a, &second, &mut ops).unwrap();
         ([first, second], [a_split, b_split])
@@ -196,15 +198,15 @@ fn any_flipped_bit_is_noticed() {
     let run = Run::random(&mut Rng::from_seed([3; 32]));
     let ([first, second], _) = run.ours();
     let mut ops = PublicKeyOps::default();
-    let [a, b, ea, _] = run.bytes.map(|bytes| Secret::from_bytes(&bytes));
-    let key = b.public(&mut ops);
+    let [a, b] = [0, 1].map(|i| pair(&run.bytes[i]));
+    let ea = Secret::from_bytes(&run.bytes[2]);
     for at in 0..first.len() {
         let mut bad = first.clone();
         bad[at] ^= 1 << (at % 8);
         // The top bit of an X25519 key does not count in the product (RFC 7748), but it does in the hash.
-        assert!(read_first(&run.prologue, &b, &key, &bad, &mut ops).is_err(), "first, byte {at}");
+        assert!(read_first(&run.prologue, &b, &bad, &mut ops).is_err(), "first, byte {at}");
     }
-    let (sent, _) = write_first(&run.prologue, &a, &key, ea, &run.payloads[0], &mut ops).unwrap();
+    let (sent, _) = write_first(&run.prologue, &a, &b.public, ea, &run.payloads[0], &mut ops).unwrap();
     for at in 0..second.len() {
         let mut bad = second.clone();
         bad[at] ^= 1 << (at % 8);
@@ -218,12 +220,11 @@ fn short_messages_and_weak_keys_are_refused() {
     let run = Run::random(&mut Rng::from_seed([4; 32]));
     let ([first, _], _) = run.ours();
     let mut ops = PublicKeyOps::default();
-    let b = Secret::from_bytes(&run.bytes[1]);
-    let key = b.public(&mut ops);
+    let b = pair(&run.bytes[1]);
     for length in 0..first.len() {
-        assert!(read_first(&run.prologue, &b, &key, &first[..length], &mut ops).is_err());
+        assert!(read_first(&run.prologue, &b, &first[..length], &mut ops).is_err());
     }
     let mut weak = first;
     weak[..32].fill(0);
-    assert_eq!(read_first(&run.prologue, &b, &key, &weak, &mut ops).err(), Some(NoiseError::WeakKey));
+    assert_eq!(read_first(&run.prologue, &b, &weak, &mut ops).err(), Some(NoiseError::WeakKey));
 }

@@ -1,6 +1,7 @@
 use overlay::id::Identity;
 
 use super::*;
+use crate::dh::KeyPair;
 
 /// Two nodes that know each other's certificates.
 pub(crate) struct Pair {
@@ -26,7 +27,8 @@ impl Pair {
 
     fn reply(&mut self, from: NodeId, hello: &[u8]) -> Result<(Responder, Vec<u8>), HandshakeError> {
         let offer = Offer { port: 7, params: b"from b" };
-        Responder::handle_hello(&self.b, hello, from, offer, &mut self.rng, &mut self.ops, WallTime::default())
+        let hello = AddressedHello::parse(&self.b, hello)?;
+        Responder::handle_hello(&self.b, &hello, from, offer, &mut self.rng, &mut self.ops, WallTime::default())
     }
 
     /// Runs a handshake through; returns what A and B have.
@@ -87,8 +89,16 @@ fn the_reply_is_never_larger_and_all_stay_below_a_kibibyte() {
         assert!((HELLO_BYTES..1024).contains(&hello.len()));
         let big = Offer { port: 1, params: &[2; MAX_PARAMS_BYTES] };
         let wall = WallTime::default();
-        let (mut responder, reply) =
-            Responder::handle_hello(&pair.b, &hello, pair.a.id(), big, &mut pair.rng, &mut pair.ops, wall).unwrap();
+        let (mut responder, reply) = Responder::handle_hello(
+            &pair.b,
+            &AddressedHello::parse(&pair.b, &hello).ok().unwrap(),
+            pair.a.id(),
+            big,
+            &mut pair.rng,
+            &mut pair.ops,
+            wall,
+        )
+        .unwrap();
         assert!(reply.len() <= hello.len());
         let finished = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap().finished;
         let (finished_b, _) = responder.handle_finished(&finished).ok().unwrap();
@@ -191,7 +201,7 @@ fn a_certificate_of_somebody_else_is_refused() {
     let mut pair = Pair::new();
     // Mallory holds her own static key but sends A's certificate, as A.
     let mut ops = PublicKeyOps::default();
-    let mallory = Secret::from_bytes(&[66; 32]);
+    let mallory = KeyPair::new(Secret::from_bytes(&[66; 32]), &mut ops);
     let offer = Offer { port: 1, params: &[] };
     let payload = HelloA::payload(offer, pair.a.cert()).unwrap();
     let header = Header::new(HandshakeId([5; 16]));

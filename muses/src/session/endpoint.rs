@@ -11,8 +11,9 @@ use overlay::time::Instant;
 use crate::cert::LocalKeys;
 use crate::config::Config;
 use crate::dh::PublicKeyOps;
-use crate::event::{Command, Outgoing, Path};
+use crate::event::{Arrival, Command, Outgoing, Path};
 use crate::flow::Outbox;
+use crate::handshake::cookie::Cookies;
 
 /// What all sessions of an endpoint share.
 pub(crate) struct Endpoint {
@@ -20,6 +21,8 @@ pub(crate) struct Endpoint {
     pub keys: LocalKeys,
     pub ops: PublicKeyOps,
     pub rng: Rng,
+    /// What peers under load gave us to show.
+    pub cookies: Cookies,
     /// Where this node is; `None` while it is nowhere.
     pub local: Option<Path>,
     /// Where this node can be dialled, in bytes that mean nothing here.
@@ -41,6 +44,8 @@ pub struct Counters {
     pub violations: u64,
     /// Left out because a limit was reached.
     pub limited: u64,
+    /// Hellos answered with a cookie, because of too much work.
+    pub cookies: u64,
 }
 
 impl Endpoint {
@@ -48,6 +53,13 @@ impl Endpoint {
     pub fn send(&mut self, to: NodeId, path: &Path, flow: u32, payload: Vec<u8>) {
         if self.local.is_some() {
             self.packets.push_back(Outgoing { to, path: path.clone(), flow, payload });
+        }
+    }
+
+    /// Sends a reply, if there is one, to where the packet says that it comes from.
+    pub fn answer(&mut self, arrival: &Arrival, flow: u32, reply: Option<Vec<u8>>) {
+        if let Some(reply) = reply {
+            self.send(arrival.from, &arrival.return_path, flow, reply);
         }
     }
 }

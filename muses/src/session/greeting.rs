@@ -3,15 +3,37 @@
 use overlay::time::Instant;
 
 use super::{Bound, Endpoint, Phase, Retry, Session};
-use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
+use crate::config::{ANSWER_BURST, ANSWER_INTERVAL, HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, SessionLabel};
 use crate::handshake::{Initiator, PendingFinished};
+use crate::kdf;
 
 pub(crate) struct Greeting {
     pub(super) initiator: Initiator,
     pub(super) hello: Vec<u8>,
     pub(super) retry: Retry,
     pub(super) deadline: Instant,
+    /// The Hello was not sent out of turn since the timer sent it last.
+    pub(super) may_hurry: bool,
+}
+
+/// B's Finished, for when A's comes again.
+pub(crate) struct LastWord {
+    /// Digest of A's Finished.
+    asked: [u8; 32],
+    packet: Vec<u8>,
+}
+
+impl LastWord {
+    /// `packet` answers A's `finished`.
+    pub fn new(finished: &[u8], packet: Vec<u8>) -> Self {
+        Self { asked: kdf::sha256(&[finished]), packet }
+    }
+
+    /// B's Finished.
+    pub fn packet(&self) -> &[u8] {
+        &self.packet
+    }
 }
 
 /// A, until B's Finished is there.
@@ -34,7 +56,27 @@ impl Session {
         };
         end.send(self.peer, &self.path, 0, hello.clone());
         let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
-        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline }));
+        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline, may_hurry: true }));
+    }
+
+    /// The peer is under load and works only for who shows this cookie: sends Hello again with it at once, but not more often out of turn
+    /// than in turn.
+    pub fn handle_cookie(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let Phase::Greeting(greeting) = &mut self.phase else { return };
+        let Ok(cookie) = greeting.initiator.handle_cookie(&greeting.hello, packet) else {
+            end.counters.forged += 1;
+            return;
+        };
+        if end.cookies.of(&self.peer, now) == Some(&cookie) {
+            // It is on the Hello already.
+            return;
+        }
+        cookie.stamp(&mut greeting.hello);
+        end.cookies.keep(self.peer, cookie, now);
+        if core::mem::take(&mut greeting.may_hurry) {
+            let hello = greeting.hello.clone();
+            end.send(self.peer, &self.path, 0, hello);
+        }
     }
 
     /// Hello B arrived: there are keys, and data may follow Finished at once.
@@ -77,6 +119,13 @@ impl Session {
         bound.confirming = None;
         self.persist(end);
         self.wake(end, now);
+    }
+
+    /// A's Finished came again: B's once more, if it is the same, and not too often.
+    pub fn finished_again(&mut self, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
+        let bound = self.bound_mut()?;
+        let last_word = bound.last_word.as_ref().filter(|last_word| last_word.asked == kdf::sha256(&[packet]))?;
+        bound.answers.take(ANSWER_BURST, ANSWER_INTERVAL, now).then(|| last_word.packet.clone())
     }
 
     /// Sends Hello again at once: this node has a new place, or the peer a new path.

@@ -1,23 +1,34 @@
 //! Handshakes as the endpoint sees them: who begins, who answers, and what the result replaces.
 
+use std::collections::BTreeMap;
+
 use overlay::id::NodeId;
 use overlay::time::{Instant, Now};
 
+use super::guard::Verdict;
 use super::{Sessions, Timer};
 use crate::cert::IdCert;
-use crate::config::{HALF_OPEN_LIFETIME, HELLO_BURST, HELLO_INTERVAL, RESET_BURST, RESET_INTERVAL};
+use crate::config::{ANSWER_BURST, ANSWER_INTERVAL, HALF_OPEN_LIFETIME, RESET_BURST, RESET_INTERVAL};
 use crate::content::{HandshakeId, Label};
 use crate::event::{Arrival, HandshakeFailure, ResetReason, Resolved, SessionLabel};
-use crate::handshake::{Established, Initiator, Offer, Responder};
-use crate::session::{Phase, ReHelloOutcome, Session};
+use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
+use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
 
 /// No ports and no params today: services are named in the streams.
 const OFFER: Offer<'static> = Offer { port: 0, params: &[] };
 
+/// The flow label of cookies: a flood's answers share one queue among themselves, and keep nothing else waiting.
+const COOKIE_FLOW: u32 = 1;
+
 /// A handshake that waits for Finished A.
 pub(super) struct HalfOpen {
     responder: Responder,
+    /// Digest of the Hello that opened it.
+    hello: [u8; 32],
     reply: Vec<u8>,
+    /// Limits how often the reply goes out again.
+    again: Bucket,
+    via: Option<NodeId>,
     since: Instant,
 }
 
@@ -28,7 +39,10 @@ impl Sessions {
         let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops)
             .ok()
             .and_then(|cert| Initiator::start(&end.keys, peer, &cert, OFFER, &mut end.rng, &mut end.ops).ok());
-        let Some((initiator, hello)) = started else { return self.fail(peer, HandshakeFailure::Certificate) };
+        let Some((initiator, mut hello)) = started else { return self.fail(peer, HandshakeFailure::Certificate) };
+        if let Some(cookie) = end.cookies.of(&peer, now.instant) {
+            cookie.stamp(&mut hello);
+        }
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.path = resolved.path;
             session.greet(initiator, hello, &mut self.end, now.instant);
@@ -36,32 +50,44 @@ impl Sessions {
     }
 
     pub(super) fn on_hello1(&mut self, arrival: &Arrival, packet: &[u8], now: Now) {
-        let (from, own) = (arrival.from, self.end.keys.id());
-        let Some(id) = HandshakeId::of(packet).filter(|_| from != own) else {
-            self.end.counters.unknown += 1;
-            return;
-        };
+        let (from, end) = (arrival.from, &mut self.end);
+        let own = end.keys.id();
         // Both began at once: the lower id's handshake wins, and the higher side answers it.
         if own < from && self.sessions.get(&from).is_some_and(Session::is_greeting) {
             return;
         }
-        if let Some(half) = self.half_open.get(&(from, id)) {
-            let reply = half.reply.clone();
-            return self.end.send(from, &arrival.return_path, 0, reply);
-        }
-        if !self.hello_budget.take(HELLO_BURST, HELLO_INTERVAL, now.instant) {
-            self.end.counters.limited += 1;
+        let Some(hello) = AddressedHello::parse(&end.keys, packet).ok().filter(|_| from != own) else {
+            end.counters.forged += 1;
             return;
+        };
+        let id = hello.id();
+        if let Some(half) = self.half_open.get_mut(&(from, id)) {
+            let reply = half.again(&hello, now.instant);
+            return self.end.answer(arrival, 0, reply);
         }
-        let end = &mut self.end;
-        let answered = Responder::handle_hello(&end.keys, packet, from, OFFER, &mut end.rng, &mut end.ops, now.wall);
+        match self.guard.judge(&hello, arrival, &mut end.rng, now.instant) {
+            Verdict::Work => {}
+            Verdict::Prove(cookie) => {
+                end.counters.cookies += 1;
+                let reply = cookie.reply(&hello, &mut end.rng);
+                return end.answer(arrival, COOKIE_FLOW, reply);
+            }
+            Verdict::Drop => {
+                end.counters.limited += 1;
+                return;
+            }
+        }
+        let digest = hello.digest();
+        let answered = Responder::handle_hello(&end.keys, &hello, from, OFFER, &mut end.rng, &mut end.ops, now.wall);
         let Ok((responder, reply)) = answered else {
             end.counters.forged += 1;
             return;
         };
         end.send(from, &arrival.return_path, 0, reply.clone());
         self.bound_half_open();
-        self.half_open.insert((from, id), HalfOpen { responder, reply, since: now.instant });
+        let again = Bucket::new(ANSWER_BURST, now.instant);
+        let half = HalfOpen { responder, hello: digest, reply, again, via: arrival.via, since: now.instant };
+        self.half_open.insert((from, id), half);
         self.timers.set_no_later(Timer::HalfOpen, now.instant + HALF_OPEN_LIFETIME);
     }
 
@@ -81,15 +107,11 @@ impl Sessions {
                 return;
             };
             self.half_open.remove(&(from, id));
-            return self.install(arrival, id, finished, established);
+            return self.install(arrival, LastWord::new(packet, finished), established);
         }
         // Our Finished was lost: the same again.
-        let Some(session) = self.sessions.get(&from) else { return };
-        if let Some((known, finished)) = session.bound_ref().and_then(|bound| bound.finished.clone())
-            && known == id
-        {
-            self.end.send(from, &arrival.return_path, 0, finished);
-        }
+        let again = self.sessions.get_mut(&from).and_then(|session| session.finished_again(packet, self.now));
+        self.end.answer(arrival, 0, again);
     }
 
     pub(super) fn on_re_hello(&mut self, arrival: &Arrival, packet: &[u8]) {
@@ -135,7 +157,7 @@ impl Sessions {
     }
 
     /// The peer finished its handshake: its session takes the place of whatever there was.
-    fn install(&mut self, arrival: &Arrival, id: HandshakeId, finished: Vec<u8>, established: Established) {
+    fn install(&mut self, arrival: &Arrival, last_word: LastWord, established: Established) {
         let (from, own) = (arrival.from, self.end.keys.id());
         let crossed = self.sessions.get(&from).is_some_and(Session::is_confirming);
         if crossed && own < from {
@@ -156,20 +178,32 @@ impl Sessions {
             old.flow.reset_all(ResetReason::Restarted, &mut self.end.out);
             self.forget(&old);
         }
+        self.end.send(from, &arrival.return_path, 0, last_word.packet().to_vec());
         if let Phase::Bound(bound) = &mut session.phase {
-            bound.finished = Some((id, finished.clone()));
+            bound.last_word = Some(last_word);
         }
-        self.end.send(from, &arrival.return_path, 0, finished);
         self.labels.extend(session.label().map(|label| (label, from)));
         self.sessions.insert(from, session);
     }
 
-    /// Makes room for one more half-open handshake by giving up the oldest.
+    /// Makes room for one more half-open handshake: of the neighbour with the most of them, the oldest is given up. Whoever fills the
+    /// table displaces what came the same way.
     fn bound_half_open(&mut self) {
         while self.half_open.len() >= self.end.config.max_half_open.max(1) {
-            let oldest = self.half_open.iter().min_by_key(|(_, half)| half.since).map(|(key, _)| *key);
-            let Some(oldest) = oldest else { return };
+            let mut counts = BTreeMap::<_, usize>::new();
+            self.half_open.values().for_each(|half| *counts.entry(half.via).or_default() += 1);
+            let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(via, _)| via);
+            let theirs = self.half_open.iter().filter(|(_, half)| Some(half.via) == most);
+            let Some(oldest) = theirs.min_by_key(|(_, half)| half.since).map(|(key, _)| *key) else { return };
             self.half_open.remove(&oldest);
         }
+    }
+}
+
+impl HalfOpen {
+    /// The reply once more, if this is the Hello that it answers and not a shorter or other one under its name.
+    fn again(&mut self, hello: &AddressedHello<'_, '_>, now: Instant) -> Option<Vec<u8>> {
+        let same = self.hello == hello.digest() && self.again.take(ANSWER_BURST, ANSWER_INTERVAL, now);
+        same.then(|| self.reply.clone())
     }
 }

@@ -86,7 +86,7 @@ fn garbage_and_tampered_packets_change_nothing() {
         }
         let from = if turn % 2 == 0 { a } else { b };
         let to = usize::from(turn % 4 < 2);
-        let arrival = Arrival { from, return_path: Path(b"nowhere".to_vec()), ecn: false, hops: 1 };
+        let arrival = Arrival { from, return_path: Path(b"nowhere".to_vec()), via: None, ecn: false, hops: 1 };
         pair.nodes[to].sessions.handle_packet(arrival, payload, pair.now);
         pair.settle();
         if turn % 100 == 0 {

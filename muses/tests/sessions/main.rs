@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod flood;
 mod limits;
 mod pair;
 mod refresh;

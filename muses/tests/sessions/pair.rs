@@ -357,7 +357,7 @@ impl Pair {
         }
         node.busy_until = self.now.after(waited + took);
         let return_path = Path(node.place.clone().into_bytes());
-        let arrival = Arrival { from: node.id, return_path, ecn: waited > 5 * MS, hops: 3 };
+        let arrival = Arrival { from: node.id, return_path, via: None, ecn: waited > 5 * MS, hops: 3 };
         let copies = if self.rng.below(100) < self.faults.duplicate_percent { 2 } else { 1 };
         for _ in 0..copies {
             let jitter = Duration::from_micros(self.rng.below(self.faults.jitter.as_micros() as u64 + 1));

@@ -81,6 +81,7 @@ impl Stack {
                 let arrival = Arrival {
                     from: delivery.from,
                     return_path: path_to(&delivery.return_place),
+                    via: delivery.via,
                     ecn: delivery.ecn,
                     hops: delivery.hops,
                 };

@@ -1,0 +1,102 @@
+//! Which Hellos are worked on: public-key work is budgeted for each inbound neighbour and in total.
+//!
+//! The neighbour is the one thing about a stranger's packet that is proven, by the link. So a flood that comes over one link
+//! uses up what that link may ask for, and those who come over others do not notice. Within the budgets a Hello is answered as it
+//! is. Beyond them B is *under load*: it answers with a [cookie](crate::handshake::cookie), and works for those who show it, out of a second
+//! budget that nobody can touch who does not receive what is sent to the place it names.
+
+use std::collections::BTreeMap;
+
+use overlay::id::NodeId;
+use overlay::rng::Rng;
+use overlay::time::Instant;
+
+use crate::config::{
+    COOKIE_BURST, COOKIE_INTERVAL, HELLO_BURST, HELLO_INTERVAL, NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL,
+    NEIGHBOUR_PROVEN_HELLO_BURST, NEIGHBOUR_PROVEN_HELLO_INTERVAL, PROVEN_HELLO_BURST, PROVEN_HELLO_INTERVAL,
+};
+use crate::event::Arrival;
+use crate::handshake::AddressedHello;
+use crate::handshake::cookie::{Cookie, CookieSecret};
+use crate::session::Bucket;
+
+/// Neighbours whose budgets are remembered; of more, the one that was quiet longest starts anew.
+const MAX_NEIGHBOURS: usize = 1024;
+
+/// What becomes of a Hello.
+pub(super) enum Verdict {
+    /// It is worth public-key work.
+    Work,
+    /// It may come again with this.
+    Prove(Cookie),
+    /// Nothing.
+    Drop,
+}
+
+/// The budgets, and the secret of the cookies.
+pub(super) struct Guard {
+    secret: CookieSecret,
+    hellos: Bucket,
+    proven: Bucket,
+    neighbours: BTreeMap<Option<NodeId>, Neighbour>,
+}
+
+struct Neighbour {
+    hellos: Bucket,
+    proven: Bucket,
+    cookies: Bucket,
+    heard_at: Instant,
+}
+
+impl Guard {
+    pub fn new(rng: &mut Rng, now: Instant) -> Self {
+        Self {
+            secret: CookieSecret::new(rng, now),
+            hellos: Bucket::new(HELLO_BURST, now),
+            proven: Bucket::new(PROVEN_HELLO_BURST, now),
+            neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// Judges a Hello that came like this. Whatever it says, this costs two hashes of it at most.
+    pub fn judge(&mut self, hello: &AddressedHello<'_, '_>, arrival: &Arrival, rng: &mut Rng, now: Instant) -> Verdict {
+        self.secret.refresh(rng, now);
+        self.make_room(arrival.via);
+        let neighbour = self.neighbours.entry(arrival.via).or_insert_with(|| Neighbour::new(now));
+        neighbour.heard_at = now;
+        // The cheaper budget first: who is proven needs it less, but a quiet node should not have to ask for proof.
+        if neighbour.hellos.take(NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL, now)
+            && self.hellos.take(HELLO_BURST, HELLO_INTERVAL, now)
+        {
+            return Verdict::Work;
+        }
+        let cookie = self.secret.cookie(arrival);
+        if cookie.is_on(hello) {
+            let passes = neighbour.proven.take(NEIGHBOUR_PROVEN_HELLO_BURST, NEIGHBOUR_PROVEN_HELLO_INTERVAL, now)
+                && self.proven.take(PROVEN_HELLO_BURST, PROVEN_HELLO_INTERVAL, now);
+            return if passes { Verdict::Work } else { Verdict::Drop };
+        }
+        if neighbour.cookies.take(COOKIE_BURST, COOKIE_INTERVAL, now) { Verdict::Prove(cookie) } else { Verdict::Drop }
+    }
+
+    fn make_room(&mut self, via: Option<NodeId>) {
+        if self.neighbours.len() < MAX_NEIGHBOURS || self.neighbours.contains_key(&via) {
+            return;
+        }
+        let quietest = self.neighbours.iter().min_by_key(|(_, neighbour)| neighbour.heard_at).map(|(via, _)| *via);
+        if let Some(quietest) = quietest {
+            self.neighbours.remove(&quietest);
+        }
+    }
+}
+
+impl Neighbour {
+    fn new(now: Instant) -> Self {
+        Self {
+            hellos: Bucket::new(NEIGHBOUR_HELLO_BURST, now),
+            proven: Bucket::new(NEIGHBOUR_PROVEN_HELLO_BURST, now),
+            cookies: Bucket::new(COOKIE_BURST, now),
+            heard_at: now,
+        }
+    }
+}

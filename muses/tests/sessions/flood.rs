@@ -1,0 +1,339 @@
+//! A node under a flood of Hellos, and what packets from strangers draw from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use muses::config::{Config, HELLO_FIRST_WAIT, NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL, PROVEN_HELLO_BURST};
+use muses::event::{Arrival, Command, Event, Path, Resolved};
+use muses::handshake::OPS_PER_HELLO;
+use muses::sessions::Sessions;
+use overlay::id::{Identity, NodeId};
+use overlay::rng::Rng;
+use overlay::time::{Now, WallTime};
+use sha2::{Digest as _, Sha256};
+
+use crate::pair::{MS, SECOND};
+
+/// One way from anybody to anybody.
+const DELAY_MS: u64 = 10;
+/// mac1 and mac2 at the end of a Hello.
+const MAC_BYTES: usize = 16;
+
+/// A node that is called `name`, at the path of that name.
+struct Node {
+    id: NodeId,
+    path: Path,
+    sessions: Sessions,
+    via: NodeId,
+    began: Option<Now>,
+    established: Option<Now>,
+}
+
+impl Node {
+    fn new(name: u8, via: u8, now: Now) -> Self {
+        let identity = Identity::from_secret(&[name; 32]);
+        let (id, path) = (identity.id(), Path(vec![name]));
+        let mut sessions = Sessions::new(Config::default(), identity, [name ^ 0x55; 32], [name ^ 0xaa; 32], now);
+        sessions.handle_attached(path.clone(), now);
+        Self { id, path, sessions, via: NodeId::from_bytes([via; 32]), began: None, established: None }
+    }
+
+    fn arrival(&self) -> Arrival {
+        Arrival { from: self.id, return_path: self.path.clone(), via: Some(self.via), ecn: false, hops: 3 }
+    }
+}
+
+/// B, those who want a session with it, and whoever floods it.
+struct World {
+    b: Node,
+    honest: Vec<Node>,
+    now: Now,
+    wire: BTreeMap<(u64, u64), (Path, Arrival, Vec<u8>)>,
+    count: u64,
+    looked_up: usize,
+    bytes_out_of_b: usize,
+}
+
+impl World {
+    fn new(honest: u8, via: impl Fn(u8) -> u8) -> Self {
+        let now = Now { wall: WallTime::from_unix_micros(1_800_000_000_000_000), ..Now::default() };
+        let honest = (0..honest).map(|n| Node::new(n + 2, via(n), now)).collect();
+        let b = Node::new(1, 0, now);
+        Self { b, honest, now, wire: BTreeMap::new(), count: 0, looked_up: 0, bytes_out_of_b: 0 }
+    }
+
+    fn ms(&self) -> u64 {
+        self.now.instant.as_micros() / 1000
+    }
+
+    fn begin(&mut self, number: usize) {
+        let node = &mut self.honest[number];
+        node.began = Some(self.now);
+        node.sessions.open(self.b.id, "files", 0, self.now).unwrap();
+    }
+
+    /// A millisecond passes.
+    fn step(&mut self) {
+        self.now = self.now.after(MS);
+        let due = self.wire.split_off(&(self.ms() + 1, 0));
+        for (_, (path, arrival, payload)) in core::mem::replace(&mut self.wire, due) {
+            let to = if path == self.b.path {
+                Some(&mut self.b)
+            } else {
+                self.honest.iter_mut().find(|node| node.path == path)
+            };
+            if let Some(node) = to {
+                node.sessions.handle_packet(arrival, payload, self.now);
+            }
+        }
+        for number in 0..=self.honest.len() {
+            self.drain(number);
+        }
+    }
+
+    /// Node 0 is B.
+    fn drain(&mut self, number: usize) {
+        let cert = self.b.sessions.cert().to_vec();
+        let (b_id, b_path) = (self.b.id, self.b.path.clone());
+        let node = if number == 0 { &mut self.b } else { &mut self.honest[number - 1] };
+        node.sessions.handle_timeout(self.now);
+        while let Some(command) = node.sessions.poll_command() {
+            if let Command::Resolve(peer) = command {
+                if number == 0 {
+                    self.looked_up += 1;
+                } else {
+                    assert_eq!(peer, b_id);
+                    let resolved = Resolved { cert: cert.clone(), path: b_path.clone() };
+                    node.sessions.handle_peer(peer, resolved, self.now);
+                }
+            }
+        }
+        while let Some(out) = node.sessions.poll_transmit() {
+            self.bytes_out_of_b += if number == 0 { out.payload.len() } else { 0 };
+            self.count += 1;
+            let at = self.now.instant.as_micros() / 1000 + DELAY_MS;
+            self.wire.insert((at, self.count), (out.path, node.arrival(), out.payload));
+        }
+        while let Some(event) = node.sessions.poll_event() {
+            if matches!(event, Event::SessionEstablished { .. }) {
+                node.established = Some(self.now);
+            }
+        }
+    }
+
+    /// Hands a packet to B and takes what it answers off the wire; returns the answer's packets.
+    fn ask(&mut self, arrival: &Arrival, packet: &[u8]) -> Vec<Vec<u8>> {
+        self.drain(0);
+        self.wire.clear();
+        self.b.sessions.handle_packet(arrival.clone(), packet.to_vec(), self.now);
+        self.drain(0);
+        core::mem::take(&mut self.wire).into_values().map(|(_, _, payload)| payload).collect()
+    }
+
+    /// The Hello of an honest node, for B.
+    fn hello(&mut self, number: usize) -> (Arrival, Vec<u8>) {
+        self.begin(number);
+        self.drain(number + 1);
+        let (_, (_, arrival, hello)) = self.wire.pop_last().unwrap();
+        (arrival, hello)
+    }
+}
+
+/// Makes any number of Hellos to B whose mac1 is right, out of a true one.
+struct Forger {
+    template: Vec<u8>,
+    mac1_key: [u8; 32],
+    rng: Rng,
+}
+
+impl Forger {
+    fn new(world: &mut World) -> Self {
+        let mut stranger = Node::new(250, 9, world.now);
+        core::mem::swap(&mut world.honest[0], &mut stranger);
+        let (_, template) = world.hello(0);
+        core::mem::swap(&mut world.honest[0], &mut stranger);
+        let b_key = &world.b.sessions.cert()[..32];
+        let mac1_key = Sha256::new().chain_update(b"muses-v1 mac1\0").chain_update(b_key).finalize().into();
+        Self { template, mac1_key, rng: Rng::from_seed([8; 32]) }
+    }
+
+    fn hello(&mut self) -> Vec<u8> {
+        let mut hello = self.template.clone();
+        // Another handshake id and ephemeral key.
+        hello[4..52].copy_from_slice(&self.rng.bytes::<48>());
+        let mac1_at = hello.len() - 2 * MAC_BYTES;
+        let mac = Hmac::<Sha256>::new_from_slice(&self.mac1_key).unwrap().chain_update(&hello[..mac1_at]).finalize();
+        hello[mac1_at..mac1_at + MAC_BYTES].copy_from_slice(&mac.into_bytes()[..MAC_BYTES]);
+        if self.rng.below(4) == 0 {
+            hello[mac1_at + MAC_BYTES..].copy_from_slice(&self.rng.bytes::<MAC_BYTES>());
+        }
+        hello
+    }
+}
+
+/// The neighbour over whom the flood comes.
+const FLOODED: u8 = 200;
+const QUIET: u8 = 201;
+
+#[test]
+fn honest_handshakes_succeed_in_a_flood_of_hellos() {
+    const HONEST: u8 = 60;
+    const FLOOD_MS: u64 = 3000;
+    const HELLOS_PER_MS: u64 = 100;
+    let mut world = World::new(HONEST, |n| if n % 2 == 0 { FLOODED } else { QUIET });
+    let mut forger = Forger::new(&mut world);
+    let ops_before = world.b.sessions.public_key_ops();
+    let (mut begun, mut bytes_in) = (0, 0);
+    for ms in 0..FLOOD_MS + 200 {
+        // They come one after the other while the flood lasts, and find it at its height.
+        if ms >= 400 && ms % 40 == 0 && begun < usize::from(HONEST) {
+            world.begin(begun);
+            begun += 1;
+        }
+        for turn in (0..HELLOS_PER_MS).filter(|_| ms < FLOOD_MS) {
+            // Some pretend to be those who are honest, at their places.
+            let victim = &world.honest[world.count as usize % world.honest.len()];
+            let (from, return_path) = match turn % 10 {
+                0 => (victim.id, victim.path.clone()),
+                _ => (NodeId::from_bytes(forger.rng.bytes()), Path(forger.rng.bytes::<20>().to_vec())),
+            };
+            let via = Some(NodeId::from_bytes([FLOODED; 32]));
+            let hello = forger.hello();
+            bytes_in += hello.len();
+            let arrival = Arrival { from, return_path, via, ecn: false, hops: 3 };
+            world.b.sessions.handle_packet(arrival, hello, world.now);
+        }
+        world.step();
+    }
+    for (number, node) in world.honest.iter().enumerate() {
+        let took = node.established.unwrap().instant.since(node.began.unwrap().instant);
+        // Without a flood one round trip; the cookie costs a second one. No Hello is lost, so no timer runs out.
+        let round_trips = if node.via == NodeId::from_bytes([FLOODED; 32]) { 2 } else { 1 };
+        assert!(took <= MS * 2 * u32::try_from(DELAY_MS).unwrap() * round_trips + MS, "node {number}: {took:?}");
+        assert!(took < HELLO_FIRST_WAIT / 2);
+    }
+    assert_eq!(world.b.sessions.sessions().count(), usize::from(HONEST), "nobody else has a session");
+    assert_eq!(world.looked_up, 0);
+    let counters = world.b.sessions.counters();
+    assert!(counters.cookies > FLOOD_MS * HELLOS_PER_MS * 9 / 10, "{counters:?}");
+    // The flood's neighbour had its budget of work, and the honest nodes theirs.
+    let interval_ms = NEIGHBOUR_HELLO_INTERVAL.as_millis() as u64;
+    let worked = u64::from(NEIGHBOUR_HELLO_BURST) + (FLOOD_MS + 200) / interval_ms + u64::from(HONEST);
+    let ops = world.b.sessions.public_key_ops() - ops_before;
+    assert!(ops <= worked * OPS_PER_HELLO, "{ops} operations, {worked} Hellos");
+    assert!(world.bytes_out_of_b * 3 < bytes_in, "{} out, {bytes_in} in", world.bytes_out_of_b);
+}
+
+#[test]
+fn a_replayed_or_mangled_packet_draws_nothing_larger_than_itself() {
+    let mut world = World::new(1, |_| QUIET);
+    let (arrival, hello) = world.hello(0);
+    let replies = world.ask(&arrival, &hello);
+    assert_eq!(replies.len(), 1, "Hello B");
+    assert!(replies[0].len() <= hello.len());
+    // The same again, as if Hello B was lost: at first at once, then rarely.
+    let mut again = 0;
+    for _ in 0..100 {
+        let more = world.ask(&arrival, &hello);
+        assert!(more.iter().all(|packet| *packet == replies[0]));
+        again += more.len();
+    }
+    assert!((1..=10).contains(&again), "{again}");
+    // Under the name of the half-open handshake, but shorter or other: nothing.
+    for length in 0..hello.len() {
+        assert!(world.ask(&arrival, &hello[..length]).is_empty(), "cut at {length}");
+    }
+    for at in 0..hello.len() - MAC_BYTES {
+        let mut bad = hello.clone();
+        bad[at] ^= 1;
+        assert!(world.ask(&arrival, &bad).is_empty(), "byte {at}");
+    }
+    // A's Finished, then its replays and pieces.
+    world.honest[0].sessions.handle_packet(world.b.arrival(), replies[0].clone(), world.now);
+    world.drain(1);
+    let packets: Vec<_> = core::mem::take(&mut world.wire).into_values().map(|(_, _, payload)| payload).collect();
+    let finished = packets.iter().find(|packet| packet[0] == 3).unwrap();
+    let mut answer = world.ask(&arrival, finished);
+    // With A's Finished the session is there, and may have something of its own to say.
+    answer.retain(|packet| packet[0] != 5);
+    assert!(answer.len() == 1 && answer[0].len() <= finished.len(), "{answer:?}");
+    for length in 0..finished.len() {
+        assert!(world.ask(&arrival, &finished[..length]).is_empty(), "cut at {length}");
+    }
+    let again: usize = (0..100).map(|_| world.ask(&arrival, finished).len()).sum();
+    assert!((1..=10).contains(&again), "{again}");
+}
+
+#[test]
+fn invalid_packets_draw_only_cookies() {
+    let mut world = World::new(1, |_| QUIET);
+    let (arrival, hello) = world.hello(0);
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut packet = Vec::new();
+    for turn in 0..20_000u64 {
+        packet.clear();
+        packet.extend((0..rng.below(80)).map(|_| rng.bytes::<1>()[0]));
+        if turn % 2 == 0 {
+            packet.clone_from(&hello);
+            let at = rng.index(packet.len() - MAC_BYTES);
+            packet[at] ^= 1 << rng.below(8);
+        } else if let Some(kind) = packet.first_mut() {
+            // A Re-Hello of a session that nobody has draws resets, see the tests of `resume`.
+            *kind = [1, 2, 3, 4, 5, 7, 8, 9][rng.index(8)];
+        }
+        assert!(world.ask(&arrival, &packet).is_empty(), "turn {turn}: {packet:?}");
+    }
+    // With a right mac1, at last, cookies: smaller than what draws them.
+    let mut forger = Forger::new(&mut world);
+    let mut cookies = 0;
+    for _ in 0..2 * PROVEN_HELLO_BURST {
+        let forged = forger.hello();
+        for reply in world.ask(&arrival, &forged) {
+            assert_eq!(reply[0], 9);
+            assert!(reply.len() * 3 < forged.len());
+            cookies += 1;
+        }
+    }
+    assert!(cookies > 0);
+}
+
+#[test]
+fn a_cookie_hurries_a_hello_only_once_in_a_turn() {
+    let mut world = World::new(1, |_| FLOODED);
+    let mut forger = Forger::new(&mut world);
+    let (arrival, hello) = world.hello(0);
+    // B's budget is used up, so each Hello of an honest node is answered with a cookie; the secret behind it changes.
+    let flood = |world: &mut World, forger: &mut Forger| {
+        for _ in 0..=NEIGHBOUR_HELLO_BURST {
+            world.ask(&arrival, &forger.hello());
+        }
+    };
+    flood(&mut world, &mut forger);
+    let first = world.ask(&arrival, &hello);
+    assert_eq!((first.len(), first[0][0]), (1, 9));
+    let cookie = |world: &mut World, packet: &[u8]| {
+        world.honest[0].sessions.handle_packet(world.b.arrival(), packet.to_vec(), world.now);
+        world.drain(1);
+        core::mem::take(&mut world.wire).len()
+    };
+    assert_eq!(cookie(&mut world, &first[0]), 1, "at once");
+    assert_eq!(cookie(&mut world, &first[0]), 0, "the same cookie");
+    let elsewhere = Arrival { return_path: Path(vec![99]), ..arrival.clone() };
+    let other = world.ask(&elsewhere, &hello);
+    assert_eq!((other.len(), other[0][0]), (1, 9));
+    assert_eq!(cookie(&mut world, &other[0]), 0, "another cookie in the same turn");
+    // When the timer sends the Hello next, the cookie of then is on it.
+    let mut sent = 0;
+    while sent == 0 {
+        world.now = world.now.after(10 * MS);
+        assert!(world.now.instant.as_micros() < 2 * SECOND.as_micros() as u64);
+        world.drain(1);
+        sent = world.wire.len();
+    }
+    let (_, (_, _, stamped)) = world.wire.pop_last().unwrap();
+    let zero = [0; MAC_BYTES];
+    assert_ne!(stamped[stamped.len() - MAC_BYTES..], zero);
+    assert_eq!(stamped[..stamped.len() - MAC_BYTES], hello[..hello.len() - MAC_BYTES]);
+    assert!(Duration::from_millis(world.ms()) >= HELLO_FIRST_WAIT / 2);
+}
