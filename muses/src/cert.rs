@@ -1,7 +1,10 @@
 //! A node's static X25519 key, certified by its identity (IDcert), and the long-lived keys a node holds.
 
+use core::time::Duration;
+
 use overlay::id::{Identity, NodeId, SIGNATURE_BYTES, Signature};
-use overlay::time::WallTime;
+use overlay::time::{Instant, Now, WallTime};
+use zeroize::Zeroizing;
 
 use crate::content::{Label, take};
 use crate::dh::{self, KeyPair, PublicKey, PublicKeyOps, Secret};
@@ -19,6 +22,9 @@ pub const CERT_BYTES: usize = BODY_BYTES + SIGNATURE_BYTES;
 
 /// How long a certificate is good for, in seconds: 30 days.
 pub const CERT_LIFETIME_S: u64 = 30 * 86_400;
+
+/// How long a static key is kept after the next one was certified: as long as a record may live.
+pub const PREVIOUS_KEY_KEPT: Duration = Duration::from_hours(24);
 
 /// How far clocks may disagree when an expiry is judged, in seconds: a day.
 pub const CLOCK_SLACK_S: u64 = 86_400;
@@ -118,19 +124,21 @@ impl IdCert {
 pub struct LocalKeys {
     identity: Identity,
     pair: KeyPair,
+    /// The static key before, for peers that know no newer record yet, and when it is erased.
+    previous: Option<(KeyPair, Instant)>,
     reset_key: Key,
     cert: IdCert,
 }
 
 impl LocalKeys {
-    /// The keys of a node. The certificate's epoch is 0 as long as there is one static key per node.
+    /// The keys of a node. The first certificate's epoch is 0.
     pub fn new(identity: Identity, static_secret: &[u8; 32], wall: WallTime, ops: &mut PublicKeyOps) -> Self {
         let pair = KeyPair::new(Secret::from_bytes(static_secret), ops);
         let cert = IdCert::issue(&identity, pair.public, 0, wall, ops);
-        // Bound to the static key, so that it survives a restart without a store entry of its own.
-        let reset_key =
-            Kdf::extract(b"muses-reset", pair.secret.as_bytes()).expand("reset key", identity.id().as_bytes());
-        Self { identity, pair, reset_key, cert }
+        // Bound to the identity, so that it survives restarts and new static keys without a store entry of its own.
+        let secret = Zeroizing::new(identity.derive_secret("muses reset tokens"));
+        let reset_key = Kdf::extract(b"muses-reset", secret.as_slice()).expand("reset key", identity.id().as_bytes());
+        Self { identity, pair, previous: None, reset_key, cert }
     }
 
     /// This node's id.
@@ -148,6 +156,22 @@ impl LocalKeys {
         self.cert = IdCert::issue(&self.identity, self.cert.key, self.cert.epoch, wall, ops);
     }
 
+    /// Goes over to another static key, and certifies it. The one before still answers Hellos for [`PREVIOUS_KEY_KEPT`]: so long may
+    /// peers know a record that names it.
+    pub fn change_key(&mut self, static_secret: &[u8; 32], now: Now, ops: &mut PublicKeyOps) {
+        let pair = KeyPair::new(Secret::from_bytes(static_secret), ops);
+        let epoch = self.cert.epoch.saturating_add(1);
+        self.cert = IdCert::issue(&self.identity, pair.public, epoch, now.wall, ops);
+        let before = core::mem::replace(&mut self.pair, pair);
+        self.previous = Some((before, now.instant + PREVIOUS_KEY_KEPT));
+    }
+
+    /// Erases the static key before this one when its time is over; says when that will be.
+    pub fn forget_previous(&mut self, now: Instant) -> Option<Instant> {
+        self.previous = self.previous.take().filter(|(_, until)| *until > now);
+        self.previous.as_ref().map(|(_, until)| *until)
+    }
+
     /// The answer to a Re-Hello of `peer` that cannot be honoured. It needs no state: the token that authenticates it was
     /// given to the peer in Finished. `None` when `re_hello` is no Re-Hello.
     ///
@@ -162,8 +186,14 @@ impl LocalKeys {
         Key::new(kdf::hmac(&self.reset_key, &[b"muses-v1 reset token\0", &label.0]))
     }
 
+    /// The static key that this node tells peers.
     pub(crate) fn key_pair(&self) -> &KeyPair {
         &self.pair
+    }
+
+    /// The static keys by which peers may address this node, the likeliest first.
+    pub(crate) fn key_pairs(&self) -> impl Iterator<Item = &KeyPair> {
+        core::iter::once(&self.pair).chain(self.previous.as_ref().map(|(pair, _)| pair))
     }
 }
 
@@ -209,6 +239,17 @@ mod tests {
         let other = Identity::from_secret(&[2; 32]).id();
         assert_eq!(IdCert::verify(&good, other, WallTime::default(), &mut ops), Err(CertError::Signature));
         assert_eq!(IdCert::verify(&good[1..], id, WallTime::default(), &mut ops), Err(CertError::Malformed));
+    }
+
+    #[test]
+    fn a_peer_that_needs_a_newer_version_is_told_apart() {
+        let identity = Identity::from_secret(&[1; 32]);
+        let mut cert = issued().1;
+        cert.min_version = VERSION + 1;
+        cert.signature = identity.sign(&[CONTEXT, &cert.body()].concat());
+        let mut ops = PublicKeyOps::default();
+        let verified = IdCert::verify(&cert.to_bytes(), identity.id(), WallTime::default(), &mut ops);
+        assert_eq!(verified, Err(CertError::Version));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The only module of this crate that does public-key work, and the count of it.
+//! X25519 and Ed25519, and the count of all public-key work: only this module and `kem` do any.
 //!
 //! A resume must not touch a public key. [`PublicKeyOps`] makes that a fact to read off instead of a promise.
 
@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 /// An X25519 public key.
 pub type PublicKey = [u8; 32];
 
-/// How many operations with public keys were done: X25519 products (key generation included), Ed25519 signatures made and checked.
+/// How many operations with public keys were done: X25519 products (key generation included), Ed25519 signatures made and checked,
+/// ML-KEM keys made, secrets encapsulated and decapsulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PublicKeyOps {
     total: u64,
@@ -28,6 +29,7 @@ impl PublicKeyOps {
 }
 
 /// An X25519 secret key, static or ephemeral. Zeroized when dropped.
+#[derive(Clone)]
 pub struct Secret(StaticSecret);
 
 impl Secret {
@@ -53,10 +55,6 @@ impl Secret {
         ops.add_one();
         let shared = self.0.diffie_hellman(&x25519_dalek::PublicKey::from(*theirs));
         shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
     }
 }
 

@@ -1,11 +1,11 @@
 //! The four messages that open a session: Hello, Hello, Finished, Finished.
 //!
-//! In shape Noise_IK_25519_ChaChaPoly_SHA256, with SessID mixed into every later key and an explicit Finished both ways:
+//! In shape Noise_IKhfs_25519+MLKEM768_ChaChaPoly_SHA256, with SessID mixed into every later key and an explicit Finished both ways:
 //!
 //! ```text
 //! header     ConTYPE (1), version (1), suite (1), 0 (1), handshake id (16)       the same, but for ConTYPE, in all
-//! Hello A    header, e, sealed { s }, sealed { port (2), IDcert-A, params, padding }, mac1 (16), mac2 (16)
-//! Hello B    header, e, sealed { 16 random bytes, port (2), params }
+//! Hello A    header, e, sealed { e1 }, sealed { s }, sealed { port (2), IDcert-A, params, padding }, mac1 (16), mac2 (16)
+//! Hello B    header, e, sealed { ekem1 }, sealed { 16 random bytes, port (2), params }
 //! Cookie     header, nonce (24), sealed { cookie (32) }                          instead of Hello B, under load
 //! Finished A header, sealed { HMAC(fa, h), token }
 //! Finished B header, sealed { HMAC(fb, h || Finished A), token }
@@ -15,8 +15,16 @@
 //!
 //! IDcert and params have a 16-bit length before them. Hello A is padded to [`HELLO_BYTES`], so B's is never larger. mac1 is keyed by
 //! B's static key: it keeps out noise, not attackers. mac2 is zero until B, under load, asks for it with a [`cookie`]; A's Hello is
-//! otherwise the same then. Any message may be sent again as it is;
-//! the suite byte leaves room for a hybrid with ML-KEM.
+//! otherwise the same then. Any message may be sent again as it is.
+//!
+//! # What holds
+//! - **One suite.** The prologue binds version, suite and the zero byte as A sent them, and B knows one value of each, so there is nothing to
+//!   strip. The least version that a node speaks is in its certificate.
+//! - **Hybrid.** Keys are secret as long as X25519 *or* ML-KEM-768 is; who is who rests on X25519 and Ed25519.
+//! - **No delivery before Finished A.** Whoever stole B's static key can make a Hello that looks like A's, as in any IK handshake, but not read B's answer to it
+//!   (`se` takes A's key). B has no session, delivers nothing and opens no socket until Finished A shows that A did.
+//! - **Little for strangers.** Before the Hello is authentic, B does at most [`OPS_PER_HELLO`] public-key operations, within budgets, no look-up, and
+//!   keeps nothing. No reply is larger than what draws it.
 
 pub mod cookie;
 mod messages;
@@ -30,27 +38,28 @@ use zeroize::Zeroizing;
 use self::cookie::Cookie;
 pub use self::messages::AddressedHello;
 use self::messages::{Header, HelloA, HelloB};
-use self::noise::{NoiseError, SentFirst, Split};
+use self::noise::{EphemeralA, EphemeralB, NoiseError, SentFirst, Split};
 use crate::cert::{CertError, IdCert, LocalKeys};
 use crate::content::{ContentType, HandshakeId, PARTIAL_ID_BYTES, SESSION_ID_BYTES, partial_session_id};
 use crate::dh::{PublicKey, PublicKeyOps, Secret};
+use crate::kem::{KemCoins, KemSecret};
 use crate::keys::{self, Role, Schedule, Secrets};
 use crate::packet::{Opener, Sealer};
 
 /// The version of the protocol that is spoken here.
 pub const VERSION: u8 = 1;
 
-/// The one suite: X25519, ChaCha20-Poly1305, SHA-256.
-pub const SUITE: u8 = 1;
+/// The one suite: X25519 with ML-KEM-768, ChaCha20-Poly1305, SHA-256. (Suite 1, without ML-KEM, was never released.)
+pub const SUITE: u8 = 2;
 
-/// Public-key operations that one Hello A makes B do at most: es, ss, the certificate, e, ee, se.
-pub const OPS_PER_HELLO: u64 = 6;
+/// Public-key operations that one Hello A makes B do at most: es, ss, the certificate, e, ee, ekem1, se.
+pub const OPS_PER_HELLO: u64 = 7;
 
 /// The longest params.
 pub const MAX_PARAMS_BYTES: usize = 256;
 
-/// Length of a Hello A, but for very long params.
-pub const HELLO_BYTES: usize = 512;
+/// Least length of a Hello A, which params only make longer. No B answers with more.
+pub const HELLO_BYTES: usize = 1472;
 
 /// Why a handshake message was not made or not accepted. The state is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,8 +156,9 @@ impl Initiator {
         let header = Header::new(HandshakeId(rng.bytes()));
         let payload = HelloA::payload(offer, local.cert())?;
         let prologue = header.prologue(local.id(), peer);
+        let ephemeral = EphemeralA { dh: Secret::generate(rng), kem: KemSecret::generate(rng, ops) };
         let (state, message) =
-            noise::write_first(&prologue, local.key_pair(), &peer_cert.key, Secret::generate(rng), &payload, ops)?;
+            noise::write_first(&prologue, local.key_pair(), &peer_cert.key, ephemeral, &payload, ops)?;
         let packet = HelloA::packet(&header, &message, &peer_cert.key);
         let peer_key = peer_cert.key;
         Ok((Self { state, header, peer, peer_key, port: offer.port, answered: false }, packet))
@@ -188,7 +198,7 @@ impl Initiator {
         if self.answered {
             return Err(HandshakeError::Malformed);
         }
-        let (payload, split) = self.state.read_second(local.key_pair(), message, ops)?;
+        let (payload, split) = self.state.read_second(message, ops)?;
         let hello = HelloB::parse(&payload).ok_or(HandshakeError::Malformed)?;
         let session_id = session_id(
             &partial_session_id(self.port, local.id(), &self.header.id.0),
@@ -275,7 +285,8 @@ impl Responder {
         }
         let random = rng.bytes();
         let payload = HelloB::payload(offer, &random)?;
-        let (message, split) = state.write_second(Secret::generate(rng), &payload, ops)?;
+        let ephemeral = EphemeralB { dh: Secret::generate(rng), kem: KemCoins::generate(rng) };
+        let (message, split) = state.write_second(ephemeral, &payload, ops)?;
         let session_id = session_id(
             &partial_session_id(hello.port, from, &header.id.0),
             &partial_session_id(offer.port, local.id(), &random),

@@ -29,7 +29,7 @@
 //! | | key | lives |
 //! | --- | --- | --- |
 //! | static | X25519, certified by the identity | as long as the node; 30 days a certificate |
-//! | ephemeral | X25519 | one handshake |
+//! | ephemeral | X25519 and ML-KEM-768 | one handshake |
 //! | RS | the ladder of resume secrets, see [`keys`] | one resume, and 10 minutes as the one before; a fresh secret is mixed in every day |
 //! | epoch | HKDF(RS, na . nb, SessID) | until the next resume |
 //! | packet | one per direction and step of an epoch | 2^20 packets, 1 GiB or 120 s |
@@ -46,6 +46,7 @@ mod flow;
 pub mod frame;
 pub mod handshake;
 mod kdf;
+mod kem;
 pub mod keys;
 pub mod packet;
 pub mod recovery;

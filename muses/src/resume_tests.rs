@@ -279,5 +279,5 @@ fn golden_messages() {
     assert_eq!(packets.map(|packet| packet[0]), [6, 7, 8]);
     let digests =
         packets.map(|bytes| kdf::sha256(&[bytes])[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    assert_eq!(digests, ["b4e5f8630067931b", "3aad0ad0396a7dfd", "90f01c988f8828b0"]);
+    assert_eq!(digests, ["69d46903ed5cbb1e", "74892ae1cd86eea8", "7c5589f35ce4a564"]);
 }

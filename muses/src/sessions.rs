@@ -114,6 +114,14 @@ impl Sessions {
         &self.cert
     }
 
+    /// Goes over to another static key; [`Event::CertRenewed`] follows. Sessions do not notice, and peers that know only the old key's
+    /// certificate are answered for [`PREVIOUS_KEY_KEPT`](crate::cert::PREVIOUS_KEY_KEPT).
+    pub fn change_static_key(&mut self, static_secret: [u8; 32], now: Now) {
+        self.now = now.instant;
+        self.end.keys.change_key(&static_secret, now, &mut self.end.ops);
+        self.on_new_cert(now.instant);
+    }
+
     /// How many operations with public keys were done.
     pub fn public_key_ops(&self) -> u64 {
         self.end.ops.total()

@@ -22,9 +22,10 @@ const HELLO_OVERHEAD_BYTES: usize = HEADER_BYTES + noise::FIRST_OVERHEAD_BYTES +
 const MAX_HELLO_BYTES: usize = HELLO_OVERHEAD_BYTES + 2 + 2 + CERT_BYTES + 2 + MAX_PARAMS_BYTES;
 
 /// The longest Hello B.
-const MAX_REPLY_BYTES: usize = HEADER_BYTES + 32 + HANDSHAKE_ID_BYTES + 2 + 2 + MAX_PARAMS_BYTES + TAG_BYTES;
+const MAX_REPLY_BYTES: usize =
+    HEADER_BYTES + noise::SECOND_OVERHEAD_BYTES + HANDSHAKE_ID_BYTES + 2 + 2 + MAX_PARAMS_BYTES;
 
-const _: () = assert!(MAX_HELLO_BYTES < 1024 && MAX_REPLY_BYTES <= HELLO_BYTES && COOKIE_REPLY_BYTES <= HELLO_BYTES);
+const _: () = assert!(MAX_HELLO_BYTES < 2048 && MAX_REPLY_BYTES <= HELLO_BYTES && COOKIE_REPLY_BYTES <= HELLO_BYTES);
 
 /// What all messages begin with, but for ConTYPE.
 #[derive(Clone, Copy)]
@@ -162,10 +163,8 @@ impl<'k, 'p> AddressedHello<'k, 'p> {
         let (covered, mac2) = packet.split_last_chunk().ok_or(HandshakeError::Malformed)?;
         let (body, mac1) = covered.split_last_chunk::<MAC1_BYTES>().ok_or(HandshakeError::Malformed)?;
         let message = body.strip_prefix(&header.to_bytes(ContentType::Hello1)).ok_or(HandshakeError::Version)?;
-        let key = local.key_pair();
-        if !kdf::equal(mac1, &mac1_of(&key.public, body)) {
-            return Err(HandshakeError::Mac1);
-        }
+        let is_for = |key: &&KeyPair| kdf::equal(mac1, &mac1_of(&key.public, body));
+        let key = local.key_pairs().find(is_for).ok_or(HandshakeError::Mac1)?;
         Ok(Self { header, message, covered, mac2: *mac2, key })
     }
 

@@ -1,6 +1,8 @@
 use overlay::id::Identity;
+use overlay::time::Now;
 
 use super::*;
+use crate::cert::PREVIOUS_KEY_KEPT;
 use crate::dh::KeyPair;
 
 /// Two nodes that know each other's certificates.
@@ -48,7 +50,8 @@ fn four_messages_open_a_session() {
     let mut pair = Pair::new();
     let before = pair.ops.total();
     let (mut a, mut b) = pair.establish();
-    assert!(pair.ops.total() > before);
+    // A: e, e1, es, ss, ee, ekem1, se. B: es, ss, A's certificate, e, ee, ekem1, se.
+    assert_eq!(pair.ops.total() - before, 7 + OPS_PER_HELLO);
     assert_eq!((a.peer_params.as_slice(), a.peer_port), (b"from b".as_slice(), 7));
     assert_eq!((b.peer_params.as_slice(), b.peer_port), (b"from a".as_slice(), 4000));
     assert_eq!(a.secrets.session_id(), b.secrets.session_id());
@@ -80,13 +83,13 @@ fn session_id_is_the_papers() {
 }
 
 #[test]
-fn the_reply_is_never_larger_and_all_stay_below_a_kibibyte() {
+fn the_reply_is_never_larger_and_all_stay_below_two_kibibytes() {
     let mut pair = Pair::new();
     for params in [vec![], vec![1; MAX_PARAMS_BYTES]] {
         let offer = Offer { port: 1, params: &params };
         let (mut initiator, hello) =
             Initiator::start(&pair.a, pair.b.id(), pair.b.cert(), offer, &mut pair.rng, &mut pair.ops).unwrap();
-        assert!((HELLO_BYTES..1024).contains(&hello.len()));
+        assert!((HELLO_BYTES..2048).contains(&hello.len()));
         let big = Offer { port: 1, params: &[2; MAX_PARAMS_BYTES] };
         let wall = WallTime::default();
         let (mut responder, reply) = Responder::handle_hello(
@@ -188,6 +191,88 @@ fn another_version_or_suite_is_told_apart_before_any_public_key_work() {
     assert_eq!(pair.ops, before);
 }
 
+/// Whatever an attacker on the way writes over version, suite and flags, mac1 included, which everybody can make: B refuses it. And a B that took it
+/// would find the prologue wrong.
+#[test]
+fn version_suite_and_flags_cannot_be_changed_on_the_way() {
+    let mut pair = Pair::new();
+    let (_, hello) = pair.hello();
+    let key = pair.b.cert().key;
+    for at in 1..4 {
+        for value in (0..=255).filter(|value| *value != hello[at]) {
+            let mut other = hello.clone();
+            other[at] = value;
+            let mac1_at = other.len() - messages::MAC2_BYTES - messages::MAC1_BYTES;
+            let mac1 = messages::mac1_of(&key, &other[..mac1_at]);
+            other[mac1_at..mac1_at + messages::MAC1_BYTES].copy_from_slice(&mac1);
+            assert_eq!(pair.reply(pair.a.id(), &other).err(), Some(HandshakeError::Version), "byte {at}: {value}");
+        }
+    }
+    let parsed = AddressedHello::parse(&pair.b, &hello).ok().unwrap();
+    let prologue = parsed.header.prologue(pair.a.id(), pair.b.id());
+    assert!(noise::read_first(&prologue, parsed.key, parsed.message, &mut pair.ops).is_ok());
+    for at in 0..prologue.len() {
+        let mut other = prologue.clone();
+        other[at] ^= 1;
+        let read = noise::read_first(&other, parsed.key, parsed.message, &mut pair.ops);
+        assert_eq!(read.err(), Some(NoiseError::Unauthenticated), "prologue, byte {at}");
+    }
+}
+
+/// A Hello to `b` in the name of A, made by whoever stole B's static key.
+pub(crate) struct Thief {
+    pub(crate) hello: Vec<u8>,
+    state: SentFirst,
+}
+
+impl Thief {
+    /// `guess` stands for A's static key, which the thief does not have.
+    pub(crate) fn new(a: NodeId, a_cert: &IdCert, b: NodeId, b_pair: &KeyPair, guess: &[u8; 32]) -> Self {
+        let header = Header::new(HandshakeId([5; 16]));
+        let payload = HelloA::payload(Offer { port: 0, params: &[] }, a_cert).unwrap();
+        let prologue = header.prologue(a, b);
+        let guess = Secret::from_bytes(guess);
+        let (state, message) = noise::tests::first_by_thief(&prologue, &a_cert.key, b_pair, &payload, guess);
+        Self { hello: HelloA::packet(&header, &message, &b_pair.public), state }
+    }
+
+    /// Whether the thief can read B's Hello, and so have the session's keys.
+    pub(crate) fn reads(&self, reply: &[u8]) -> bool {
+        self.state.read_second(&reply[messages::HEADER_BYTES..], &mut PublicKeyOps::default()).is_ok()
+    }
+}
+
+#[test]
+fn the_previous_key_still_answers_until_it_is_erased() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    let now = Now::default();
+    pair.b.change_key(&[99; 32], now, &mut pair.ops);
+    assert_eq!(pair.b.cert().epoch, 1);
+    // To the old key, known from the old record; and to the new one.
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    let answered = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap();
+    assert!(responder.handle_finished(&answered.finished).is_ok());
+    pair.establish();
+
+    let until = now.instant + PREVIOUS_KEY_KEPT;
+    assert_eq!(pair.b.forget_previous(now.instant), Some(until));
+    assert!(pair.reply(pair.a.id(), &hello).is_ok());
+    assert_eq!(pair.b.forget_previous(until), None);
+    assert_eq!(pair.reply(pair.a.id(), &hello).err(), Some(HandshakeError::Mac1));
+    pair.establish();
+}
+
+#[test]
+fn a_handshake_survives_a_change_of_its_own_key() {
+    let mut pair = Pair::new();
+    let (mut initiator, hello) = pair.hello();
+    let (mut responder, reply) = pair.reply(pair.a.id(), &hello).unwrap();
+    pair.a.change_key(&[99; 32], Now::default(), &mut pair.ops);
+    let answered = initiator.handle_hello(&pair.a, &reply, &mut pair.ops).ok().unwrap();
+    assert!(responder.handle_finished(&answered.finished).is_ok());
+}
+
 #[test]
 fn a_hello_counts_only_from_the_node_it_names() {
     let mut pair = Pair::new();
@@ -207,8 +292,9 @@ fn a_certificate_of_somebody_else_is_refused() {
     let header = Header::new(HandshakeId([5; 16]));
     let prologue = header.prologue(pair.a.id(), pair.b.id());
     let key = pair.b.cert().key;
-    let (_, message) =
-        noise::write_first(&prologue, &mallory, &key, Secret::from_bytes(&[67; 32]), &payload, &mut ops).unwrap();
+    let kem = KemSecret::from_seed(&[68; 64], &mut ops);
+    let ephemeral = EphemeralA { dh: Secret::from_bytes(&[67; 32]), kem };
+    let (_, message) = noise::write_first(&prologue, &mallory, &key, ephemeral, &payload, &mut ops).unwrap();
     let hello = HelloA::packet(&header, &message, &key);
     assert_eq!(pair.reply(pair.a.id(), &hello).err(), Some(HandshakeError::Unauthenticated));
 }
@@ -238,9 +324,9 @@ fn golden_messages() {
         .map(|bytes| crate::kdf::sha256(&[bytes])[..8].iter().map(|byte| format!("{byte:02x}")).collect())
         .to_vec();
     let lengths = [&hello, &reply, &answered.finished, &finished_b, &packet].map(Vec::len);
-    assert_eq!(lengths, [512, 94, 100, 100, 55]);
+    assert_eq!(lengths, [1474, 1198, 100, 100, 55]);
     assert_eq!(
         digests,
-        ["4517a221b720fd8f", "ea38a86b48430b3b", "c342cf02c0b8fb01", "09fa5adaf0ead858", "bf30b20dedc3eb5c"]
+        ["f520cc880148148d", "5b10ea59d509c4f8", "b13f2989d11d9c02", "d9fe1d518d816de4", "b522c1c53cc4822f"]
     );
 }

@@ -207,3 +207,7 @@ impl HalfOpen {
         same.then(|| self.reply.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

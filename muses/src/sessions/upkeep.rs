@@ -22,15 +22,27 @@ impl Sessions {
 
     /// Certifies the static key afresh when half of the certificate's lifetime is over.
     pub(super) fn on_cert_timeout(&mut self, now: Now) {
-        self.timers.set(Timer::Cert, now.instant + CERT_CHECK);
+        self.set_cert_timer(now.instant);
         let left_s = self.end.keys.cert().expires_unix_s.saturating_sub(now.wall.as_unix_secs());
         // More than a lifetime is left when the wall clock was set back: peers with the right time would not accept it for long.
         if (CERT_LIFETIME_S / 2..=CERT_LIFETIME_S).contains(&left_s) {
             return;
         }
         self.end.keys.renew(now.wall, &mut self.end.ops);
+        self.on_new_cert(now.instant);
+    }
+
+    /// Has this node's certificate published.
+    pub(super) fn on_new_cert(&mut self, now: Instant) {
         self.cert = self.end.keys.cert().to_bytes();
         self.end.out.events.push_back(Event::CertRenewed);
+        self.set_cert_timer(now);
+    }
+
+    /// Erases the static key before this one when it is time; looks again then, or at the certificate's age.
+    fn set_cert_timer(&mut self, now: Instant) {
+        let erased_at = self.end.keys.forget_previous(now);
+        self.timers.set(Timer::Cert, erased_at.unwrap_or(now + CERT_CHECK).min(now + CERT_CHECK));
     }
 
     pub(super) fn on_stream(

@@ -14,6 +14,9 @@ use super::{Stack, path_to};
 /// Rounds after which a stack that finds no rest is left to its next timer: a bound, never reached in practice.
 const MAX_ROUNDS: usize = 10_000;
 
+/// A static key has to answer for as long as some record may still name it.
+const _: () = assert!(muses::cert::PREVIOUS_KEY_KEPT.as_secs() >= overlay::record::MAX_LIFETIME_S as u64);
+
 impl Stack {
     /// Lets both halves hear what the other has to say, until neither has anything more.
     pub(super) fn settle(&mut self, now: Now) {
