@@ -162,13 +162,19 @@ impl Forger {
         let mut hello = self.template.clone();
         // Another handshake id and ephemeral key.
         hello[4..52].copy_from_slice(&self.rng.bytes::<48>());
+        self.sign(&mut hello);
+        if self.rng.below(4) == 0 {
+            let mac2_at = hello.len() - MAC_BYTES;
+            hello[mac2_at..].copy_from_slice(&self.rng.bytes::<MAC_BYTES>());
+        }
+        hello
+    }
+
+    /// Puts the right mac1 into what may be any Hello.
+    fn sign(&self, hello: &mut [u8]) {
         let mac1_at = hello.len() - 2 * MAC_BYTES;
         let mac = Hmac::<Sha256>::new_from_slice(&self.mac1_key).unwrap().chain_update(&hello[..mac1_at]).finalize();
         hello[mac1_at..mac1_at + MAC_BYTES].copy_from_slice(&mac.into_bytes()[..MAC_BYTES]);
-        if self.rng.below(4) == 0 {
-            hello[mac1_at + MAC_BYTES..].copy_from_slice(&self.rng.bytes::<MAC_BYTES>());
-        }
-        hello
     }
 }
 
@@ -228,6 +234,7 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
 #[test]
 fn a_replayed_or_mangled_packet_draws_nothing_larger_than_itself() {
     let mut world = World::new(1, |_| QUIET);
+    let forger = Forger::new(&mut world);
     let (arrival, hello) = world.hello(0);
     let replies = world.ask(&arrival, &hello);
     assert_eq!(replies.len(), 1, "Hello B");
@@ -248,6 +255,10 @@ fn a_replayed_or_mangled_packet_draws_nothing_larger_than_itself() {
         let mut bad = hello.clone();
         bad[at] ^= 1;
         assert!(world.ask(&arrival, &bad).is_empty(), "byte {at}");
+        if at >= 20 {
+            forger.sign(&mut bad);
+            assert!(world.ask(&arrival, &bad).is_empty(), "byte {at}, mac1 right");
+        }
     }
     // A's Finished, then its replays and pieces.
     world.honest[0].sessions.handle_packet(world.b.arrival(), replies[0].clone(), world.now);
@@ -296,6 +307,55 @@ fn invalid_packets_draw_only_cookies() {
         }
     }
     assert!(cookies > 0);
+}
+
+#[test]
+fn who_fills_the_table_of_half_open_handshakes_displaces_what_came_the_same_way() {
+    let mut world = World::new(10, |n| if n == 0 { QUIET } else { FLOODED });
+    let config = Config { max_half_open: 4, ..Config::default() };
+    world.b.sessions = Sessions::new(config, Identity::from_secret(&[1; 32]), [3; 32], [4; 32], world.now);
+    world.b.sessions.handle_attached(world.b.path.clone(), world.now);
+    let (arrival, hello) = world.hello(0);
+    let reply = world.ask(&arrival, &hello);
+    let mut others = Vec::new();
+    for number in 1..10 {
+        let (arrival, hello) = world.hello(number);
+        others.push(world.ask(&arrival, &hello));
+        assert_eq!(others.last().unwrap().len(), 1);
+        world.now = world.now.after(MS);
+    }
+    let mut finish = |number: usize, reply: &[u8]| {
+        world.wire.clear();
+        world.honest[number].sessions.handle_packet(world.b.arrival(), reply.to_vec(), world.now);
+        world.drain(number + 1);
+        let (_, (_, arrival, finished)) = world.wire.pop_first().unwrap();
+        world.ask(&arrival, &finished).iter().any(|packet| packet[0] == 4)
+    };
+    assert!(finish(0, &reply[0]), "the quiet neighbour's, though it is the oldest");
+    assert!(!finish(1, &others[0][0]), "the oldest of the other's");
+    assert!(finish(9, &others[8][0]), "its latest");
+}
+
+#[test]
+fn a_cookie_serves_the_next_handshakes_of_two_minutes() {
+    let mut world = World::new(1, |_| FLOODED);
+    let mut forger = Forger::new(&mut world);
+    let (arrival, hello) = world.hello(0);
+    let cookie = loop {
+        let reply = world.ask(&arrival, &forger.hello());
+        if reply.iter().any(|packet| packet[0] == 9) {
+            break world.ask(&arrival, &hello).remove(0);
+        }
+    };
+    world.honest[0].sessions.handle_packet(world.b.arrival(), cookie, world.now);
+    // Nothing more comes: the handshake fails, and others after it.
+    for (wait, stamped) in [(40 * SECOND, true), (40 * SECOND, true), (60 * SECOND, false)] {
+        world.now = world.now.after(wait);
+        world.drain(1);
+        assert_eq!(world.honest[0].sessions.sessions().count(), 0);
+        let (_, hello) = world.hello(0);
+        assert_eq!(hello[hello.len() - MAC_BYTES..] != [0; MAC_BYTES], stamped);
+    }
 }
 
 #[test]
