@@ -94,7 +94,8 @@ fn answer_to_thief(pair: &mut Pair, stolen: &overlay::io::Snapshot) -> Option<u8
     thief.restore(stolen, pair.now);
     thief.handle_attached(Path(b"cellar".to_vec()), pair.now);
     let re_hello = thief.poll_transmit().unwrap().payload;
-    let arrival = Arrival { from: pair.nodes[A].id, return_path: Path(b"cellar".to_vec()), ecn: false, hops: 1 };
+    let arrival =
+        Arrival { from: pair.nodes[A].id, return_path: Path(b"cellar".to_vec()), via: None, ecn: false, hops: 1 };
     let b = &mut pair.nodes[B].sessions;
     b.handle_packet(arrival, re_hello, pair.now);
     b.poll_transmit().and_then(|packet| packet.payload.first().copied())
