@@ -58,13 +58,13 @@ impl Guard {
         }
     }
 
-    /// Judges a Hello that came like this. Whatever it says, this costs two hashes of it at most.
+    /// Judges a Hello that came like this. Whatever it says, this costs one hash of it at most.
     pub fn judge(&mut self, hello: &AddressedHello<'_, '_>, arrival: &Arrival, rng: &mut Rng, now: Instant) -> Verdict {
         self.secret.refresh(rng, now);
         self.make_room(arrival.via);
         let neighbour = self.neighbours.entry(arrival.via).or_insert_with(|| Neighbour::new(now));
         neighbour.heard_at = now;
-        // The cheaper budget first: who is proven needs it less, but a quiet node should not have to ask for proof.
+        // The neighbour's budget comes first, so that a flood over one link takes from the common one no more than its own.
         if neighbour.hellos.take(NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL, now)
             && self.hellos.take(HELLO_BURST, HELLO_INTERVAL, now)
         {
