@@ -10,6 +10,8 @@
 //! An epoch is two numbers. `resume` counts resumes: new secrets, numbers from 0 again, a new replay window. `step` counts
 //! the ratchet within: the next key by HKDF, numbers and window go on, and each direction steps on its own.
 
+use core::ops::Range;
+
 use overlay::id::NodeId;
 
 use crate::content::{ContentType, LABEL_BYTES, Label, SESSION_ID_BYTES, take};
@@ -242,6 +244,13 @@ impl Opener {
     pub fn failures(&self) -> u64 {
         self.failures
     }
+}
+
+/// Where in `packet` the encrypted frames are, if it has the form of a protected packet: without header and tag, which need
+/// protection of their own where packets are not to be linked or told apart. Says nothing of its authenticity.
+pub fn ciphertext(packet: &[u8]) -> Option<Range<usize>> {
+    let end = packet.len().checked_sub(TAG_BYTES)?;
+    (ContentType::of(packet)? == ContentType::Protected && end >= HEADER_BYTES).then_some(HEADER_BYTES..end)
 }
 
 /// Who sends to whom in which session.

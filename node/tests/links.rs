@@ -25,7 +25,7 @@ impl Node {
     }
 
     fn listening_on(seed: u8, listen: &str) -> Self {
-        let links = Links::start(Zeroizing::new([seed; 32]), vec![listen.parse().unwrap()]).unwrap();
+        let links = Links::start(Zeroizing::new([seed; 32]), vec![listen.parse().unwrap()], true).unwrap();
         Self { links, waiting: Default::default(), id: Identity::from_secret(&[seed; 32]).id() }
     }
 

@@ -128,7 +128,7 @@ async fn serve(
     };
     let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
-    let setup = driver::Setup { stack, secret: keys.seed, listen, store, snapshot };
+    let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
