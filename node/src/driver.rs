@@ -23,7 +23,7 @@ mod conn;
 mod handle;
 mod persist;
 
-pub use conn::{Conn, Incoming};
+pub use conn::{Conn, Incoming, Portion, Then};
 pub use handle::{Error, Handle, Stopped};
 
 use conn::{ConnState, Signals};

@@ -15,8 +15,16 @@ use super::{Stack, path_to};
 const MAX_ROUNDS: usize = 10_000;
 
 impl Stack {
+    /// Does what a `handle_*` left to the next poll.
+    pub(super) fn settle_late(&mut self) {
+        if let Some(now) = self.unsettled {
+            self.settle(now);
+        }
+    }
+
     /// Lets both halves hear what the other has to say, until neither has anything more.
     pub(super) fn settle(&mut self, now: Now) {
+        self.unsettled = None;
         for _ in 0..MAX_ROUNDS {
             let mut quiet = true;
             while let Some(event) = self.overlay.poll_event() {

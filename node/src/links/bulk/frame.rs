@@ -18,10 +18,10 @@
 
 use std::ops::Range;
 
-use chacha20poly1305::aead::AeadInOut as _;
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _};
 use overlay::io::MAX_DATA_FRAME_BYTES;
 use overlay::wire::packet::{Header, Kind};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroizing;
 
 /// Frames of session data below this length are sealed wholly.
 const MIN_OPEN_BYTES: usize = 1024;
@@ -44,7 +44,8 @@ pub(super) enum BadFrame {
 
 /// One direction's key, and the number of the next frame.
 struct Cipher {
-    key: ChaCha20Poly1305,
+    /// `ring` does not zeroize its keys: this is expanded for each frame, which costs nothing.
+    key: Zeroizing<[u8; 32]>,
     number: u64,
 }
 
@@ -99,10 +100,7 @@ impl Opener {
     pub(super) fn open(&mut self, head: &mut [u8]) -> Result<Unfinished, BadFrame> {
         let (lengths, rest) = head.split_first_chunk_mut::<LENGTHS_BYTES>().ok_or(BadFrame::Lengths)?;
         let Lengths { sealed, open } = Lengths::parse(lengths)?;
-        let (text, tag) = rest.split_last_chunk_mut::<TAG_BYTES>().ok_or(BadFrame::Lengths)?;
-        if text.len() != sealed || !self.0.open(lengths, text, tag) {
-            return Err(BadFrame::Forged);
-        }
+        let text = self.0.open(lengths, rest).filter(|text| text.len() == sealed).ok_or(BadFrame::Forged)?;
         let tail_bytes = if open > 0 { TAIL_BYTES } else { 0 };
         let (before, tail) = text.split_at_checked(sealed.saturating_sub(tail_bytes)).ok_or(BadFrame::Lengths)?;
         let mut bytes = Vec::with_capacity(sealed + open);
@@ -173,24 +171,30 @@ impl Lengths {
 
 impl Cipher {
     fn new(key: &[u8; 32]) -> Self {
-        Self { key: ChaCha20Poly1305::new(key.into()), number: 0 }
+        Self { key: Zeroizing::new(*key), number: 0 }
     }
 
     fn seal(&mut self, aad: &[u8], text: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
         let nonce = self.next_nonce()?;
-        self.key.encrypt_inout_detached(&nonce.into(), aad, text.into()).ok().map(Into::into)
+        self.expand()?.seal_in_place_separate_tag(nonce, Aad::from(aad), text).ok()?.as_ref().try_into().ok()
     }
 
-    fn open(&mut self, aad: &[u8], text: &mut [u8], tag: &[u8; TAG_BYTES]) -> bool {
-        let Some(nonce) = self.next_nonce() else { return false };
-        self.key.decrypt_inout_detached(&nonce.into(), aad, text.into(), tag.into()).is_ok()
+    /// Opens what stands before the tag, the last bytes of `sealed`.
+    fn open<'a>(&mut self, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        let nonce = self.next_nonce()?;
+        self.expand()?.open_in_place(nonce, Aad::from(aad), sealed).ok().map(|text| &*text)
     }
 
-    fn next_nonce(&mut self) -> Option<[u8; 12]> {
-        let mut nonce = [0; 12];
+    fn next_nonce(&mut self) -> Option<Nonce> {
+        let mut nonce = [0; NONCE_LEN];
         nonce[4..].copy_from_slice(&self.number.to_le_bytes());
         self.number = self.number.checked_add(1)?;
-        Some(nonce)
+        Some(Nonce::assume_unique_for_key(nonce))
+    }
+
+    /// Fails for a key of another length only.
+    fn expand(&self) -> Option<LessSafeKey> {
+        UnboundKey::new(&CHACHA20_POLY1305, self.key.as_slice()).ok().map(LessSafeKey::new)
     }
 }
 
