@@ -1,6 +1,6 @@
 //! Bulk lanes between two nodes' links, directly and through a box in the middle.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/links.rs"]
 mod common;
