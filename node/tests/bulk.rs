@@ -24,6 +24,8 @@ use common::{HANG, Node, connect, let_run};
 const PAYLOAD_BYTES: usize = 5000;
 /// Of these frames a link wants a bulk lane long before the last.
 const MANY: u32 = 400;
+/// Room for data of a new link.
+const FIRST_ROOM_BYTES: usize = 512 * 1024;
 
 /// A routed packet with session data that has this number.
 fn numbered(number: u32) -> Vec<u8> {
@@ -77,6 +79,15 @@ async fn until_bulk(a: &mut Node, a_link: LinkId, b: &mut Node, b_link: LinkId, 
     };
     tokio::time::timeout(HANG, coming).await.expect("no bulk lane");
     next
+}
+
+/// All the room for data that was ever given.
+fn room_of(node: &Node, wanted: LinkId) -> usize {
+    let room = node.waiting.iter().map(|input| match input {
+        Input::Room { link, lane: Lane::Data, bytes } if *link == wanted => *bytes,
+        _ => 0,
+    });
+    room.sum()
 }
 
 fn link_is_down(node: &Node) -> bool {
@@ -153,10 +164,9 @@ async fn a_broken_lane_falls_back_and_is_tried_again() {
     let (mut a, mut b) = (Node::start(1), Node::start(2));
     let through = Middlebox::before(&b.address().await, usize::MAX).await;
     let (a_link, b_link, _) = connect(&mut a, &mut b, through.address.clone()).await;
-    let next = until_bulk(&mut a, a_link, &mut b, b_link, 0).await;
+    let mut next = until_bulk(&mut a, a_link, &mut b, b_link, 0).await;
     through.cut(1);
     // What was on the way is lost, the last of many is not.
-    let mut next = next + 1;
     let mut arrived = Vec::new();
     let going_on = async {
         while arrived.is_empty() || b.links.is_bulk(b_link) || a.links.is_bulk(a_link) {
@@ -167,8 +177,17 @@ async fn a_broken_lane_falls_back_and_is_tried_again() {
         }
     };
     tokio::time::timeout(HANG, going_on).await.expect("hangs");
-    until_bulk(&mut a, a_link, &mut b, b_link, next).await;
+    let next = until_bulk(&mut a, a_link, &mut b, b_link, next).await;
     assert!(!link_is_down(&a) && !link_is_down(&b));
+    // What was lost has its room back, or the link would run dry in time.
+    let given = FIRST_ROOM_BYTES + next as usize * numbered(0).len();
+    let settling = async {
+        while room_of(&a, a_link) < given {
+            let_run(&mut a, &mut b).await;
+        }
+    };
+    tokio::time::timeout(HANG, settling).await.expect("room is lost");
+    assert_eq!(room_of(&a, a_link), given);
 }
 
 /// A change on the way is noticed in the sealed part by the lane, in the open part by the session (not here).
