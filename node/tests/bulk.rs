@@ -24,6 +24,8 @@ use common::{HANG, Node, connect, let_run};
 const PAYLOAD_BYTES: usize = 5000;
 /// Of these frames a link wants a bulk lane long before the last.
 const MANY: u32 = 400;
+/// Of these, a good part waits in the lane when nobody reads.
+const STALLED: u32 = 6000;
 /// Room for data of a new link.
 const FIRST_ROOM_BYTES: usize = 512 * 1024;
 
@@ -165,6 +167,11 @@ async fn a_broken_lane_falls_back_and_is_tried_again() {
     let through = Middlebox::before(&b.address().await, usize::MAX).await;
     let (a_link, b_link, _) = connect(&mut a, &mut b, through.address.clone()).await;
     let mut next = until_bulk(&mut a, a_link, &mut b, b_link, 0).await;
+    // More than the kernels take: much of it is never written.
+    through.stall(1);
+    (next..next + STALLED).for_each(|number| a.send(a_link, Lane::Data, &numbered(number)));
+    next += STALLED;
+    let_run(&mut a, &mut b).await;
     through.cut(1);
     // What was on the way is lost, the last of many is not.
     let mut arrived = Vec::new();
@@ -285,6 +292,7 @@ struct Passed {
     first: Vec<u8>,
     /// To be put between.
     injected: Vec<u8>,
+    stalled: bool,
     ended: bool,
     task: AbortHandle,
 }
@@ -307,7 +315,8 @@ impl Middlebox {
                 }
                 let Ok(far) = TcpStream::connect(target).await else { continue };
                 let task = tokio::spawn(pass(near, far, Arc::clone(&shared), number)).abort_handle();
-                let passed = Passed { from, first: Vec::new(), injected: Vec::new(), ended: false, task };
+                let passed =
+                    Passed { from, first: Vec::new(), injected: Vec::new(), stalled: false, ended: false, task };
                 shared.lock().unwrap().passed.push(passed);
             }
         });
@@ -316,6 +325,11 @@ impl Middlebox {
 
     fn cut(&self, number: usize) {
         self.state.lock().unwrap().passed[number].task.abort();
+    }
+
+    /// Reads nothing more from who dialled.
+    fn stall(&self, number: usize) {
+        self.state.lock().unwrap().passed[number].stalled = true;
     }
 
     fn inject(&self, number: usize, bytes: &[u8]) {
@@ -346,6 +360,9 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, state: Arc<Mutex<State>>,
         let done = tokio::select! {
             read = near.read(&mut from_near) => match read {
                 Ok(length @ 1..) => {
+                    if state.lock().unwrap().passed.get(number).is_some_and(|passed| passed.stalled) {
+                        std::future::pending::<()>().await;
+                    }
                     let injected = note(&state, number, &from_near[..length]);
                     far.write_all(&injected).await.and(far.write_all(&from_near[..length]).await)
                 }

@@ -346,6 +346,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_bulk_lanes_use_is_muted_too() {
+        let gate = Gate::open();
+        let (ours, mut theirs) = pair().await;
+        let ours = Arc::new(gate.guard(TcpStream(ours)));
+        let reader = Arc::clone(&ours);
+        let reading = tokio::spawn(async move { reader.read_into(&mut Vec::new(), 1).await });
+        tokio::task::yield_now().await;
+        gate.close();
+        assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert!(ours.write_some(&[io::IoSlice::new(b"after")]).await.is_err());
+        theirs.write_all(b"x").await.unwrap();
+        assert!(ours.peek().await.is_err() && ours.read_into(&mut Vec::new(), 1).await.is_err());
+        drop(ours);
+        tokio::task::yield_now().await;
+        assert!(theirs.read(&mut [0; 5]).now_or_never().is_none(), "neither bytes nor EOF nor RST");
+    }
+
+    #[tokio::test]
     async fn only_the_sockets_of_a_lost_address_are_muted() {
         let gate = Gate::open();
         let (ours, _theirs) = pair().await;

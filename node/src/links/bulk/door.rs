@@ -108,3 +108,64 @@ async fn write_all(stream: &GatedStream, mut bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::tcp::tokio as tcp;
+    use overlay::id::NodeId;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::links::gate::Gate;
+
+    fn keys(attempt: u32) -> Keys {
+        Keys::derive(&[1; 32], &[2; 32], (NodeId::from_bytes([3; 32]), NodeId::from_bytes([4; 32])), attempt)
+    }
+
+    /// What the door does with a connection that begins so, and what it answers.
+    async fn knock_with(door: &Door, first: &[u8]) -> (io::Result<GatedStream>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let mut near = near.unwrap();
+        near.write_all(first).await.unwrap();
+        near.shutdown().await.unwrap();
+        let sorted = door.sort(Gate::open().guard(tcp::TcpStream(far.unwrap().0))).await;
+        let mut answer = vec![0; PROOF_BYTES];
+        let answered = if sorted.is_ok() { 0 } else { near.read(&mut answer).await.unwrap() };
+        answer.truncate(answered);
+        (sorted, answer)
+    }
+
+    #[tokio::test]
+    async fn only_the_proof_opens_and_only_once() {
+        let (news_in, mut news) = mpsc::unbounded_channel();
+        let door = Door::new(news_in);
+        door.expect(LinkId(7), 1, keys(1));
+        let right = keys(1).knock();
+        for bit in 0..8 * right.len() {
+            let mut wrong = right;
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            let (sorted, answer) = knock_with(&door, &wrong).await;
+            assert_eq!((sorted.is_ok(), answer.len()), (wrong[0] != FIRST_BYTE, 0), "bit {bit}");
+        }
+        assert!(news.try_recv().is_err());
+        let (sorted, answer) = knock_with(&door, &right).await;
+        assert!(sorted.is_err() && keys(1).is_answer(answer.as_slice().try_into().unwrap()));
+        assert!(matches!(news.try_recv(), Ok(News::Proven { link: LinkId(7), attempt: 1, .. })));
+        assert_eq!(knock_with(&door, &right).await.1.len(), 0, "seen on the way, and said again");
+    }
+
+    #[tokio::test]
+    async fn a_link_expects_its_latest_attempt_until_it_is_gone() {
+        let (news_in, mut news) = mpsc::unbounded_channel();
+        let door = Door::new(news_in);
+        door.expect(LinkId(7), 1, keys(1));
+        door.expect(LinkId(7), 2, keys(2));
+        assert_eq!(knock_with(&door, &keys(1).knock()).await.1.len(), 0);
+        door.forget(LinkId(7));
+        assert_eq!(knock_with(&door, &keys(2).knock()).await.1.len(), 0);
+        assert!(news.try_recv().is_err());
+    }
+}
