@@ -67,7 +67,7 @@ pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
 /// Settings of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Longest inside of a packet, in bytes.
+    /// Longest inside of a packet, in bytes. A slow path gets shorter ones.
     pub max_payload_bytes: usize,
     /// How much may arrive on a stream ahead of its reader, in bytes.
     pub stream_window_bytes: u64,
@@ -90,10 +90,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_payload_bytes: 32 * 1024,
-            stream_window_bytes: 1024 * 1024,
-            session_window_bytes: 4 * 1024 * 1024,
-            send_buffer_bytes: 1024 * 1024,
+            max_payload_bytes: 60 * 1024,
+            stream_window_bytes: 4 * 1024 * 1024,
+            session_window_bytes: 8 * 1024 * 1024,
+            send_buffer_bytes: 2 * 1024 * 1024,
             max_ack_delay: Duration::from_millis(5),
             handshake_timeout: Duration::from_secs(30),
             max_sessions: 1024,

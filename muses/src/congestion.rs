@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use overlay::time::Instant;
 
-/// The window never falls below this, in bytes: four full packets.
+/// The window never falls below this, in bytes: two of the longest packets.
 pub const MIN_WINDOW_BYTES: u64 = 128 * 1024;
 /// Window of a new or resumed session, in bytes.
 pub const INITIAL_WINDOW_BYTES: u64 = 256 * 1024;

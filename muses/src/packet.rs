@@ -10,6 +10,8 @@
 //! An epoch is two numbers. `resume` counts resumes: new secrets, numbers from 0 again, a new replay window. `step` counts
 //! the ratchet within: the next key by HKDF, numbers and window go on, and each direction steps on its own.
 
+use core::ops::Range;
+
 use overlay::id::NodeId;
 
 use crate::content::{ContentType, LABEL_BYTES, Label, SESSION_ID_BYTES, take};
@@ -187,16 +189,29 @@ impl Opener {
         }
     }
 
-    /// Authenticates and decrypts `packet`. When it is the first of the next step, that becomes the present one; the key before
-    /// stays until [`Opener::forget_previous`].
+    /// Authenticates and decrypts a copy of `packet`: [`Opener::open_in_place`] for who still needs it.
     ///
     /// # Errors
     /// [`OpenError`]; drop the packet silently.
     pub fn open(&mut self, packet: &[u8]) -> Result<Opened, OpenError> {
+        let mut packet = packet.to_vec();
+        let seq = self.open_in_place(&mut packet)?;
+        packet.truncate(packet.len().saturating_sub(TAG_BYTES));
+        packet.drain(..HEADER_BYTES);
+        Ok(Opened { seq, frames: packet })
+    }
+
+    /// Authenticates `packet` and decrypts it where it is, between header and tag: see [`ciphertext`]. Returns its number. When it is the
+    /// first of the next step, that becomes the present one; the key before stays until [`Opener::forget_previous`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; drop the packet silently. A forged one is destroyed; after any other error it is as it was.
+    pub fn open_in_place(&mut self, packet: &mut [u8]) -> Result<u64, OpenError> {
         if self.failures >= FAILURES_MAX {
             return Err(OpenError::Exhausted);
         }
-        let (header, sealed) = Header::parse(packet).ok_or(OpenError::Malformed)?;
+        let header = Header::parse(packet).ok_or(OpenError::Malformed)?;
+        let sealed = packet.get_mut(HEADER_BYTES..).ok_or(OpenError::Malformed)?;
         if header.label != self.label {
             return Err(OpenError::Malformed);
         }
@@ -209,17 +224,17 @@ impl Opener {
         if header.seq > SEQUENCE_MAX || !self.window.is_fresh(header.seq) {
             return Err(OpenError::Replayed);
         }
-        let Some(frames) = chain.key.open_vec(header.seq, self.aad.of(&header), sealed) else {
+        if !chain.key.open(header.seq, self.aad.of(&header), sealed) {
             self.failures = self.failures.saturating_add(1);
             return Err(OpenError::Forged);
-        };
+        }
         self.window.mark(header.seq);
         if stepped {
             let after = self.next.next();
             let current = core::mem::replace(&mut self.next, after);
             self.previous = Some(core::mem::replace(&mut self.current, current));
         }
-        Ok(Opened { seq: header.seq, frames })
+        Ok(header.seq)
     }
 
     /// The highest epoch of which a packet was opened (or the first, before any).
@@ -242,6 +257,13 @@ impl Opener {
     pub fn failures(&self) -> u64 {
         self.failures
     }
+}
+
+/// Where in `packet` the encrypted frames are, if it has the form of a protected packet: without header and tag, which need
+/// protection of their own where packets are not to be linked or told apart. Says nothing of its authenticity.
+pub fn ciphertext(packet: &[u8]) -> Option<Range<usize>> {
+    let end = packet.len().checked_sub(TAG_BYTES)?;
+    (ContentType::of(packet)? == ContentType::Protected && end >= HEADER_BYTES).then_some(HEADER_BYTES..end)
 }
 
 /// Who sends to whom in which session.
@@ -288,7 +310,7 @@ impl Header {
         out
     }
 
-    fn parse(packet: &[u8]) -> Option<(Self, &[u8])> {
+    fn parse(packet: &[u8]) -> Option<Self> {
         if ContentType::of(packet)? != ContentType::Protected {
             return None;
         }
@@ -296,7 +318,7 @@ impl Header {
         let label = Label(take(&mut rest)?);
         let epoch = Epoch { resume: u32::from_be_bytes(take(&mut rest)?), step: u32::from_be_bytes(take(&mut rest)?) };
         let seq = u64::from_be_bytes(take(&mut rest)?);
-        Some((Self { label, epoch, seq }, rest))
+        Some(Self { label, epoch, seq })
     }
 }
 

@@ -6,6 +6,9 @@ use crate::error::Violation;
 
 /// Most pieces that wait behind a gap; the packet that brings one more is refused, and so comes again.
 const MAX_FRAGMENTS: usize = 2048;
+/// Credit is renewed after so many bytes at the latest, however wide the window is: whoever only receives notices that the peer is gone by
+/// what it said itself and is not acknowledged.
+const MAX_CREDIT_STEP_BYTES: u64 = 256 * 1024;
 
 /// Bytes from `read` on: those before `next` in order, the others behind gaps.
 #[derive(Debug)]
@@ -159,7 +162,7 @@ impl RecvHalf {
     /// The limit to tell the peer now, when it is worth a frame.
     pub fn credit_due(&self) -> Option<u64> {
         let target = self.read.saturating_add(self.window);
-        let worth = target.saturating_sub(self.limit) >= self.window / 4;
+        let worth = target.saturating_sub(self.limit) >= (self.window / 4).min(MAX_CREDIT_STEP_BYTES);
         (worth && self.end.is_none()).then_some(target)
     }
 

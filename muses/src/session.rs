@@ -25,7 +25,7 @@ use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
 use crate::keys::{Role, Secrets};
-use crate::packet::{HEADER_BYTES, Opener, Sealer};
+use crate::packet::{self, HEADER_BYTES, Opener, Sealer};
 
 pub use self::endpoint::Counters;
 pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
@@ -176,21 +176,21 @@ impl Session {
     }
 
     /// A protected packet arrived.
-    pub fn handle_protected(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
+    pub fn handle_protected(&mut self, from: &Arrival, packet: &mut [u8], end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
-        let opened = bound.keys.as_mut().map(|(_, opener)| opener.open(packet));
-        let opened = match opened {
-            Some(Ok(opened)) => {
-                self.on_current_epoch(end, now);
-                opened
-            }
-            _ => match self.open_offered(packet, end, now) {
-                Some(opened) => opened,
-                None => {
-                    end.counters.forged += 1;
-                    return;
-                }
-            },
+        // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
+        let offered = (!bound.offers.is_empty()).then(|| packet.to_vec());
+        let current = bound.keys.as_mut().and_then(|(_, opener)| opener.open_in_place(packet).ok());
+        let offered_frames;
+        let (seq, frames) = if let Some(seq) = current {
+            self.on_current_epoch(end, now);
+            (seq, packet::ciphertext(packet).and_then(|range| packet.get(range)).unwrap_or_default())
+        } else if let Some(opened) = offered.and_then(|packet| self.open_offered(&packet, end, now)) {
+            offered_frames = opened.frames;
+            (opened.seq, offered_frames.as_slice())
+        } else {
+            end.counters.forged += 1;
+            return;
         };
         if let Some(bound) = self.bound_mut()
             && bound.forget_key_at.is_none()
@@ -199,7 +199,7 @@ impl Session {
             bound.forget_key_at = Some(now + OLD_KEY_LIFETIME);
         }
         self.hops = Some(from.hops);
-        match self.flow.handle(opened.seq, &opened.frames, from.ecn, now, &mut end.out) {
+        match self.flow.handle(seq, frames, from.ecn, now, &mut end.out) {
             Ok(true) => self.on_progress(end, now),
             Ok(false) => {}
             Err(_) => end.counters.violations += 1,

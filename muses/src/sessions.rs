@@ -21,7 +21,7 @@ use self::guard::Guard;
 use self::handshake::HalfOpen;
 use crate::cert::LocalKeys;
 use crate::config::{CERT_CHECK, Config, RESET_BURST};
-use crate::content::{ContentType, HandshakeId};
+use crate::content::{ContentType, HandshakeId, Label};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
 use crate::event::{
@@ -252,7 +252,7 @@ impl Sessions {
     }
 
     /// A packet arrived.
-    pub fn handle_packet(&mut self, arrival: Arrival, payload: Vec<u8>, now: Now) {
+    pub fn handle_packet(&mut self, arrival: Arrival, mut payload: Vec<u8>, now: Now) {
         self.now = now.instant;
         let from = arrival.from;
         match ContentType::of(&payload) {
@@ -268,13 +268,13 @@ impl Sessions {
                 }
             }
             Some(ContentType::Protected) => {
-                self.on_labelled(&payload, from, |session, end| {
-                    session.handle_protected(&arrival, &payload, end, now.instant);
+                self.on_labelled(Label::of(&payload), from, |session, end| {
+                    session.handle_protected(&arrival, &mut payload, end, now.instant);
                 });
             }
             Some(ContentType::ReHello) => self.on_re_hello(&arrival, &payload),
             Some(ContentType::ReHelloAnswer) => {
-                self.on_labelled(&payload, from, |session, end| {
+                self.on_labelled(Label::of(&payload), from, |session, end| {
                     session.handle_answer(&arrival, &payload, end, now.instant);
                 });
             }

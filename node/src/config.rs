@@ -13,6 +13,9 @@
 //! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
 //! only = ["12D3KooW...", "/ip4/10.0.0.0"]
 //! direct = "never"                              # no direct links to the peers of connections, and no addresses told to them ("auto")
+//! # Much data goes over a raw connection beside the link, which shows who watches the network the ciphertext of sessions. `false`:
+//! # everything through Noise, at about half the speed.
+//! bulk = true
 //!
 //! [petnames]                                    # your own names for nodes; they come before claimed names
 //! bob = "12D3KooW..."
@@ -74,15 +77,22 @@ pub struct OverlayTable {
 }
 
 /// `[links]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct LinksTable {
     /// Friend-to-friend mode: node ids or multiaddr prefixes; empty means everybody.
-    #[serde(default, deserialize_with = "friends")]
+    #[serde(deserialize_with = "friends")]
     pub only: Vec<String>,
     /// Direct links to the peers of connections.
-    #[serde(default)]
     pub direct: Direct,
+    /// Whether links may have bulk lanes, see [`crate::links::bulk`].
+    pub bulk: bool,
+}
+
+impl Default for LinksTable {
+    fn default() -> Self {
+        Self { only: Vec::new(), direct: Direct::default(), bulk: true }
+    }
 }
 
 /// `[services.NAME]`
@@ -224,13 +234,14 @@ mod tests {
         let overlay = OverlayId::of_genesis(b"x");
         let config = parse(&format!(
             "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\n[overlay]\nid = '{overlay}'\n\
-             [links]\nonly = ['{id}', '/ip4/127.0.0.2']\n[petnames]\nbob = '{id}'\n\
+             [links]\nonly = ['{id}', '/ip4/127.0.0.2']\nbulk = false\n[petnames]\nbob = '{id}'\n\
              [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob', 'anyone']\n[services.web]\nforward = '[::1]:80'\n"
         ))
         .unwrap();
         assert_eq!(config.overlay.id, Some(overlay));
         assert_eq!(config.petnames["bob"], id);
         assert_eq!(config.links.only.len(), 2);
+        assert!(!config.links.bulk && parse("").unwrap().links.bulk && parse("[links]\n").unwrap().links.bulk);
         let ssh = &config.services[&"ssh".parse().unwrap()];
         assert_eq!(config.who(&ssh.allow), Ok(vec![Who::Node(id), Who::Anyone]));
         assert_eq!(config.services.len(), 2);

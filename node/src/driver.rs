@@ -23,7 +23,7 @@ mod conn;
 mod handle;
 mod persist;
 
-pub use conn::{Conn, Incoming};
+pub use conn::{Conn, Incoming, Portion, Then};
 pub use handle::{Error, Handle, Stopped};
 
 use conn::{ConnState, Signals};
@@ -38,6 +38,8 @@ pub struct Setup {
     pub secret: Zeroizing<[u8; 32]>,
     /// Where to listen; port 0 and wildcard addresses are fine.
     pub listen: Vec<Multiaddr>,
+    /// Whether links may have bulk lanes (`links.bulk`).
+    pub bulk: bool,
     /// Where the stack's values are kept.
     pub store: Arc<dyn Store>,
     /// What [`Store::load`] returned.
@@ -71,8 +73,8 @@ pub struct Started {
 /// # Errors
 /// When the stack does not accept the snapshot, or a listen address cannot be bound.
 pub fn spawn(setup: Setup) -> Result<Started, StartError> {
-    let Setup { mut stack, secret, listen, store, snapshot } = setup;
-    let links = Links::start(secret, listen)?;
+    let Setup { mut stack, secret, listen, bulk, store, snapshot } = setup;
+    let links = Links::start(secret, listen, bulk)?;
     stack.start(&snapshot, clock::now()).map_err(StartError::Stack)?;
     let (requests_in, requests) = mpsc::unbounded_channel();
     let (incoming_in, incoming) = mpsc::channel(MAX_WAITING_INCOMING);

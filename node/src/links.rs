@@ -1,7 +1,8 @@
 //! Links to neighbours: libp2p's TCP, Noise and Yamux under two framed lanes.
 //!
 //! A link is one connection whose two lanes are open, numbered here and never again. Several links to the same neighbour
-//! are normal (both sides dial): which one stays is the overlay's decision.
+//! are normal (both sides dial): which one stays is the overlay's decision. A link that carries much gets a third way
+//! beside the two, the [`bulk`] lane.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ pub use input::{Input, StartError};
 
 mod arrivals;
 mod behaviour;
+pub mod bulk;
 mod changes;
 mod gate;
 mod hard_close;
@@ -32,11 +34,14 @@ mod network;
 mod transport;
 
 use behaviour::Outcome;
+use bulk::Bulk;
+use bulk::door::Door;
 use changes::{Changes, News};
 use gate::Gate;
 use lane::{Arrival, Written};
 use listeners::Listeners;
 use network::{Network, NetworkEvent};
+use transport::Dialler;
 
 /// Control frames of all links that wait for the loop.
 const CONTROL_QUEUE_FRAMES: usize = 1024;
@@ -58,8 +63,12 @@ const MAX_END: Duration = Duration::from_millis(500);
 
 /// All links of this node.
 pub struct Links {
+    id: NodeId,
     swarm: Swarm<Network>,
     gate: Gate,
+    dialler: Dialler,
+    /// None when this node wants no bulk lanes.
+    door: Option<Door>,
     listeners: Listeners,
     connections: BTreeMap<ConnectionId, Connection>,
     links: BTreeMap<LinkId, Link>,
@@ -73,6 +82,8 @@ pub struct Links {
     /// Connections whose goodbye is on its way.
     closable_in: mpsc::UnboundedSender<ConnectionId>,
     closable: mpsc::UnboundedReceiver<ConnectionId>,
+    bulk_news_in: mpsc::UnboundedSender<bulk::News>,
+    bulk_news: mpsc::UnboundedReceiver<bulk::News>,
 
     changes: Changes,
     /// What happened inside a verb.
@@ -89,35 +100,39 @@ struct Connection {
 
 struct Link {
     connection: ConnectionId,
+    peer: NodeId,
+    /// What this side dialled, if it did.
+    dialled: Option<Multiaddr>,
     control: lane::Tasks,
     data: lane::Tasks,
+    bulk: Bulk,
     /// Tells the readers that the connection has closed.
     gone: watch::Sender<bool>,
 }
 
-impl Link {
-    fn abort_readers(&self) {
-        self.control.reader.abort();
-        self.data.reader.abort();
-    }
-}
-
 impl Links {
-    /// Listens on `listen`. Needs a tokio runtime around it.
+    /// Listens on `listen`; `bulk` is whether links may have bulk lanes. Needs a tokio runtime around it.
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub fn start(secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>) -> Result<Self, StartError> {
+    pub fn start(secret: Zeroizing<[u8; 32]>, listen: Vec<Multiaddr>, bulk: bool) -> Result<Self, StartError> {
         let gate = Gate::open();
-        let mut swarm = network::start(secret, gate.clone(), &listen)?;
+        let dialler = Dialler { gate: gate.clone(), homes: listen.iter().filter_map(network::ip_of).collect() };
+        let (bulk_news_in, bulk_news) = mpsc::unbounded_channel();
+        let door = bulk.then(|| Door::new(bulk_news_in.clone()));
+        let mut swarm = network::start(secret, dialler.clone(), door.clone())?;
+        let id = NodeId::from_peer_id_bytes(&swarm.local_peer_id().to_bytes()).ok_or(StartError::Identity)?;
         let listeners = Listeners::start(&mut swarm, listen)?;
         let (control_in, control) = mpsc::channel(CONTROL_QUEUE_FRAMES);
         let (data_in, data) = mpsc::channel(DATA_QUEUE_FRAMES);
         let (written_in, written) = mpsc::unbounded_channel();
         let (closable_in, closable) = mpsc::unbounded_channel();
         Ok(Self {
+            id,
             swarm,
             gate,
+            dialler,
+            door,
             listeners,
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -129,6 +144,8 @@ impl Links {
             written,
             closable_in,
             closable,
+            bulk_news_in,
+            bulk_news,
             changes: Changes::watch(),
             ready: Vec::new(),
         })
@@ -173,6 +190,7 @@ impl Links {
                 Some(connection) = self.closable.recv() => {
                     self.swarm.close_connection(connection);
                 }
+                Some(news) = self.bulk_news.recv() => self.handle_bulk_news(news),
                 news = self.changes.next(&self.gate) => self.announce(news),
             }
         }
@@ -180,13 +198,17 @@ impl Links {
 
     /// Queues a frame; dropped when the link is gone.
     pub fn transmit(&mut self, transmit: Transmit) {
-        if let Some(link) = self.links.get(&transmit.link) {
-            let tasks = match transmit.lane {
-                Lane::Control => &link.control,
-                Lane::Data => &link.data,
-            };
-            // A writer that ended leaves the link to its reader.
-            let _ = tasks.frames.send(transmit.bytes);
+        let Transmit { link: id, lane, bytes } = transmit;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        // A writer that ended leaves the link to its reader.
+        match lane {
+            Lane::Control => drop(link.control.frames.send(bytes)),
+            Lane::Data => {
+                if let Err(bytes) = link.bulk.send(bytes) {
+                    let _ = link.data.frames.send(bytes);
+                    self.want_bulk(id);
+                }
+            }
         }
     }
 
@@ -217,9 +239,8 @@ impl Links {
     /// Closes a link after what was queued for its control lane was sent; false when there is none. No [`Input::Down`] follows.
     /// Whether the neighbour reads the last of it is left to chance: libp2p's Yamux throws away what it has when a connection closes.
     pub fn close(&mut self, link: LinkId, reason: CloseReason) -> bool {
-        let Some(closed) = self.links.remove(&link) else { return false };
+        let Some(closed) = self.take(link) else { return false };
         tracing::debug!(?link, %reason, "link closed");
-        closed.abort_readers();
         closed.data.writer.abort();
         let Link { connection, control: lane::Tasks { writer, frames, .. }, .. } = closed;
         drop(frames);
@@ -241,13 +262,12 @@ impl Links {
         self.changes.forget();
         self.ready.retain(|input| matches!(input, Input::DialFailed { .. } | Input::Down { .. }));
         self.ready.push(Input::Listening(Vec::new()));
-        let links = std::mem::take(&mut self.links);
-        for link in links.values() {
-            link.abort_readers();
-            link.control.writer.abort();
-            link.data.writer.abort();
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for gone in links.iter().filter_map(|link| self.take(*link)).collect::<Vec<_>>() {
+            gone.control.writer.abort();
+            gone.data.writer.abort();
         }
-        links.into_keys().collect()
+        links
     }
 
     /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
@@ -331,6 +351,18 @@ impl Links {
         }
     }
 
+    /// Takes a link out; nothing of it is read any more.
+    fn take(&mut self, id: LinkId) -> Option<Link> {
+        let mut link = self.links.remove(&id)?;
+        link.control.reader.abort();
+        link.data.reader.abort();
+        link.bulk.end();
+        if let Some(door) = &self.door {
+            door.forget(id);
+        }
+        Some(link)
+    }
+
     fn link_up(&mut self, id: ConnectionId, lanes: behaviour::Lanes) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some((peer, remote)) = connection.authenticated.take() else { return };
@@ -350,7 +382,8 @@ impl Links {
         };
         let control = spawn(Lane::Control, lanes.control, control);
         let data = spawn(Lane::Data, lanes.data, data);
-        self.links.insert(link, Link { connection: id, control, data, gone });
+        let bulk = Bulk::new(initiator);
+        self.links.insert(link, Link { connection: id, peer, dialled: dialled.clone(), control, data, bulk, gone });
         self.ready.push(Input::Up { link, peer, remote: dialled.unwrap_or(remote), initiator });
         self.ready.push(Input::Room { link, lane: Lane::Control, bytes: CONTROL_ROOM_BYTES });
         self.ready.push(Input::Room { link, lane: Lane::Data, bytes: DATA_ROOM_BYTES });

@@ -73,6 +73,8 @@ pub struct Stack {
     reaches: Reaches,
     joined_before: bool,
     resumes: u64,
+    /// Since when the two halves may have something for each other that they were not told yet.
+    unsettled: Option<Now>,
 }
 
 impl Stack {
@@ -119,6 +121,7 @@ impl Stack {
             reaches: Reaches::default(),
             joined_before: false,
             resumes: 0,
+            unsettled: None,
         })
     }
 
@@ -188,10 +191,12 @@ impl Stack {
     }
 
     /// A frame arrived. What cannot be decoded closes its link.
+    ///
+    /// Its consequences are worked out with the next poll: of a batch of frames together, so that one acknowledgement answers them all.
     pub fn handle_frame(&mut self, link: LinkId, lane: Lane, frame: Vec<u8>, now: Now) {
         // The overlay has counted the error and asks for the link to be closed.
         let _ = self.overlay.handle_frame(link, lane, frame, now);
-        self.settle(now);
+        self.unsettled = Some(now);
     }
 
     /// `bytes` more may be given to this lane of this link (the driver grants an initial room after `handle_link_up`).
@@ -276,7 +281,7 @@ impl Stack {
                 Readout::Gone
             }
         };
-        self.settle(now);
+        self.unsettled = Some(now);
         readout
     }
 
@@ -322,16 +327,19 @@ impl Stack {
 
     /// The next frame for a link with room.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.settle_late();
         self.overlay.poll_transmit()
     }
 
     /// The next thing for the driver to do.
     pub fn poll_command(&mut self) -> Option<Command> {
+        self.settle_late();
         self.commands.pop_front().or_else(|| self.overlay.poll_command())
     }
 
     /// The next fact.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.settle_late();
         self.events.pop_front()
     }
 
@@ -339,7 +347,8 @@ impl Stack {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let overlay = self.overlay.poll_timeout().map(|(at, _)| (at, "overlay"));
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
-        [overlay, sessions].into_iter().flatten().min()
+        let late = self.unsettled.map(|since| (since.instant, "unsettled"));
+        [overlay, sessions, late].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----

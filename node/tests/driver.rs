@@ -38,6 +38,7 @@ fn setup(seed: u8, listen: &str) -> Setup {
         stack,
         secret: Zeroizing::new([seed; 32]),
         listen: vec![listen.parse().unwrap()],
+        bulk: true,
         store: Arc::new(Nowhere),
         snapshot: Snapshot::new(),
     }

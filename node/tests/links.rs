@@ -2,97 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+#[path = "common/links.rs"]
+mod common;
 
 use multiaddr::{Multiaddr, Protocol};
-use node::links::{Input, Links};
-use overlay::id::{Identity, NodeId};
-use overlay::io::{CloseReason, Lane, LinkId, Transmit};
-use zeroize::Zeroizing;
+use node::links::Input;
+use overlay::io::{CloseReason, Lane};
 
-/// Far beyond what anything here takes: a limit for a hang, not a measurement.
-const HANG: Duration = Duration::from_secs(30);
-
-struct Node {
-    links: Links,
-    waiting: std::collections::VecDeque<Input>,
-    id: NodeId,
-}
-
-impl Node {
-    fn start(seed: u8) -> Self {
-        Self::listening_on(seed, "/ip4/127.0.0.1/tcp/0")
-    }
-
-    fn listening_on(seed: u8, listen: &str) -> Self {
-        let links = Links::start(Zeroizing::new([seed; 32]), vec![listen.parse().unwrap()]).unwrap();
-        Self { links, waiting: Default::default(), id: Identity::from_secret(&[seed; 32]).id() }
-    }
-
-    async fn next(&mut self) -> Input {
-        loop {
-            if let Some(input) = self.waiting.pop_front() {
-                return input;
-            }
-            let mut inputs = Vec::new();
-            self.links.next(&mut inputs).await;
-            self.waiting.extend(inputs);
-        }
-    }
-
-    /// The first input that `wanted` picks; others are dropped.
-    async fn until<R>(&mut self, mut wanted: impl FnMut(Input) -> Option<R>) -> R {
-        tokio::time::timeout(HANG, async {
-            loop {
-                if let Some(found) = wanted(self.next().await) {
-                    return found;
-                }
-            }
-        })
-        .await
-        .expect("hangs")
-    }
-
-    async fn address(&mut self) -> Multiaddr {
-        self.until(|input| match input {
-            Input::Listening(addresses) => addresses.first().cloned(),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn up(&mut self) -> (LinkId, NodeId, Multiaddr, bool) {
-        self.until(|input| match input {
-            Input::Up { link, peer, remote, initiator } => Some((link, peer, remote, initiator)),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn down(&mut self, wanted: LinkId) {
-        self.until(|input| matches!(input, Input::Down { link } if link == wanted).then_some(())).await;
-    }
-
-    async fn frame(&mut self) -> (Lane, Vec<u8>) {
-        self.until(|input| match input {
-            Input::Frame { lane, bytes, .. } => Some((lane, bytes)),
-            _ => None,
-        })
-        .await
-    }
-
-    fn send(&mut self, link: LinkId, lane: Lane, bytes: &[u8]) {
-        self.links.transmit(Transmit { link, lane, bytes: bytes.to_vec() });
-    }
-}
-
-/// Dials from `a` to `b` and returns both ends.
-async fn connect(a: &mut Node, b: &mut Node, address: Multiaddr) -> (LinkId, LinkId, Multiaddr) {
-    a.links.dial(address.clone());
-    let ((a_link, peer, dialled, initiator), (b_link, _, remote, accepted)) = tokio::join!(a.up(), b.up());
-    assert_eq!((peer, dialled, initiator, accepted), (b.id, address, true, false));
-    (a_link, b_link, remote)
-}
+use common::{Node, connect, let_run};
 
 fn ip_of(address: &Multiaddr) -> String {
     match address.iter().next() {
@@ -101,26 +18,12 @@ fn ip_of(address: &Multiaddr) -> String {
     }
 }
 
-/// Lets both nodes do all that they can for a while; what happens is kept.
-async fn let_run(a: &mut Node, b: &mut Node) {
-    for _ in 0..20 {
-        let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-        let tick = Duration::from_millis(10);
-        let _ = tokio::join!(
-            tokio::time::timeout(tick, a.links.next(&mut of_a)),
-            tokio::time::timeout(tick, b.links.next(&mut of_b))
-        );
-        a.waiting.extend(of_a);
-        b.waiting.extend(of_b);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_go_both_ways_on_both_lanes_and_give_room() {
     let (mut a, mut b) = (Node::start(1), Node::start(2));
     let address = b.address().await;
     let (a_link, b_link, _) = connect(&mut a, &mut b, address).await;
-    let longest = vec![9; Lane::Data.max_frame_bytes()];
+    let longest = vec![0x19; Lane::Data.max_frame_bytes()];
     a.send(a_link, Lane::Control, b"");
     a.send(a_link, Lane::Control, b"hello");
     assert_eq!(b.frame().await, (Lane::Control, Vec::new()));

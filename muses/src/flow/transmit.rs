@@ -14,6 +14,10 @@ use crate::stream::Signal;
 
 /// Room that the small frames of a stream take at most.
 const MAX_SIGNALS_BYTES: usize = 64 + MAX_SERVICE_BYTES;
+/// A packet is about as long as what the path carries in this time, so that bulk does not hold up what shares a slow link with it.
+const PACKET_TIME: Duration = Duration::from_millis(5);
+/// No packet is made shorter than this for a slow path, in bytes.
+const MIN_SLOW_PAYLOAD_BYTES: usize = 4 * 1024;
 /// A path is given up only after so long a silence, however short its round trip is.
 const MIN_SILENCE: Duration = Duration::from_secs(1);
 
@@ -84,7 +88,7 @@ impl Flow {
         let mut payload = Vec::new();
         let mut frames = Vec::new();
         if with_data {
-            payload.reserve(self.config.max_payload_bytes.saturating_add(2 * head));
+            payload.reserve(self.payload_max_bytes().saturating_add(2 * head));
         }
         payload.resize(head, 0);
         self.put_ack(&mut payload, &mut frames, now);
@@ -106,6 +110,15 @@ impl Flow {
             self.recovery.on_sent(number, None);
         }
         Some(payload)
+    }
+
+    /// What the window lets through in [`PACKET_TIME`].
+    fn payload_max_bytes(&self) -> usize {
+        let packet_us = overlay::time::micros(PACKET_TIME);
+        let rtt_us = overlay::time::micros(self.recovery.rtt.smoothed()).max(packet_us);
+        let bytes = self.congestion.window_bytes().saturating_mul(packet_us) / rtt_us;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).max(MIN_SLOW_PAYLOAD_BYTES);
+        bytes.min(self.config.max_payload_bytes)
     }
 
     fn may_send(&self) -> bool {
@@ -161,7 +174,7 @@ impl Flow {
 
     /// Fills the packet from the stream whose turn it is, then from the next ones while there is room.
     fn put_streams(&mut self, payload: &mut Vec<u8>, head: usize, frames: &mut Vec<SentFrame>) {
-        let max = self.config.max_payload_bytes.saturating_add(head);
+        let max = self.payload_max_bytes().saturating_add(head);
         for _ in 0..self.queue.len() {
             if payload.len() + MAX_SIGNALS_BYTES + MAX_STREAM_HEADER_BYTES >= max {
                 return;

@@ -70,8 +70,13 @@ impl Sessions {
     }
 
     /// The session that the packet's label names, if it is one with `from`.
-    pub(super) fn on_labelled(&mut self, packet: &[u8], from: NodeId, work: impl FnOnce(&mut Session, &mut Endpoint)) {
-        let peer = Label::of(packet).and_then(|Label(label)| self.labels.get(&SessionLabel(label)));
+    pub(super) fn on_labelled(
+        &mut self,
+        label: Option<Label>,
+        from: NodeId,
+        work: impl FnOnce(&mut Session, &mut Endpoint),
+    ) {
+        let peer = label.and_then(|Label(label)| self.labels.get(&SessionLabel(label)));
         match peer.filter(|peer| **peer == from).and_then(|peer| self.sessions.get_mut(peer)) {
             Some(session) => work(session, &mut self.end),
             None => self.end.counters.unknown += 1,

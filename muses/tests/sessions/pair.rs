@@ -77,6 +77,8 @@ pub struct Node {
 }
 
 pub struct Pair {
+    /// Lengths of the packets that each node sent, in bytes.
+    pub sent: [Vec<usize>; 2],
     pub nodes: [Node; 2],
     pub now: Now,
     pub faults: Faults,
@@ -185,6 +187,7 @@ impl Pair {
         let now = Now { wall: WallTime::from_unix_micros(1_800_000_000_000_000), ..Now::default() };
         let nodes = [Node::new(1, config.clone(), now), Node::new(2, config, now)];
         let mut pair = Self {
+            sent: Default::default(),
             nodes,
             now,
             faults,
@@ -345,6 +348,7 @@ impl Pair {
 
     fn transmit(&mut self, index: usize, path: Vec<u8>, payload: Vec<u8>) {
         assert!(payload.len() < 62_000);
+        self.sent[index].push(payload.len());
         self.mix(payload.len() as u64 + (self.now.instant.as_micros() << 16));
         let node = &mut self.nodes[index];
         if !node.online || self.rng.below(100) < self.faults.loss_percent {

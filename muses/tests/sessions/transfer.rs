@@ -48,6 +48,20 @@ fn exact_in_both_directions_whatever_the_network_does() {
     }
 }
 
+/// What shares a slow link with a download waits for a packet of it, so that must not be long.
+#[test]
+fn packets_are_as_long_as_the_path_is_fast() {
+    for (bytes_per_second, longest) in [(1_000_000, 8_000), (100_000_000, 62_000)] {
+        let faults = Faults { bytes_per_second, ..Faults::default() };
+        let mut pair = Pair::with(3, Config::default(), faults);
+        pair.open(A, App::sending(bytes_per_second * 3));
+        pair.run_until(Duration::from_secs(20), both_done).unwrap();
+        let sent = &pair.sent[A];
+        let late = sent[sent.len() / 2..].iter().max().unwrap();
+        assert!((longest / 2..longest).contains(late), "{late} at {bytes_per_second}/s");
+    }
+}
+
 #[test]
 fn a_clean_path_is_filled() {
     let faults = Faults { bytes_per_second: 20_000_000, ..Faults::default() };

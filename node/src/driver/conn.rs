@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use overlay::id::NodeId;
+use overlay::time::Now;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::handle::{Error, Request, Stopped, with};
-use crate::stack::{ConnId, Failure, Readout};
+use crate::stack::{ConnId, Failure, Readout, Stack};
 
 /// One application connection through a session. Both directions may be used at the same time, each by one task.
 ///
@@ -52,49 +53,54 @@ impl Conn {
         }
     }
 
-    /// Waits for up to `max` bytes. Never [`Readout::Pending`].
+    /// Waits for up to `max` bytes, or the end.
     ///
     /// # Errors
     /// When the node has ended.
-    pub async fn read(&self, max: usize) -> Result<Readout, Stopped> {
+    pub async fn read(&self, max: usize) -> Result<Portion, Stopped> {
         let conn = self.id;
         loop {
-            match with(&self.requests, move |stack, now| stack.read(conn, max, now)).await? {
-                Readout::Pending if self.failure().is_some() => return Ok(Readout::Gone),
-                Readout::Pending => self.signals.readable.notified().await,
-                Readout::Bytes(bytes) => return Ok(Readout::Bytes(bytes)),
-                end @ (Readout::End | Readout::Gone) => {
-                    self.ended.store(true, Ordering::Relaxed);
-                    return Ok(end);
+            let (pieces, then) = with(&self.requests, move |stack, now| read_pieces(stack, conn, max, now)).await?;
+            let then = match then {
+                Readout::End => Then::End,
+                Readout::Gone => Then::Gone,
+                Readout::Pending if pieces.is_empty() && self.failure().is_some() => return Ok(Portion::gone()),
+                Readout::Pending if pieces.is_empty() => {
+                    self.signals.readable.notified().await;
+                    continue;
                 }
+                Readout::Pending | Readout::Bytes(_) => Then::More,
+            };
+            if then != Then::More {
+                self.ended.store(true, Ordering::Relaxed);
             }
+            return Ok(Portion { pieces, then });
         }
     }
 
-    /// Returns when the session has taken all of `bytes`.
+    /// Returns when the session has taken all of `bytes`, and gives the vector back.
     ///
     /// # Errors
     /// When the connection or the node is gone.
-    pub async fn write_all(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub async fn write_all(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         let conn = self.id;
-        let mut rest = bytes.to_vec();
         let mut taken = 0;
-        while taken < rest.len() {
-            let (bytes, more) = with(&self.requests, move |stack, now| {
-                let more = stack.write(conn, rest.get(taken..).unwrap_or_default(), now);
-                (rest, more)
+        while taken < bytes.len() {
+            let more;
+            (bytes, more) = with(&self.requests, move |stack, now| {
+                let more = stack.write(conn, bytes.get(taken..).unwrap_or_default(), now);
+                (bytes, more)
             })
             .await?;
-            rest = bytes;
             taken = taken.saturating_add(more);
             if let Some(why) = self.failure() {
                 return Err(why.into());
             }
-            if taken < rest.len() {
+            if taken < bytes.len() {
                 self.signals.writable.notified().await;
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// No more will be written; the other direction goes on.
@@ -108,6 +114,49 @@ impl Conn {
     pub fn reset(&self) {
         let conn = self.id;
         let _ = self.requests.send(Request::Call(Box::new(move |stack, now| stack.reset(conn, now))));
+    }
+}
+
+/// What [`Conn::read`] found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Portion {
+    /// Bytes, in order, in the pieces in which they came.
+    pub pieces: Vec<Vec<u8>>,
+    /// What comes after them.
+    pub then: Then,
+}
+
+/// What comes after the bytes that were read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// There may be more.
+    More,
+    /// The peer finished its direction.
+    End,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Portion {
+    const fn gone() -> Self {
+        Self { pieces: Vec::new(), then: Then::Gone }
+    }
+}
+
+/// All pieces that there are, up to `max` bytes, and what the last look found.
+fn read_pieces(stack: &mut Stack, conn: ConnId, max: usize, now: Now) -> (Vec<Vec<u8>>, Readout) {
+    let (mut pieces, mut left) = (Vec::new(), max);
+    loop {
+        match stack.read(conn, left, now) {
+            Readout::Bytes(piece) => {
+                left = left.saturating_sub(piece.len());
+                pieces.push(piece);
+                if left == 0 {
+                    return (pieces, Readout::Pending);
+                }
+            }
+            end => return (pieces, end),
+        }
     }
 }
 

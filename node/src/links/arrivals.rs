@@ -2,17 +2,23 @@
 
 use overlay::io::{CloseReason, Lane, LinkId};
 
+use super::bulk::words::{Unknown, Word};
 use super::lane::{Arrival, Ending, Written};
 use super::{Input, Links};
 
 impl Links {
     pub(super) fn handle_arrival(&mut self, arrival: Arrival, inputs: &mut Vec<Input>) {
         match arrival {
-            Arrival::Frame { link, lane, bytes } => {
-                if self.links.contains_key(&link) {
-                    inputs.push(Input::Frame { link, lane, bytes });
+            Arrival::Frame { link, lane, bytes } => match Word::of(&bytes) {
+                Some(Ok(word)) => self.handle_word(link, lane, word),
+                // Of a later version: nothing here depends on an answer.
+                Some(Err(Unknown)) => tracing::debug!(?link, "a word that this version does not know"),
+                None => {
+                    if self.links.contains_key(&link) {
+                        inputs.push(Input::Frame { link, lane, bytes });
+                    }
                 }
-            }
+            },
             Arrival::Ended { link, lane, why: Ending::TooLong { bytes } } => {
                 if self.close(link, CloseReason::Malformed) {
                     tracing::info!(?link, ?lane, bytes, "a neighbour announced a frame that is too long");
@@ -30,8 +36,7 @@ impl Links {
     }
 
     fn control_ended(&mut self, link: LinkId, inputs: &mut Vec<Input>) {
-        if let Some(gone) = self.links.remove(&link) {
-            gone.abort_readers();
+        if let Some(gone) = self.take(link) {
             gone.control.writer.abort();
             gone.data.writer.abort();
             self.swarm.close_connection(gone.connection);

@@ -5,17 +5,23 @@
 //! socket is never closed but kept in a graveyard. (What the kernel had taken before may still be delivered.)
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::BufMut as _;
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::tcp::tokio::TcpStream;
+use tokio::io::ReadBuf;
 use tokio::sync::watch;
+
+use super::transport;
 
 /// Muted sockets that are kept open; the oldest is closed for real when there are more. Each costs a file descriptor.
 const MAX_GRAVES: usize = 256;
@@ -129,6 +135,29 @@ impl Switch {
     fn is_muted(&self) -> bool {
         self.muted.load(Ordering::SeqCst)
     }
+
+    /// Runs `operation` unless muted, and sees to it that being muted wakes who waits for it.
+    fn guard<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: usize,
+        operation: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if self.is_muted() {
+            return aborted();
+        }
+        let outcome = operation(cx);
+        if outcome.is_pending() {
+            if let Some(waker) = self.wakers.get(direction) {
+                waker.register(cx.waker());
+            }
+            // Muted between the first look and the registration: nobody would wake us.
+            if self.is_muted() {
+                return aborted();
+            }
+        }
+        outcome
+    }
 }
 
 /// A TCP stream behind the gate.
@@ -150,22 +179,82 @@ impl GatedStream {
         direction: usize,
         operation: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        let aborted = || Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the network is down")));
-        if self.switch.is_muted() {
-            return aborted();
-        }
         let Some(stream) = &mut self.stream else { return aborted() };
-        let outcome = operation(Pin::new(stream), cx);
-        if outcome.is_pending() {
-            if let Some(waker) = self.switch.wakers.get(direction) {
-                waker.register(cx.waker());
-            }
-            // Muted between the first look and the registration: nobody would wake us.
-            if self.switch.is_muted() {
-                return aborted();
-            }
+        self.switch.guard(cx, direction, |cx| operation(Pin::new(stream), cx))
+    }
+
+    /// The kernel gives up on the other side when it acknowledges nothing for so long.
+    pub(super) fn limit_silence(&self, limit: Duration) {
+        if let Some(stream) = &self.stream {
+            transport::limit_silence(&stream.0, limit);
         }
-        outcome
+    }
+
+    /// Waits for bytes and appends at most `most` of them. One reader at a time; beside it, one writer.
+    ///
+    /// # Errors
+    /// The socket's; also when the gate closes, or the other side has closed.
+    pub(super) async fn read_into(&self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let read = self.ready(READER, |stream, cx| {
+            poll_io(|| stream.poll_read_ready(cx), || stream.try_read_buf(&mut buffer.limit(most)))
+        });
+        match read.await? {
+            0 if most > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => Ok(bytes),
+        }
+    }
+
+    /// The first byte that is to be read next; `None` when the other side has closed.
+    ///
+    /// # Errors
+    /// The socket's; also when the gate closes.
+    pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let seen = self.ready(READER, |stream, cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut byte))).await?;
+        Ok(byte.first().copied().filter(|_| seen > 0))
+    }
+
+    /// Waits until the socket takes bytes, and says how many.
+    ///
+    /// # Errors
+    /// The socket's; also when the gate closes.
+    pub(super) async fn write_some(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let write = self
+            .ready(WRITER, |stream, cx| poll_io(|| stream.poll_write_ready(cx), || stream.try_write_vectored(slices)));
+        match write.await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            bytes => Ok(bytes),
+        }
+    }
+
+    async fn ready<R>(
+        &self,
+        direction: usize,
+        mut operation: impl FnMut(&tokio::net::TcpStream, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| {
+            let Some(stream) = &self.stream else { return aborted() };
+            self.switch.guard(cx, direction, |cx| operation(&stream.0, cx))
+        })
+        .await
+    }
+}
+
+fn aborted<R>() -> Poll<io::Result<R>> {
+    Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the network is down")))
+}
+
+/// Readiness is a guess: the operation may find that there is none.
+fn poll_io<R>(
+    mut ready: impl FnMut() -> Poll<io::Result<()>>,
+    mut operation: impl FnMut() -> io::Result<R>,
+) -> Poll<io::Result<R>> {
+    loop {
+        std::task::ready!(ready())?;
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
     }
 }
 
@@ -254,6 +343,24 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(theirs.read(&mut buffer).now_or_never().is_none(), "neither EOF nor RST");
         assert_eq!(gate.lock().graveyard.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_bulk_lanes_use_is_muted_too() {
+        let gate = Gate::open();
+        let (ours, mut theirs) = pair().await;
+        let ours = Arc::new(gate.guard(TcpStream(ours)));
+        let reader = Arc::clone(&ours);
+        let reading = tokio::spawn(async move { reader.read_into(&mut Vec::new(), 1).await });
+        tokio::task::yield_now().await;
+        gate.close();
+        assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert!(ours.write_some(&[io::IoSlice::new(b"after")]).await.is_err());
+        theirs.write_all(b"x").await.unwrap();
+        assert!(ours.peek().await.is_err() && ours.read_into(&mut Vec::new(), 1).await.is_err());
+        drop(ours);
+        tokio::task::yield_now().await;
+        assert!(theirs.read(&mut [0; 5]).now_or_never().is_none(), "neither bytes nor EOF nor RST");
     }
 
     #[tokio::test]

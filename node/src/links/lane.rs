@@ -9,6 +9,8 @@ use overlay::io::{Lane, LinkId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::bulk::words::Word;
+
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
 /// Small frames are gathered until a write has about this many bytes.
@@ -131,7 +133,7 @@ async fn write_frames(
     stream.close().await
 }
 
-/// Returns the frame's own bytes: those count against the room.
+/// Returns the frame's own bytes: those count against the room, unless it is a word of the links, for which nobody was given any.
 fn append(buffer: &mut Vec<u8>, lane: Lane, frame: &[u8]) -> usize {
     match u32::try_from(frame.len()) {
         Ok(length) if frame.len() <= lane.max_frame_bytes() => {
@@ -141,7 +143,7 @@ fn append(buffer: &mut Vec<u8>, lane: Lane, frame: &[u8]) -> usize {
         // The neighbour would close the link.
         _ => tracing::error!(bytes = frame.len(), ?lane, "our own frame is too long; dropped"),
     }
-    frame.len()
+    if Word::of(frame).is_some() { 0 } else { frame.len() }
 }
 
 #[cfg(test)]
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read() {
         let mut buffer = Vec::new();
-        let longest = vec![7; Lane::Control.max_frame_bytes()];
+        let longest = vec![0x17; Lane::Control.max_frame_bytes()];
         assert_eq!(append(&mut buffer, Lane::Control, b"hello"), 5);
         assert_eq!(append(&mut buffer, Lane::Control, b""), 0);
         append(&mut buffer, Lane::Control, &longest);

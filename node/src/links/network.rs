@@ -10,7 +10,8 @@ use libp2p::{Swarm, connection_limits, identify, ping, swarm};
 use multiaddr::{Multiaddr, Protocol};
 use zeroize::Zeroizing;
 
-use super::gate::Gate;
+use super::bulk::door::Door;
+use super::transport::Dialler;
 use super::{StartError, behaviour, transport};
 
 /// Links that others opened to us.
@@ -36,12 +37,12 @@ pub(super) struct Network {
 /// A swarm that listens nowhere yet. Needs a tokio runtime around it.
 pub(super) fn start(
     mut secret: Zeroizing<[u8; 32]>,
-    gate: Gate,
-    listen: &[Multiaddr],
+    dialler: Dialler,
+    door: Option<Door>,
 ) -> Result<Swarm<Network>, StartError> {
     let keypair = Keypair::ed25519_from_bytes(secret.as_mut()).map_err(|_| StartError::Identity)?;
     Ok(Swarm::new(
-        transport::build(&keypair, gate, listen.iter().filter_map(ip_of).collect())?,
+        transport::build(&keypair, dialler, door)?,
         Network {
             limits: connection_limits::Behaviour::new(limits()),
             lanes: behaviour::Behaviour::default(),
@@ -55,7 +56,7 @@ pub(super) fn start(
     ))
 }
 
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(ip.into()),
@@ -78,16 +79,19 @@ mod tests {
 
     use super::*;
     use crate::links::behaviour::Outcome;
+    use crate::links::gate::Gate;
     use crate::links::{Input, Links};
 
     /// Runs a node until it listens, and dials it with a bare swarm: a neighbour that can write what it likes.
     async fn hostile() -> (Links, Swarm<Network>, behaviour::Lanes) {
-        let mut node = Links::start(Zeroizing::new([1; 32]), vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]).unwrap();
+        let mut node =
+            Links::start(Zeroizing::new([1; 32]), vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], false).unwrap();
         let mut inputs = Vec::new();
         while node.listening().is_empty() {
             node.next(&mut inputs).await;
         }
-        let mut hostile = start(Zeroizing::new([2; 32]), Gate::open(), &[]).unwrap();
+        let dialler = Dialler { gate: Gate::open(), homes: Vec::new() };
+        let mut hostile = start(Zeroizing::new([2; 32]), dialler, None).unwrap();
         hostile.dial(node.listening()[0].clone()).unwrap();
         loop {
             tokio::select! {

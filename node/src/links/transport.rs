@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{self, BoxFuture, Ready};
+use futures::future::{self, BoxFuture};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
 use libp2p::core::upgrade::Version;
@@ -23,25 +23,25 @@ use multiaddr::Protocol;
 use tokio::net::TcpSocket;
 
 use super::StartError;
+use super::bulk::door::Door;
 use super::gate::{Gate, GatedStream};
 use super::hard_close::HardClose;
 
 /// A dial, or an incoming connection, must be authenticated and multiplexed within this time.
 pub(super) const MAX_SETUP: Duration = Duration::from_secs(5);
-/// The kernel gives up on a neighbour that acknowledges nothing for so long (RFC 5482).
-const USER_TIMEOUT_MS: u32 = 10_000;
+/// The kernel gives up on a neighbour that acknowledges nothing for so long.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The transport of all links.
 ///
-/// `homes` are the addresses at which it was told to listen: a dial comes from the one that fits its target, so that a
-/// neighbour sees the address that belongs to this node. Wildcards among them leave the choice to the system.
+/// Bulk lanes, which come to the same listeners, leave it through `door`.
 pub(super) fn build(
     keypair: &Keypair,
-    gate: Gate,
-    homes: Vec<IpAddr>,
+    dialler: Dialler,
+    door: Option<Door>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     let noise = noise::Config::new(keypair).map_err(|_| StartError::Identity)?;
-    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), gate, homes }
+    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), dialler, door }
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default())
@@ -52,14 +52,49 @@ pub(super) fn build(
 
 struct GatedTcp {
     listeners: tcp::tokio::Transport,
-    gate: Gate,
-    homes: Vec<IpAddr>,
+    dialler: Dialler,
+    door: Option<Door>,
+}
+
+/// Makes the outgoing connections of a node.
+///
+/// `homes` are the addresses at which it was told to listen: a dial comes from the one that fits its target, so that a
+/// neighbour sees the address that belongs to this node. Wildcards among them leave the choice to the system.
+#[derive(Clone)]
+pub(super) struct Dialler {
+    pub(super) gate: Gate,
+    pub(super) homes: Vec<IpAddr>,
+}
+
+impl Dialler {
+    /// A connection to `address`, behind the gate.
+    ///
+    /// # Errors
+    /// When the gate is closed, or closes; when the address is none of a link, or nobody is there.
+    pub(super) fn dial(&self, address: &Multiaddr) -> BoxFuture<'static, io::Result<GatedStream>> {
+        let Some(target) = Target::of(address) else {
+            return future::err(io::ErrorKind::AddrNotAvailable.into()).boxed();
+        };
+        let Self { gate, homes } = self.clone();
+        let closing = gate.closing();
+        async move {
+            if gate.is_closed() {
+                return Err(network_is_down());
+            }
+            tokio::select! {
+                biased;
+                () = closing => Err(network_is_down()),
+                stream = target.connect(gate.bind(), &homes) => stream.map(|stream| gate.guard(stream)),
+            }
+        }
+        .boxed()
+    }
 }
 
 impl Transport for GatedTcp {
     type Output = GatedStream;
     type Error = io::Error;
-    type ListenerUpgrade = Ready<io::Result<GatedStream>>;
+    type ListenerUpgrade = BoxFuture<'static, io::Result<GatedStream>>;
     type Dial = BoxFuture<'static, io::Result<GatedStream>>;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
@@ -71,28 +106,25 @@ impl Transport for GatedTcp {
     }
 
     fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
-        let Some(target) = Target::of(&address) else { return Err(TransportError::MultiaddrNotSupported(address)) };
-        if self.gate.is_closed() {
-            return Err(TransportError::Other(network_is_down()));
+        if Target::of(&address).is_none() {
+            return Err(TransportError::MultiaddrNotSupported(address));
         }
-        let gate = self.gate.clone();
-        let closing = gate.closing();
-        let homes = self.homes.clone();
-        Ok(async move {
-            tokio::select! {
-                biased;
-                () = closing => Err(network_is_down()),
-                stream = target.connect(gate.bind(), &homes) => stream.map(|stream| gate.guard(stream)),
-            }
-        }
-        .boxed())
+        Ok(self.dialler.dial(&address))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         Pin::new(&mut self.listeners).poll(cx).map(|event| {
             event.map_upgrade(|upgrade| {
-                let stream = upgrade.into_inner().inspect(|stream| limit_silence(&stream.0));
-                future::ready(stream.map(|stream| self.gate.guard(stream)))
+                let stream = upgrade.into_inner().inspect(|stream| limit_silence(&stream.0, USER_TIMEOUT));
+                let stream = stream.map(|stream| self.dialler.gate.guard(stream));
+                let door = self.door.clone();
+                async move {
+                    match door {
+                        Some(door) => door.sort(stream?).await,
+                        None => stream,
+                    }
+                }
+                .boxed()
             })
         })
     }
@@ -168,12 +200,14 @@ async fn connect(remote: SocketAddr, bind: Option<IpAddr>) -> io::Result<tokio::
     }
     socket.set_nodelay(true)?;
     let stream = socket.connect(remote).await?;
-    limit_silence(&stream);
+    limit_silence(&stream, USER_TIMEOUT);
     Ok(stream)
 }
 
-fn limit_silence(stream: &tokio::net::TcpStream) {
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS) {
+/// Sets the TCP user timeout (RFC 5482).
+pub(super) fn limit_silence(stream: &tokio::net::TcpStream, limit: Duration) {
+    let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, limit_ms) {
         tracing::debug!(%error, "no TCP user timeout");
     }
 }

@@ -1,15 +1,15 @@
 //! Bytes between one application's socket and its connection, both ways, with half-close.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::driver::{Conn, Error, Stopped};
-use crate::stack::{Failure, Readout};
+use crate::driver::{Conn, Error, Portion, Stopped, Then};
+use crate::stack::Failure;
 
 /// How much is taken from either side at once, in bytes.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Why a copy ended before both directions did.
 #[derive(Debug, thiserror::Error)]
@@ -36,33 +36,47 @@ where
     W: AsyncWrite + Unpin,
 {
     let there = async {
-        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         loop {
-            let length = from.read(&mut buffer).await?;
-            if length == 0 {
+            if from.read_buf(&mut buffer).await? == 0 {
                 conn.finish();
                 return Ok::<_, Broken>(());
             }
-            conn.write_all(buffer.get(..length).unwrap_or_default()).await?;
+            buffer = conn.write_all(buffer).await?;
+            buffer.clear();
         }
     };
     let back = async {
         loop {
-            match conn.read(BUFFER_BYTES).await? {
-                Readout::Bytes(bytes) => {
-                    to.write_all(&bytes).await?;
-                    to.flush().await?;
-                }
-                Readout::End => {
+            let Portion { pieces, then } = conn.read(BUFFER_BYTES).await?;
+            if !pieces.is_empty() {
+                write_all(&mut to, &pieces).await?;
+                to.flush().await?;
+            }
+            match then {
+                Then::More => {}
+                Then::End => {
                     // An application that closed both directions at once has no direction left to end.
                     let _ = to.shutdown().await;
                     return Ok(());
                 }
-                Readout::Gone | Readout::Pending => return Err(conn.failure().unwrap_or(Failure::Reset).into()),
+                Then::Gone => return Err(conn.failure().unwrap_or(Failure::Reset).into()),
             }
         }
     };
     tokio::try_join!(there, back).map(|((), ())| ())
+}
+
+async fn write_all(to: &mut (impl AsyncWrite + Unpin), pieces: &[Vec<u8>]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        match to.write_vectored(left).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+    }
+    Ok(())
 }
 
 /// [`copy`] for a whole socket, which is closed when both directions ended and reset when something failed, so that the

@@ -18,8 +18,16 @@ const MAX_ROUNDS: usize = 10_000;
 const _: () = assert!(muses::cert::PREVIOUS_KEY_KEPT.as_secs() >= overlay::record::MAX_LIFETIME_S as u64);
 
 impl Stack {
+    /// Does what a `handle_*` left to the next poll.
+    pub(super) fn settle_late(&mut self) {
+        if let Some(now) = self.unsettled {
+            self.settle(now);
+        }
+    }
+
     /// Lets both halves hear what the other has to say, until neither has anything more.
     pub(super) fn settle(&mut self, now: Now) {
+        self.unsettled = None;
         for _ in 0..MAX_ROUNDS {
             let mut quiet = true;
             while let Some(event) = self.overlay.poll_event() {
