@@ -16,6 +16,8 @@
 //! B's static key: it keeps out noise, not attackers. mac2 is zero until cookies are built. Any message may be sent again as it is;
 //! the suite byte leaves room for a hybrid with ML-KEM.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod messages;
 mod noise;
 
