@@ -228,9 +228,20 @@ impl World {
             header.dst_seq = u64::from(script.byte()) << 8 | u64::from(script.byte());
         }
         let lane = if kind == Kind::Data { Lane::Data } else { Lane::Control };
-        let mut packet = header.with_payload(script.chunk());
-        if script.below(4) == 0 {
-            packet.resize(lane.max_frame_bytes(), 0);
+        let payload = script.chunk();
+        let mut packet = header.with_payload(payload);
+        match script.below(4) {
+            0 => packet.resize(lane.max_frame_bytes(), 0),
+            // The same for the header: these hints fill it, but for as many bytes as the last one leaves.
+            1 => {
+                let word = |depth| Address::from_ordinals(&vec![200; depth]).unwrap_or_default();
+                header.hints = vec![AddressSet::single(word(255)); 4];
+                if let (Some(last), [_, second, ..]) = (header.hints.last_mut(), TreeId::ALL) {
+                    last.insert(second, word(script.below(16)));
+                }
+                packet = header.with_payload(&[]);
+            }
+            _ => {}
         }
         self.frame(link, lane, packet);
     }
