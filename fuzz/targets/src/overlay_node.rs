@@ -303,7 +303,7 @@ impl World {
         let new = LinkId(self.next_link);
         self.links[link] = Some(new);
         let remote = address(u8::try_from(peer).unwrap_or_default());
-        self.node.handle_link_up(new, id(peer), remote, link % 2 == 0, self.now);
+        self.node.handle_link_up(new, id(peer), remote, link.is_multiple_of(2), self.now);
         for lane in [Lane::Control, Lane::Data] {
             self.node.handle_link_room(new, lane, 256 * 1024, self.now);
         }

@@ -131,7 +131,7 @@ impl End {
         }
         while let Some(event) = self.sessions.poll_event() {
             match event {
-                Event::StreamOpened { stream, port, .. } if port == 1 => {
+                Event::StreamOpened { stream, port: 1, .. } => {
                     self.sessions.refuse(stream, ResetReason::Refused, now);
                 }
                 Event::StreamOpened { stream, .. } => {
