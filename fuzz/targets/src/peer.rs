@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use muses::config::Config;
 use muses::event::ResetReason;
-use muses::frame::{Ack, Frame, Frames, MAX_ACK_RANGES, MAX_VARINT};
+use muses::frame::{Ack, Frame, Frames, MAX_ACK_RANGES, MAX_REACH_BYTES, MAX_VARINT, Refresh};
 use muses::keys::Secrets;
 use muses::packet::{Opener, Sealer};
 use muses::resume::Proposal;
@@ -118,7 +118,7 @@ impl Peer {
                     let reason = ResetReason::from_byte(script.byte());
                     Frame::ResetStream { stream, reason, final_offset: script.number() }.encode(&mut frames);
                 }
-                6 => Frame::PathChallenge(script.array()).encode(&mut frames),
+                6 => refresh(script).encode(&mut frames),
                 7 => Frame::Ping.encode(&mut frames),
                 _ => {
                     let (offset, fin) = (script.number(), script.below(4) == 0);
@@ -196,6 +196,21 @@ impl Peer {
         }
         assert!(self.victim.disk.len() <= 1);
     }
+}
+
+/// A step of a refresh, often of the generation that is right; or a word about where the peer can be dialled.
+fn refresh<'a>(script: &mut Script<'a>) -> Frame<'a> {
+    let generation = script.byte().into();
+    Frame::Refresh(match script.below(5) {
+        0 => Refresh::Propose { generation, key: script.array() },
+        1 => Refresh::Answer { generation, key: script.array() },
+        2 => Refresh::Confirm { generation },
+        3 => Refresh::Done { generation },
+        _ => {
+            let (number, reach) = (script.number(), script.chunk());
+            return Frame::Reach { number, reach: reach.get(..MAX_REACH_BYTES).unwrap_or(reach) };
+        }
+    })
 }
 
 fn ack(script: &mut Script<'_>) -> Ack {

@@ -2,7 +2,7 @@
 //!
 //! Counted by the allocator, so that nothing is left out.
 
-#![allow(clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::alloc::System;
 use std::sync::{Arc, Mutex, PoisonError};

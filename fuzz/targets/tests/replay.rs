@@ -1,5 +1,7 @@
 //! Everything that the fuzzer found interesting, and every input that once broke something, on the stable compiler.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
