@@ -85,6 +85,8 @@ pub(crate) struct Flow {
     received_bytes: u64,
     consumed_bytes: u64,
     receive_limit: u64,
+    /// At least as many as there are pieces behind gaps.
+    fragments: usize,
     max_data: Signal,
     reach: Reach,
     /// The step of a refresh that the peer is to hear, and the one that it said last.
@@ -140,6 +142,7 @@ impl Flow {
             received_bytes: 0,
             consumed_bytes: 0,
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
+            fragments: 0,
             max_data: Signal::Idle,
             reach: Reach::default(),
             refresh: (None, Signal::Idle),

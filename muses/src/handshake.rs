@@ -27,6 +27,8 @@
 //!   keeps nothing. No reply is larger than what draws it.
 
 pub mod cookie;
+#[doc(hidden)]
+pub mod fuzzing;
 mod messages;
 mod noise;
 

@@ -9,6 +9,8 @@ const MAX_FRAGMENTS: usize = 2048;
 /// Credit is renewed after so many bytes at the latest, however wide the window is: whoever only receives notices that the peer is gone by
 /// what it said itself and is not acknowledged.
 const MAX_CREDIT_STEP_BYTES: u64 = 256 * 1024;
+/// Pieces in order are joined up to this length: a piece takes memory beside its bytes, and a peer may send single ones.
+const JOINED_BYTES: usize = 4096;
 
 /// Bytes from `read` on: those before `next` in order, the others behind gaps.
 #[derive(Debug)]
@@ -83,7 +85,10 @@ impl RecvHalf {
         let known = usize::try_from(self.next.saturating_sub(offset)).unwrap_or(usize::MAX);
         let Some(new) = data.get(known..).filter(|new| !new.is_empty()) else { return };
         self.next = self.next.saturating_add(new.len() as u64);
-        self.ready.push_back(new.to_vec());
+        match self.ready.back_mut() {
+            Some(last) if last.len() + new.len() <= JOINED_BYTES => last.extend_from_slice(new),
+            _ => self.ready.push_back(new.to_vec()),
+        }
     }
 
     /// Keeps only what no other fragment covers, so that the memory held never exceeds the credit given.
@@ -137,6 +142,16 @@ impl RecvHalf {
         }
         self.read = self.read.saturating_add(out.len() as u64);
         out
+    }
+
+    /// Whether a piece at `offset` would wait behind a gap.
+    pub fn would_wait(&self, offset: u64) -> bool {
+        offset > self.next
+    }
+
+    /// How many pieces wait behind gaps.
+    pub fn fragments(&self) -> usize {
+        self.gapped.len()
     }
 
     /// Whether `read` would bring bytes or the end.
@@ -228,6 +243,19 @@ mod tests {
         assert_eq!(half.check(0, 3, true), Err(Violation::FinalOffset));
         assert_eq!(half.read(100), b"abcd");
         assert!(half.is_read_out());
+    }
+
+    #[test]
+    fn single_bytes_are_kept_together() {
+        let mut half = RecvHalf::new(100_000, 100_000);
+        let data: Vec<u8> = (0..50_000u32).map(|i| (i % 251) as u8).collect();
+        for (offset, byte) in data.iter().enumerate() {
+            half.insert(offset as u64, &[*byte], false);
+        }
+        assert!(half.ready.len() <= data.len() / JOINED_BYTES + 1, "{} pieces", half.ready.len());
+        let out: Vec<u8> =
+            core::iter::from_fn(|| Some(half.read(777)).filter(|bytes| !bytes.is_empty())).flatten().collect();
+        assert!(out == data);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub const MAX_PATH_BYTES: usize = 256;
 pub const MAX_RESUME_PACKET_BYTES: usize =
     1 + LABEL_BYTES + 4 + 32 + 2 * 2 + MAX_RECEIVED_BYTES + MAX_PATH_BYTES + 1 + 2 * 36 + 32;
 
+/// An answer that says nothing of what was received.
+const EMPTY_ANSWER_BYTES: usize = 1 + LABEL_BYTES + 4 + 4 + 2 * 32 + 2 + MAC_BYTES;
+
 const _: () = assert!(MAX_RESUME_PACKET_BYTES < 1024);
 
 /// Why a message of a resume was not made or not accepted.
@@ -173,6 +176,11 @@ impl ReHello {
     /// The nonce that the peer chose: the same Re-Hello, sent again, has the same.
     pub fn na(&self) -> &[u8; 32] {
         &self.na
+    }
+
+    /// How long `received` may be in an answer that is no longer than this Re-Hello: whoever repeats it to have somebody else flooded gains nothing.
+    pub fn room_for_received(&self) -> usize {
+        self.digest.len().saturating_sub(EMPTY_ANSWER_BYTES)
     }
 
     /// Makes the answer. Send it again, instead of making another, when the same Re-Hello comes again.

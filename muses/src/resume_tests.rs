@@ -253,6 +253,18 @@ fn forged_answers_are_refused_and_harm_nothing() {
 }
 
 #[test]
+fn an_answer_has_room_up_to_the_length_of_the_rehello() {
+    let mut session = Session::new();
+    for length in [0, 9, 100] {
+        let proposal = Proposal::new(&session.a.secrets, &vec![1; length], b"", &mut session.pair.rng).ok().unwrap();
+        let hello = ReHello::verify(&session.b.secrets, proposal.packet()).ok().unwrap();
+        let received = vec![2; hello.room_for_received()];
+        let (answer, _) = hello.answer(&mut session.b.secrets, &received, &mut session.pair.rng).ok().unwrap();
+        assert_eq!(answer.len(), proposal.packet().len());
+    }
+}
+
+#[test]
 fn the_largest_messages_stay_below_a_kibibyte_and_larger_ones_are_not_made() {
     let mut session = Session::new();
     session.resume();

@@ -28,7 +28,8 @@ mod changes;
 mod gate;
 mod hard_close;
 mod input;
-mod lane;
+#[doc(hidden)]
+pub mod lane;
 mod listeners;
 mod network;
 mod transport;

@@ -144,13 +144,14 @@ fn read_value(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(io_error("read", path))?;
     file.take(limit).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    let damaged = || StoreError::Damaged(path.to_owned());
-    let rest = bytes.strip_prefix(&MAGIC).ok_or_else(damaged)?;
-    let (length, value) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    if u64::from_le_bytes(*length) != value.len() as u64 {
-        return Err(damaged());
-    }
-    Ok(value.to_vec())
+    value_in(&bytes).map(<[u8]>::to_vec).ok_or_else(|| StoreError::Damaged(path.to_owned()))
+}
+
+/// The value in a file of these bytes; none when a store has not written them, or not all.
+#[doc(hidden)] // for the fuzz targets
+pub fn value_in(file: &[u8]) -> Option<&[u8]> {
+    let (length, value) = file.strip_prefix(&MAGIC)?.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*length) == value.len() as u64).then_some(value)
 }
 
 fn write_value(path: &Path, value: &[u8]) -> io::Result<()> {

@@ -21,7 +21,7 @@ use crate::record::{Query, SignedRecord};
 use crate::routes::Before;
 use crate::standing::Standing;
 use crate::time::Now;
-use crate::wire::packet::{Header, Kind};
+use crate::wire::packet::{Header, Kind, MAX_HEADER_BYTES};
 
 use detour::{is_absent, may_detour};
 pub(crate) use echo::Echoes;
@@ -60,13 +60,19 @@ impl Routed {
         self.bytes.get(self.payload_at..).unwrap_or_default()
     }
 
-    pub fn into_bytes(mut self) -> Vec<u8> {
+    /// The packet as it goes on; none when its header has grown beyond what the next node takes. That one would close the link for it, and whoever
+    /// made the header so long would have parted two honest nodes.
+    pub fn into_bytes(mut self) -> Option<Vec<u8>> {
         if self.resized || !self.header.detour.is_empty() {
             // The header's length has changed, or may have.
-            return self.header.with_payload(self.payload());
+            let payload = self.payload();
+            let bytes = self.header.with_payload(payload);
+            let fits = bytes.len().saturating_sub(payload.len()) <= MAX_HEADER_BYTES
+                && bytes.len() <= lane_of(self.header.kind).max_frame_bytes();
+            return fits.then_some(bytes);
         }
         self.header.update(&mut self.bytes);
-        self.bytes
+        Some(self.bytes)
     }
 
     /// Length as it came, in bytes.
@@ -174,11 +180,15 @@ impl Overlay {
             return Err((Box::new(packet), why));
         };
         header.ttl = header.ttl.saturating_sub(1);
+        let (lane, flow) = (lane_of(header.kind), header.flow);
+        let Some(bytes) = packet.into_bytes() else {
+            self.counters.dropped_full += 1;
+            return Ok(());
+        };
         if came_from.is_some() {
             self.counters.forwarded += 1;
         }
-        let (lane, flow) = (lane_of(header.kind), header.flow);
-        self.enqueue(link, lane, flow, packet.into_bytes(), now);
+        self.enqueue(link, lane, flow, bytes, now);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub struct Counters {
     pub dropped_no_route: u64,
     /// Packets dropped because they had crossed too many links.
     pub dropped_ttl: u64,
-    /// Frames dropped at a full queue.
+    /// Frames dropped at a full queue, and packets whose header grew too long on the way.
     pub dropped_full: u64,
     /// Frames that were malformed, oversized, out of place or forged; each closed its link.
     pub bad_frames: u64,

@@ -8,10 +8,13 @@ use core::time::Duration;
 
 use common::Net;
 use multiaddr::Multiaddr;
+use overlay::address::{Address, AddressSet, Place, TreeId};
 use overlay::config::Config;
 use overlay::io::{CloseReason, Command, Lane, LinkId};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
+use overlay::wire::link::{Advert, Frame, Hello, LINK_VERSION};
+use overlay::wire::packet::{Header, Kind};
 use overlay::{Overlay, error::FrameError};
 
 /// Kills, silent or not, restarts and moves of any node, the founder included, until all are there again; then the same without the founder.
@@ -82,15 +85,15 @@ fn founder(greeted: bool) -> Overlay {
     let remote: Multiaddr = "/ip4/10.0.0.9/tcp/5".parse().unwrap();
     overlay.handle_link_up(LinkId(1), common::identity(1).id(), remote, false, now());
     if greeted {
-        let hello = overlay::wire::link::Hello {
-            version: overlay::wire::link::LINK_VERSION,
+        let hello = Hello {
+            version: LINK_VERSION,
             genesis: Vec::new(),
             expected: None,
             attach_seq: 1,
             addresses: Vec::new(),
             flags: 0,
         };
-        let frame = overlay::wire::link::Frame::Hello(hello).encode();
+        let frame = Frame::Hello(hello).encode();
         assert_eq!(overlay.handle_frame(LinkId(1), Lane::Control, frame, now()), Ok(()));
     }
     while overlay.poll_command().is_some() {}
@@ -137,4 +140,54 @@ fn random_and_mutated_frames_never_panic() {
         while overlay.poll_command().is_some() || overlay.poll_event().is_some() {}
     }
     assert!(overlay.place().is_some());
+}
+
+/// A founder at the root, with this neighbour at each of two places.
+fn founder_with_neighbours() -> Overlay {
+    let mut overlay = founder(true);
+    let remote: Multiaddr = "/ip4/10.0.0.8/tcp/5".parse().unwrap();
+    overlay.handle_link_up(LinkId(2), common::identity(2).id(), remote, false, now());
+    let hello =
+        Hello { version: LINK_VERSION, genesis: vec![], expected: None, attach_seq: 1, addresses: vec![], flags: 0 };
+    overlay.handle_frame(LinkId(2), Lane::Control, Frame::Hello(hello).encode(), now()).unwrap();
+    for link in [1, 2] {
+        overlay.handle_link_room(LinkId(link), Lane::Control, usize::MAX >> 1, now());
+        overlay.handle_link_room(LinkId(link), Lane::Data, usize::MAX >> 1, now());
+        let addresses = AddressSet::single(format!("/{link}").parse().unwrap());
+        let advert = Advert { place: Place { addresses, seq: 1 }.to_bytes(), ..Advert::default() };
+        overlay.handle_frame(LinkId(link), Lane::Control, Frame::Advert(advert).encode(), now()).unwrap();
+    }
+    while overlay.poll_transmit().is_some() {}
+    overlay
+}
+
+#[test]
+fn a_header_filled_to_the_brim_does_not_part_honest_nodes() {
+    let mut passed_on = 0;
+    for depth in 0..=12 {
+        let word = |depth| Address::from_ordinals(&vec![200; depth]).unwrap();
+        let [first, second, ..] = TreeId::ALL;
+        let to = Place { addresses: AddressSet::single("/5/0/0".parse().unwrap()), seq: 1 };
+        let return_place = Place { addresses: AddressSet::single("/1".parse().unwrap()), seq: 1 };
+        let (src, dst) = (common::identity(1).id(), common::identity(9).id());
+        let mut header = Header::new(Kind::Data, src, return_place, dst, to, 1);
+        header.hints = vec![AddressSet::of(first, word(255)); 4];
+        header.hints[3].insert(second, word(depth));
+        // Nobody is nearer than who sent it: the packet has to go around, and its header tells where it was.
+        header.last = 0.0;
+        let packet = header.with_payload(b"");
+        let mut overlay = founder_with_neighbours();
+        // The founder itself refuses the longest.
+        if overlay.handle_frame(LinkId(1), Lane::Data, packet, now()).is_err() {
+            continue;
+        }
+        while let Some(transmit) = overlay.poll_transmit() {
+            if transmit.lane == Lane::Data {
+                let decoded = Header::decode(&transmit.bytes);
+                assert!(decoded.is_ok(), "{} bytes: the next node closes the link", transmit.bytes.len());
+                passed_on += 1;
+            }
+        }
+    }
+    assert!(passed_on > 0, "others are passed on");
 }

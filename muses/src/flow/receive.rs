@@ -18,6 +18,11 @@ const MAX_RECEIVED_RANGES: usize = 64;
 const PACKETS_PER_ACK: u32 = 2;
 /// The peer may use stream ids this many times the allowed number of streams ahead of the lowest unused one.
 const ID_SPREAD: u64 = 8;
+/// Up to this many times the allowed number of streams, a stream too many is refused, which is kept until the peer has acknowledged it. Beyond, the
+/// packet that brings it counts as lost.
+const REFUSED_SPREAD: usize = 4;
+/// Most pieces that wait behind gaps on all streams of a session together: with what each takes beside its bytes, about 1 MB.
+const MAX_FRAGMENTS: usize = 8192;
 
 impl Flow {
     /// Takes the inside of an authentic packet. Returns whether it acknowledged something.
@@ -154,8 +159,14 @@ impl Flow {
         if total > self.receive_limit {
             return Err(Violation::Credit);
         }
+        if stream.recv.would_wait(offset) && !self.has_room_for_fragment() {
+            return Err(Violation::Fragments);
+        }
+        let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         self.received_bytes = total;
+        let before = stream.recv.fragments();
         stream.recv.insert(offset, data, fin);
+        self.fragments = self.fragments.saturating_add(stream.recv.fragments().saturating_sub(before));
         if stream.why_reset.is_some() {
             self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
             stream.recv.discard();
@@ -169,6 +180,14 @@ impl Flow {
             out.events.push_back(Event::Readable(key));
         }
         Ok(())
+    }
+
+    /// Whether one piece more may wait behind a gap. They are counted anew only when there may be too many.
+    fn has_room_for_fragment(&mut self) -> bool {
+        if self.fragments >= MAX_FRAGMENTS {
+            self.fragments = self.streams.values().map(|stream| stream.recv.fragments()).sum();
+        }
+        self.fragments < MAX_FRAGMENTS
     }
 
     fn on_reset(&mut self, key: StreamKey, reason: ResetReason, end: u64, out: &mut Outbox) -> Result<(), Violation> {
@@ -215,8 +234,12 @@ impl Flow {
         if index > self.used.first_missing().saturating_add(spread) {
             return Err(Violation::StreamId);
         }
+        let allowed = self.config.max_streams_per_session;
+        if self.streams.len() >= allowed.saturating_mul(REFUSED_SPREAD) {
+            return Err(Violation::StreamId);
+        }
         self.used.insert(index, index);
-        let busy = self.streams.len() >= self.config.max_streams_per_session.saturating_mul(2);
+        let busy = self.streams.len() >= allowed.saturating_mul(2);
         let key = out.stream_key();
         let mut stream = self.new_stream(Stage::Foreshadowed);
         stream.id = Some(id);
@@ -253,5 +276,50 @@ impl Acks {
         } else if !self.at_once {
             self.due_at.get_or_insert(now + max_delay);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::id::NodeId;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// The flow of who began the handshake, and a peer that says what it likes: each of `frames` in a packet of its own.
+    fn told<'a>(config: Config, frames: impl IntoIterator<Item = Frame<'a>>) -> (Flow, Vec<Violation>) {
+        let (mut flow, mut out) = (Flow::new(NodeId::from_bytes([2; 32]), config, Instant::ZERO), Outbox::default());
+        flow.set_initiator(true);
+        let mut violations = Vec::new();
+        for (number, frame) in (0..).zip(frames) {
+            let mut payload = Vec::new();
+            frame.encode(&mut payload);
+            violations.extend(flow.handle(number, &payload, false, Instant::ZERO, &mut out).err());
+        }
+        (flow, violations)
+    }
+
+    #[test]
+    fn a_peer_that_never_acknowledges_refusals_is_not_refused_for_ever() {
+        let config = Config { max_streams_per_session: 10, ..Config::default() };
+        let open = (0..1000).map(|index| Frame::Open { stream: 2 * index + 1, port: 0, service: "x" });
+        let (flow, violations) = told(config, open);
+        assert_eq!(flow.stream_count(), 10 * REFUSED_SPREAD);
+        assert_eq!(violations, vec![Violation::StreamId; 1000 - 10 * REFUSED_SPREAD]);
+    }
+
+    #[test]
+    fn pieces_behind_gaps_are_counted_over_all_streams() {
+        let piece = |stream, offset| Frame::Stream { stream, offset, fin: false, data: b"x" };
+        let config = Config::default();
+        let pieces = (0..20).flat_map(|index| (1..1000).map(move |at| piece(2 * index + 1, 2 * at)));
+        let (mut flow, violations) = told(config, pieces);
+        assert_eq!(flow.streams.values().map(|stream| stream.recv.fragments()).sum::<usize>(), MAX_FRAGMENTS);
+        assert_eq!(violations, vec![Violation::Fragments; 20 * 999 - MAX_FRAGMENTS]);
+        // What is in order is always taken, and what it joins makes room.
+        let mut frames = Vec::new();
+        Frame::Stream { stream: 1, offset: 0, fin: false, data: &[0; 2000] }.encode(&mut frames);
+        piece(39, 10).encode(&mut frames);
+        assert_eq!(flow.handle(1 << 20, &frames, false, Instant::ZERO, &mut Outbox::default()), Ok(false));
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Attempt {
     tries: u32,
     /// Our path as the Re-Hello has it.
     local: Path,
+    /// Whether the Re-Hello says that our streams were lost: the peer acts on that, even if it learns meanwhile that it knew.
+    restarted: bool,
 }
 
 /// An answer that the peer's first packet will prove.
@@ -113,10 +115,11 @@ impl Session {
     /// Sends a Re-Hello at once.
     pub fn attempt(&mut self, end: &mut Endpoint, now: Instant) {
         let Some(local) = end.local.clone() else { return };
-        let received = self.received().to_bytes();
+        let received = self.received();
         let (peer, path) = (self.peer, self.path.clone());
         let Some(bound) = self.bound_mut() else { return };
-        let Ok(proposal) = Proposal::new(&bound.secrets, &received, &local.0, &mut end.rng) else { return };
+        let said = Proposal::new(&bound.secrets, &received.to_bytes(), &local.0, &mut end.rng);
+        let Ok(proposal) = said else { return };
         end.send(peer, &path, bound.flow_label, proposal.packet().to_vec());
         bound.attempt = Some(Attempt {
             proposal: Some(proposal),
@@ -124,6 +127,7 @@ impl Session {
             sent_at: now,
             tries: 1,
             local,
+            restarted: received.restarted,
         });
     }
 
@@ -198,7 +202,8 @@ impl Session {
         let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
         let received = Received::from_bytes(&hello.received);
         let na = *hello.na();
-        let Ok((answer, agreed)) = hello.answer(&mut bound.secrets, &ours.to_bytes(), &mut end.rng) else {
+        let said = ours.to_bytes_within(hello.room_for_received());
+        let Ok((answer, agreed)) = hello.answer(&mut bound.secrets, &said, &mut end.rng) else {
             return ReHelloOutcome::Done;
         };
         end.send(peer, &path, flow_label, answer.clone());
@@ -228,6 +233,8 @@ impl Session {
         };
         let sample = (attempt.tries == 1).then(|| now.since(attempt.sent_at));
         bound.stale = end.local.as_ref() != Some(&attempt.local);
+        // What our Re-Hello said holds until the peer shows that it has acted on it.
+        bound.restarted |= attempt.restarted;
         bound.attempt = None;
         bound.offers.clear();
         bound.keys = Some(bound.secrets.adopt(agreed));
@@ -345,6 +352,17 @@ impl Session {
 }
 
 impl Received {
+    /// The same in at most `most` bytes: the oldest ranges are left out, and what they hold is sent again.
+    fn to_bytes_within(&self, most: usize) -> Vec<u8> {
+        let mut short = self.clone();
+        let mut bytes = short.to_bytes();
+        while bytes.len() > most && !short.ranges.is_empty() {
+            short.ranges.keep_highest(short.ranges.len().saturating_sub(1));
+            bytes = short.to_bytes();
+        }
+        bytes
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.tag.to_be_bytes().to_vec();
         out.push(u8::from(self.restarted));
@@ -380,7 +398,14 @@ mod tests {
         let received = Received { tag: 7, restarted: true, ranges };
         let bytes = received.to_bytes();
         assert!(bytes.len() <= crate::resume::MAX_RECEIVED_BYTES, "{}", bytes.len());
-        assert_eq!(Received::from_bytes(&bytes), Some(received));
+        assert_eq!(Received::from_bytes(&bytes), Some(received.clone()));
+        assert_eq!(received.to_bytes_within(bytes.len()), bytes);
+        for most in 9..bytes.len() {
+            let short = received.to_bytes_within(most);
+            let kept = Received::from_bytes(&short).map(|kept| (kept.tag, kept.restarted, kept.ranges.largest()));
+            let newest = if short.len() == 9 { None } else { received.ranges.largest() };
+            assert!(short.len() <= most && kept == Some((7, true, newest)), "{most}");
+        }
         let empty = Received { tag: 7, restarted: false, ranges: Ranges::default() };
         assert_eq!(Received::from_bytes(&empty.to_bytes()), Some(empty));
         assert_eq!(Received::from_bytes(&[0; 5]), None);

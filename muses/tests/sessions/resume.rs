@@ -248,3 +248,27 @@ fn unreachable_is_only_a_question() {
     assert!(!pair.nodes[B].saw(|e| matches!(e, Event::SessionSuspended { .. })));
     pair.run_until(Duration::from_secs(9), done).unwrap();
 }
+
+/// Found by the fuzzer: the restarted end had learnt that its peer knew, and so kept the streams that the peer then threw away.
+#[test]
+fn a_restart_that_a_late_rehello_tells_again_counts_for_both_ends_or_for_none() {
+    for wait in 20..60 {
+        let mut pair = Pair::new(7);
+        pair.open(A, App::sending(1000));
+        pair.run(SECOND);
+        pair.restart(A);
+        pair.run(wait * MS);
+        // Another Re-Hello leaves, while the peer already works under the epoch of the first.
+        pair.detach(A);
+        pair.attach(A, "place-1");
+        pair.run(MS);
+        pair.open(B, App::sending(1000));
+        pair.run(5 * SECOND);
+        let key = pair.open(B, App::sending(1000));
+        pair.run(5 * SECOND);
+        let app = &pair.nodes[B].apps[&key];
+        assert!(app.closed && app.reset.is_none(), "after {wait} ms: {app:?}");
+        let violations = pair.nodes.each_ref().map(|node| node.sessions.counters().violations);
+        assert_eq!(violations, [0, 0], "after {wait} ms");
+    }
+}

@@ -131,3 +131,23 @@ async fn read_line(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<L
         Some(_) => Ok(Line::End),
     }
 }
+
+/// The reader alone, for the fuzz targets.
+#[doc(hidden)]
+pub mod fuzzing {
+    use futures::FutureExt as _;
+    use tokio::io::BufReader;
+
+    use super::{Line, read_line};
+
+    /// The lines that `bytes` begin with.
+    pub fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut stream = BufReader::new(bytes);
+        // A slice never waits.
+        let next = || match read_line(&mut stream).now_or_never()? {
+            Ok(Line::Whole(line)) => Some(line),
+            _ => None,
+        };
+        core::iter::from_fn(next).collect()
+    }
+}

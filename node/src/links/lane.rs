@@ -146,6 +146,20 @@ fn append(buffer: &mut Vec<u8>, lane: Lane, frame: &[u8]) -> usize {
     if Word::of(frame).is_some() { 0 } else { frame.len() }
 }
 
+/// The reader alone, for the fuzz targets.
+pub mod fuzzing {
+    use futures::FutureExt as _;
+    use overlay::io::Lane;
+
+    /// The frames that `bytes` begin with.
+    pub fn frames(bytes: &[u8], lane: Lane) -> Vec<Vec<u8>> {
+        let mut stream = futures::io::Cursor::new(bytes);
+        // A cursor never waits.
+        let next = || super::read_frame(&mut stream, lane.max_frame_bytes()).now_or_never()?.ok();
+        core::iter::from_fn(next).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;

@@ -137,9 +137,13 @@ impl Overlay {
         };
         let header = &mut packet.header;
         header.ttl = header.ttl.saturating_sub(1);
+        let Some(bytes) = packet.into_bytes() else {
+            self.counters.dropped_full += 1;
+            return;
+        };
         if relayed {
             self.counters.forwarded += 1;
         }
-        self.enqueue(link, Lane::Control, 0, packet.into_bytes(), now);
+        self.enqueue(link, Lane::Control, 0, bytes, now);
     }
 }

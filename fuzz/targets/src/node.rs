@@ -1,0 +1,75 @@
+//! What a node reads from programs, people and files on its own machine, and how it cuts a link's bytes into frames.
+
+use core::fmt::Display;
+use core::str::FromStr;
+use std::path::Path;
+
+use node::config::Config;
+use node::control::server::fuzzing::lines;
+use node::control::wire::{MAX_LINE_BYTES, Reply, Request};
+use node::links::lane::fuzzing::frames;
+use node::local::service::{Forward, ServiceName, Target};
+use node::store::value_in;
+use overlay::io::Lane;
+
+use crate::script::Script;
+
+/// What parses prints as what parses; a complaint is one line.
+pub fn node_text(bytes: &[u8]) {
+    match Request::parse(bytes) {
+        Ok(request) => {
+            let line = serde_json::to_vec(&request).expect("every request can be written");
+            assert_eq!(Request::parse(&line), Ok(request));
+        }
+        Err(fault) => assert!(!fault.message.contains('\n'), "{}", fault.message),
+    }
+    if let Ok(reply) = serde_json::from_slice::<Reply>(bytes) {
+        let line = reply.to_line();
+        assert_eq!(line.find('\n'), Some(line.len() - 1));
+        assert!(serde_json::from_str::<Reply>(&line).is_ok());
+    }
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    prints_as_it_parses::<ServiceName>(text);
+    prints_as_it_parses::<Forward>(text);
+    prints_as_it_parses::<Target>(text);
+    if let Err(error) = Config::parse(text, Path::new("config.toml")) {
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+fn prints_as_it_parses<T: FromStr + Display + PartialEq>(text: &str) {
+    if let Ok(value) = text.parse::<T>() {
+        assert!(value.to_string().parse().is_ok_and(|again: T| again == value), "{text:?}");
+    }
+}
+
+/// Frames of a lane, lines of the control socket, values of the store: what is taken out is what was put in, and no longer than allowed.
+pub fn node_bytes(bytes: &[u8]) {
+    let mut script = Script::new(bytes);
+    match script.below(4) {
+        0 => cut(script.rest(), Lane::Control),
+        1 => cut(script.rest(), Lane::Data),
+        2 => {
+            let text = script.rest();
+            let lines = lines(text);
+            assert!(lines.iter().all(|line| line.len() <= MAX_LINE_BYTES && !line.contains(&b'\n')));
+            let again: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+            assert!(text.starts_with(&again));
+        }
+        _ => {
+            let file = script.rest();
+            if let Some(value) = value_in(file) {
+                let length = (value.len() as u64).to_le_bytes();
+                assert_eq!([b"mst1".as_slice(), &length, value].concat(), file);
+            }
+        }
+    }
+}
+
+fn cut(bytes: &[u8], lane: Lane) {
+    let frames = frames(bytes, lane);
+    assert!(frames.iter().all(|frame| frame.len() <= lane.max_frame_bytes()));
+    let length = |frame: &Vec<u8>| u32::try_from(frame.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let again: Vec<u8> = frames.iter().flat_map(|frame| [length(frame).as_slice(), frame].concat()).collect();
+    assert!(bytes.starts_with(&again));
+}
