@@ -15,15 +15,23 @@ use crate::wait::{Result, Trouble, stop_wanted};
 
 mod figures;
 mod latency;
+mod memory;
 mod pair;
+pub mod peers;
 pub mod relay;
+mod resume;
 mod route;
 mod service;
+mod sessions;
+mod spread;
+mod streams;
 mod throughput;
 mod usage;
 
 use figures::Figures;
+use resume::Movers;
 use route::Routes;
+use sessions::Sessions;
 use throughput::Throughput;
 
 /// The chains that are measured, by the number of links in them.
@@ -58,6 +66,18 @@ enum Part {
     /// Time until a new connection has carried a byte there and back
     #[value(alias = "stream_open_us")]
     Open,
+    /// How fast one node sets up sessions
+    #[value(alias = "handshakes_per_s")]
+    Handshakes,
+    /// Memory and CPU time of a node that has sessions and nothing to do
+    #[value(aliases = ["bytes_per_idle_session", "idle_sessions_cpu_share"])]
+    IdleSessions,
+    /// Memory of nodes that have many open connections in one session
+    #[value(alias = "bytes_per_idle_stream")]
+    IdleStreams,
+    /// Time until data flows again after an outage
+    #[value(alias = "resume_by_outage_s")]
+    Resume,
 }
 
 /// How much of everything.
@@ -66,8 +86,9 @@ pub struct Size {
     download_bytes: u64,
     /// Length of the download of which every byte is looked at, in bytes.
     exact_bytes: u64,
-    /// Pairs of timed downloads for each chain.
+    /// Pairs of timed downloads, through one hop and through more.
     pairs: usize,
+    pairs_beyond: usize,
     /// Pairs of baseline and `socat`.
     socat_pairs: usize,
     /// Turns of round trips each way, and round trips in each.
@@ -75,25 +96,50 @@ pub struct Size {
     rounds: usize,
     /// Connections opened each way.
     opens: usize,
+    /// Handshakes, where idle sessions are not wanted.
+    handshakes: usize,
+    /// Idle sessions of one node, and for how long they are looked at.
+    idle_sessions: usize,
+    idle_watch: Duration,
+    /// Idle connections in one session.
+    idle_streams: usize,
+    /// Movers in one overlay.
+    movers: usize,
+    /// How long each of them is without a network, round by round, in seconds.
+    outages_s: &'static [u64],
 }
 
 const FULL: Size = Size {
     download_bytes: 1 << 30,
     exact_bytes: 128 << 20,
-    pairs: 5,
+    pairs: 7,
+    pairs_beyond: 5,
     socat_pairs: 5,
     turns: 9,
     rounds: 2000,
     opens: 500,
+    handshakes: 3000,
+    idle_sessions: 10_000,
+    idle_watch: Duration::from_secs(30),
+    idle_streams: 1000,
+    movers: 20,
+    outages_s: &[1, 15, 120],
 };
 const QUICK: Size = Size {
     download_bytes: 256 << 20,
     exact_bytes: 16 << 20,
     pairs: 2,
+    pairs_beyond: 1,
     socat_pairs: 1,
     turns: 3,
     rounds: 1000,
     opens: 100,
+    handshakes: 1000,
+    idle_sessions: 1000,
+    idle_watch: Duration::from_secs(2),
+    idle_streams: 200,
+    movers: 3,
+    outages_s: &[1],
 };
 
 impl BenchArgs {
@@ -147,6 +193,15 @@ impl Bench<'_> {
                 self.part(&format!("{hops} hops"), |bench| bench.chain(hops));
             }
         }
+        if self.wants(Part::Handshakes) || self.wants(Part::IdleSessions) {
+            self.part("sessions", Self::sessions);
+        }
+        if self.wants(Part::IdleStreams) {
+            self.part("streams", Self::streams);
+        }
+        if self.wants(Part::Resume) {
+            self.part("resume", Self::resumes);
+        }
     }
 
     fn wants(&self, part: Part) -> bool {
@@ -178,6 +233,40 @@ impl Bench<'_> {
         if hops == 1 && self.wants(Part::Open) {
             let opens = latency::opens(&routes, self.size, &self.progress)?;
             self.figures.take_opens(&opens);
+        }
+        Ok(())
+    }
+
+    fn sessions(&mut self) -> Result<()> {
+        let idle = self.wants(Part::IdleSessions);
+        let count = if idle { self.size.idle_sessions } else { self.size.handshakes };
+        self.progress.say(&format!("starting a node and {count} peers"));
+        let watch = idle.then_some(self.size.idle_watch);
+        let measured = Sessions::measure(count, watch, &self.out.join("bench-sessions-logs"), &self.progress)?;
+        let rate = measured.handshakes_per_s();
+        self.progress.say(&format!("{count} handshakes, {rate:.0} in a second; {} begun anew", measured.failed));
+        self.figures.take_sessions(&measured);
+        Ok(())
+    }
+
+    fn streams(&mut self) -> Result<()> {
+        let count = self.size.idle_streams;
+        self.progress.say(&format!("starting two nodes for {count} connections in one session"));
+        let logs = self.out.join("bench-streams-logs");
+        self.figures.bytes_per_idle_stream = Some(streams::bytes_per_idle_stream(count, &logs, &self.progress)?);
+        Ok(())
+    }
+
+    fn resumes(&mut self) -> Result<()> {
+        self.progress.say(&format!("starting an overlay with {} movers", self.size.movers));
+        let mut movers = Movers::start(self.size.movers, &self.out.join("bench-resume-logs"))?;
+        for outage_s in self.size.outages_s {
+            let round = movers.round(Duration::from_secs(*outage_s), &self.progress)?;
+            if let Some(spread) = self.figures.take_round(*outage_s, &round) {
+                let (p50, max, n) = (spread.p50, spread.max, spread.n);
+                self.progress
+                    .say(&format!("{n} outages of {outage_s} s: resumed after {p50:.3} s, at most {max:.3} s"));
+            }
         }
         Ok(())
     }

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use multiaddr::Multiaddr;
+use overlay::id::NodeId;
 use serde_json::{Value, json};
 
-use crate::bench::{BenchArgs, relay};
+use crate::bench::{BenchArgs, peers, relay};
 use crate::experiment::{self, Plan};
 use crate::netns::{self, After, Namespaces};
 use crate::network::{Loopback, Network};
@@ -60,6 +62,16 @@ enum Verb {
     BenchRelay {
         /// Where it connects to
         target: std::net::SocketAddr,
+    },
+    /// Be many peers of one node: what `bench` sets up sessions with
+    #[command(hide = true, name = peers::PEERS_PROCESS)]
+    BenchPeers {
+        /// The node's id
+        node: NodeId,
+        /// Where it listens
+        at: Multiaddr,
+        /// How many peers
+        count: usize,
     },
 }
 
@@ -114,6 +126,7 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Sim(args)) => sim::command::command(&args),
         Some(Verb::BenchRelay { target }) => relay::main(target),
+        Some(Verb::BenchPeers { node, at, count }) => peers::main(node, &at, count),
         Some(Verb::Bench(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
         Some(Verb::Up(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
         None => main_job(&cli.job),

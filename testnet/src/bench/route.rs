@@ -88,6 +88,14 @@ impl Routes {
         self.server.address()
     }
 
+    /// The process of the node of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pid(&self, node: &str) -> Result<u32> {
+        Ok(self.cluster.node(node)?.pid())
+    }
+
     /// CPU seconds that each process has used so far, and what it does.
     ///
     /// # Errors

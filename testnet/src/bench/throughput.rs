@@ -60,8 +60,9 @@ impl Throughput {
         let mut pairs = Vec::new();
         download(routes.baseline.address(), size.exact_bytes, Look::Every)?;
         download(routes.ours, size.exact_bytes, Look::Every)?;
-        for turn in 1..=size.pairs {
-            progress.doing(&format!("{} hops, download {turn} of {}", routes.hops, size.pairs));
+        let turns = if routes.hops == 1 { size.pairs } else { size.pairs_beyond };
+        for turn in 1..=turns {
+            progress.doing(&format!("{} hops, download {turn} of {turns}", routes.hops));
             let baseline = with_cpu(
                 routes,
                 bytes,

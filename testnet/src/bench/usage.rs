@@ -1,4 +1,4 @@
-//! What a process uses, as the kernel says (proc(5)).
+//! What time a process uses, as the kernel says (proc(5)).
 
 use std::path::PathBuf;
 
@@ -19,7 +19,11 @@ pub fn cpu_s(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / TICKS_PER_S)
 }
 
-fn read(pid: u32, file: &str) -> Result<String> {
+/// A file that the kernel has for each process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn read(pid: u32, file: &str) -> Result<String> {
     let path = PathBuf::from(format!("/proc/{pid}/{file}"));
     std::fs::read_to_string(&path).map_err(io(path.display()))
 }
