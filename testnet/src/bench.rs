@@ -1,7 +1,7 @@
 //! `testnet bench`: what MUSeS over CLOAK costs beside a chain of plain TCP relays, measured on real processes.
 //!
 //! Every part starts nodes of its own, measures, and ends them. What could be faster or slower because of other work on the machine is done
-//! in turns with the baseline, and compared turn by turn. [`figures`] is the result; docs/bench.md says how each figure comes about.
+//! in turns with the baseline, and compared turn by turn. `figures` is the result; docs/bench.md says how each figure comes about.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
