@@ -13,6 +13,7 @@ use super::route::Role;
 use super::sessions::Sessions;
 use super::spread::Spread;
 use super::throughput::{Cpu, Throughput};
+use super::usage::load_average;
 use crate::report::median;
 
 /// What issue 4 asks of one direct link: half of the plain chain's throughput.
@@ -40,6 +41,8 @@ pub struct Figures {
     pub quick: bool,
     /// How long all of it took, in seconds.
     pub took_s: f64,
+    /// Processes of others that wanted to run at a time, in the minute before: beyond the number of cores, times say little.
+    pub load_average_before: Option<f64>,
     /// Our throughput over that of a chain of plain relays with as many TCP connections, over one direct link between two nodes.
     pub throughput_ratio_1hop: Option<f64>,
     /// The same over three links.
@@ -112,7 +115,7 @@ impl Resumes {
 impl Figures {
     /// Nothing is measured yet.
     pub fn new(quick: bool) -> Self {
-        Self { quick, ..Self::default() }
+        Self { quick, load_average_before: load_average(), ..Self::default() }
     }
 
     /// Takes over what was measured on one chain.
@@ -204,6 +207,7 @@ impl Figures {
             // What was left out has no row.
             let _ = value.map(|value| writeln!(out, "  {name:<34} {value}"));
         };
+        row("load average before", self.load_average_before.map(|load| format!("{load:.1}")));
         let ratios = [self.throughput_ratio_1hop, self.throughput_ratio_3hop, self.throughput_ratio_5hop];
         for (hops, ratio) in super::HOPS.into_iter().zip(ratios) {
             let speed = |of: &BTreeMap<usize, f64>| of.get(&hops).copied().unwrap_or_default();

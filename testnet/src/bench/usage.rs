@@ -28,6 +28,15 @@ pub fn read(pid: u32, file: &str) -> Result<String> {
     std::fs::read_to_string(&path).map_err(io(path.display()))
 }
 
+/// How many processes wanted to run at a time in the minute before, the whole machine's (proc(5)); none where the kernel does not say.
+pub fn load_average() -> Option<f64> {
+    first_number(&std::fs::read_to_string("/proc/loadavg").ok()?)
+}
+
+fn first_number(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// The process's name stands in parentheses and may itself have some: what counts is behind the last one.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -47,6 +56,13 @@ mod tests {
         for bad in ["", "1 (a", "1 (a) S 1 2 3", "1 (a) S 1 1 1 0 -1 0 1 2 3 4 x 75"] {
             assert_eq!(cpu_ticks(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_load_of_the_last_minute_comes_first() {
+        assert_eq!(first_number("12.5 3.00 1.00 2/300 4711\n"), Some(12.5));
+        assert_eq!((first_number(""), first_number("x 1")), (None, None));
+        assert!(load_average().is_some_and(|load| load >= 0.0));
     }
 
     #[test]
