@@ -49,8 +49,8 @@ pub struct Front {
     target: NodeId,
     overlay: Overlay,
     links: Links,
-    /// To the node.
-    link: Option<LinkId>,
+    /// Its links to the node. When both dialled there are two for a moment, of which either may be closed.
+    to_node: BTreeSet<LinkId>,
     place: Option<Place>,
     /// Since when that is its place.
     placed_at: Instant,
@@ -102,7 +102,7 @@ impl Front {
             target,
             overlay,
             links,
-            link: None,
+            to_node: BTreeSet::new(),
             place: None,
             placed_at: now.instant,
             found: None,
@@ -147,7 +147,7 @@ impl Front {
 
     fn is_ready(&self, now: Now) -> bool {
         let is_placed = self.place.is_some() && now.instant.since(self.placed_at) >= PLACE_REST;
-        is_placed && self.link.is_some() && self.found.is_some()
+        is_placed && !self.to_node.is_empty() && self.found.is_some()
     }
 
     fn sleep_for(&self, now: Now) -> Duration {
@@ -161,12 +161,12 @@ impl Front {
         match input {
             Input::Up { link, peer, remote, initiator } => {
                 if peer == self.target {
-                    self.link = Some(link);
+                    self.to_node.insert(link);
                 }
                 self.overlay.handle_link_up(link, peer, remote, initiator, now);
             }
             Input::Down { link } => {
-                self.link = self.link.filter(|ours| *ours != link);
+                self.to_node.remove(&link);
                 self.overlay.handle_link_down(link, now);
             }
             Input::Oversized { link } => self.overlay.handle_oversized(link, now),
@@ -224,7 +224,7 @@ impl Front {
             match command {
                 Command::Dial(address) => self.links.dial(address),
                 Command::Close(link, reason) => {
-                    self.link = self.link.filter(|ours| *ours != link);
+                    self.to_node.remove(&link);
                     if self.links.close(link, reason) {
                         self.overlay.handle_link_down(link, now);
                     }
@@ -327,7 +327,7 @@ impl Front {
         }
         while let Some(packet) = peer.sessions.poll_transmit() {
             let place = self.place.as_ref().map(|place| behind(place, index));
-            if let Some(transmit) = packed(peer.id, place, self.link, packet) {
+            if let Some(transmit) = packed(peer.id, place, self.to_node.first().copied(), packet) {
                 self.links.transmit(transmit);
             }
         }
