@@ -17,6 +17,10 @@
 //! # everything through Noise, at about half the speed.
 //! bulk = true
 //!
+//! [limits]
+//! sessions = 1024                               # with so many peers at a time; beyond, one that carries nothing is given up
+//! streams_per_session = 512                     # connections with one peer at a time
+//!
 //! [petnames]                                    # your own names for nodes; they come before claimed names
 //! bob = "12D3KooW..."
 //!
@@ -28,6 +32,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use multiaddr::Multiaddr;
@@ -59,6 +64,9 @@ pub struct Config {
     /// Which neighbours.
     #[serde(default)]
     pub links: LinksTable,
+    /// How much of everything.
+    #[serde(default)]
+    pub limits: LimitsTable,
     /// The user's names for nodes.
     #[serde(default, deserialize_with = "petnames")]
     pub petnames: BTreeMap<String, NodeId>,
@@ -93,6 +101,16 @@ impl Default for LinksTable {
     fn default() -> Self {
         Self { only: Vec::new(), direct: Direct::default(), bulk: true }
     }
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Most sessions.
+    pub sessions: Option<NonZeroUsize>,
+    /// Most connections in one session at the same time.
+    pub streams_per_session: Option<NonZeroUsize>,
 }
 
 /// `[services.NAME]`
@@ -234,7 +252,7 @@ mod tests {
         let overlay = OverlayId::of_genesis(b"x");
         let config = parse(&format!(
             "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\n[overlay]\nid = '{overlay}'\n\
-             [links]\nonly = ['{id}', '/ip4/127.0.0.2']\nbulk = false\n[petnames]\nbob = '{id}'\n\
+             [links]\nonly = ['{id}', '/ip4/127.0.0.2']\nbulk = false\n[petnames]\nbob = '{id}'\n[limits]\nsessions = 20000\n\
              [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob', 'anyone']\n[services.web]\nforward = '[::1]:80'\n"
         ))
         .unwrap();
@@ -242,6 +260,7 @@ mod tests {
         assert_eq!(config.petnames["bob"], id);
         assert_eq!(config.links.only.len(), 2);
         assert!(!config.links.bulk && parse("").unwrap().links.bulk && parse("[links]\n").unwrap().links.bulk);
+        assert_eq!(config.limits.sessions.map(NonZeroUsize::get), Some(20_000));
         let ssh = &config.services[&"ssh".parse().unwrap()];
         assert_eq!(config.who(&ssh.allow), Ok(vec![Who::Node(id), Who::Anyone]));
         assert_eq!(config.services.len(), 2);
@@ -254,6 +273,7 @@ mod tests {
         for (text, part) in [
             ("[links]\nonlly = []", "onlly"),
             ("[links]\nonly = ['bob']", "bob"),
+            ("[limits]\nstreams_per_session = 0", "nonzero"),
             ("name = 'Not A Name'", "a-z"),
             ("listen = ['nonsense']", "config.toml:1"),
             ("[petnames]\nbob = 'x'", "petname bob"),

@@ -5,6 +5,7 @@
 //! one half has for the other until both are quiet, so that a driver only drains the stack.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 
 use multiaddr::Multiaddr;
 use muses::{Path, Sessions};
@@ -52,6 +53,23 @@ pub struct Config {
     pub leaf: bool,
     /// Whether links to the peers of sessions are sought.
     pub direct: Direct,
+    /// Most sessions, unless as many as sessions have by default.
+    pub max_sessions: Option<NonZeroUsize>,
+    /// Most streams in one session, unless as many as sessions have by default.
+    pub max_streams_per_session: Option<NonZeroUsize>,
+}
+
+impl Config {
+    fn sessions(&self) -> muses::Config {
+        let usual = muses::Config::default();
+        muses::Config {
+            max_sessions: self.max_sessions.map_or(usual.max_sessions, NonZeroUsize::get),
+            max_streams_per_session: self
+                .max_streams_per_session
+                .map_or(usual.max_streams_per_session, NonZeroUsize::get),
+            ..usual
+        }
+    }
 }
 
 /// One node's protocol, without sockets or clock.
@@ -91,6 +109,7 @@ impl Stack {
     ) -> Result<Self, String> {
         let mut rng = Rng::from_seed(seed);
         let friends_only = !config.only.is_empty();
+        let sessions = config.sessions();
         let only = config
             .only
             .iter()
@@ -108,7 +127,7 @@ impl Stack {
             id: identity.id(),
             name,
             overlay: Overlay::new(overlay, identity.clone(), rng.bytes(), now),
-            sessions: Sessions::new(muses::Config::default(), identity, static_secret, rng.bytes(), now),
+            sessions: Sessions::new(sessions, identity, static_secret, rng.bytes(), now),
             conns: Conns::default(),
             naming: Naming::new(config.petnames),
             services: Services::default(),

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use multiaddr::Multiaddr;
+use overlay::id::NodeId;
 use serde_json::{Value, json};
 
+use crate::bench::{BenchArgs, peers, relay};
 use crate::experiment::{self, Plan};
 use crate::netns::{self, After, Namespaces};
 use crate::network::{Loopback, Network};
@@ -46,11 +49,29 @@ enum Verb {
     Up(UpArgs),
     /// Run the deterministic simulator
     Sim(Box<SimArgs>),
+    /// Measure speed, latency, memory and resumes on real processes, beside a chain of plain TCP relays
+    Bench(BenchArgs),
     /// Be a node: what the harness starts
     #[command(hide = true, disable_help_flag = true)]
     NodeProcess {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
+    },
+    /// Be a plain TCP relay: what `bench` compares with
+    #[command(hide = true, name = relay::RELAY_PROCESS)]
+    BenchRelay {
+        /// Where it connects to
+        target: std::net::SocketAddr,
+    },
+    /// Be many peers of one node: what `bench` sets up sessions with
+    #[command(hide = true, name = peers::PEERS_PROCESS)]
+    BenchPeers {
+        /// The node's id
+        node: NodeId,
+        /// Where it listens
+        at: Multiaddr,
+        /// How many peers
+        count: usize,
     },
 }
 
@@ -104,6 +125,9 @@ pub fn main() -> ExitCode {
             node::cli::main(std::iter::once("muses".into()).chain(arguments))
         }
         Some(Verb::Sim(args)) => sim::command::command(&args),
+        Some(Verb::BenchRelay { target }) => relay::main(target),
+        Some(Verb::BenchPeers { node, at, count }) => peers::main(node, &at, count),
+        Some(Verb::Bench(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
         Some(Verb::Up(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
         None => main_job(&cli.job),
     }
@@ -237,10 +261,14 @@ mod tests {
             "--netns --json",
             "up -n 20",
             "up -n 40 --kill 10 --json",
+            "bench --quick --json",
+            "bench --only throughput --only rtt_over_baseline_us --strict",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "up --json", "fly", "--bytes 0"] {
+        for line in
+            ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "up --json", "fly", "--bytes 0", "bench --only nothing"]
+        {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let plain = parse("").unwrap().job;

@@ -7,8 +7,9 @@
 //! starts one of them from our own binary and [`cluster`] all, [`network`] is what carries them (loopback, or real
 //! interfaces in [`netns`]), [`experiment`] is the choreography, [`report`] judges it, [`plot`] draws it.
 //!
-//! [`sim`] runs the same `node::stack` without processes, sockets and clock.
+//! [`mod@bench`] measures nodes beside plain TCP relays. [`sim`] runs the same `node::stack` without processes, sockets and clock.
 
+pub mod bench;
 pub mod cluster;
 pub mod command;
 pub mod experiment;

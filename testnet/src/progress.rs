@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Without a terminal a line about the bytes comes this often.
 const LINE_EVERY: Duration = Duration::from_secs(3);
+/// How often a terminal sees that something goes on.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Live progress of one run.
 pub struct Progress {
@@ -26,6 +28,22 @@ impl Progress {
             bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
+        Self::with(bar, bytes)
+    }
+
+    /// Of something whose length nobody knows.
+    pub fn of_steps() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = "  {spinner} {elapsed_precise}  {msg}";
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self::with(bar, 0)
+    }
+
+    fn with(bar: Option<ProgressBar>, bytes: u64) -> Self {
         let now = Instant::now();
         Self { bar, started: now, latest_line: Mutex::new(now), bytes }
     }
@@ -36,6 +54,13 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
+        }
+    }
+
+    /// What goes on now; without a terminal nobody is told.
+    pub fn doing(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
         }
     }
 

@@ -41,6 +41,8 @@ pub struct NodeSpec {
     pub only: Vec<Friend>,
     /// Bootstrap peers.
     pub joins: Vec<Join>,
+    /// More tables of its configuration file.
+    pub config: String,
 }
 
 /// An entry of `links.only`.
@@ -68,12 +70,13 @@ pub enum Join {
 
 impl NodeSpec {
     /// A node at `address` of loopback on a free port, with these neighbours, of which those in `joins` are dialled.
-    fn on_loopback(name: &str, address: &str, joins: &[&str], only: &[&str]) -> Self {
+    pub fn on_loopback(name: &str, address: &str, joins: &[&str], only: &[&str]) -> Self {
         Self {
             name: name.into(),
             listen: vec![format!("/ip4/{address}/tcp/0")],
             only: only.iter().map(|friend| friend_of(friend)).collect(),
             joins: joins.iter().map(|peer| Join::Node((*peer).into())).collect(),
+            config: String::new(),
         }
     }
 
@@ -93,6 +96,7 @@ impl NodeSpec {
         if !only.is_empty() {
             let _ = writeln!(text, "[links]\nonly = {only:?}");
         }
+        text.push_str(&self.config);
         Ok(text)
     }
 }
@@ -167,7 +171,7 @@ impl Topology {
             let peer = usize::try_from(rng.next_u64() % index.max(1) as u64).unwrap_or_default();
             let joins = if index == 0 { Vec::new() } else { vec![Join::Node(format!("n{peer}"))] };
             let listen = vec![format!("/ip4/127.0.2.{}/tcp/0", index + 1)];
-            NodeSpec { name: format!("n{index}"), listen, only: Vec::new(), joins }
+            NodeSpec { name: format!("n{index}"), listen, only: Vec::new(), joins, config: String::new() }
         };
         Self { nodes: (0..n.min(MAX_NODES)).map(&mut name).collect(), hops_required: 0 }
     }

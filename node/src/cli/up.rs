@@ -126,6 +126,8 @@ async fn serve(
         overlay: config.overlay.id,
         leaf: config.leaf,
         direct: config.links.direct,
+        max_sessions: config.limits.sessions,
+        max_streams_per_session: config.limits.streams_per_session,
     };
     let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;

@@ -273,15 +273,8 @@ impl World {
     fn start(&mut self, number: usize) {
         let founder = self.nodes[0].address.clone();
         let joins = if number == 0 { Vec::new() } else { vec![self.bootstrap(number).unwrap_or(founder)] };
-        let config = Config {
-            petnames: BTreeMap::new(),
-            name: Some(format!("node-{number}")),
-            joins,
-            only: Vec::new(),
-            overlay: None,
-            leaf: false,
-            direct: self.options.direct(),
-        };
+        let name = Some(format!("node-{number}"));
+        let config = Config { name, joins, direct: self.options.direct(), ..Config::default() };
         let seed = self.rng.bytes();
         let now = self.now;
         let node = &mut self.nodes[number];

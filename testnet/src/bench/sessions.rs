@@ -1,0 +1,194 @@
+//! What many sessions cost one node: setting them up, and holding them while nothing goes on.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::memory::resting_pss_bytes;
+use super::peers::{PEERS_PROCESS, Word};
+use super::usage::cpu_s;
+use crate::cluster::Cluster;
+use crate::network::{Loopback, Network as _};
+use crate::process::{NodeProcess, own_binary};
+use crate::progress::Progress;
+use crate::topology::{NodeSpec, Topology};
+use crate::wait::{Result, Trouble, io, sleep_until, until};
+
+/// The peers have found their node within this time.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// All handshakes end within this time: a limit for what does not end, at less than 30 a second.
+const HANDSHAKES_LIMIT: Duration = Duration::from_secs(360);
+/// The node's limit on sessions is so much above what it gets.
+const SPARE_SESSIONS: usize = 16;
+
+const NODE: &str = "node";
+
+/// What was measured.
+pub struct Sessions {
+    /// How many sessions.
+    pub count: usize,
+    /// From the first connection to the last session, in seconds.
+    pub handshakes_took_s: f64,
+    /// CPU time of the node in that time, in seconds.
+    pub handshakes_cpu_s: f64,
+    /// Handshakes that failed and were begun anew.
+    pub failed: u64,
+    /// What it held, and what it used, when nothing went on any more.
+    pub idle: Option<Idle>,
+}
+
+/// A node that has sessions and nothing to do.
+pub struct Idle {
+    /// Growth of its memory by all sessions, in bytes.
+    pub grown_bytes: u64,
+    /// CPU time over time.
+    pub cpu_share: f64,
+}
+
+impl Sessions {
+    /// Starts a node and `count` peers, and sets up the sessions; `watch` says for how long to look at the idle node, if at all.
+    ///
+    /// # Errors
+    /// When a process does not start, or there are not as many sessions in the end.
+    pub fn measure(count: usize, watch: Option<Duration>, logs: &Path, progress: &Progress) -> Result<Self> {
+        let network = Loopback::new(topology(count))?;
+        let cluster = Cluster::start(&network, &network.topology(), logs, |_| {})?;
+        let node = cluster.node(NODE)?;
+        let mut peers = Peers::start(node, count)?;
+        peers.wait("the peers to find their node", READY_LIMIT, |word| (word == Word::Ready).then_some(()))?;
+
+        let before_bytes = watch.map(|_| resting_pss_bytes(node.pid())).transpose()?;
+        let cpu_before_s = cpu_s(node.pid())?;
+        peers.go()?;
+        progress.doing(&format!("{count} handshakes"));
+        let (handshakes_took_s, failed) = peers.wait("the handshakes", HANDSHAKES_LIMIT, |word| match word {
+            Word::Established { took_s, failed } => Some((took_s, failed)),
+            Word::Ready => None,
+        })?;
+        let handshakes_cpu_s = cpu_s(node.pid())? - cpu_before_s;
+
+        let idle = watch.zip(before_bytes).map(|(watch, before_bytes)| {
+            progress.doing("waiting until the node is at rest");
+            let grown_bytes = resting_pss_bytes(node.pid())?.saturating_sub(before_bytes);
+            progress.doing("looking at the idle node");
+            Ok::<_, Trouble>(Idle { grown_bytes, cpu_share: cpu_share(node.pid(), watch)? })
+        });
+        let idle = idle.transpose()?;
+        let sessions = node.status()?.sessions;
+        if sessions != count {
+            return Err(Trouble::new(format!("the node has {sessions} sessions, not {count}")).see(&node.log));
+        }
+        Ok(Self { count, handshakes_took_s, handshakes_cpu_s, failed, idle })
+    }
+
+    /// Sessions set up in a second.
+    pub fn handshakes_per_s(&self) -> f64 {
+        self.count as f64 / self.handshakes_took_s
+    }
+
+    /// CPU time of the node for one handshake, in microseconds.
+    pub fn handshake_cpu_us(&self) -> f64 {
+        self.handshakes_cpu_s * 1e6 / self.count as f64
+    }
+
+    /// Growth of the node's memory by one idle session, in bytes.
+    pub fn bytes_per_session(&self) -> Option<f64> {
+        self.idle.as_ref().map(|idle| idle.grown_bytes as f64 / self.count as f64)
+    }
+}
+
+/// The part of one core that a process uses while nothing happens.
+fn cpu_share(pid: u32, watch: Duration) -> Result<f64> {
+    let (start, before_s) = (Instant::now(), cpu_s(pid)?);
+    sleep_until(start + watch)?;
+    Ok((cpu_s(pid)? - before_s) / start.elapsed().as_secs_f64())
+}
+
+fn topology(sessions: usize) -> Topology {
+    let config = format!("[limits]\nsessions = {}\n", sessions + SPARE_SESSIONS);
+    let node = NodeSpec { config, ..NodeSpec::on_loopback(NODE, "127.0.0.1", &[], &[]) };
+    Topology { nodes: vec![node], hops_required: 0 }
+}
+
+/// The process that is all peers; ends when it is dropped.
+struct Peers {
+    child: Child,
+    words: Receiver<Word>,
+}
+
+impl Peers {
+    /// Call it on the main thread, as [`NodeProcess::start`].
+    fn start(node: &NodeProcess, count: usize) -> Result<Self> {
+        let at = node.status()?.listen.into_iter().next().ok_or_else(|| Trouble::new("the node listens nowhere"))?;
+        let mut command = Command::new(own_binary()?);
+        command.arg(PEERS_PROCESS).arg(&node.id).arg(at).arg(count.to_string());
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(io("starting the peers"))?;
+        let (words_in, words) = channel();
+        let mut peers = Self { child, words };
+        if let Some(stdout) = peers.child.stdout.take() {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
+                lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|word| words_in.send(word))
+            });
+        }
+        Ok(peers)
+    }
+
+    fn go(&mut self) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or_else(|| Trouble::new("the peers do not listen"))?;
+        stdin.write_all(b"go\n").map_err(io("the peers"))
+    }
+
+    fn wait<T>(&mut self, what: &str, limit: Duration, wanted: impl Fn(Word) -> Option<T>) -> Result<T> {
+        until(what, limit, || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(Trouble::new(format!("the peers have ended ({status})")));
+            }
+            Ok(self.words.try_iter().find_map(&wanted))
+        })
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_per_session() {
+        let measured = Sessions {
+            count: 1000,
+            handshakes_took_s: 4.0,
+            handshakes_cpu_s: 0.5,
+            failed: 0,
+            idle: Some(Idle { grown_bytes: 4_096_000, cpu_share: 0.0 }),
+        };
+        assert_eq!((measured.handshakes_per_s(), measured.handshake_cpu_us()), (250.0, 500.0));
+        assert_eq!(measured.bytes_per_session(), Some(4096.0));
+        assert_eq!(Sessions { idle: None, ..measured }.bytes_per_session(), None);
+    }
+
+    #[test]
+    fn what_the_peers_say_is_one_line() {
+        for word in [Word::Ready, Word::Established { took_s: 1.5, failed: 2 }] {
+            let line = serde_json::to_string(&word).unwrap();
+            assert!(!line.contains('\n') && serde_json::from_str::<Word>(&line).unwrap() == word, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_sleeps_uses_no_core() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let share = cpu_share(child.id(), Duration::from_millis(50));
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(share.unwrap().abs() < 1e-9);
+    }
+}
