@@ -5,6 +5,7 @@
 //! join = ["/ip4/203.0.113.7/tcp/4741/p2p/12D3KooW..."]  # --join: bootstrap peers
 //! name = "alice"                                # --name: claimed in the overlay
 //! leaf = true                                   # --leaf: carry nothing for others
+//! socks = "127.0.0.1:7080"                      # --socks: a SOCKS5 proxy for programs on this machine
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
@@ -53,6 +54,9 @@ pub struct Config {
     /// Carry nothing for others.
     #[serde(default)]
     pub leaf: bool,
+    /// Where to serve SOCKS5, if at all.
+    #[serde(default)]
+    pub socks: Option<Forward>,
     /// Which overlay.
     #[serde(default)]
     pub overlay: OverlayTable,
@@ -233,12 +237,13 @@ mod tests {
         let id = overlay::id::Identity::from_secret(&[1; 32]).id();
         let overlay = OverlayId::of_genesis(b"x");
         let config = parse(&format!(
-            "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\n[overlay]\nid = '{overlay}'\n\
+            "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\nsocks = '[::1]:7080'\n[overlay]\nid = '{overlay}'\n\
              [links]\nonly = ['{id}', '/ip4/127.0.0.2']\nbulk = false\n[petnames]\nbob = '{id}'\n\
              [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob', 'anyone']\n[services.web]\nforward = '[::1]:80'\n"
         ))
         .unwrap();
         assert_eq!(config.overlay.id, Some(overlay));
+        assert_eq!(config.socks, Some("[::1]:7080".parse().unwrap()));
         assert_eq!(config.petnames["bob"], id);
         assert_eq!(config.links.only.len(), 2);
         assert!(!config.links.bulk && parse("").unwrap().links.bulk && parse("[links]\n").unwrap().links.bulk);
@@ -261,6 +266,7 @@ mod tests {
             ("[services.ssh]\nforward = 'nowhere'", "HOST:PORT"),
             ("[services.'a/b']\nforward = 'h:1'", "a/b"),
             ("[services.ssh]\nforward = 'h:1'\nallow = ['bob']", "services.ssh.allow"),
+            ("socks = 7080", "config.toml:1"),
             ("name = ", "config.toml:1"),
         ] {
             let line = parse(text).unwrap_err();

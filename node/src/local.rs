@@ -10,3 +10,4 @@ pub mod exposures;
 pub mod listen;
 pub mod pipe;
 pub mod service;
+pub mod socks;

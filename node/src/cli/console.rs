@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,6 +39,14 @@ impl Console {
     pub(super) fn introduce(&self, data_dir: &Path, fresh: bool) {
         let how = if fresh { "a new identity" } else { "the identity" };
         self.say(&format!("node {} ({how} in {})", self.me, data_dir.display()));
+    }
+
+    /// How programs use the proxy.
+    pub(super) fn offer_socks(&self, at: SocketAddr) {
+        self.say(&format!("programs reach peers through SOCKS5: curl --proxy socks5h://{at} http://PEER.muses/"));
+        if !at.ip().is_loopback() {
+            self.say(&format!("caution: whoever reaches {at} uses services as this node"));
+        }
     }
 
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,

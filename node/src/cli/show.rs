@@ -14,11 +14,15 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
     let text = match request {
         Request::Status {} => {
             let connects = data.get("connects").map(texts).unwrap_or_default();
-            status(&read(data)?, &connects)
+            let socks = data.get("socks").and_then(Value::as_str).map(str::to_owned);
+            status(&read(data)?, &connects, socks)
         }
         Request::Peers {} => peers(&read::<Vec<PeerStatus>>(data)?),
         Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
-        Request::Lookup { .. } => resolved(&read(data)?),
+        Request::Lookup { .. } => {
+            let host = text(&data, "host");
+            resolved(&read(data)?, &host)
+        }
         Request::Ping { peer } => {
             let hops = number(&data, "hops");
             let unit = if hops == 1 { "hop" } else { "hops" };
@@ -28,10 +32,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
         Request::Connect { target, .. } => {
-            format!(
-                "{target} is at {} until the node ends\n",
-                data.get("listen").and_then(Value::as_str).unwrap_or("?")
-            )
+            format!("{target} is at {} until the node ends\n", text(&data, "listen"))
         }
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
@@ -41,7 +42,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
     Ok(printable(&text))
 }
 
-fn status(status: &Status, connects: &[String]) -> String {
+fn status(status: &Status, connects: &[String], socks: Option<String>) -> String {
     let none = || "-".to_owned();
     let mut text = String::new();
     let address = match (&status.address, &status.root) {
@@ -61,6 +62,7 @@ fn status(status: &Status, connects: &[String]) -> String {
     row("sessions", status.sessions.to_string());
     row("services", if status.services.is_empty() { none() } else { status.services.join(", ") });
     connects.iter().for_each(|connect| row("connect", connect.clone()));
+    socks.into_iter().for_each(|address| row("socks", address));
     let c = &status.counters;
     row(
         "packets",
@@ -100,9 +102,9 @@ fn sessions(sessions: &[SessionStatus]) -> String {
     text
 }
 
-fn resolved(resolved: &Resolved) -> String {
+fn resolved(resolved: &Resolved, host: &str) -> String {
     let address = resolved.address.as_deref().unwrap_or("no address known");
-    format!("{} is {} at {address}\n", resolved.name, resolved.node)
+    format!("{} is {} at {address}\nfor programs behind SOCKS: {host}\n", resolved.name, resolved.node)
 }
 
 fn trace(data: &Value) -> String {
@@ -138,6 +140,10 @@ fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {
 
 fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn text(data: &Value, key: &str) -> String {
+    data.get(key).and_then(Value::as_str).unwrap_or("?").to_owned()
 }
 
 fn number(data: &Value, key: &str) -> u64 {

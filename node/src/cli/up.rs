@@ -21,6 +21,7 @@ use crate::control::verbs::Desk;
 use crate::exit::{Code, Fault};
 use crate::identity::Keys;
 use crate::local::exposures::{self, Exposures};
+use crate::local::service::Forward;
 use crate::local::{dial, listen};
 use crate::store::{FileStore, Store};
 use crate::{clock, driver, stack};
@@ -57,6 +58,9 @@ pub(super) struct Up {
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
     #[arg(long)]
     pub(super) leaf: bool,
+    /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) socks: Option<Forward>,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -85,6 +89,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     }
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
+    config.socks = up.socks.or(config.socks);
     let listen = listen_addresses(&config.listen)?;
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
@@ -105,6 +110,10 @@ async fn serve(
 ) -> Result<(), Fault> {
     // Before anything that is announced to others, so that a node that cannot be talked to does not start.
     let server = Server::bind(data_dir)?;
+    let socks = match &config.socks {
+        Some(at) => Some(listen::bind(at).await?),
+        None => None,
+    };
     let cannot_watch = |error: io::Error| Fault::new(Code::Failed, format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_watch)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_watch)?;
@@ -132,6 +141,10 @@ async fn serve(
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);
+    if let Some((listener, address)) = socks {
+        console.offer_socks(address);
+        desk.serve_socks(listener, address);
+    }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     tokio::spawn(dial::run(incoming));
 

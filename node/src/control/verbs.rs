@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use overlay::id::NodeId;
@@ -10,14 +11,16 @@ use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
 use crate::driver::{Conn, Error, Handle, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
+use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
-use crate::local::{listen, pipe};
+use crate::local::{pipe, socks};
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 
 /// The stack answers questions sooner than this; a client waits longer.
@@ -35,8 +38,9 @@ type PipeEnd = Option<Result<(), Fault>>;
 pub struct Desk {
     handle: Handle,
     exposures: Arc<Exposures>,
-    /// Listeners of `connect`, for `status`.
-    connects: Mutex<Vec<String>>,
+    /// Ports made by `connect`, by address.
+    connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
+    socks: OnceLock<(SocketAddr, Port)>,
     pipes: Mutex<Pipes>,
     ended: Notify,
 }
@@ -57,6 +61,7 @@ impl Desk {
             handle,
             exposures: Arc::new(exposures),
             connects: Mutex::default(),
+            socks: OnceLock::new(),
             pipes: Mutex::default(),
             ended: Notify::new(),
         };
@@ -64,6 +69,11 @@ impl Desk {
             desk.offer(&service, exposure).await?;
         }
         Ok(desk)
+    }
+
+    /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
+    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
+        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
     }
 
     /// Waits until somebody asked for the node's end and got the answer.
@@ -105,8 +115,11 @@ impl Desk {
     async fn status(&self) -> Result<Value, Fault> {
         let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
         if let Value::Object(fields) = &mut data {
-            let connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let connect = |(address, (target, _)): (&SocketAddr, &(Target, Port))| format!("{address} = {target}");
+            let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
+            let socks = self.socks.get().map(|(address, _)| address.to_string());
+            fields.insert("socks".to_owned(), socks.into());
         }
         Ok(data)
     }
@@ -115,7 +128,14 @@ impl Desk {
         let what = peer.clone();
         let answer = in_time(self.handle.query(move |stack, now| ask(stack, &peer, now)), ANSWER_TIMEOUT);
         match answer.await.map_err(|fault| fault.about(&what))? {
-            Answer::Resolved(resolved) => to_json(resolved),
+            Answer::Resolved(resolved) => {
+                let host = resolved.node.parse().map(|node| socks::name::host_of(&node)).ok();
+                let mut data = to_json(resolved)?;
+                if let Value::Object(fields) = &mut data {
+                    fields.insert("host".to_owned(), host.into());
+                }
+                Ok(data)
+            }
             Answer::Echo { hops, rtt_us } => Ok(json!({ "hops": hops, "rtt_us": rtt_us })),
             Answer::Trace(hops) => Ok(hops
                 .into_iter()
@@ -192,9 +212,14 @@ impl Desk {
         {
             return Err(fault);
         }
-        let address = listen::listen(self.handle.clone(), target.clone(), at).await?;
-        self.connects.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{address} = {target}"));
+        let (listener, address) = listen::bind(at).await?;
+        let port = listen::connect(self.handle.clone(), target.clone(), listener);
+        self.connects().insert(address, (target, port));
         Ok(json!({ "listen": address.to_string() }))
+    }
+
+    fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {

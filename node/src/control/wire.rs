@@ -17,13 +17,13 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the field `connects` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `connects` and `socks` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
     /// Sessions; a list of `stack::SessionStatus`.
     Sessions {},
-    /// Who and where a peer is; a `stack::Resolved`.
+    /// Who and where a peer is; a `stack::Resolved` with the field `host` added, its name for SOCKS.
     Lookup {
         /// Petname, claimed name or id.
         peer: String,

@@ -2,7 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -99,10 +100,10 @@ pub fn muses(folder: &Path, line: &str) -> Output {
     command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
 }
 
-/// A founder and one that joined through it; each resolves both names.
+/// A founder and one that joined through it, and serves SOCKS; each resolves both names.
 pub fn alice_and_bob() -> (Node, Node) {
     let alice = Node::start(&["--name", "alice"]);
-    let bob = Node::start(&["--name", "bob", "--join", &alice.invite()]);
+    let bob = Node::start(&["--name", "bob", "--socks", "127.0.0.1:0", "--join", &alice.invite()]);
     // Both names are known to both.
     for node in [&alice, &bob] {
         for name in ["alice", "bob"] {
@@ -110,6 +111,23 @@ pub fn alice_and_bob() -> (Node, Node) {
         }
     }
     (alice, bob)
+}
+
+/// A service that says `greeting` to each who connects, and ends.
+pub fn greeter(greeting: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = socket.write_all(greeting);
+        }
+    });
+    address
+}
+
+/// Where nothing listens.
+pub fn dead_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Bytes of which no two stretches are alike.
