@@ -14,7 +14,9 @@ use crate::local::service::{Forward, ServiceName, Target};
 
 mod ask;
 mod console;
+mod join;
 mod show;
+mod span;
 mod up;
 
 /// TCP connections that survive anything, by name, without a server.
@@ -35,6 +37,29 @@ struct Cli {
 enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
     Up(up::Up),
+    /// Join an overlay by an invite or a bootstrap peer's address; the same as `muses up --join ...`
+    Join {
+        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin
+        #[arg(value_name = "INVITE|MULTIADDR")]
+        way: String,
+        #[command(flatten)]
+        up: up::Up,
+    },
+    /// Write an invite: one string that brings somebody into this overlay, and to services if you say so
+    Invite {
+        /// How long it is good: 30m, 12h, 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = span::parse, default_value = "7d")]
+        lifetime_s: u64,
+        /// Services that whoever comes with it may use from then on
+        #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
+        services: Vec<ServiceName>,
+        /// How many nodes may have these services by it
+        #[arg(long, value_name = "N", default_value_t = 1, requires = "services")]
+        uses: u32,
+        /// Show it as a QR code even if stdout is no terminal
+        #[arg(long)]
+        qr: bool,
+    },
     /// Offer a local TCP service by name
     Expose {
         /// The service's name
@@ -130,10 +155,18 @@ fn run(cli: Cli) -> Result<(), Fault> {
         Fault::new(Code::Usage, "neither XDG_STATE_HOME nor HOME is set; say where with --data-dir DIR")
     })?;
     let request = match cli.verb {
-        Verb::Up(_) if cli.json => {
-            return Err(Fault::new(Code::Usage, "`muses up` has no --json; see --log-format json"));
+        Verb::Up(_) | Verb::Join { .. } if cli.json => {
+            return Err(Fault::new(Code::Usage, "a node in the foreground has no --json; see --log-format json"));
         }
         Verb::Up(up) => return up::run(up, data_dir),
+        Verb::Join { way, mut up } => {
+            up.join.push(way);
+            return up::run(up, data_dir);
+        }
+        Verb::Invite { lifetime_s, services, uses, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses };
+            return ask::invite(&data_dir, &request, cli.json, qr);
+        }
         Verb::Pipe { target } => return ask::pipe(&data_dir, target),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
@@ -180,6 +213,10 @@ mod tests {
             "up",
             "up --data-dir /tmp/a --config c.toml --listen /ip4/127.0.0.1/tcp/0 --listen /ip6/::1/tcp/0 --name alice",
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
+            "join muses1xyz --name bob --data-dir /tmp/b",
+            "join - --leaf",
+            "invite",
+            "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
@@ -209,6 +246,9 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
+            "join",
+            "invite --for 7",
+            "invite --uses 2",
             "up --name Alice",
             "network",
             "network up --bind home",

@@ -7,6 +7,7 @@
 
 pub mod dial;
 pub mod exposures;
+pub mod invites;
 pub mod listen;
 pub mod pipe;
 pub mod service;

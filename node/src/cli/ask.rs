@@ -1,7 +1,7 @@
 //! Verbs that a running node answers.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,17 @@ pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(),
     }
     let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
     // A reader that has gone (`muses status | head -1`) is no fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// Has an invite written and shows it; as a QR code, too, where somebody can scan it.
+pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -> Result<(), Fault> {
+    let data = Client::connect(data_dir)?.ask(request)?;
+    let mut text = if json { json_line(Ok(data.clone())) } else { show::answer(request, data.clone())? };
+    if !json && (qr || std::io::stdout().is_terminal()) {
+        text.push_str(&show::qr_code(data.get("invite").and_then(Value::as_str).unwrap_or_default())?);
+    }
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }

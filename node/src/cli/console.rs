@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
 use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
 /// How often the listen addresses are compared with those that were printed.
@@ -91,7 +92,7 @@ impl Console {
         for address in addresses {
             self.say(&format!("listening at {address}"));
         }
-        let shown: Vec<_> = addresses.iter().filter(|address| is_shown(address)).collect();
+        let shown: Vec<_> = addresses.iter().filter(|address| reach(address).is_some()).collect();
         let elsewhere: Vec<_> = shown.iter().filter(|address| !is_loopback(address)).collect();
         let line = |folder, address: &Multiaddr| format!("  muses up{folder} --join {address}/p2p/{}", self.me);
         if !elsewhere.is_empty() {
@@ -143,14 +144,5 @@ async fn neighbours(handle: &Handle) -> usize {
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
-    }
-}
-
-/// A link-local address means nothing without its interface.
-fn is_shown(address: &Multiaddr) -> bool {
-    !matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local())
+    reach(address) == Some(Reach::Machine)
 }

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::control::wire::{Exposed, Request};
+use super::span;
+use crate::control::wire::{Exposed, Invitation, Request};
 use crate::exit::{Code, Fault};
+use crate::local::service::ServiceName;
 use crate::stack::{PeerStatus, Resolved, SessionStatus, Status};
 
 /// The text, whole lines, for the answer `data` to `request`.
@@ -31,6 +35,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
+        Request::Invite { lifetime_s, .. } => invitation(&read(data)?, *lifetime_s),
         Request::Connect { target, .. } => {
             format!("{target} is at {} until the node ends\n", text(&data, "listen"))
         }
@@ -130,6 +135,31 @@ fn exposed(exposed: &Exposed) -> String {
         };
     }
     text
+}
+
+fn invitation(invitation: &Invitation, lifetime_s: u64) -> String {
+    let mut text =
+        format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
+    if let Some(uses) = invitation.uses {
+        let names: Vec<&str> = invitation.services.iter().map(ServiceName::as_str).collect();
+        let (names, guests) = (names.join(", "), if uses == 1 { "the first" } else { "each of the first" });
+        _ = writeln!(text, "{guests} {uses} who come with it may use {names}: keep it secret");
+    }
+    text.push_str(match invitation.reach.as_str() {
+        "machine" => "caution: only programs on this machine reach this node; listen at another address: muses up --listen ...\n",
+        "network" => "caution: the addresses in it are private; from outside of this network nobody reaches them unless your router forwards the port\n",
+        _ => "",
+    });
+    text
+}
+
+/// The code as lines of half blocks. In upper case the text fits the alphanumeric mode, with two thirds of the modules.
+pub(super) fn qr_code(text: &str) -> Result<String, Fault> {
+    let code = QrCode::with_error_correction_level(text.to_uppercase(), EcLevel::L)
+        .map_err(|error| Fault::new(Code::Failed, format!("this does not fit into a QR code: {error}")))?;
+    // Terminals are mostly dark: the light modules are what is printed.
+    let image = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(format!("\n{image}\n"))
 }
 
 fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {

@@ -15,14 +15,17 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use super::console::Console;
+use super::join::{self, Joins};
 use crate::config::{Config, check_name};
 use crate::control::server::Server;
 use crate::control::verbs::Desk;
 use crate::exit::{Code, Fault};
 use crate::identity::Keys;
+use crate::invite::Invite;
 use crate::local::exposures::{self, Exposures};
+use crate::local::invites::Grants;
 use crate::local::service::Forward;
-use crate::local::{dial, listen};
+use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
 use crate::{clock, driver, stack};
 
@@ -49,9 +52,9 @@ pub(super) struct Up {
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
     #[arg(long, value_name = "MULTIADDR")]
     pub(super) listen: Vec<Multiaddr>,
-    /// A bootstrap peer's address, /ip4/../tcp/../p2p/.., may be repeated
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(super) join: Vec<Multiaddr>,
+    /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
+    #[arg(long, value_name = "INVITE|MULTIADDR")]
+    pub(super) join: Vec<String>,
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_parser = checked_name)]
     pub(super) name: Option<String>,
@@ -78,15 +81,15 @@ pub(super) enum LogFormat {
 /// Runs a node on `data_dir` until it is told to stop.
 pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     start_log(up.log_format);
+    // Before anything is written: a bad invite changes nothing.
+    let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
     let mut config = Config::load(up.config.as_deref(), &data_dir)?;
     if !up.listen.is_empty() {
         config.listen = up.listen;
     }
-    let joining = !up.join.is_empty();
-    if joining {
-        config.join = up.join;
-    }
+    let joining = !joins.is_empty();
+    let invite = joins.apply(&mut config)?;
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
     config.socks = up.socks.or(config.socks);
@@ -95,15 +98,22 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(&data_dir, config, joining, keys, store, listen));
+    let result = runtime.block_on(serve(&data_dir, config, Entry { joining, invite }, keys, store, listen));
     runtime.shutdown_background();
     result
+}
+
+/// How the command line says to get into an overlay.
+struct Entry {
+    /// Whether it says anything about that.
+    joining: bool,
+    invite: Option<Invite>,
 }
 
 async fn serve(
     data_dir: &Path,
     config: Config,
-    joining: bool,
+    entry: Entry,
     keys: Keys,
     store: Arc<dyn Store>,
     listen: Vec<Multiaddr>,
@@ -121,6 +131,7 @@ async fn serve(
 
     let mut snapshot = store.load()?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
+    let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
     let identity = keys.identity();
     let console = Console::new(identity.id(), config.petnames.clone());
     console.introduce(data_dir, keys.fresh);
@@ -140,17 +151,20 @@ async fn serve(
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
-    let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);
+    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants).await?);
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);
     }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
-    tokio::spawn(dial::run(incoming));
+    tokio::spawn(Arc::clone(&desk).receive(incoming));
+    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?))) {
+        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
+    }
 
     let mut refused = None;
     let asked = tokio::select! {
-        ended = console.follow(handle.clone(), facts, joining) => {
+        ended = console.follow(handle.clone(), facts, entry.joining) => {
             refused = ended;
             // The loop has ended: after `down`, which is answered only then, or by a defect.
             refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()

@@ -12,16 +12,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
-use crate::driver::{Conn, Error, Handle, Stopped};
+use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
+use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
-use crate::local::{pipe, socks};
+use crate::local::{dial, pipe, socks};
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
+
+mod inviting;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +41,7 @@ type PipeEnd = Option<Result<(), Fault>>;
 pub struct Desk {
     handle: Handle,
     exposures: Arc<Exposures>,
+    grants: Arc<Grants>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -52,14 +56,15 @@ struct Pipes {
 }
 
 impl Desk {
-    /// A desk for the node behind `handle`. Offers what `exposures` holds.
+    /// A desk for the node behind `handle`. Offers what `exposures` holds, and takes the secrets of `grants`.
     ///
     /// # Errors
     /// When the node has ended.
-    pub async fn open(handle: Handle, exposures: Exposures) -> Result<Self, Fault> {
+    pub async fn open(handle: Handle, exposures: Exposures, grants: Grants) -> Result<Self, Fault> {
         let desk = Self {
             handle,
             exposures: Arc::new(exposures),
+            grants: Arc::new(grants),
             connects: Mutex::default(),
             socks: OnceLock::new(),
             pipes: Mutex::default(),
@@ -68,7 +73,22 @@ impl Desk {
         for (service, exposure) in desk.exposures.all() {
             desk.offer(&service, exposure).await?;
         }
+        if desk.grants.any() {
+            desk.take_secrets().await?;
+        }
         Ok(desk)
+    }
+
+    /// Serves the connections of peers until the node ends.
+    pub async fn receive(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+        while let Some(request) = incoming.recv().await {
+            if request.service == invites::SERVICE {
+                let desk = Arc::clone(&self);
+                tokio::spawn(async move { desk.redeem(request).await });
+            } else {
+                tokio::spawn(dial::serve(request));
+            }
+        }
     }
 
     /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
@@ -102,6 +122,7 @@ impl Desk {
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
+            Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
             Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),
             Request::NetworkUp { bind } => {
@@ -309,7 +330,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Error>>, limit: Duratio
     }
 }
 
-async fn on_disk(work: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Fault> {
+async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> Result<R, Fault> + Send + 'static) -> Result<R, Fault> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Stopped.into()))
 }
 

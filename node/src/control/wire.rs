@@ -60,6 +60,16 @@ pub enum Request {
         /// `HOST:PORT`; port 0 picks a free one.
         listen: Forward,
     },
+    /// Writes an invite; the answer is an [`Invitation`].
+    Invite {
+        /// How long it is good, in seconds.
+        lifetime_s: u64,
+        /// Which services whoever comes with it may use from then on.
+        #[serde(default)]
+        services: Vec<ServiceName>,
+        /// How many nodes may have these services by it, at least 1.
+        uses: u32,
+    },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
         /// Which service of whom.
@@ -100,6 +110,27 @@ pub struct Allowed {
     pub name: String,
     /// The id it stands for; none for `anyone`.
     pub node: Option<String>,
+}
+
+/// The answer to `invite`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// What to send to the guest.
+    pub invite: String,
+    /// The overlay that it leads to.
+    pub overlay: String,
+    /// The inviter's id: this node's.
+    pub node: String,
+    /// Until when it is good, in seconds since the Unix epoch.
+    pub expires_unix_s: u64,
+    /// The multiaddrs in it, those that reach farthest first.
+    pub addresses: Vec<String>,
+    /// From where the first of them can be reached: `world`, `network` or `machine`.
+    pub reach: String,
+    /// The services that it opens.
+    pub services: Vec<ServiceName>,
+    /// To how many nodes it opens them; none when it opens none.
+    pub uses: Option<u32>,
 }
 
 /// One line back.

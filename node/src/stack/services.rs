@@ -21,6 +21,9 @@ struct Exposure {
     allow: Vec<Who>,
 }
 
+/// Names of services that are the node's own business begin so; no person can give such a name.
+const INTERNAL: char = '~';
+
 /// The offered services by name.
 #[derive(Debug, Default)]
 pub struct Services(BTreeMap<String, Exposure>);
@@ -40,13 +43,18 @@ impl Services {
     /// offered, or not to this peer: the two look the same from outside.
     pub fn choose(&self, asked: &str, peer: NodeId) -> Option<(&str, &str)> {
         let Some(port) = asked.strip_prefix(':') else { return self.offered(peer).find(|(name, _)| *name == asked) };
+        self.by_port(port, peer)
+    }
+
+    fn by_port(&self, port: &str, peer: NodeId) -> Option<(&str, &str)> {
         // One spelling for each port, so that "0080" is no way around anything.
         let port = port.parse::<u16>().ok().filter(|number| number.to_string() == port)?;
-        let named = |name: &str| self.offered(peer).find(|(offered, _)| *offered == name);
+        let offered = || self.offered(peer).filter(|(name, _)| !name.starts_with(INTERNAL));
+        let named = |name: &str| offered().find(|(offered, _)| *offered == name);
         named(&port.to_string())
-            .or_else(|| only(self.offered(peer).filter(|(_, forward)| port_of(forward) == Some(port))))
+            .or_else(|| only(offered().filter(|(_, forward)| port_of(forward) == Some(port))))
             .or_else(|| usual_names(port).iter().find_map(|name| named(name)))
-            .or_else(|| only(self.offered(peer)).filter(|_| port == HTTP_PORT))
+            .or_else(|| only(offered()).filter(|_| port == HTTP_PORT))
     }
 
     /// What `peer` may use: names and forwards.
@@ -61,9 +69,9 @@ impl Services {
         mine.map(|(name, exposure)| (name.as_str(), exposure.forward.as_str()))
     }
 
-    /// The names of the services.
+    /// The names of the services, without those that are the node's own business.
     pub fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.0.keys().filter(|name| !name.starts_with(INTERNAL)).cloned().collect()
     }
 }
 
@@ -116,6 +124,7 @@ mod tests {
             services.expose(name.into(), forward.into(), vec![Who::Node(friend)]);
         };
         expose(&mut services, "blog", "127.0.0.1:8000");
+        expose(&mut services, "~own", "");
         let choose = |services: &Services, asked| services.choose(asked, friend).map(|(name, _)| name.to_owned());
         assert_eq!(choose(&services, ":80").as_deref(), Some("blog"), "the only one");
         assert_eq!(choose(&services, ":443"), None, "but only for the port that nobody has to name");
@@ -134,5 +143,7 @@ mod tests {
             assert_eq!(choose(&services, asked), None, "{asked}");
         }
         assert_eq!(services.choose(":80", stranger), None);
+        assert_eq!(services.choose("~own", friend), Some(("~own", "")));
+        assert!(services.names().iter().all(|name| !name.starts_with('~')));
     }
 }

@@ -28,6 +28,16 @@ impl Node {
         node
     }
 
+    /// The same by `muses join`.
+    pub fn join(way: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = foreground(folder.path(), "join", args);
+        let process = command.arg("--").arg(way).spawn().unwrap();
+        let node = Self { process, folder };
+        node.wait_for_control();
+        node
+    }
+
     pub fn restart(&mut self, args: &[&str]) {
         self.process = up(self.folder.path(), args);
         self.wait_for_control();
@@ -90,9 +100,15 @@ impl Drop for Node {
 }
 
 fn up(folder: &Path, args: &[&str]) -> Child {
+    foreground(folder, "up", args).spawn().unwrap()
+}
+
+/// A node in the foreground, to be started.
+pub fn foreground(folder: &Path, verb: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.args(["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder).args(args);
-    command.stdout(Stdio::piped()).spawn().unwrap()
+    command.args([verb, "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder).args(args);
+    command.stdout(Stdio::piped());
+    command
 }
 
 pub fn muses(folder: &Path, line: &str) -> Output {
