@@ -240,7 +240,10 @@ mod tests {
 
     #[test]
     fn the_string_is_pinned() {
-        assert_eq!(invite().to_text().unwrap(), "muses1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqsrqfewu82slghtat2x4rxcdx8anxt3k9frd8wx739mas0tw8unvu5qqqqqqrtf8fqqqsgqnqqqqs8qcfg29pfyqqsmwqqqqqqqqqqqqqqqqqqqurp9pgqvf53pt");
+        assert_eq!(
+            invite().to_text().unwrap(),
+            "muses1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqsrqfewu82slghtat2x4rxcdx8anxt3k9frd8wx739mas0tw8unvu5qqqqqqrtf8fqqqsgqnqqqqs8qcfg29pfyqqsmwqqqqqqqqqqqqqqqqqqqurp9pgqvf53pt"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The SOCKS5 port of a real node: whom a host and port mean, and what is answered when they mean nobody.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::span;
-use crate::control::wire::{Exposed, Invitation, Request};
+use crate::control::wire::{Diagnosis, Exposed, Invitation, Request};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
-use crate::stack::{PeerStatus, Resolved, SessionStatus, Status};
+use crate::stack::{NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 /// The text, whole lines, for the answer `data` to `request`.
 pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
@@ -39,6 +39,19 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Connect { target, .. } => {
             format!("{target} is at {} until the node ends\n", text(&data, "listen"))
         }
+        Request::Disconnect { .. } => {
+            let closed = data.get("closed").map(texts).unwrap_or_default();
+            format!("closed {}; connections that were made through it go on\n", closed.join(", "))
+        }
+        Request::Cut { peer } => {
+            format!("the session with {peer} is over, and {} connections with it\n", number(&data, "streams"))
+        }
+        Request::NameClaim { name } => format!("the name {name} is this node's, after a restart too\n"),
+        Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
+        Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
+        Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
+        Request::Config {} => String::new(),
+        Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
         Request::Down {} => "the node has left and ended\n".to_owned(),
@@ -110,6 +123,27 @@ fn sessions(sessions: &[SessionStatus]) -> String {
 fn resolved(resolved: &Resolved, host: &str) -> String {
     let address = resolved.address.as_deref().unwrap_or("no address known");
     format!("{} is {} at {address}\nfor programs behind SOCKS: {host}\n", resolved.name, resolved.node)
+}
+
+fn names(names: &[NameStatus]) -> String {
+    let mut text = format!("{:<32} {:<8} {}\n", "NAME", "KIND", "NODE");
+    for name in names {
+        let kind = match name.kind {
+            NameKind::Own => "own",
+            NameKind::Petname => "petname",
+            NameKind::Pin => "pin",
+        };
+        _ = writeln!(text, "{:<32} {kind:<8} {}", name.name, name.node);
+    }
+    text
+}
+
+fn diagnosis(diagnosis: &Diagnosis) -> String {
+    let mut text = String::new();
+    for check in &diagnosis.checks {
+        _ = writeln!(text, "{:<5} {:<9} {}", if check.ok { "ok" } else { "FAILS" }, check.layer, check.detail);
+    }
+    text
 }
 
 fn trace(data: &Value) -> String {

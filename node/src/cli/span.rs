@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn both_ways() {
         assert_eq!(parse("90s"), Ok(90));
-        assert_eq!(parse("7d"), Ok(604_800));
+        assert_eq!((parse("30m"), parse("12h"), parse("7d")), (Ok(1800), Ok(43_200), Ok(604_800)));
         for bad in
             ["", "d", "7", "0h", "-1h", "1.5h", "7 d", "1w", "é", "99999999999999999999d", "18446744073709551615d"]
         {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::console::Console;
 use super::join::{self, Joins};
 use crate::config::{Config, check_name};
 use crate::control::server::Server;
-use crate::control::verbs::Desk;
+use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
 use crate::identity::Keys;
 use crate::invite::Invite;
@@ -31,6 +31,8 @@ use crate::{clock, driver, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
+/// All addresses of this machine, of either family.
+const ANY: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 /// A node works in one thread. Loop, sockets and applications hand each packet on; between two threads each of these steps wakes one that
 /// sleeps, which costs more than the second brings: a download over one link took 2.9 CPU seconds per GB with two threads, 2.4 with one.
 const THREADS: usize = 1;
@@ -94,6 +96,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     config.leaf |= up.leaf;
     config.socks = up.socks.or(config.socks);
     let listen = listen_addresses(&config.listen)?;
+    config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
@@ -112,7 +115,7 @@ struct Entry {
 
 async fn serve(
     data_dir: &Path,
-    config: Config,
+    mut config: Config,
     entry: Entry,
     keys: Keys,
     store: Arc<dyn Store>,
@@ -131,6 +134,10 @@ async fn serve(
 
     let mut snapshot = store.load()?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
+    let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
+    config.name = config.name.or(claimed);
+    let in_force = config.to_json();
+    let desk_store = Arc::clone(&store);
     let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
     let identity = keys.identity();
     let console = Console::new(identity.id(), config.petnames.clone());
@@ -151,7 +158,7 @@ async fn serve(
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
-    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants).await?);
+    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force).await?);
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);
@@ -201,6 +208,16 @@ pub(super) fn lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join("lock")
 }
 
+/// Makes a folder for this user alone, if it is missing.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Where a node listens unless told otherwise.
+pub(super) fn default_listen() -> Vec<Multiaddr> {
+    ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
+}
+
 /// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
 fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     let failed = |error: io::Error| {
@@ -209,7 +226,7 @@ fn open_folder(data_dir: &Path) -> Result<File, Fault> {
             format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
         )
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    make_folder(data_dir).map_err(failed)?;
     let path = data_dir.join("lock");
     let mut lock =
         fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
@@ -239,10 +256,9 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
         told.iter().try_for_each(check_free)?;
         return Ok(told.to_vec());
     }
-    let any = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0_u16; 8])];
-    let has_ipv6 = TcpListener::bind((any[1], 0)).is_ok();
-    let taken = check_free(&tcp(any[0], DEFAULT_PORT)).is_err()
-        || (has_ipv6 && check_free(&tcp(any[1], DEFAULT_PORT)).is_err());
+    let has_ipv6 = TcpListener::bind((ANY[1], 0)).is_ok();
+    let taken = check_free(&tcp(ANY[0], DEFAULT_PORT)).is_err()
+        || (has_ipv6 && check_free(&tcp(ANY[1], DEFAULT_PORT)).is_err());
     if taken {
         let _ = writeln!(
             io::stderr(),
@@ -250,7 +266,7 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
         );
     }
     let port = if taken { 0 } else { DEFAULT_PORT };
-    Ok(any.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
+    Ok(ANY.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
 }
 
 /// Links listen with `SO_REUSEPORT`, so that dials can leave from the same port; two nodes could then share a port without an

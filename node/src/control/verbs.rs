@@ -23,8 +23,11 @@ use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
+use crate::store::Store;
 
+mod doctor;
 mod inviting;
+pub mod naming;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +45,9 @@ pub struct Desk {
     handle: Handle,
     exposures: Arc<Exposures>,
     grants: Arc<Grants>,
+    store: Arc<dyn Store>,
+    /// The configuration in force, as `muses config show` prints it.
+    config: Value,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -60,11 +66,19 @@ impl Desk {
     ///
     /// # Errors
     /// When the node has ended.
-    pub async fn open(handle: Handle, exposures: Exposures, grants: Grants) -> Result<Self, Fault> {
+    pub async fn open(
+        handle: Handle,
+        exposures: Exposures,
+        grants: Grants,
+        store: Arc<dyn Store>,
+        config: Value,
+    ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
             exposures: Arc::new(exposures),
             grants: Arc::new(grants),
+            store,
+            config,
             connects: Mutex::default(),
             socks: OnceLock::new(),
             pipes: Mutex::default(),
@@ -123,6 +137,14 @@ impl Desk {
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
             Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
+            Request::Disconnect { what } => self.disconnect(&what).await,
+            Request::Cut { peer } => self.cut(&peer).await,
+            Request::NameClaim { name } => self.claim(&name).await,
+            Request::NamePin { name, node } => self.pin(&name, &node).await,
+            Request::NameUnpin { name } => self.unpin(&name).await,
+            Request::NameList {} => self.names().await,
+            Request::Config {} => Ok(self.config.clone()),
+            Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
             Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),
             Request::NetworkUp { bind } => {
@@ -237,6 +259,43 @@ impl Desk {
         let port = listen::connect(self.handle.clone(), target.clone(), listener);
         self.connects().insert(address, (target, port));
         Ok(json!({ "listen": address.to_string() }))
+    }
+
+    async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
+        let matching = |(address, (target, _)): (&SocketAddr, &(Target, Port))| {
+            (address.to_string() == what || target.to_string() == what).then_some(*address)
+        };
+        let closing: Vec<(SocketAddr, Port)> = {
+            let mut connects = self.connects();
+            let addresses: Vec<SocketAddr> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| Some((at, connects.remove(&at)?.1))).collect()
+        };
+        if closing.is_empty() {
+            let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
+            return Err(Fault::new(Code::Usage, line));
+        }
+        let mut closed = Vec::new();
+        for (address, port) in closing {
+            port.close().await;
+            closed.push(address.to_string());
+        }
+        Ok(json!({ "closed": closed }))
+    }
+
+    async fn cut(&self, peer: &str) -> Result<Value, Fault> {
+        let typed = peer.to_owned();
+        let known = self.ask(move |stack, _| stack.known(&typed)).await?;
+        let node = match known {
+            Some(node) => node,
+            None => match self.who(peer).await? {
+                Who::Node(node) => node,
+                Who::Anyone => return Err(Fault::new(Code::Usage, "`anyone` is no peer; `muses sessions` lists them")),
+            },
+        };
+        match self.ask(move |stack, now| stack.cut(node, now)).await? {
+            Some(streams) => Ok(json!({ "node": node.to_string(), "streams": streams })),
+            None => Err(Fault::new(Code::Usage, format!("no session with {peer}; `muses sessions` lists them"))),
+        }
     }
 
     fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {

@@ -60,6 +60,46 @@ pub enum Request {
         /// `HOST:PORT`; port 0 picks a free one.
         listen: Forward,
     },
+    /// Closes local ports that `connect` made; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
+    Disconnect {
+        /// The address of one, or a target, `PEER/NAME`, for all that lead to it.
+        what: String,
+    },
+    /// Ends the session with a peer and every connection in it: `{"node":"12D3...","streams":2}`.
+    Cut {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// Claims a name for this node: `{"name":"alice","node":"12D3..."}`.
+    NameClaim {
+        /// Which.
+        name: String,
+    },
+    /// Lets a name mean a node, whomever it meant before: `{"name":"alice","node":"12D3..."}`.
+    NamePin {
+        /// The name.
+        name: String,
+        /// The node's id.
+        node: String,
+    },
+    /// Forgets whom a name means.
+    NameUnpin {
+        /// The name.
+        name: String,
+    },
+    /// The names that this node knows by itself; a list of `stack::NameStatus`.
+    NameList {},
+    /// The configuration in force; the keys are those of the file.
+    Config {},
+    /// Which layer fails, on this node or on the way to a peer; the answer is a [`Diagnosis`].
+    Doctor {
+        /// Petname, claimed name or id; none for this node alone.
+        #[serde(default)]
+        peer: Option<String>,
+        /// A service of that peer.
+        #[serde(default)]
+        service: Option<ServiceName>,
+    },
     /// Writes an invite; the answer is an [`Invitation`].
     Invite {
         /// How long it is good, in seconds.
@@ -131,6 +171,28 @@ pub struct Invitation {
     pub services: Vec<ServiceName>,
     /// To how many nodes it opens them; none when it opens none.
     pub uses: Option<u32>,
+}
+
+/// The answer to `doctor`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// What was examined, the nearest layer first; the one that fails is the last.
+    pub checks: Vec<Check>,
+    /// The layer that fails, if one does.
+    pub failed: Option<String>,
+    /// The exit code that goes with it; 0 when none fails.
+    pub code: u8,
+}
+
+/// One layer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// `link`, `address`, `record`, `path`, `handshake` or `service`.
+    pub layer: String,
+    /// Whether it works.
+    pub ok: bool,
+    /// What was found, or what is wrong and what to try.
+    pub detail: String,
 }
 
 /// One line back.

@@ -71,6 +71,6 @@ fn reply_to(failure: Failure) -> Reply {
         Failure::Refused | Failure::NameChanged | Failure::Myself => Reply::NotAllowed,
         Failure::ServiceDown => Reply::ConnectionRefused,
         Failure::Timeout => Reply::TimedOut,
-        Failure::Restarted | Failure::Reset => Reply::GeneralFailure,
+        Failure::Restarted | Failure::Reset | Failure::Cut => Reply::GeneralFailure,
     }
 }

@@ -113,7 +113,32 @@ pub fn foreground(folder: &Path, verb: &str, args: &[&str]) -> Command {
 
 pub fn muses(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
+    output(command.arg("--data-dir").arg(folder).args(line.split_whitespace()))
+}
+
+/// What a program says until it ends; one that does not end in time is killed.
+pub fn output(command: &mut Command) -> Output {
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = rustix::process::Pid::from_child(&process);
+    let (mut stdout, mut stderr) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            }
+        });
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let reading = scope.spawn(|| {
+            stderr.read_to_end(&mut complained).unwrap();
+            complained
+        });
+        stdout.read_to_end(&mut said).unwrap();
+        let complained = reading.join().unwrap();
+        let status = process.wait().unwrap();
+        drop(ended);
+        Output { status, stdout: said, stderr: complained }
+    })
 }
 
 /// A founder and one that joined through it, and serves SOCKS; each resolves both names.
