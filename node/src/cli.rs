@@ -13,8 +13,12 @@ use crate::exit::{Code, EXIT_CODES_HELP, Fault};
 use crate::local::service::{Forward, ServiceName, Target};
 
 mod ask;
+mod configure;
 mod console;
+mod join;
+mod pages;
 mod show;
+mod span;
 mod up;
 
 /// TCP connections that survive anything, by name, without a server.
@@ -34,8 +38,35 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
+    #[command(after_help = "Example:\n  muses up --name alice")]
     Up(up::Up),
+    /// Join an overlay by an invite or a bootstrap peer's address; the same as `muses up --join ...`
+    #[command(after_help = "Example:\n  muses join muses1...")]
+    Join {
+        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin
+        #[arg(value_name = "INVITE|MULTIADDR")]
+        way: String,
+        #[command(flatten)]
+        up: up::Up,
+    },
+    /// Write an invite: one string that brings somebody into this overlay, and to services if you say so
+    #[command(after_help = "Example:\n  muses invite --for 1h --allow ssh")]
+    Invite {
+        /// How long it is good: 30m, 12h, 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = span::parse, default_value = "7d")]
+        lifetime_s: u64,
+        /// Services that whoever comes with it may use from then on
+        #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
+        services: Vec<ServiceName>,
+        /// How many nodes may have these services by it
+        #[arg(long, value_name = "N", default_value_t = 1, requires = "services")]
+        uses: u32,
+        /// Show it as a QR code even if stdout is no terminal
+        #[arg(long)]
+        qr: bool,
+    },
     /// Offer a local TCP service by name
+    #[command(after_help = "Example:\n  muses expose ssh 127.0.0.1:22 --allow alice")]
     Expose {
         /// The service's name
         service: ServiceName,
@@ -46,11 +77,13 @@ enum Verb {
         allow: Vec<String>,
     },
     /// No longer offer a service
+    #[command(after_help = "Example:\n  muses unexpose ssh")]
     Unexpose {
         /// The service's name
         service: ServiceName,
     },
     /// Make a local port a peer's service; it lives until the node ends
+    #[command(after_help = "Example:\n  muses connect alice/ssh --listen 127.0.0.1:2222")]
     Connect {
         /// PEER/NAME, where PEER is a petname, a claimed name or a node id
         target: Target,
@@ -58,44 +91,119 @@ enum Verb {
         #[arg(long, value_name = "HOST:PORT")]
         listen: Forward,
     },
+    /// Close a local port that `muses connect` made; connections through it go on
+    #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
+    Disconnect {
+        /// Where it listens, HOST:PORT, or PEER/NAME for all ports that lead there
+        #[arg(value_name = "HOST:PORT|PEER/NAME")]
+        what: String,
+    },
+    /// End the session with a peer and every connection in it, at once; its next connection is reset, then it may come back if allowed
+    #[command(after_help = "Example:\n  muses cut alice")]
+    Cut {
+        /// Petname, claimed name or node id
+        peer: String,
+    },
     /// Connect stdin and stdout to a peer's service (for `ssh -o ProxyCommand='muses pipe alice/ssh' alice`)
+    #[command(after_help = "Example:\n  muses pipe alice/ssh")]
     Pipe {
         /// PEER/NAME
         target: Target,
     },
     /// What this node is and does
+    #[command(after_help = "Example:\n  muses status")]
     Status,
     /// Its direct neighbours
+    #[command(after_help = "Example:\n  muses peers")]
     Peers,
     /// Its sessions and the connections in them
+    #[command(after_help = "Example:\n  muses sessions")]
     Sessions,
     /// Who and where a peer is
+    #[command(after_help = "Example:\n  muses lookup alice")]
     Lookup {
         /// Petname, claimed name or node id
         name: String,
     },
     /// One echo through the overlay
+    #[command(after_help = "Example:\n  muses ping alice")]
     Ping {
         /// Petname, claimed name or node id
         name: String,
     },
     /// The relays on the way to a peer
+    #[command(after_help = "Example:\n  muses trace alice")]
     Trace {
         /// Petname, claimed name or node id
         name: String,
     },
+    /// Find the layer that fails: link, address, record, path, handshake or service
+    #[command(after_help = "Example:\n  muses doctor alice/ssh")]
+    Doctor {
+        /// The peer, or PEER/NAME, that cannot be reached; none examines this node alone
+        #[arg(value_name = "PEER|PEER/NAME")]
+        target: Option<String>,
+    },
+    /// Names: claim one, pin one, list them
+    #[command(subcommand)]
+    Name(NameVerb),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(configure::Verb),
     /// Flight mode
     #[command(subcommand)]
     Network(Network),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  muses completions bash")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page in roff, or write the pages of all verbs into a folder
+    #[command(after_help = "Example:\n  muses man")]
+    Man {
+        /// The folder
+        folder: Option<PathBuf>,
+    },
     /// Leave the overlay and end the node
+    #[command(after_help = "Example:\n  muses down")]
     Down,
+}
+
+#[derive(Subcommand, Debug)]
+enum NameVerb {
+    /// Claim a name for this node, now and after each restart
+    #[command(after_help = "Example:\n  muses name claim bob")]
+    Claim {
+        /// 1 to 32 of a-z, 0-9 and -
+        name: String,
+    },
+    /// Let a name mean a node, whomever it meant before
+    #[command(after_help = "Example:\n  muses name pin alice 12D3KooW...")]
+    Pin {
+        /// The name
+        name: String,
+        /// The node's id
+        node: String,
+    },
+    /// Forget whom a name means; its next use pins it anew
+    #[command(after_help = "Example:\n  muses name unpin alice")]
+    Unpin {
+        /// The name
+        name: String,
+    },
+    /// The names that this node knows by itself: its own, petnames, pinned ones
+    #[command(after_help = "Example:\n  muses name list")]
+    List,
 }
 
 #[derive(Subcommand, Debug)]
 enum Network {
     /// No byte leaves or enters; connections stay open and silent
+    #[command(after_help = "Example:\n  muses network down")]
     Down,
     /// Be back
+    #[command(after_help = "Example:\n  muses network up")]
     Up {
         /// The only local address to use from now on
         #[arg(long, value_name = "ADDR")]
@@ -105,16 +213,21 @@ enum Network {
 
 /// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
 pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && args.iter().any(|arg| arg == "--json") {
+                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+                let _ = std::io::stdout().write_all(ask::json_line(Err(Fault::new(Code::Usage, line))).as_bytes());
+            }
             let _ = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
         }
     };
     let json = cli.json;
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fault) => {
             if json {
                 let _ = std::io::stdout().write_all(ask::json_line(Err(fault.clone())).as_bytes());
@@ -125,19 +238,42 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
     }
 }
 
-fn run(cli: Cli) -> Result<(), Fault> {
+fn run(cli: Cli) -> Result<ExitCode, Fault> {
     let data_dir = cli.data_dir.or_else(default_data_dir).ok_or_else(|| {
         Fault::new(Code::Usage, "neither XDG_STATE_HOME nor HOME is set; say where with --data-dir DIR")
     })?;
+    let json = cli.json;
+    let done = |result: Result<(), Fault>| result.map(|()| ExitCode::SUCCESS);
     let request = match cli.verb {
-        Verb::Up(_) if cli.json => {
-            return Err(Fault::new(Code::Usage, "`muses up` has no --json; see --log-format json"));
+        Verb::Up(_) | Verb::Join { .. } if json => {
+            return Err(Fault::new(Code::Usage, "a node in the foreground has no --json; see --log-format json"));
         }
-        Verb::Up(up) => return up::run(up, data_dir),
-        Verb::Pipe { target } => return ask::pipe(&data_dir, target),
+        Verb::Up(up) => return done(up::run(up, data_dir)),
+        Verb::Join { way, mut up } => {
+            up.join.push(way);
+            return done(up::run(up, data_dir));
+        }
+        Verb::Invite { lifetime_s, services, uses, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses };
+            return done(ask::invite(&data_dir, &request, json, qr));
+        }
+        Verb::Pipe { .. } if json => {
+            return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
+        }
+        Verb::Config(verb) => return done(configure::run(verb, &data_dir, json)),
+        Verb::Completions { shell } => return done(pages::completions(shell, json)),
+        Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
+        Verb::Doctor { target } => return ask::doctor(&data_dir, target, json),
+        Verb::Pipe { target } => return done(ask::pipe(&data_dir, target)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
         Verb::Connect { target, listen } => Request::Connect { target, listen },
+        Verb::Disconnect { what } => Request::Disconnect { what },
+        Verb::Cut { peer } => Request::Cut { peer },
+        Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
+        Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
+        Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
+        Verb::Name(NameVerb::List) => Request::NameList {},
         Verb::Status => Request::Status {},
         Verb::Peers => Request::Peers {},
         Verb::Sessions => Request::Sessions {},
@@ -148,7 +284,7 @@ fn run(cli: Cli) -> Result<(), Fault> {
         Verb::Network(Network::Up { bind }) => Request::NetworkUp { bind },
         Verb::Down => Request::Down {},
     };
-    ask::verb(&data_dir, &request, cli.json)
+    done(ask::verb(&data_dir, &request, json))
 }
 
 fn default_data_dir() -> Option<PathBuf> {
@@ -180,6 +316,10 @@ mod tests {
             "up",
             "up --data-dir /tmp/a --config c.toml --listen /ip4/127.0.0.1/tcp/0 --listen /ip6/::1/tcp/0 --name alice",
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
+            "join muses1xyz --name bob --data-dir /tmp/b",
+            "join - --leaf",
+            "invite",
+            "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
@@ -188,6 +328,19 @@ mod tests {
             "network down",
             "network up --bind 127.0.0.3 --data-dir d",
             "trace alice",
+            "disconnect 127.0.0.1:2222",
+            "cut bob",
+            "doctor",
+            "doctor alice/ssh --json",
+            "name claim alice",
+            "name pin alice 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+            "name unpin alice",
+            "name list",
+            "config init",
+            "config show --config c.toml",
+            "config check c.toml",
+            "completions bash",
+            "man",
             "down",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -209,6 +362,9 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
+            "join",
+            "invite --for 7",
+            "invite --uses 2",
             "up --name Alice",
             "network",
             "network up --bind home",

@@ -5,6 +5,7 @@
 //! join = ["/ip4/203.0.113.7/tcp/4741/p2p/12D3KooW..."]  # --join: bootstrap peers
 //! name = "alice"                                # --name: claimed in the overlay
 //! leaf = true                                   # --leaf: carry nothing for others
+//! socks = "127.0.0.1:7080"                      # --socks: a SOCKS5 proxy for programs on this machine
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
@@ -38,9 +39,15 @@ use std::path::{Path, PathBuf};
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
 use serde::{Deserialize, Deserializer};
+use toml::Value;
 
 use crate::local::service::{Forward, ServiceName};
 use crate::stack::{Direct, Who};
+
+/// A file with all keys as comments, for `muses config init`.
+pub const TEMPLATE: &str = include_str!("config/template.toml");
+/// From how much likeness on (Jaro and Winkler, 0 to 1) a key is taken for a misspelling of another.
+const MIN_ALIKE: f64 = 0.8;
 
 /// What the file said.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -58,6 +65,9 @@ pub struct Config {
     /// Carry nothing for others.
     #[serde(default)]
     pub leaf: bool,
+    /// Where to serve SOCKS5, if at all.
+    #[serde(default)]
+    pub socks: Option<Forward>,
     /// Which overlay.
     #[serde(default)]
     pub overlay: OverlayTable,
@@ -170,7 +180,9 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
-            invalid(line.map(|line| format!(":{line}")).unwrap_or_default(), error.message().replace('\n', " "))
+            let what = error.message().replace('\n', " ");
+            let hint = meant(&what).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+            invalid(line.map(|line| format!(":{line}")).unwrap_or_default(), what + &hint)
         })?;
         for (name, service) in &config.services {
             config
@@ -178,6 +190,37 @@ impl Config {
                 .map_err(|what| invalid(String::new(), format!("services.{name}.allow: {what}")))?;
         }
         Ok(config)
+    }
+
+    /// The keys and values of this configuration, as a file would have them; what is empty is left out.
+    pub fn to_toml(&self) -> toml::Table {
+        // Taken apart without a rest, so that a new key is not forgotten here.
+        let Self { listen, join, name, leaf, socks, overlay: OverlayTable { id }, links, limits, petnames, services } =
+            self;
+        let mut table = toml::Table::new();
+        let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
+        put("listen", list(listen));
+        put("join", list(join));
+        put("name", name.clone().map(Value::String));
+        put("leaf", leaf.then_some(Value::Boolean(true)));
+        put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
+        put("overlay", id.map(|id| toml::Table::from_iter([("id".to_owned(), id.to_string().into())]).into()));
+        put("links", Some(links.to_toml().into()));
+        let limits = limits.to_toml();
+        put("limits", (!limits.is_empty()).then(|| limits.into()));
+        let petname = |(name, id): (&String, &NodeId)| (name.clone(), id.to_string().into());
+        let petnames: toml::Table = petnames.iter().map(petname).collect();
+        put("petnames", (!petnames.is_empty()).then(|| petnames.into()));
+        let service = |(name, service): (&ServiceName, &ServiceTable)| (name.to_string(), service.to_toml().into());
+        let services: toml::Table = services.iter().map(service).collect();
+        put("services", (!services.is_empty()).then(|| services.into()));
+        table
+    }
+
+    /// The same for `--json`.
+    pub fn to_json(&self) -> serde_json::Value {
+        // Every value of the table is text, a list, a number or a flag: JSON has them all.
+        serde_json::to_value(self.to_toml()).unwrap_or_default()
     }
 
     /// The nodes meant by an `allow` list: ids, petnames or `anyone`.
@@ -194,6 +237,49 @@ impl Config {
         };
         allow.iter().map(resolve).collect()
     }
+}
+
+impl LinksTable {
+    fn to_toml(&self) -> toml::Table {
+        let Self { only, direct, bulk } = self;
+        let direct = match direct {
+            Direct::Auto => "auto",
+            Direct::Never => "never",
+        };
+        let set = [("direct".to_owned(), direct.into()), ("bulk".to_owned(), Value::Boolean(*bulk))];
+        set.into_iter().chain(list(only).map(|only| ("only".to_owned(), only))).collect()
+    }
+}
+
+impl LimitsTable {
+    fn to_toml(self) -> toml::Table {
+        let Self { sessions, streams_per_session } = self;
+        let set = [("sessions", sessions), ("streams_per_session", streams_per_session)];
+        let number = |limit: NonZeroUsize| Value::Integer(i64::try_from(limit.get()).unwrap_or(i64::MAX));
+        set.into_iter().filter_map(|(key, limit)| Some((key.to_owned(), number(limit?)))).collect()
+    }
+}
+
+impl ServiceTable {
+    fn to_toml(&self) -> toml::Table {
+        let Self { forward, allow } = self;
+        let allow = list(allow).unwrap_or_else(|| Value::Array(Vec::new()));
+        toml::Table::from_iter([("forward".to_owned(), forward.to_string().into()), ("allow".to_owned(), allow)])
+    }
+}
+
+/// The items as text; none for none.
+fn list(items: &[impl ToString]) -> Option<Value> {
+    let items: Vec<Value> = items.iter().map(|item| Value::String(item.to_string())).collect();
+    (!items.is_empty()).then_some(Value::Array(items))
+}
+
+/// The key that is most like the unknown one in serde's message, if any is like it.
+fn meant(message: &str) -> Option<&str> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    let alike = quoted.map(|key| (strsim::jaro_winkler(unknown, key), key)).filter(|(alike, _)| *alike > MIN_ALIKE);
+    alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, key)| key)
 }
 
 /// Whether `text` may be a claimed name or a petname: `[a-z0-9-]{1,32}`.
@@ -251,12 +337,13 @@ mod tests {
         let id = overlay::id::Identity::from_secret(&[1; 32]).id();
         let overlay = OverlayId::of_genesis(b"x");
         let config = parse(&format!(
-            "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\n[overlay]\nid = '{overlay}'\n\
+            "listen = ['/ip4/127.0.0.1/tcp/4741']\njoin = ['/ip4/1.2.3.4/tcp/1/p2p/{id}']\nname = 'alice'\nsocks = '[::1]:7080'\n[overlay]\nid = '{overlay}'\n\
              [links]\nonly = ['{id}', '/ip4/127.0.0.2']\nbulk = false\n[petnames]\nbob = '{id}'\n[limits]\nsessions = 20000\n\
              [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob', 'anyone']\n[services.web]\nforward = '[::1]:80'\n"
         ))
         .unwrap();
         assert_eq!(config.overlay.id, Some(overlay));
+        assert_eq!(config.socks, Some("[::1]:7080".parse().unwrap()));
         assert_eq!(config.petnames["bob"], id);
         assert_eq!(config.links.only.len(), 2);
         assert!(!config.links.bulk && parse("").unwrap().links.bulk && parse("[links]\n").unwrap().links.bulk);
@@ -269,6 +356,7 @@ mod tests {
     #[test]
     fn mistakes_are_one_line_that_names_key_and_place() {
         let line = parse("name = 'alice'\nlisten_on = []\n").unwrap_err();
+        assert!(line.ends_with("; did you mean listen?"), "{line}");
         assert!(line.starts_with("config.toml:2: ") && line.contains("listen_on") && !line.contains('\n'), "{line}");
         for (text, part) in [
             ("[links]\nonlly = []", "onlly"),
@@ -281,11 +369,31 @@ mod tests {
             ("[services.ssh]\nforward = 'nowhere'", "HOST:PORT"),
             ("[services.'a/b']\nforward = 'h:1'", "a/b"),
             ("[services.ssh]\nforward = 'h:1'\nallow = ['bob']", "services.ssh.allow"),
+            ("socks = 7080", "config.toml:1"),
             ("name = ", "config.toml:1"),
         ] {
             let line = parse(text).unwrap_err();
             assert!(line.contains(part) && !line.contains('\n'), "{text}: {line}");
         }
+    }
+
+    #[test]
+    fn the_template_says_nothing_and_its_examples_say_everything() {
+        assert_eq!(parse(TEMPLATE).unwrap().to_toml(), Config::default().to_toml());
+        let example =
+            |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+        let examples: Vec<String> = TEMPLATE.lines().map(example).collect();
+        let config = parse(&examples.join("\n")).unwrap();
+        let table = config.to_toml();
+        let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["join", "leaf", "links", "listen", "name", "overlay", "petnames", "services", "socks"]);
+        let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
+        assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
+        // And what is shown is a configuration again, the same one.
+        let again = parse(&table.to_string()).unwrap();
+        assert_eq!(again.to_toml(), table);
+        assert_eq!(again.to_json()["services"]["ssh"]["allow"][0], "bob");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Code {
     Usage = 2,
     /// No such peer, or no way to it.
     Unreachable = 3,
-    /// The peer does not offer the service to us, or nothing answers behind it.
+    /// The peer does not offer the service to us, or nothing answers behind it; or an invite has expired.
     Refused = 4,
     /// No answer in time.
     Timeout = 5,
@@ -38,7 +38,7 @@ Exit codes:
   1  failed otherwise, for instance a connection that was reset
   2  wrong command line, configuration or request
   3  unreachable: no such peer, or no way to it
-  4  refused: the peer does not offer the service to you, or nothing answers behind it
+  4  refused: the peer does not offer the service to you, nothing answers behind it, or an invite has expired
   5  no answer in time
   6  no node runs on this --data-dir
   7  another node runs on this --data-dir already

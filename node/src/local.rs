@@ -7,6 +7,8 @@
 
 pub mod dial;
 pub mod exposures;
+pub mod invites;
 pub mod listen;
 pub mod pipe;
 pub mod service;
+pub mod socks;

@@ -20,6 +20,7 @@ mod bridge;
 mod conns;
 mod direct;
 pub mod event;
+mod names;
 mod naming;
 mod questions;
 mod services;
@@ -28,7 +29,7 @@ mod view;
 
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
-pub use status::{ConnStatus, Counters, PeerStatus, Resolved, SessionStatus, Status};
+pub use status::{ConnStatus, Counters, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
@@ -332,6 +333,17 @@ impl Stack {
         }
         self.conns.remove(conn);
         self.settle(now);
+    }
+
+    /// Ends the session with `peer` and all connections in it at once: how many connections that were, none without a session.
+    pub fn cut(&mut self, peer: NodeId, now: Now) -> Option<usize> {
+        let conns = self.conns.ids_of_peer(peer);
+        if !self.sessions.cut(peer, now) {
+            return None;
+        }
+        conns.iter().for_each(|conn| self.fail(*conn, Failure::Cut));
+        self.settle(now);
+        Some(conns.len())
     }
 
     /// Announces that this node leaves and hands over its records; [`Event::Left`] within a second.

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Node, PATIENCE, alice_and_bob, pattern, stderr};
+use common::{Node, PATIENCE, alice_and_bob, dead_port, pattern, stderr};
 
 /// Bytes of a transfer: many packets, many credit updates.
 const TRANSFER_BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -142,10 +142,6 @@ fn echo_service() -> SocketAddr {
         }
     });
     address
-}
-
-fn dead_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn exchange(at: SocketAddr, sent: &[u8]) -> Vec<u8> {

@@ -60,22 +60,38 @@ fn a_file_over_openssh_survives_a_move() {
     assert!(fs::read(&file).unwrap() == content, "the file differs");
 }
 
-/// A download: the server sends its second half only when the network is gone.
+/// A download from a local port that is Alice's web server.
 #[test]
 fn a_download_by_curl_survives_a_move() {
+    download_across_a_move(|bob| {
+        let local = bob.json("connect alice/web --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+        vec!["--noproxy".to_owned(), "*".to_owned(), format!("http://{local}/page")]
+    });
+}
+
+/// The same through SOCKS, by Alice's name.
+#[test]
+fn a_download_by_curl_through_socks_survives_a_move() {
+    download_across_a_move(|bob| {
+        let socks = bob.json("status")["socks"].as_str().unwrap().to_owned();
+        vec!["--proxy".to_owned(), format!("socks5h://{socks}"), "http://alice.muses/page".to_owned()]
+    });
+}
+
+/// curl with the arguments `from` fetches a page; the server sends its second half only when Bob's network is gone.
+fn download_across_a_move(from: impl FnOnce(&Node) -> Vec<String>) {
     if !is_there(&["curl", "--version"]) {
         return;
     }
     let content = pattern(2 * HALF_BYTES);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_alice, bob) = alice_with(&format!("web {}", listener.local_addr().unwrap()));
-    let local = bob.json("connect alice/web --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("page");
     let mut curl = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--no-buffer", "--output"])
+        .args(["--silent", "--show-error", "--fail", "--no-buffer", "--output"])
         .arg(&file)
-        .arg(format!("http://{local}/page"))
+        .args(from(&bob))
         .spawn()
         .unwrap();
     let mut server = request(&listener);

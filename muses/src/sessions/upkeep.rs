@@ -131,6 +131,21 @@ impl Sessions {
         self.drain_outbox();
     }
 
+    /// Ends the session with `peer`, and every stream in it; false when there is none. The peer learns of it by what still fits
+    /// into the path, else by the answer to its next Re-Hello. It may shake hands anew: whom to serve is not decided here.
+    pub fn cut(&mut self, peer: NodeId, now: Now) -> bool {
+        self.now = now.instant;
+        let Some(mut session) = self.sessions.remove(&peer) else { return false };
+        session.flow.reset_all(ResetReason::Application, &mut self.end.out);
+        if self.end.local.is_some() {
+            while let Some(packet) = session.poll(now.instant) {
+                self.end.packets.push_back(packet);
+            }
+        }
+        self.forget(&session);
+        true
+    }
+
     /// Takes a session that is no longer in the table out of everything else.
     pub(super) fn forget(&mut self, session: &Session) {
         session.unpersist(&mut self.end);

@@ -1,8 +1,9 @@
 //! Verbs that a running node answers.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -24,6 +25,37 @@ pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(),
     }
     let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
     // A reader that has gone (`muses status | head -1`) is no fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// Examines the layers to `target`, PEER or PEER/NAME; the exit code is that of the one that fails.
+pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Result<ExitCode, Fault> {
+    let (peer, service) = match target {
+        Some(target) if target.contains('/') => {
+            let target: Target = target.parse().map_err(|line: String| Fault::new(Code::Usage, line))?;
+            (Some(target.peer), Some(target.service))
+        }
+        peer => (peer, None),
+    };
+    let request = Request::Doctor { peer, service };
+    let data = Client::connect(data_dir)?.ask(&request)?;
+    let text = if json { json_line(Ok(data.clone())) } else { show::answer(&request, data.clone())? };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Some(layer) = data.get("failed").and_then(Value::as_str) {
+        let _ = writeln!(std::io::stderr(), "muses: this layer fails: {layer}");
+    }
+    let code = data.get("code").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
+    Ok(code.unwrap_or(Code::Failed as u8).into())
+}
+
+/// Has an invite written and shows it; as a QR code, too, where somebody can scan it.
+pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -> Result<(), Fault> {
+    let data = Client::connect(data_dir)?.ask(request)?;
+    let mut text = if json { json_line(Ok(data.clone())) } else { show::answer(request, data.clone())? };
+    if !json && (qr || std::io::stdout().is_terminal()) {
+        text.push_str(&show::qr_code(data.get("invite").and_then(Value::as_str).unwrap_or_default())?);
+    }
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
 use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
 /// How often the listen addresses are compared with those that were printed.
@@ -38,6 +40,14 @@ impl Console {
     pub(super) fn introduce(&self, data_dir: &Path, fresh: bool) {
         let how = if fresh { "a new identity" } else { "the identity" };
         self.say(&format!("node {} ({how} in {})", self.me, data_dir.display()));
+    }
+
+    /// How programs use the proxy.
+    pub(super) fn offer_socks(&self, at: SocketAddr) {
+        self.say(&format!("programs reach peers through SOCKS5: curl --proxy socks5h://{at} http://PEER.muses/"));
+        if !at.ip().is_loopback() {
+            self.say(&format!("caution: whoever reaches {at} uses services as this node"));
+        }
     }
 
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
@@ -82,7 +92,7 @@ impl Console {
         for address in addresses {
             self.say(&format!("listening at {address}"));
         }
-        let shown: Vec<_> = addresses.iter().filter(|address| is_shown(address)).collect();
+        let shown: Vec<_> = addresses.iter().filter(|address| reach(address).is_some()).collect();
         let elsewhere: Vec<_> = shown.iter().filter(|address| !is_loopback(address)).collect();
         let line = |folder, address: &Multiaddr| format!("  muses up{folder} --join {address}/p2p/{}", self.me);
         if !elsewhere.is_empty() {
@@ -134,14 +144,5 @@ async fn neighbours(handle: &Handle) -> usize {
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
-    }
-}
-
-/// A link-local address means nothing without its interface.
-fn is_shown(address: &Multiaddr) -> bool {
-    !matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local())
+    reach(address) == Some(Reach::Machine)
 }

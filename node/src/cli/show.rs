@@ -2,23 +2,31 @@
 
 use std::fmt::Write as _;
 
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::control::wire::{Exposed, Request};
+use super::span;
+use crate::control::wire::{Diagnosis, Exposed, Invitation, Request};
 use crate::exit::{Code, Fault};
-use crate::stack::{PeerStatus, Resolved, SessionStatus, Status};
+use crate::local::service::ServiceName;
+use crate::stack::{NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 /// The text, whole lines, for the answer `data` to `request`.
 pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
     let text = match request {
         Request::Status {} => {
             let connects = data.get("connects").map(texts).unwrap_or_default();
-            status(&read(data)?, &connects)
+            let socks = data.get("socks").and_then(Value::as_str).map(str::to_owned);
+            status(&read(data)?, &connects, socks)
         }
         Request::Peers {} => peers(&read::<Vec<PeerStatus>>(data)?),
         Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
-        Request::Lookup { .. } => resolved(&read(data)?),
+        Request::Lookup { .. } => {
+            let host = text(&data, "host");
+            resolved(&read(data)?, &host)
+        }
         Request::Ping { peer } => {
             let hops = number(&data, "hops");
             let unit = if hops == 1 { "hop" } else { "hops" };
@@ -27,12 +35,23 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
+        Request::Invite { lifetime_s, .. } => invitation(&read(data)?, *lifetime_s),
         Request::Connect { target, .. } => {
-            format!(
-                "{target} is at {} until the node ends\n",
-                data.get("listen").and_then(Value::as_str).unwrap_or("?")
-            )
+            format!("{target} is at {} until the node ends\n", text(&data, "listen"))
         }
+        Request::Disconnect { .. } => {
+            let closed = data.get("closed").map(texts).unwrap_or_default();
+            format!("closed {}; connections that were made through it go on\n", closed.join(", "))
+        }
+        Request::Cut { peer } => {
+            format!("the session with {peer} is over, and {} connections with it\n", number(&data, "streams"))
+        }
+        Request::NameClaim { name } => format!("the name {name} is this node's, after a restart too\n"),
+        Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
+        Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
+        Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
+        Request::Config {} => String::new(),
+        Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
         Request::Down {} => "the node has left and ended\n".to_owned(),
@@ -41,7 +60,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
     Ok(printable(&text))
 }
 
-fn status(status: &Status, connects: &[String]) -> String {
+fn status(status: &Status, connects: &[String], socks: Option<String>) -> String {
     let none = || "-".to_owned();
     let mut text = String::new();
     let address = match (&status.address, &status.root) {
@@ -61,6 +80,7 @@ fn status(status: &Status, connects: &[String]) -> String {
     row("sessions", status.sessions.to_string());
     row("services", if status.services.is_empty() { none() } else { status.services.join(", ") });
     connects.iter().for_each(|connect| row("connect", connect.clone()));
+    socks.into_iter().for_each(|address| row("socks", address));
     let c = &status.counters;
     row(
         "packets",
@@ -100,9 +120,30 @@ fn sessions(sessions: &[SessionStatus]) -> String {
     text
 }
 
-fn resolved(resolved: &Resolved) -> String {
+fn resolved(resolved: &Resolved, host: &str) -> String {
     let address = resolved.address.as_deref().unwrap_or("no address known");
-    format!("{} is {} at {address}\n", resolved.name, resolved.node)
+    format!("{} is {} at {address}\nfor programs behind SOCKS: {host}\n", resolved.name, resolved.node)
+}
+
+fn names(names: &[NameStatus]) -> String {
+    let mut text = format!("{:<32} {:<8} {}\n", "NAME", "KIND", "NODE");
+    for name in names {
+        let kind = match name.kind {
+            NameKind::Own => "own",
+            NameKind::Petname => "petname",
+            NameKind::Pin => "pin",
+        };
+        _ = writeln!(text, "{:<32} {kind:<8} {}", name.name, name.node);
+    }
+    text
+}
+
+fn diagnosis(diagnosis: &Diagnosis) -> String {
+    let mut text = String::new();
+    for check in &diagnosis.checks {
+        _ = writeln!(text, "{:<5} {:<9} {}", if check.ok { "ok" } else { "FAILS" }, check.layer, check.detail);
+    }
+    text
 }
 
 fn trace(data: &Value) -> String {
@@ -130,6 +171,31 @@ fn exposed(exposed: &Exposed) -> String {
     text
 }
 
+fn invitation(invitation: &Invitation, lifetime_s: u64) -> String {
+    let mut text =
+        format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
+    if let Some(uses) = invitation.uses {
+        let names: Vec<&str> = invitation.services.iter().map(ServiceName::as_str).collect();
+        let (names, guests) = (names.join(", "), if uses == 1 { "the first" } else { "each of the first" });
+        _ = writeln!(text, "{guests} {uses} who come with it may use {names}: keep it secret");
+    }
+    text.push_str(match invitation.reach.as_str() {
+        "machine" => "caution: only programs on this machine reach this node; listen at another address: muses up --listen ...\n",
+        "network" => "caution: the addresses in it are private; from outside of this network nobody reaches them unless your router forwards the port\n",
+        _ => "",
+    });
+    text
+}
+
+/// The code as lines of half blocks. In upper case the text fits the alphanumeric mode, with two thirds of the modules.
+pub(super) fn qr_code(text: &str) -> Result<String, Fault> {
+    let code = QrCode::with_error_correction_level(text.to_uppercase(), EcLevel::L)
+        .map_err(|error| Fault::new(Code::Failed, format!("this does not fit into a QR code: {error}")))?;
+    // Terminals are mostly dark: the light modules are what is printed.
+    let image = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(format!("\n{image}\n"))
+}
+
 fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {
     serde_json::from_value(data).map_err(|error| {
         Fault::new(Code::Failed, format!("the node answers in another form ({error}); is it of this version?"))
@@ -138,6 +204,10 @@ fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {
 
 fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn text(data: &Value, key: &str) -> String {
+    data.get(key).and_then(Value::as_str).unwrap_or("?").to_owned()
 }
 
 fn number(data: &Value, key: &str) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,18 +15,24 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use super::console::Console;
+use super::join::{self, Joins};
 use crate::config::{Config, check_name};
 use crate::control::server::Server;
-use crate::control::verbs::Desk;
+use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
 use crate::identity::Keys;
+use crate::invite::Invite;
 use crate::local::exposures::{self, Exposures};
-use crate::local::{dial, listen};
+use crate::local::invites::Grants;
+use crate::local::service::Forward;
+use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
 use crate::{clock, driver, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
+/// All addresses of this machine, of either family.
+const ANY: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 /// A node works in one thread. Loop, sockets and applications hand each packet on; between two threads each of these steps wakes one that
 /// sleeps, which costs more than the second brings: a download over one link took 2.9 CPU seconds per GB with two threads, 2.4 with one.
 const THREADS: usize = 1;
@@ -48,15 +54,18 @@ pub(super) struct Up {
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
     #[arg(long, value_name = "MULTIADDR")]
     pub(super) listen: Vec<Multiaddr>,
-    /// A bootstrap peer's address, /ip4/../tcp/../p2p/.., may be repeated
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(super) join: Vec<Multiaddr>,
+    /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
+    #[arg(long, value_name = "INVITE|MULTIADDR")]
+    pub(super) join: Vec<String>,
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_parser = checked_name)]
     pub(super) name: Option<String>,
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
     #[arg(long)]
     pub(super) leaf: bool,
+    /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) socks: Option<Forward>,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -74,37 +83,50 @@ pub(super) enum LogFormat {
 /// Runs a node on `data_dir` until it is told to stop.
 pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     start_log(up.log_format);
+    // Before anything is written: a bad invite changes nothing.
+    let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
     let mut config = Config::load(up.config.as_deref(), &data_dir)?;
     if !up.listen.is_empty() {
         config.listen = up.listen;
     }
-    let joining = !up.join.is_empty();
-    if joining {
-        config.join = up.join;
-    }
+    let joining = !joins.is_empty();
+    let invite = joins.apply(&mut config)?;
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
+    config.socks = up.socks.or(config.socks);
     let listen = listen_addresses(&config.listen)?;
+    config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(&data_dir, config, joining, keys, store, listen));
+    let result = runtime.block_on(serve(&data_dir, config, Entry { joining, invite }, keys, store, listen));
     runtime.shutdown_background();
     result
 }
 
+/// How the command line says to get into an overlay.
+struct Entry {
+    /// Whether it says anything about that.
+    joining: bool,
+    invite: Option<Invite>,
+}
+
 async fn serve(
     data_dir: &Path,
-    config: Config,
-    joining: bool,
+    mut config: Config,
+    entry: Entry,
     keys: Keys,
     store: Arc<dyn Store>,
     listen: Vec<Multiaddr>,
 ) -> Result<(), Fault> {
     // Before anything that is announced to others, so that a node that cannot be talked to does not start.
     let server = Server::bind(data_dir)?;
+    let socks = match &config.socks {
+        Some(at) => Some(listen::bind(at).await?),
+        None => None,
+    };
     let cannot_watch = |error: io::Error| Fault::new(Code::Failed, format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_watch)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_watch)?;
@@ -112,6 +134,11 @@ async fn serve(
 
     let mut snapshot = store.load()?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
+    let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
+    config.name = config.name.or(claimed);
+    let in_force = config.to_json();
+    let desk_store = Arc::clone(&store);
+    let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
     let identity = keys.identity();
     let console = Console::new(identity.id(), config.petnames.clone());
     console.introduce(data_dir, keys.fresh);
@@ -133,13 +160,20 @@ async fn serve(
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
-    let desk = Arc::new(Desk::open(handle.clone(), exposures).await?);
+    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force).await?);
+    if let Some((listener, address)) = socks {
+        console.offer_socks(address);
+        desk.serve_socks(listener, address);
+    }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
-    tokio::spawn(dial::run(incoming));
+    tokio::spawn(Arc::clone(&desk).receive(incoming));
+    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?))) {
+        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
+    }
 
     let mut refused = None;
     let asked = tokio::select! {
-        ended = console.follow(handle.clone(), facts, joining) => {
+        ended = console.follow(handle.clone(), facts, entry.joining) => {
             refused = ended;
             // The loop has ended: after `down`, which is answered only then, or by a defect.
             refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()
@@ -176,6 +210,16 @@ pub(super) fn lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join("lock")
 }
 
+/// Makes a folder for this user alone, if it is missing.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Where a node listens unless told otherwise.
+pub(super) fn default_listen() -> Vec<Multiaddr> {
+    ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
+}
+
 /// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
 fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     let failed = |error: io::Error| {
@@ -184,7 +228,7 @@ fn open_folder(data_dir: &Path) -> Result<File, Fault> {
             format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
         )
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    make_folder(data_dir).map_err(failed)?;
     let path = data_dir.join("lock");
     let mut lock =
         fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
@@ -214,10 +258,9 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
         told.iter().try_for_each(check_free)?;
         return Ok(told.to_vec());
     }
-    let any = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0_u16; 8])];
-    let has_ipv6 = TcpListener::bind((any[1], 0)).is_ok();
-    let taken = check_free(&tcp(any[0], DEFAULT_PORT)).is_err()
-        || (has_ipv6 && check_free(&tcp(any[1], DEFAULT_PORT)).is_err());
+    let has_ipv6 = TcpListener::bind((ANY[1], 0)).is_ok();
+    let taken = check_free(&tcp(ANY[0], DEFAULT_PORT)).is_err()
+        || (has_ipv6 && check_free(&tcp(ANY[1], DEFAULT_PORT)).is_err());
     if taken {
         let _ = writeln!(
             io::stderr(),
@@ -225,7 +268,7 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
         );
     }
     let port = if taken { 0 } else { DEFAULT_PORT };
-    Ok(any.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
+    Ok(ANY.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
 }
 
 /// Links listen with `SO_REUSEPORT`, so that dials can leave from the same port; two nodes could then share a port without an

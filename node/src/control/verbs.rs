@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use overlay::id::NodeId;
@@ -10,15 +11,23 @@ use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
-use crate::driver::{Conn, Error, Handle, Stopped};
+use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
+use crate::local::invites::{self, Grants};
+use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
-use crate::local::{listen, pipe};
+use crate::local::{dial, pipe, socks};
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
+use crate::store::Store;
+
+mod doctor;
+mod inviting;
+pub mod naming;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,8 +44,13 @@ type PipeEnd = Option<Result<(), Fault>>;
 pub struct Desk {
     handle: Handle,
     exposures: Arc<Exposures>,
-    /// Listeners of `connect`, for `status`.
-    connects: Mutex<Vec<String>>,
+    grants: Arc<Grants>,
+    store: Arc<dyn Store>,
+    /// The configuration in force, as `muses config show` prints it.
+    config: Value,
+    /// Ports made by `connect`, by address.
+    connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
+    socks: OnceLock<(SocketAddr, Port)>,
     pipes: Mutex<Pipes>,
     ended: Notify,
 }
@@ -48,22 +62,52 @@ struct Pipes {
 }
 
 impl Desk {
-    /// A desk for the node behind `handle`. Offers what `exposures` holds.
+    /// A desk for the node behind `handle`. Offers what `exposures` holds, and takes the secrets of `grants`.
     ///
     /// # Errors
     /// When the node has ended.
-    pub async fn open(handle: Handle, exposures: Exposures) -> Result<Self, Fault> {
+    pub async fn open(
+        handle: Handle,
+        exposures: Exposures,
+        grants: Grants,
+        store: Arc<dyn Store>,
+        config: Value,
+    ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
             exposures: Arc::new(exposures),
+            grants: Arc::new(grants),
+            store,
+            config,
             connects: Mutex::default(),
+            socks: OnceLock::new(),
             pipes: Mutex::default(),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
             desk.offer(&service, exposure).await?;
         }
+        if desk.grants.any() {
+            desk.take_secrets().await?;
+        }
         Ok(desk)
+    }
+
+    /// Serves the connections of peers until the node ends.
+    pub async fn receive(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+        while let Some(request) = incoming.recv().await {
+            if request.service == invites::SERVICE {
+                let desk = Arc::clone(&self);
+                tokio::spawn(async move { desk.redeem(request).await });
+            } else {
+                tokio::spawn(dial::serve(request));
+            }
+        }
+    }
+
+    /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
+    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
+        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
     }
 
     /// Waits until somebody asked for the node's end and got the answer.
@@ -92,6 +136,15 @@ impl Desk {
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
+            Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
+            Request::Disconnect { what } => self.disconnect(&what).await,
+            Request::Cut { peer } => self.cut(&peer).await,
+            Request::NameClaim { name } => self.claim(&name).await,
+            Request::NamePin { name, node } => self.pin(&name, &node).await,
+            Request::NameUnpin { name } => self.unpin(&name).await,
+            Request::NameList {} => self.names().await,
+            Request::Config {} => Ok(self.config.clone()),
+            Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
             Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),
             Request::NetworkUp { bind } => {
@@ -105,8 +158,11 @@ impl Desk {
     async fn status(&self) -> Result<Value, Fault> {
         let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
         if let Value::Object(fields) = &mut data {
-            let connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let connect = |(address, (target, _)): (&SocketAddr, &(Target, Port))| format!("{address} = {target}");
+            let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
+            let socks = self.socks.get().map(|(address, _)| address.to_string());
+            fields.insert("socks".to_owned(), socks.into());
         }
         Ok(data)
     }
@@ -115,7 +171,14 @@ impl Desk {
         let what = peer.clone();
         let answer = in_time(self.handle.query(move |stack, now| ask(stack, &peer, now)), ANSWER_TIMEOUT);
         match answer.await.map_err(|fault| fault.about(&what))? {
-            Answer::Resolved(resolved) => to_json(resolved),
+            Answer::Resolved(resolved) => {
+                let host = resolved.node.parse().map(|node| socks::name::host_of(&node)).ok();
+                let mut data = to_json(resolved)?;
+                if let Value::Object(fields) = &mut data {
+                    fields.insert("host".to_owned(), host.into());
+                }
+                Ok(data)
+            }
             Answer::Echo { hops, rtt_us } => Ok(json!({ "hops": hops, "rtt_us": rtt_us })),
             Answer::Trace(hops) => Ok(hops
                 .into_iter()
@@ -192,9 +255,51 @@ impl Desk {
         {
             return Err(fault);
         }
-        let address = listen::listen(self.handle.clone(), target.clone(), at).await?;
-        self.connects.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{address} = {target}"));
+        let (listener, address) = listen::bind(at).await?;
+        let port = listen::connect(self.handle.clone(), target.clone(), listener);
+        self.connects().insert(address, (target, port));
         Ok(json!({ "listen": address.to_string() }))
+    }
+
+    async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
+        let matching = |(address, (target, _)): (&SocketAddr, &(Target, Port))| {
+            (address.to_string() == what || target.to_string() == what).then_some(*address)
+        };
+        let closing: Vec<(SocketAddr, Port)> = {
+            let mut connects = self.connects();
+            let addresses: Vec<SocketAddr> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| Some((at, connects.remove(&at)?.1))).collect()
+        };
+        if closing.is_empty() {
+            let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
+            return Err(Fault::new(Code::Usage, line));
+        }
+        let mut closed = Vec::new();
+        for (address, port) in closing {
+            port.close().await;
+            closed.push(address.to_string());
+        }
+        Ok(json!({ "closed": closed }))
+    }
+
+    async fn cut(&self, peer: &str) -> Result<Value, Fault> {
+        let typed = peer.to_owned();
+        let known = self.ask(move |stack, _| stack.known(&typed)).await?;
+        let node = match known {
+            Some(node) => node,
+            None => match self.who(peer).await? {
+                Who::Node(node) => node,
+                Who::Anyone => return Err(Fault::new(Code::Usage, "`anyone` is no peer; `muses sessions` lists them")),
+            },
+        };
+        match self.ask(move |stack, now| stack.cut(node, now)).await? {
+            Some(streams) => Ok(json!({ "node": node.to_string(), "streams": streams })),
+            None => Err(Fault::new(Code::Usage, format!("no session with {peer}; `muses sessions` lists them"))),
+        }
+    }
+
+    fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {
@@ -284,7 +389,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Error>>, limit: Duratio
     }
 }
 
-async fn on_disk(work: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Fault> {
+async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> Result<R, Fault> + Send + 'static) -> Result<R, Fault> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Stopped.into()))
 }
 

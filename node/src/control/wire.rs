@@ -17,13 +17,13 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the field `connects` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `connects` and `socks` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
     /// Sessions; a list of `stack::SessionStatus`.
     Sessions {},
-    /// Who and where a peer is; a `stack::Resolved`.
+    /// Who and where a peer is; a `stack::Resolved` with the field `host` added, its name for SOCKS.
     Lookup {
         /// Petname, claimed name or id.
         peer: String,
@@ -59,6 +59,56 @@ pub enum Request {
         target: Target,
         /// `HOST:PORT`; port 0 picks a free one.
         listen: Forward,
+    },
+    /// Closes local ports that `connect` made; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
+    Disconnect {
+        /// The address of one, or a target, `PEER/NAME`, for all that lead to it.
+        what: String,
+    },
+    /// Ends the session with a peer and every connection in it: `{"node":"12D3...","streams":2}`.
+    Cut {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// Claims a name for this node: `{"name":"alice","node":"12D3..."}`.
+    NameClaim {
+        /// Which.
+        name: String,
+    },
+    /// Lets a name mean a node, whomever it meant before: `{"name":"alice","node":"12D3..."}`.
+    NamePin {
+        /// The name.
+        name: String,
+        /// The node's id.
+        node: String,
+    },
+    /// Forgets whom a name means.
+    NameUnpin {
+        /// The name.
+        name: String,
+    },
+    /// The names that this node knows by itself; a list of `stack::NameStatus`.
+    NameList {},
+    /// The configuration in force; the keys are those of the file.
+    Config {},
+    /// Which layer fails, on this node or on the way to a peer; the answer is a [`Diagnosis`].
+    Doctor {
+        /// Petname, claimed name or id; none for this node alone.
+        #[serde(default)]
+        peer: Option<String>,
+        /// A service of that peer.
+        #[serde(default)]
+        service: Option<ServiceName>,
+    },
+    /// Writes an invite; the answer is an [`Invitation`].
+    Invite {
+        /// How long it is good, in seconds.
+        lifetime_s: u64,
+        /// Which services whoever comes with it may use from then on.
+        #[serde(default)]
+        services: Vec<ServiceName>,
+        /// How many nodes may have these services by it, at least 1.
+        uses: u32,
     },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
@@ -100,6 +150,49 @@ pub struct Allowed {
     pub name: String,
     /// The id it stands for; none for `anyone`.
     pub node: Option<String>,
+}
+
+/// The answer to `invite`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// What to send to the guest.
+    pub invite: String,
+    /// The overlay that it leads to.
+    pub overlay: String,
+    /// The inviter's id: this node's.
+    pub node: String,
+    /// Until when it is good, in seconds since the Unix epoch.
+    pub expires_unix_s: u64,
+    /// The multiaddrs in it, those that reach farthest first.
+    pub addresses: Vec<String>,
+    /// From where the first of them can be reached: `world`, `network` or `machine`.
+    pub reach: String,
+    /// The services that it opens.
+    pub services: Vec<ServiceName>,
+    /// To how many nodes it opens them; none when it opens none.
+    pub uses: Option<u32>,
+}
+
+/// The answer to `doctor`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// What was examined, the nearest layer first; the one that fails is the last.
+    pub checks: Vec<Check>,
+    /// The layer that fails, if one does.
+    pub failed: Option<String>,
+    /// The exit code that goes with it; 0 when none fails.
+    pub code: u8,
+}
+
+/// One layer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// `link`, `address`, `record`, `path`, `handshake` or `service`.
+    pub layer: String,
+    /// Whether it works.
+    pub ok: bool,
+    /// What was found, or what is wrong and what to try.
+    pub detail: String,
 }
 
 /// One line back.

@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
 use super::pipe;
 use crate::driver::Incoming;
@@ -12,14 +11,8 @@ use crate::driver::Incoming;
 /// How long a local service may take to accept. A refused port answers at once; only a filtered one takes this long.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers each permitted request by a connection to the local service, until the node ends.
-pub async fn run(mut incoming: mpsc::Receiver<Incoming>) {
-    while let Some(request) = incoming.recv().await {
-        tokio::spawn(serve(request));
-    }
-}
-
-async fn serve(request: Incoming) {
+/// Answers a permitted request by a connection to the local service, for as long as that lasts.
+pub async fn serve(request: Incoming) {
     let what = format!("{} from {}", request.service, request.peer.short());
     match dial(&request.forward).await {
         Ok(socket) => pipe::splice(request.accept(), socket, &what).await,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use overlay::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::service::{Forward, ServiceName};
@@ -67,6 +68,20 @@ impl Exposures {
     /// When that cannot be stored; nothing has changed then.
     pub fn remove(&self, name: &ServiceName) -> Result<(), Fault> {
         self.change(|typed| _ = typed.remove(name))
+    }
+
+    /// Lets `guest` use `name`, too, if that is offered: how it is offered then. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When that cannot be stored; nothing has changed then.
+    pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<Option<Exposure>, Fault> {
+        let Some(mut exposure) = self.all().remove(name) else { return Ok(None) };
+        let allowed = exposure.allow.iter().any(|who| matches!(who, Who::Anyone) || *who == Who::Node(guest));
+        if !allowed {
+            exposure.allow.push(Who::Node(guest));
+            self.put(name.clone(), exposure.clone())?;
+        }
+        Ok(Some(exposure))
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<ServiceName, Exposure>)) -> Result<(), Fault> {
@@ -149,6 +164,11 @@ mod tests {
         let again = open();
         assert_eq!(again.all().len(), 2);
         assert_eq!(again.all()[&"ssh".parse().unwrap()], typed);
+        let guest = NodeId::from_bytes([2; 32]);
+        assert_eq!(again.admit(&"web".parse().unwrap(), guest).unwrap().unwrap().allow, [Who::Node(guest)]);
+        assert_eq!(open().all()[&"web".parse().unwrap()].allow, [Who::Node(guest)]);
+        assert_eq!(again.admit(&"ssh".parse().unwrap(), guest).unwrap().unwrap().allow.len(), 2, "anyone was enough");
+        assert!(again.admit(&"gone".parse().unwrap(), guest).unwrap().is_none());
         again.remove(&"ssh".parse().unwrap()).unwrap();
         assert_eq!(open().all()[&"ssh".parse().unwrap()].forward.as_str(), "h:2");
     }

@@ -1,5 +1,6 @@
-//! Local ports that are a peer's service (`muses connect`).
+//! Local ports: those that are a peer's service (`muses connect`), and the SOCKS proxy's.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::pipe;
 use super::service::{Forward, Target};
@@ -18,15 +20,47 @@ const MAX_SOCKETS: usize = 1024;
 /// How long to wait when the system has no descriptor left for another socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens at `at` until the node ends; each application that connects there gets a connection to `target`.
+/// A local port that is served. Nobody can connect to it any more once this is dropped; connections that were made go on.
+pub struct Port {
+    accepting: JoinHandle<()>,
+}
+
+impl Port {
+    /// Hands each application that connects at `listener` to `serve`; `what` is for the log.
+    pub fn open<S, F>(listener: TcpListener, what: String, serve: S) -> Self
+    where
+        S: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { accepting: tokio::spawn(accept(listener, what, serve)) }
+    }
+
+    /// Closes it; when this returns, the port is free.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// A listener at `at`, and where that is.
 ///
 /// # Errors
 /// [`Code::PortInUse`] with one clear line.
-pub async fn listen(handle: Handle, target: Target, at: &Forward) -> Result<SocketAddr, Fault> {
+pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
     let listener = TcpListener::bind(at.as_str()).await.map_err(|error| cannot_listen(at.as_str(), &error))?;
     let address = listener.local_addr().map_err(|error| cannot_listen(at.as_str(), &error))?;
-    tokio::spawn(accept(listener, handle, target));
-    Ok(address)
+    Ok((listener, address))
+}
+
+/// Each application that connects at `listener` gets a connection to `target`.
+pub fn connect(handle: Handle, target: Target, listener: TcpListener) -> Port {
+    Port::open(listener, target.to_string(), move |socket, from| serve(handle.clone(), target.clone(), socket, from))
 }
 
 /// The one line about an address at which nothing can listen.
@@ -40,19 +74,23 @@ pub fn cannot_listen(address: &str, error: &io::Error) -> Fault {
     Fault::new(Code::PortInUse, line)
 }
 
-async fn accept(listener: TcpListener, handle: Handle, target: Target) {
+async fn accept<S, F>(listener: TcpListener, what: String, serve: S)
+where
+    S: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(MAX_SOCKETS));
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, from)) => {
-                let (handle, target) = (handle.clone(), target.clone());
+                let serving = serve(socket, from);
                 tokio::spawn(async move {
-                    serve(handle, target, socket, from).await;
+                    serving.await;
                     drop(place);
                 });
             }
             Err(error) => {
-                tracing::warn!("accepting for {target}: {error}");
+                tracing::warn!("accepting for {what}: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -153,10 +153,11 @@ impl Stack {
                 self.events.push_back(Event::SessionResumed(peer));
             }
             Heard::StreamOpened { stream, peer, service, port } => {
-                let Some(forward) = self.services.forward_for(&service, peer).map(str::to_owned) else {
+                let Some((service, forward)) = self.services.choose(&service, peer) else {
                     self.sessions.refuse(stream, ResetReason::UnknownService, now);
                     return;
                 };
+                let (service, forward) = (service.to_owned(), forward.to_owned());
                 let conn = self.conns.add(&service, port, Some(peer));
                 self.conns.bind(conn, peer, stream);
                 self.seek_link_with(peer, now);

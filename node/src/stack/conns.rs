@@ -84,6 +84,11 @@ impl Conns {
         self.conns.values().filter(move |conn| conn.peer == Some(peer))
     }
 
+    /// The numbers of the connections with `peer`.
+    pub fn ids_of_peer(&self, peer: NodeId) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| conn.peer == Some(peer)).map(|(id, _)| *id).collect()
+    }
+
     /// The stream of the connection `id`, once it has one.
     pub fn stream(&self, id: ConnId) -> Option<StreamKey> {
         match self.conns.get(&id)?.stage {

@@ -120,6 +120,9 @@ pub enum Failure {
     /// The other application closed the connection abruptly.
     #[error("the connection was reset by the application on the other side")]
     Reset,
+    /// Somebody ended the session on this node.
+    #[error("the session was cut here (muses cut); connect again if that was a mistake")]
+    Cut,
     /// A name that was pinned belongs to another key now.
     #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
     NameChanged,

@@ -79,6 +79,40 @@ impl Naming {
         self.pins.get(name.as_str()).copied()
     }
 
+    /// The node that `text` means as far as this node knows by itself.
+    pub fn known(&self, text: &str) -> Option<NodeId> {
+        match self.meaning(text) {
+            Meaning::Node(id) => Some(id),
+            Meaning::Claimed(name) => self.pinned(&name),
+            Meaning::Nothing => None,
+        }
+    }
+
+    /// Petnames, and names that are pinned.
+    pub fn all(&self) -> (&BTreeMap<String, NodeId>, &BTreeMap<String, NodeId>) {
+        (&self.petnames, &self.pins)
+    }
+
+    /// Pins `name` to `node` from now on, whomever it meant before; the bytes to store. None when there are too many pins.
+    pub fn set_pin(&mut self, name: &Name, node: NodeId) -> Option<Vec<u8>> {
+        if self.pins.len() >= MAX_PINS && self.pinned(name).is_none() {
+            return None;
+        }
+        self.pins.insert(name.as_str().to_owned(), node);
+        self.stored()
+    }
+
+    /// Forgets whom `name` meant: the next use pins it anew. The bytes to store; none when it was not pinned.
+    pub fn unpin(&mut self, name: &Name) -> Option<Vec<u8>> {
+        self.pins.remove(name.as_str())?;
+        self.stored()
+    }
+
+    fn stored(&self) -> Option<Vec<u8>> {
+        let pins: Vec<(String, NodeId)> = self.pins.iter().map(|(name, id)| (name.clone(), *id)).collect();
+        codec::encode(&pins).ok()
+    }
+
     /// `name` resolved to `holder`. The first use pins it; the bytes to store are returned when that changed something.
     ///
     /// # Errors
@@ -90,8 +124,7 @@ impl Naming {
             None if self.pins.len() >= MAX_PINS => Ok(None),
             None => {
                 self.pins.insert(name.as_str().to_owned(), holder);
-                let pins: Vec<(String, NodeId)> = self.pins.iter().map(|(name, id)| (name.clone(), *id)).collect();
-                Ok(codec::encode(&pins).ok())
+                Ok(self.stored())
             }
         }
     }
@@ -117,5 +150,23 @@ mod tests {
         assert_eq!(naming.meaning(&mallory.to_string()), Meaning::Node(mallory));
         assert_eq!(naming.meaning("alice"), Meaning::Claimed(name));
         assert_eq!(naming.meaning("no such/thing"), Meaning::Nothing);
+    }
+
+    #[test]
+    fn a_pin_is_changed_only_by_hand() {
+        let (alice, new_alice) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let name: Name = "alice".parse().unwrap();
+        let mut naming = Naming::default();
+        assert_eq!(naming.known("alice"), None);
+        assert_eq!(naming.unpin(&name), None);
+        naming.pin(&name, alice).unwrap();
+        assert_eq!(naming.known("alice"), Some(alice));
+        let stored = naming.set_pin(&name, new_alice).unwrap();
+        assert_eq!(naming.pin(&name, new_alice), Ok(None));
+        let mut restarted = Naming::default();
+        assert!(restarted.restore(&stored));
+        assert_eq!(restarted.all().1, &BTreeMap::from([("alice".to_owned(), new_alice)]));
+        assert!(restarted.restore(&naming.unpin(&name).unwrap()));
+        assert_eq!(restarted.known("alice"), None);
     }
 }

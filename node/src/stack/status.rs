@@ -107,3 +107,26 @@ pub struct Resolved {
     /// The record's sequence number (wall microseconds of its making).
     pub seq: u64,
 }
+
+/// One row of `muses name list`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// The name.
+    pub name: String,
+    /// The id that it means here.
+    pub node: String,
+    /// Why it does.
+    pub kind: NameKind,
+}
+
+/// Why a name means a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameKind {
+    /// This node claims it.
+    Own,
+    /// The configuration says so; it comes before everything else.
+    Petname,
+    /// It was used for this node before, or pinned by hand; another holder is refused.
+    Pin,
+}

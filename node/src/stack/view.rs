@@ -1,5 +1,6 @@
 //! What people are shown.
 
+use overlay::id::{NodeId, OverlayId};
 use overlay::status::{Neighbour, NeighbourRole};
 use overlay::time::Now;
 
@@ -36,6 +37,16 @@ impl Stack {
                 resumes: self.resumes,
             },
         }
+    }
+
+    /// Who this node is.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The overlay that it is in; none before the first join.
+    pub fn overlay_id(&self) -> Option<OverlayId> {
+        self.overlay.overlay_id()
     }
 
     /// Its neighbours.

@@ -2,7 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,6 +23,16 @@ impl Node {
     pub fn start(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let process = up(folder.path(), args);
+        let node = Self { process, folder };
+        node.wait_for_control();
+        node
+    }
+
+    /// The same by `muses join`.
+    pub fn join(way: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = foreground(folder.path(), "join", args);
+        let process = command.arg("--").arg(way).spawn().unwrap();
         let node = Self { process, folder };
         node.wait_for_control();
         node
@@ -89,20 +100,51 @@ impl Drop for Node {
 }
 
 fn up(folder: &Path, args: &[&str]) -> Child {
+    foreground(folder, "up", args).spawn().unwrap()
+}
+
+/// A node in the foreground, to be started.
+pub fn foreground(folder: &Path, verb: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.args(["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder).args(args);
-    command.stdout(Stdio::piped()).spawn().unwrap()
+    command.args([verb, "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir"]).arg(folder).args(args);
+    command.stdout(Stdio::piped());
+    command
 }
 
 pub fn muses(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
-    command.arg("--data-dir").arg(folder).args(line.split_whitespace()).output().unwrap()
+    output(command.arg("--data-dir").arg(folder).args(line.split_whitespace()))
 }
 
-/// A founder and one that joined through it; each resolves both names.
+/// What a program says until it ends; one that does not end in time is killed.
+pub fn output(command: &mut Command) -> Output {
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = rustix::process::Pid::from_child(&process);
+    let (mut stdout, mut stderr) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            }
+        });
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let reading = scope.spawn(|| {
+            stderr.read_to_end(&mut complained).unwrap();
+            complained
+        });
+        stdout.read_to_end(&mut said).unwrap();
+        let complained = reading.join().unwrap();
+        let status = process.wait().unwrap();
+        drop(ended);
+        Output { status, stdout: said, stderr: complained }
+    })
+}
+
+/// A founder and one that joined through it, and serves SOCKS; each resolves both names.
 pub fn alice_and_bob() -> (Node, Node) {
     let alice = Node::start(&["--name", "alice"]);
-    let bob = Node::start(&["--name", "bob", "--join", &alice.invite()]);
+    let bob = Node::start(&["--name", "bob", "--socks", "127.0.0.1:0", "--join", &alice.invite()]);
     // Both names are known to both.
     for node in [&alice, &bob] {
         for name in ["alice", "bob"] {
@@ -110,6 +152,23 @@ pub fn alice_and_bob() -> (Node, Node) {
         }
     }
     (alice, bob)
+}
+
+/// A service that says `greeting` to each who connects, and ends.
+pub fn greeter(greeting: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = socket.write_all(greeting);
+        }
+    });
+    address
+}
+
+/// Where nothing listens.
+pub fn dead_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Bytes of which no two stretches are alike.

@@ -95,7 +95,7 @@ impl Front {
         let mut overlay = Overlay::new(config, Identity::from_secret(&secret), rng.bytes(), now);
         overlay.start(now).map_err(|why| why.to_string())?;
         let listen: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().map_err(|why| format!("{why}"))?;
-        let links = Links::start(secret, vec![listen]).map_err(|why| why.to_string())?;
+        let links = Links::start(secret, vec![listen], true).map_err(|why| why.to_string())?;
         let peers: Vec<Peer> = (0..peers).map(|_| Peer::new(rng, now)).collect();
         let index = peers.iter().enumerate().map(|(index, peer)| (peer.id, index)).collect();
         Ok(Self {
@@ -193,6 +193,8 @@ impl Front {
             let arrival = Arrival {
                 from: header.src,
                 return_path: Path(header.return_place.to_bytes()),
+                // The measured node is the only neighbour, and the only one that the peers talk to.
+                via: Some(header.src),
                 ecn: header.ecn,
                 hops: header.hops(),
             };

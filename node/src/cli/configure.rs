@@ -1,0 +1,94 @@
+//! `muses config`: the file, and what is in force.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::ask::json_line;
+use super::up;
+use crate::config::{Config, TEMPLATE};
+use crate::control::client::Client;
+use crate::control::wire::Request;
+use crate::exit::{Code, Fault};
+
+/// What can be done with it.
+#[derive(Subcommand, Debug)]
+pub(super) enum Verb {
+    /// Write a file with all keys as comments; an existing file is left alone
+    #[command(after_help = "Example:\n  muses config init")]
+    Init {
+        /// Where [default: config.toml in the data folder]
+        file: Option<PathBuf>,
+    },
+    /// Print what is in force: in the running node, or what `muses up` would use
+    #[command(after_help = "Example:\n  muses config show")]
+    Show {
+        /// Another file than config.toml in the data folder; never asks a running node
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say whether a file is right, and where it is not
+    #[command(after_help = "Example:\n  muses config check")]
+    Check {
+        /// Which [default: config.toml in the data folder]
+        file: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> {
+    let default = || data_dir.join("config.toml");
+    match verb {
+        Verb::Init { file } => init(&file.unwrap_or_else(default), json),
+        Verb::Check { file } => {
+            let file = file.unwrap_or_else(default);
+            Config::load(Some(&file), data_dir)?;
+            print(json!({ "file": file }), &format!("{} is right\n", file.display()), json);
+            Ok(())
+        }
+        Verb::Show { config } => show(config.as_deref(), data_dir, json),
+    }
+}
+
+fn init(file: &Path, json: bool) -> Result<(), Fault> {
+    let failed = |error: io::Error| {
+        let what = if error.kind() == io::ErrorKind::AlreadyExists {
+            format!("{} is there already and was left alone; see what it says: muses config show", file.display())
+        } else {
+            format!("cannot write {}: {error}", file.display())
+        };
+        Fault::new(Code::Usage, what)
+    };
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        up::make_folder(folder).map_err(failed)?;
+    }
+    let mut new = fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
+    new.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
+    print(json!({ "file": file }), &format!("wrote {}; every key in it is a comment\n", file.display()), json);
+    Ok(())
+}
+
+fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
+    let running = if file.is_some() { None } else { Client::connect(data_dir).ok() };
+    let (config, header) = match running {
+        Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
+        None => {
+            let mut config = Config::load(file, data_dir)?;
+            if config.listen.is_empty() {
+                config.listen = up::default_listen();
+            }
+            (config.to_json(), "# no node runs; this is what `muses up` would use")
+        }
+    };
+    let table: toml::Table = serde_json::from_value(config.clone())
+        .map_err(|error| Fault::new(Code::Failed, format!("the node answers in another form ({error})")))?;
+    print(json!({ "config": config }), &format!("{header}\n{table}"), json);
+    Ok(())
+}
+
+fn print(data: Value, text: &str, json: bool) {
+    let text = if json { json_line(Ok(data)) } else { text.to_owned() };
+    let _ = io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,193 @@
+//! What follows `--join`: multiaddrs of bootstrap peers, and an invite.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::time::Duration;
+
+use multiaddr::Multiaddr;
+use overlay::id::NodeId;
+use overlay::time::WallTime;
+
+use super::span;
+use crate::config::Config;
+use crate::driver::{Error, Handle};
+use crate::exit::{Code, Fault};
+use crate::invite::{Invite, Secret};
+use crate::local::invites;
+use crate::stack::Failure;
+
+/// Longest line that is read for `-`, in bytes: more than any invite.
+const MAX_LINE_BYTES: u64 = 4096;
+/// Between two tries to reach the inviter.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where to join.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    addresses: Vec<Multiaddr>,
+    invite: Option<Invite>,
+}
+
+impl Joins {
+    /// What was typed: multiaddrs, at most one invite, or `-` for one line of stdin, which keeps an invite out of the list of processes.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for what is neither, [`Code::Refused`] for an invite that has expired.
+    pub(super) fn read(typed: &[String], now: WallTime) -> Result<Self, Fault> {
+        let mut joins = Self::default();
+        for text in typed {
+            let line = if text == "-" { first_line()? } else { text.clone() };
+            joins.add(line.trim(), now)?;
+        }
+        Ok(joins)
+    }
+
+    fn add(&mut self, text: &str, now: WallTime) -> Result<(), Fault> {
+        let shown: String = text.chars().take(40).collect();
+        let usage = |why: &str| Fault::new(Code::Usage, format!("cannot join {shown:?}: {why}"));
+        if text.starts_with('/') {
+            let address =
+                text.parse().map_err(|error| usage(&format!("no multiaddr like /ip4/ADDR/tcp/PORT ({error})")))?;
+            self.addresses.push(address);
+            return Ok(());
+        }
+        let invite: Invite =
+            text.parse().map_err(|error: crate::invite::ParseInviteError| usage(&error.to_string()))?;
+        if self.invite.is_some() {
+            return Err(usage("one invite at a time"));
+        }
+        if let Some(ago_s) = invite.expired_for_s(now) {
+            let line = format!(
+                "this invite expired {} ago, if this machine's clock is right; ask for a new one",
+                span::text(ago_s)
+            );
+            return Err(Fault::new(Code::Refused, line));
+        }
+        self.invite = Some(invite);
+        Ok(())
+    }
+
+    /// Whether anything was typed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.invite.is_none()
+    }
+
+    /// Puts what was typed in place of what the file says. What is left is the invite, for its grant.
+    ///
+    /// # Errors
+    /// [`Code::State`] when the configuration wants another overlay than the invite.
+    pub(super) fn apply(self, config: &mut Config) -> Result<Option<Invite>, Fault> {
+        let Self { mut addresses, invite } = self;
+        if let Some(invite) = &invite {
+            if let Some(overlay) = config.overlay.id.filter(|overlay| *overlay != invite.overlay) {
+                let line = format!(
+                    "this invite leads to the overlay {}, but the configuration wants {overlay}; use another --data-dir or --config",
+                    invite.overlay
+                );
+                return Err(Fault::new(Code::State, line));
+            }
+            config.overlay.id = Some(invite.overlay);
+            addresses.extend(invite.dials());
+        }
+        if !addresses.is_empty() {
+            config.join = addresses;
+        }
+        Ok(invite)
+    }
+}
+
+/// Tells the inviter the secret, as soon as he can be reached, and prints what that opened.
+pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
+    let result = loop {
+        match handle.open(inviter.to_string(), invites::SERVICE.to_owned(), 0).await {
+            Ok(conn) => match invites::ask(&conn, &secret).await {
+                Err(fault) if fault.code == Code::Failed as u8 => {}
+                result => break result,
+            },
+            // The inviter takes no secrets any more.
+            Err(Error::Failed(Failure::Refused)) => break Err(Failure::Refused.into()),
+            Err(Error::Failed(why)) => tracing::debug!("the inviter cannot be asked yet: {why}"),
+            Err(Error::Stopped(_)) => return,
+        }
+        tokio::time::sleep(RETRY).await;
+    };
+    let line = match result {
+        Ok(services) => {
+            let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+            let example = names.first().map_or_else(String::new, |name| {
+                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0")
+            });
+            format!(
+                "the invite opened {}{example}",
+                if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+            )
+        }
+        Err(fault) => format!("the invite opened no service: {fault}"),
+    };
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn first_line() -> Result<String, Fault> {
+    let mut line = String::new();
+    let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE_BYTES);
+    match stdin.read_line(&mut line) {
+        Ok(1..) => Ok(line),
+        Ok(0) => Err(Fault::new(Code::Usage, "cannot join -: nothing came on stdin")),
+        Err(error) => Err(Fault::new(Code::Usage, format!("cannot join -: stdin cannot be read: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::id::{Identity, OverlayId};
+
+    use super::*;
+
+    fn invite() -> Invite {
+        Invite {
+            overlay: OverlayId::from_bytes([1; 32]),
+            inviter: Identity::from_secret(&[2; 32]).id(),
+            expires_unix_s: 1000,
+            addresses: vec!["/ip4/192.0.2.7/tcp/4741".parse().unwrap()],
+            grant: None,
+        }
+    }
+
+    fn read(typed: &[&str], unix_s: u64) -> Result<Joins, Fault> {
+        let typed: Vec<String> = typed.iter().map(|&text| text.to_owned()).collect();
+        Joins::read(&typed, WallTime::from_unix_micros(unix_s * 1_000_000))
+    }
+
+    #[test]
+    fn addresses_and_an_invite_take_the_place_of_the_file() {
+        let text = invite().to_text().unwrap();
+        let mut config = Config { join: vec!["/ip4/1.1.1.1/tcp/1".parse().unwrap()], ..Config::default() };
+        read(&["/ip4/192.0.2.1/tcp/1", &text], 0).unwrap().apply(&mut config).unwrap();
+        let dials: Vec<String> = config.join.iter().map(ToString::to_string).collect();
+        let inviter = invite().inviter;
+        assert_eq!(dials, ["/ip4/192.0.2.1/tcp/1".to_owned(), format!("/ip4/192.0.2.7/tcp/4741/p2p/{inviter}")]);
+        assert_eq!(config.overlay.id, Some(invite().overlay));
+        let mut other = Config::default();
+        other.overlay.id = Some(OverlayId::from_bytes([9; 32]));
+        let fault = read(&[&text], 0).unwrap().apply(&mut other).unwrap_err();
+        assert_eq!(fault.code, Code::State as u8);
+        assert!(read(&[], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_way_in_is_one_line() {
+        let text = invite().to_text().unwrap();
+        let fault = read(&[&text], 1000 + 7200).unwrap_err();
+        assert_eq!(fault.code, Code::Refused as u8);
+        assert!(fault.message.contains("2 hours"), "{fault}");
+        for (typed, part) in [
+            (vec!["alice"], "starts with muses1"),
+            (vec!["/nowhere"], "multiaddr"),
+            (vec![&text[..60]], "copy it again"),
+            (vec![text.as_str(), text.as_str()], "one invite"),
+        ] {
+            let fault = read(&typed, 0).unwrap_err();
+            assert_eq!(fault.code, Code::Usage as u8);
+            assert!(fault.message.contains(part) && !fault.message.contains('\n'), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What packages install beside the program: completions and manual pages, made from the command's own description.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use serde_json::json;
+
+use super::ask::json_line;
+use crate::exit::{Code, Fault};
+
+pub(super) fn completions(shell: clap_complete::Shell, json: bool) -> Result<(), Fault> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::Cli::command(), "muses", &mut script);
+    print(&script, json);
+    Ok(())
+}
+
+/// The page of `muses` on stdout, or those of all verbs as files in `folder`.
+pub(super) fn man(folder: Option<&Path>, json: bool) -> Result<(), Fault> {
+    let Some(folder) = folder else {
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(super::Cli::command()).render(&mut page);
+        rendered.map_err(|error| Fault::new(Code::Failed, format!("cannot write the page: {error}")))?;
+        print(&page, json);
+        return Ok(());
+    };
+    clap_mangen::generate_to(super::Cli::command(), folder)
+        .map_err(|error| Fault::new(Code::Failed, format!("cannot write pages into {}: {error}", folder.display())))?;
+    print(format!("manual pages are in {}\n", folder.display()).as_bytes(), json);
+    Ok(())
+}
+
+fn print(text: &[u8], json: bool) {
+    let line = json_line(Ok(json!({ "text": String::from_utf8_lossy(text) })));
+    let _ = io::stdout().write_all(if json { line.as_bytes() } else { text });
+}

@@ -1,0 +1,116 @@
+//! `muses doctor`: from the nearest layer to the farthest, until one fails.
+
+use serde_json::Value;
+
+use super::{ANSWER_TIMEOUT, Desk, in_time, to_json};
+use crate::control::wire::{Check, Diagnosis};
+use crate::driver::{Conn, Error};
+use crate::exit::{Code, Fault};
+use crate::local::service::ServiceName;
+use crate::stack::{Answer, Failure, Stack};
+
+/// No node offers it: to be refused is to be heard.
+const NO_SERVICE: &str = "~doctor";
+
+impl Desk {
+    pub(super) async fn doctor(&self, peer: Option<String>, service: Option<ServiceName>) -> Result<Value, Fault> {
+        let mut diagnosis = Diagnosis { checks: Vec::new(), failed: None, code: 0 };
+        self.examine(&mut diagnosis, peer, service).await?;
+        to_json(diagnosis)
+    }
+
+    async fn examine(
+        &self,
+        diagnosis: &mut Diagnosis,
+        peer: Option<String>,
+        service: Option<ServiceName>,
+    ) -> Result<(), Fault> {
+        let (status, peers) = self.ask(|stack, now| (stack.status(now), stack.peers(now).len())).await?;
+        let link = match (peers, &status.address) {
+            // Who founded an overlay and is alone in it misses nothing, unless it looks for somebody.
+            (0, Some(_)) if peer.is_none() => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
+            (0, _) => Err(Fault::new(
+                Code::Unreachable,
+                "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
+            )),
+            (links, _) => Ok(format!("{links} neighbours")),
+        };
+        let address = match &status.address {
+            Some(address) => Ok(address.clone()),
+            None => Err(Fault::new(
+                Code::Unreachable,
+                "there are neighbours, but none gives this node a place in the overlay; try again in a few seconds",
+            )),
+        };
+        let healthy = diagnosis.note("link", link) && diagnosis.note("address", address);
+        let Some(peer) = peer.filter(|_| healthy) else { return Ok(()) };
+        if !self.check_record(diagnosis, &peer).await || !self.check_path(diagnosis, &peer).await {
+            return Ok(());
+        }
+        if self.check_handshake(diagnosis, &peer).await
+            && let Some(service) = service
+        {
+            self.check_service(diagnosis, &peer, service).await;
+        }
+        Ok(())
+    }
+
+    async fn check_record(&self, diagnosis: &mut Diagnosis, peer: &str) -> bool {
+        let asked = peer.to_owned();
+        let answer = in_time(self.handle.query(move |stack, now| stack.lookup(&asked, now)), ANSWER_TIMEOUT).await;
+        let found = answer.map(|answer| match answer {
+            Answer::Resolved(found) => {
+                let address = found.address.unwrap_or_else(|| "no address".to_owned());
+                format!("{} is {} at {address}", found.name, found.node)
+            }
+            _ => peer.to_owned(),
+        });
+        diagnosis.note("record", found)
+    }
+
+    async fn check_path(&self, diagnosis: &mut Diagnosis, peer: &str) -> bool {
+        let asked = peer.to_owned();
+        let ping = self.handle.query(move |stack: &mut Stack, now| stack.ping(&asked, now));
+        let found = in_time(ping, ANSWER_TIMEOUT).await.map(|answer| match answer {
+            Answer::Echo { hops, rtt_us } => format!("{hops} links, {}.{} ms", rtt_us / 1000, rtt_us % 1000 / 100),
+            _ => String::new(),
+        });
+        diagnosis.note("path", found)
+    }
+
+    async fn check_handshake(&self, diagnosis: &mut Diagnosis, peer: &str) -> bool {
+        let session = match self.probe(peer, NO_SERVICE).await {
+            Ok(_) | Err(Error::Failed(Failure::Refused)) => Ok("the session answers".to_owned()),
+            Err(why) => Err(why.into()),
+        };
+        diagnosis.note("handshake", session)
+    }
+
+    async fn check_service(&self, diagnosis: &mut Diagnosis, peer: &str, service: ServiceName) -> bool {
+        // It is reset as soon as it is open: the service saw a connection without a byte.
+        let opened = self.probe(peer, service.as_str()).await;
+        diagnosis.note("service", opened.map(|_| format!("{service} accepts")).map_err(Fault::from))
+    }
+
+    async fn probe(&self, peer: &str, service: &str) -> Result<Conn, Error> {
+        let opening = self.handle.open(peer.to_owned(), service.to_owned(), 0);
+        tokio::time::timeout(ANSWER_TIMEOUT, opening).await.unwrap_or(Err(Failure::Timeout.into()))
+    }
+}
+
+impl Diagnosis {
+    /// Notes how a layer is; false when it fails.
+    fn note(&mut self, layer: &str, found: Result<String, Fault>) -> bool {
+        let ok = found.is_ok();
+        let detail = match found {
+            Ok(detail) => detail,
+            Err(fault) => {
+                self.failed = Some(layer.to_owned());
+                self.code = fault.code;
+                fault.message
+            }
+        };
+        self.checks.push(Check { layer: layer.to_owned(), ok, detail });
+        ok
+    }
+}

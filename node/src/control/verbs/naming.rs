@@ -1,0 +1,85 @@
+//! What people do with names.
+
+use std::time::Duration;
+
+use overlay::id::NodeId;
+use overlay::record::Name;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Desk, on_disk, to_json};
+use crate::exit::{Code, Fault};
+use crate::stack::Event;
+
+/// How long a binder may take to confirm a claim. The node goes on trying after that.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
+/// Where a name that was claimed by hand is kept; the stack never sees this key.
+pub const STORE_KEY: &str = "node/name";
+
+impl Desk {
+    pub(super) async fn names(&self) -> Result<Value, Fault> {
+        to_json(self.ask(|stack, _| stack.names()).await?)
+    }
+
+    pub(super) async fn claim(&self, text: &str) -> Result<Value, Fault> {
+        let name = parse(text)?;
+        let mut facts = self.handle.subscribe();
+        let (before, me, claimed) = (self.ask(|stack, _| stack.own_name()).await?, self.node().await?, name.clone());
+        self.ask(move |stack, now| stack.claim_name(claimed, now)).await?;
+        let answer = async {
+            loop {
+                match facts.recv().await {
+                    Ok(Event::NameClaimed(said)) if said == text => return Ok(()),
+                    Ok(Event::NameRefused { name: said, holder }) if said == text => return Err(holder),
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    // The node ends; the next request says so.
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        match tokio::time::timeout(CLAIM_TIMEOUT, answer).await {
+            Ok(Ok(())) => {
+                let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
+                on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
+                Ok(json!({ "name": text, "node": me.to_string() }))
+            }
+            Ok(Err(holder)) => {
+                self.ask(move |stack, _| stack.show_name(before)).await?;
+                Err(Fault::new(Code::Refused, format!("the name {text} belongs to {holder}; choose another one")))
+            }
+            Err(_) => {
+                self.ask(move |stack, _| stack.show_name(before)).await?;
+                let line =
+                    format!("nobody has confirmed the name {text} yet; is this node attached? see: muses doctor");
+                Err(Fault::new(Code::Timeout, line))
+            }
+        }
+    }
+
+    pub(super) async fn pin(&self, text: &str, node: &str) -> Result<Value, Fault> {
+        let name = parse(text)?;
+        let id: NodeId = node.parse().map_err(|_| {
+            Fault::new(Code::Usage, format!("{node:?} is no node id (12D3KooW...); its owner sees it by: muses status"))
+        })?;
+        if !self.ask(move |stack, _| stack.pin_name(&name, id)).await? {
+            return Err(Fault::new(Code::Failed, "too many names are pinned; forget some: muses name unpin NAME"));
+        }
+        Ok(json!({ "name": text, "node": id.to_string() }))
+    }
+
+    pub(super) async fn unpin(&self, text: &str) -> Result<Value, Fault> {
+        let name = parse(text)?;
+        if self.ask(move |stack, _| stack.unpin_name(&name)).await? {
+            return Ok(Value::Null);
+        }
+        Err(Fault::new(Code::Usage, format!("the name {text} is not pinned; `muses name list` shows those that are")))
+    }
+
+    async fn node(&self) -> Result<NodeId, Fault> {
+        self.ask(|stack, _| stack.id()).await
+    }
+}
+
+fn parse(text: &str) -> Result<Name, Fault> {
+    text.parse().map_err(|_| Fault::new(Code::Usage, format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -")))
+}

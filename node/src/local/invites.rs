@@ -1,0 +1,227 @@
+//! Grants of invites: whoever first proves to know the secret may use the services.
+//!
+//! The secret goes to the inviter in a stream of the session, so nobody on the way sees it: the guest opens the service
+//! [`SERVICE`], writes the secret's 16 bytes and ends his direction; the answer is [`Answer`] in JSON. The inviter stores hashes of
+//! secrets, never secrets.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use overlay::id::NodeId;
+use overlay::time::WallTime;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::service::ServiceName;
+use crate::driver::{Conn, Portion, Then};
+use crate::exit::{Code, Fault};
+use crate::invite::{SECRET_BYTES, Secret};
+use crate::store::Store;
+
+/// The service at which secrets are taken. No person can offer a service of this name.
+pub const SERVICE: &str = "~invite";
+/// Where the grants are in the store; the stack never sees this key.
+pub const STORE_KEY: &str = "node/invites";
+/// Most grants at one time.
+const MAX_GRANTS: usize = 256;
+/// Most guests by one invite.
+pub const MAX_USES: u32 = 1000;
+/// Longest answer that a guest reads, in bytes.
+const MAX_ANSWER_BYTES: usize = 4096;
+
+/// What the inviter says to a secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// These services are open to the guest now.
+    Services(Vec<ServiceName>),
+    /// No such grant, or it has expired, or is used up: the three look the same.
+    Refused {},
+}
+
+/// All grants that this node gave and that are not over.
+pub struct Grants {
+    store: Arc<dyn Store>,
+    /// By the hash of the secret: how long a search takes says nothing about secrets.
+    rows: Mutex<BTreeMap<String, Row>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    expires_unix_s: u64,
+    uses_left: u32,
+    services: Vec<ServiceName>,
+    /// Who has used it: a guest who did not hear the answer asks again.
+    guests: Vec<String>,
+}
+
+impl Grants {
+    /// Those of earlier runs.
+    ///
+    /// # Errors
+    /// When the stored value cannot be read.
+    pub fn open(store: Arc<dyn Store>, stored: Option<Vec<u8>>) -> Result<Self, Fault> {
+        let rows = stored.map_or(Ok(BTreeMap::new()), |bytes| serde_json::from_slice(&bytes)).map_err(|why| {
+            let line = format!("the stored invites cannot be used ({why}); remove state/node.invites to forget them");
+            Fault::new(Code::State, line)
+        })?;
+        Ok(Self { store, rows: Mutex::new(rows) })
+    }
+
+    /// Keeps a new grant. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When there are too many, or it cannot be stored; nothing has changed then.
+    pub fn give(
+        &self,
+        secret: &Secret,
+        services: Vec<ServiceName>,
+        uses: u32,
+        expires_unix_s: u64,
+        now: WallTime,
+    ) -> Result<(), Fault> {
+        let mut rows = self.rows();
+        let mut next = rows.clone();
+        next.retain(|_, row| row.expires_unix_s > now.as_unix_secs());
+        if next.len() >= MAX_GRANTS {
+            let line = format!("{MAX_GRANTS} invites with services are open; wait for one to expire");
+            return Err(Fault::new(Code::Failed, line));
+        }
+        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, guests: Vec::new() });
+        self.keep(&mut rows, next)
+    }
+
+    /// Whether anybody may come with a secret.
+    pub fn any(&self) -> bool {
+        !self.rows().is_empty()
+    }
+
+    /// `guest` knows `secret`: what it may use now; none for a secret that is good for nothing (any more). Blocks for the disk.
+    ///
+    /// # Errors
+    /// When the use cannot be stored; nothing has changed then.
+    pub fn redeem(&self, secret: &Secret, guest: NodeId, now: WallTime) -> Result<Option<Vec<ServiceName>>, Fault> {
+        let mut rows = self.rows();
+        let mut next = rows.clone();
+        let Some(row) = next.get_mut(&hash_of(secret)).filter(|row| row.expires_unix_s > now.as_unix_secs()) else {
+            return Ok(None);
+        };
+        let services = row.services.clone();
+        if row.guests.contains(&guest.to_string()) {
+            return Ok(Some(services));
+        }
+        let Some(left) = row.uses_left.checked_sub(1) else { return Ok(None) };
+        row.uses_left = left;
+        row.guests.push(guest.to_string());
+        self.keep(&mut rows, next)?;
+        Ok(Some(services))
+    }
+
+    fn keep(&self, rows: &mut BTreeMap<String, Row>, next: BTreeMap<String, Row>) -> Result<(), Fault> {
+        let bytes = serde_json::to_vec(&next).map_err(|error| Fault::new(Code::Failed, error.to_string()))?;
+        self.store.put(STORE_KEY, &bytes)?;
+        *rows = next;
+        Ok(())
+    }
+
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<String, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The secret that a guest sends; none when it is something else.
+pub async fn read_secret(conn: &Conn) -> Option<Secret> {
+    let bytes = read_to_end(conn, SECRET_BYTES).await?;
+    bytes.try_into().map(Secret).ok()
+}
+
+/// Says `answer` to the guest.
+pub async fn say(conn: &Conn, answer: &Answer) {
+    let bytes = serde_json::to_vec(answer).unwrap_or_default();
+    if conn.write_all(bytes).await.is_ok() {
+        conn.finish();
+    }
+}
+
+/// The guest's side: what `secret` opens.
+///
+/// # Errors
+/// [`Code::Refused`] when it opens nothing, [`Code::Failed`] when the connection broke.
+pub async fn ask(conn: &Conn, secret: &Secret) -> Result<Vec<ServiceName>, Fault> {
+    conn.write_all(secret.0.to_vec()).await?;
+    conn.finish();
+    let broke = || Fault::new(Code::Failed, "the inviter did not answer to the invite");
+    let answer = read_to_end(conn, MAX_ANSWER_BYTES).await.ok_or_else(broke)?;
+    match serde_json::from_slice(&answer).map_err(|_| broke())? {
+        Answer::Services(services) => Ok(services),
+        Answer::Refused {} => Err(Fault::new(
+            Code::Refused,
+            "the invite's services were given away already, or it has expired; ask for a new one",
+        )),
+    }
+}
+
+async fn read_to_end(conn: &Conn, most: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let Portion { pieces, then } = conn.read(most.saturating_add(1)).await.ok()?;
+        bytes.extend(pieces.into_iter().flatten());
+        match then {
+            _ if bytes.len() > most => return None,
+            Then::More => {}
+            Then::End => return Some(bytes),
+            Then::Gone => return None,
+        }
+    }
+}
+
+fn hash_of(secret: &Secret) -> String {
+    Sha256::digest(secret.0).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FileStore;
+
+    fn at(unix_s: u64) -> WallTime {
+        WallTime::from_unix_micros(unix_s * 1_000_000)
+    }
+
+    #[test]
+    fn a_grant_is_used_as_often_as_was_said_and_survives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
+            let stored = store.load().unwrap().remove(STORE_KEY);
+            Grants::open(store, stored).unwrap()
+        };
+        let (secret, guest) = (Secret([7; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
+        let services: Vec<ServiceName> = vec!["web".parse().unwrap()];
+        open().give(&secret, services.clone(), 2, 100, at(0)).unwrap();
+        let grants = open();
+        assert_eq!(grants.redeem(&Secret([8; SECRET_BYTES]), guest(1), at(1)).unwrap(), None, "a wrong secret");
+        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()));
+        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()), "asked again");
+        assert_eq!(open().redeem(&secret, guest(2), at(99)).unwrap(), Some(services));
+        assert_eq!(open().redeem(&secret, guest(3), at(99)).unwrap(), None, "used up");
+        assert_eq!(open().redeem(&secret, guest(2), at(100)).unwrap(), None, "expired");
+        let stored = std::fs::read(folder.path().join("node.invites")).unwrap();
+        assert!(!stored.windows(4).any(|bytes| bytes == [7; 4]), "the secret is on disk");
+    }
+
+    #[test]
+    fn old_grants_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = Grants::open(Arc::new(FileStore::open(folder.path()).unwrap()), None).unwrap();
+        for n in 0..MAX_GRANTS {
+            let secret = Secret([u8::try_from(n).unwrap(); SECRET_BYTES]);
+            grants.give(&secret, Vec::new(), 1, 100, at(0)).unwrap();
+        }
+        let one_more = |now| grants.give(&Secret([0xaa; SECRET_BYTES]), Vec::new(), 1, 200, now);
+        assert!(one_more(at(99)).is_err());
+        assert!(one_more(at(100)).is_ok());
+        assert_eq!(grants.rows().len(), 1);
+    }
+}

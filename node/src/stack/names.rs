@@ -1,0 +1,62 @@
+//! The user's dealings with names: claim one, pin one, forget a pin, list them.
+
+use overlay::id::NodeId;
+use overlay::record::Name;
+use overlay::time::Now;
+
+use super::naming::PINS_KEY;
+use super::status::{NameKind, NameStatus};
+use super::{Command, Stack};
+
+impl Stack {
+    /// Claims `name` for this node; [`Event::NameClaimed`](super::Event::NameClaimed) or
+    /// [`Event::NameRefused`](super::Event::NameRefused) follows when a binder has answered.
+    pub fn claim_name(&mut self, name: Name, now: Now) {
+        self.name = Some(name.clone());
+        self.overlay.claim_name(name, now);
+        self.settle(now);
+    }
+
+    /// The name that this node claims.
+    pub fn own_name(&self) -> Option<Name> {
+        self.name.clone()
+    }
+
+    /// Shows `name` as this node's, without claiming anything: for after a claim that came to nothing.
+    pub fn show_name(&mut self, name: Option<Name>) {
+        self.name = name;
+    }
+
+    /// Lets `name` mean `node` from now on, whomever it meant before. False when there are too many pins.
+    pub fn pin_name(&mut self, name: &Name, node: NodeId) -> bool {
+        let Some(bytes) = self.naming.set_pin(name, node) else { return false };
+        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+        true
+    }
+
+    /// Forgets whom `name` meant. False when nobody had used it.
+    pub fn unpin_name(&mut self, name: &Name) -> bool {
+        let Some(bytes) = self.naming.unpin(name) else { return false };
+        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+        true
+    }
+
+    /// All names that this node knows by itself: its own, petnames, pins.
+    pub fn names(&self) -> Vec<NameStatus> {
+        let row = |kind: NameKind, name: &str, node: NodeId| NameStatus {
+            name: name.to_owned(),
+            node: node.to_string(),
+            kind,
+        };
+        let own = self.name.iter().map(|name| row(NameKind::Own, name.as_str(), self.id));
+        let (petnames, pins) = self.naming.all();
+        let petnames = petnames.iter().map(|(name, node)| row(NameKind::Petname, name, *node));
+        let pins = pins.iter().map(|(name, node)| row(NameKind::Pin, name, *node));
+        own.chain(petnames).chain(pins).collect()
+    }
+
+    /// The node that `text` means as far as this node knows by itself.
+    pub fn known(&self, text: &str) -> Option<NodeId> {
+        self.naming.known(text)
+    }
+}

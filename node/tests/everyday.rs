@@ -1,0 +1,144 @@
+//! What people do to a running node beside opening connections: close a port, cut a session, deal with names, look for a fault.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use common::{Node, PATIENCE, alice_and_bob, dead_port, greeter, muses, stderr, until};
+
+#[test]
+fn a_local_port_is_closed_and_its_connections_go_on() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose echo {} --allow anyone", echo_service()));
+    let connect = || bob.json("connect alice/echo --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    let first = connect();
+    let mut open = dial(&first);
+    assert_eq!(exchange(&mut open, b"before"), *b"before");
+    assert_eq!(bob.json(&format!("disconnect {first}"))["closed"][0], first.as_str());
+    assert!(TcpStream::connect(&first).is_err(), "the port is still open");
+    assert_eq!(exchange(&mut open, b"behind"), *b"behind");
+    let (second, third) = (connect(), connect());
+    let closed = bob.json("disconnect alice/echo")["closed"].as_array().unwrap().len();
+    assert_eq!(closed, 2, "{second}, {third}");
+    assert_eq!(bob.json("status")["connects"].as_array().unwrap().len(), 0);
+    let nothing = bob.muses("disconnect 127.0.0.1:1");
+    assert_eq!((nothing.status.code(), stderr(&nothing).lines().count()), (Some(2), 1), "{}", stderr(&nothing));
+}
+
+#[test]
+fn a_session_is_cut_at_once_and_comes_back_only_if_allowed() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose echo {} --allow bob", echo_service()));
+    let local = bob.json("connect alice/echo --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    let mut open = dial(&local);
+    assert_eq!(exchange(&mut open, b"before"), *b"before");
+    let cut = alice.json("cut bob");
+    assert_eq!((&cut["streams"], &cut["node"]), (&1.into(), &bob.json("status")["node"]));
+    assert!(alice.json("sessions").as_array().unwrap().is_empty(), "the session is still there");
+    // A reset, not an end: the application does not take what it has for all there is.
+    let told = open.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(told, Err(ErrorKind::ConnectionReset));
+    let again = alice.muses("cut bob");
+    assert_eq!((again.status.code(), stderr(&again).lines().count()), (Some(2), 1), "{}", stderr(&again));
+
+    // Bob's node learns with his next connection that there is no session; then it makes a new one, as he is still allowed.
+    until("bob is back", || {
+        let mut socket = dial(&local);
+        socket.write_all(b"back").and_then(|()| socket.read_exact(&mut [0; 4])).is_ok()
+    });
+    alice.json("unexpose echo");
+    alice.json("cut bob");
+    until("bob is refused", || bob.muses("pipe alice/echo").status.code() == Some(4));
+}
+
+#[test]
+fn names_are_claimed_pinned_and_forgotten() {
+    let (mut alice, bob) = alice_and_bob();
+    let id = |node: &Node| node.json("status")["node"].as_str().unwrap().to_owned();
+    // Known to Bob since he looked Alice up.
+    let pinned = |name: &str| {
+        let names = bob.json("name list");
+        let row = names.as_array().unwrap().iter().find(|row| row["name"] == name && row["kind"] == "pin");
+        row.map(|row| row["node"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(pinned("alice"), Some(id(&alice)));
+    bob.json(&format!("name pin alice {}", id(&bob)));
+    assert_eq!(pinned("alice"), Some(id(&bob)));
+    let changed = bob.muses("lookup alice");
+    assert_eq!(changed.status.code(), Some(4), "another holder than the pinned one: {}", stderr(&changed));
+    bob.json("name unpin alice");
+    assert_eq!(bob.json("lookup alice")["node"], id(&alice).as_str());
+
+    let taken = alice.muses("name claim bob");
+    assert_eq!(taken.status.code(), Some(4), "{}", stderr(&taken));
+    assert!(stderr(&taken).contains(&id(&bob)) && stderr(&taken).lines().count() == 1);
+    assert_eq!(alice.json("status")["name"], "alice");
+    assert_eq!(alice.json("name claim alicia")["node"], id(&alice).as_str());
+    assert_eq!(bob.json("lookup alicia")["node"], id(&alice).as_str());
+    alice.json("down");
+    alice.wait();
+    alice.restart(&[]);
+    assert_eq!(alice.json("status")["name"], "alicia", "claimed by hand, kept over a restart");
+    for (line, code) in [("name claim Not.A.Name", 2), ("name pin alice nonsense", 2), ("name unpin nobody", 2)] {
+        let output = bob.muses(line);
+        assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(code), 1), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_doctor_names_the_layer_that_fails() {
+    let (mut alice, bob) = alice_and_bob();
+    alice.json(&format!("expose web {} --allow bob", greeter(b"hello")));
+    alice.json(&format!("expose dead {} --allow bob", dead_port()));
+    let failing = |node: &Node, line: &str| {
+        let output = node.muses(&format!("{line} --json"));
+        let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let failed = reply["data"]["failed"].as_str().map(str::to_owned);
+        assert_eq!(output.status.code() == Some(0), failed.is_none(), "{reply}");
+        (failed, output.status.code().unwrap())
+    };
+    let layer = |layer: &str, code| (Some(layer.to_owned()), code);
+    assert_eq!(failing(&bob, "doctor"), (None, 0));
+    assert_eq!(failing(&bob, "doctor alice/web"), (None, 0));
+    let text = String::from_utf8(bob.muses("doctor alice/web").stdout).unwrap();
+    let layers: Vec<_> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect();
+    assert_eq!(layers, ["link", "address", "record", "path", "handshake", "service"], "{text}");
+    assert_eq!(failing(&bob, "doctor nobody"), layer("record", 3));
+    assert_eq!(failing(&bob, "doctor alice/nothing"), layer("service", 4));
+    assert_eq!(failing(&bob, "doctor alice/dead"), layer("service", 4));
+    alice.process.kill().unwrap();
+    alice.wait();
+    until("the dead peer's path fails", || failing(&bob, "doctor alice").0.is_some_and(|layer| layer != "service"));
+    bob.json("network down");
+    until("no link", || failing(&bob, "doctor alice") == layer("link", 3));
+    let nobody = tempfile::tempdir().unwrap();
+    assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
+}
+
+/// A service that says back what it hears.
+fn echo_service() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &socket, &mut &socket));
+        }
+    });
+    address
+}
+
+fn dial(address: &str) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn exchange(socket: &mut TcpStream, said: &[u8; 6]) -> [u8; 6] {
+    let mut heard = [0; 6];
+    socket.write_all(said).unwrap();
+    socket.read_exact(&mut heard).unwrap();
+    heard
+}

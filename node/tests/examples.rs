@@ -1,0 +1,242 @@
+//! Every example in `muses help` works, and every `--json` output is what docs/reference/json.md says.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use common::{Node, alice_and_bob, foreground, greeter, muses, stderr, until};
+use serde_json::Value;
+
+/// In which order the verbs are tried: what one makes another uses.
+const ORDER: [&str; 27] = [
+    "status",
+    "peers",
+    "lookup",
+    "ping",
+    "trace",
+    "expose",
+    "invite",
+    "connect",
+    "pipe",
+    "sessions",
+    "doctor",
+    "disconnect",
+    "cut",
+    "unexpose",
+    "name claim",
+    "name list",
+    "name pin",
+    "name unpin",
+    "config init",
+    "config check",
+    "config show",
+    "completions",
+    "man",
+    "network down",
+    "network up",
+    "join",
+    "down",
+];
+/// In the foreground or a stream: without `--json`.
+const WITHOUT_JSON: [&str; 3] = ["up", "join", "pipe"];
+
+#[test]
+fn every_verb_has_an_example_that_works() {
+    let examples = examples();
+    let verbs: BTreeSet<&str> = examples.iter().map(|(verb, _)| verb.as_str()).collect();
+    let tried: BTreeSet<&str> = ORDER.into_iter().chain(["up"]).collect();
+    assert_eq!(verbs, tried);
+    let place = Place::new();
+    for verb in ORDER {
+        for (_, line) in examples.iter().filter(|(of, _)| of == verb) {
+            place.works(verb, &place.filled_in(line));
+        }
+    }
+    let (_, up) = examples.iter().find(|(verb, _)| verb == "up").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    runs(folder.path(), &place.filled_in(up));
+}
+
+#[test]
+fn every_json_output_is_as_documented() {
+    let documented = documented();
+    let verbs: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
+    let tried: BTreeSet<&str> = ORDER.into_iter().filter(|verb| !WITHOUT_JSON.contains(verb)).collect();
+    assert_eq!(verbs, tried);
+    let place = Place::new();
+    for (verb, line) in ORDER.iter().flat_map(|verb| examples().into_iter().filter(move |(of, _)| of == verb)) {
+        let line = place.filled_in(&line);
+        if WITHOUT_JSON.contains(&verb.as_str()) {
+            place.works(&verb, &line);
+            continue;
+        }
+        let output = place.bob.muses(&format!("{line} --json"));
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        let mut lines = output.stdout.split(|byte| *byte == b'\n');
+        let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
+        assert!(lines.all(<[u8]>::is_empty), "{line}: more than one line");
+        assert_eq!((&reply["status"], reply.as_object().unwrap().len()), (&"ok".into(), 2), "{line}");
+        let complaints = compare(&reply["data"], &documented[&verb]);
+        assert!(complaints.is_empty(), "{line}: {complaints:#?}\n{reply}");
+    }
+}
+
+#[test]
+fn errors_are_the_documented_envelope() {
+    let nobody = tempfile::tempdir().unwrap();
+    for line in [
+        "fly",
+        "connect",
+        "status",
+        "ping alice",
+        "connect alice/ssh --listen 127.0.0.1:0",
+        "config check",
+        "pipe alice/ssh",
+        "up",
+    ] {
+        let output = muses(nobody.path(), &format!("{line} --json"));
+        let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&reply["status"], reply["code"].as_i64()), (&"error".into(), output.status.code().map(i64::from)));
+        assert!(stderr(&output).contains(reply["message"].as_str().unwrap()), "{line}: {}", stderr(&output));
+    }
+}
+
+/// Two nodes and what the examples name.
+struct Place {
+    alice: Node,
+    bob: Node,
+    port: u16,
+    invite: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (alice, bob) = alice_and_bob();
+        alice.json(&format!("expose ssh {} --allow bob", greeter(b"SSH-2.0-nothing")));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+        Self { alice, bob, port, invite }
+    }
+
+    /// The example with what stands for something put in its place.
+    fn filled_in(&self, line: &str) -> String {
+        let id = self.alice.json("status")["node"].as_str().unwrap().to_owned();
+        let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &id);
+        line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))
+    }
+
+    fn works(&self, verb: &str, line: &str) {
+        if verb == "join" {
+            let folder = tempfile::tempdir().unwrap();
+            return runs(folder.path(), line);
+        }
+        let output = self.bob.muses(line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        let silent = ["pipe"].contains(&verb);
+        assert!(!output.stdout.is_empty() || silent, "{line} says nothing");
+    }
+}
+
+/// A node in the foreground that can be talked to and ended.
+fn runs(folder: &Path, line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut process = foreground(folder, words[0], &words[1..]).spawn().unwrap();
+    until(line, || muses(folder, "status").status.success());
+    assert_eq!(muses(folder, "down").status.code(), Some(0));
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+/// Verb and example, without the program's name, from the help texts.
+fn examples() -> Vec<(String, String)> {
+    let mut verbs = subcommands("");
+    for group in ["name", "config", "network"] {
+        verbs.retain(|verb| verb != group);
+        verbs.extend(subcommands(group).into_iter().map(|verb| format!("{group} {verb}")));
+    }
+    let mut examples = Vec::new();
+    for verb in verbs {
+        let help = help(&verb);
+        let lines = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
+        examples.extend(lines.filter_map(|line| Some((verb.clone(), line.strip_prefix("  muses ")?.to_owned()))));
+    }
+    examples
+}
+
+fn subcommands(group: &str) -> Vec<String> {
+    let help = help(group);
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").map(str::to_owned).collect()
+}
+
+fn help(of: &str) -> String {
+    let output = muses(Path::new("/nowhere"), &format!("{of} --help"));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the reference says about each verb's data: path and types.
+fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/json.md")).unwrap();
+    let mut verbs: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut current = Vec::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            current = heading.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            current.iter().for_each(|verb: &String| _ = verbs.insert(verb.clone(), BTreeMap::new()));
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let [_, path, types, _, _] = cells[..]
+            && let Some(path) = path.strip_prefix('`').and_then(|path| path.strip_suffix('`'))
+        {
+            current.iter().for_each(|verb| _ = verbs.get_mut(verb).unwrap().insert(path.to_owned(), types.to_owned()));
+        }
+    }
+    verbs
+}
+
+/// How `data` differs from what is documented.
+fn compare(data: &Value, documented: &BTreeMap<String, String>) -> Vec<String> {
+    let mut found = BTreeMap::new();
+    flatten("data", data, &mut found);
+    let mut complaints = Vec::new();
+    for (path, kinds) in &found {
+        let allowed = documented.get(path).map(|types| types.split(" or ").collect::<Vec<_>>()).unwrap_or_default();
+        let wrong: Vec<_> = kinds.iter().filter(|kind| !allowed.contains(kind)).collect();
+        if !wrong.is_empty() {
+            complaints.push(format!("{path} is {wrong:?}, documented as {allowed:?}"));
+        }
+    }
+    for path in documented.keys() {
+        // A part of something that is not there cannot be there either.
+        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let expected = parent.is_empty() || found.get(parent).is_some_and(|kinds| kinds.contains("object"));
+        let optional = path.ends_with("[]") || documented[path].ends_with(" or absent");
+        if expected && !optional && !found.contains_key(path) {
+            complaints.push(format!("{path} is missing"));
+        }
+    }
+    complaints
+}
+
+fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
+    let kind = match value {
+        Value::Null => "none",
+        Value::Bool(_) => "flag",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(items) => {
+            items.iter().for_each(|item| flatten(&format!("{path}[]"), item, found));
+            "list"
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, found));
+            "object"
+        }
+    };
+    found.entry(path.to_owned()).or_default().insert(kind);
+}

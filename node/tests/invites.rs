@@ -1,0 +1,159 @@
+//! Invites between real nodes: in, into services, and not in.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+
+use common::{Node, PATIENCE, foreground, greeter, muses, stderr};
+use node::invite::Invite;
+use overlay::id::OverlayId;
+
+#[test]
+fn an_invite_is_all_that_somebody_needs() {
+    let alice = Node::start(&["--name", "alice"]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    let written = alice.json("invite --for 1h");
+    let invite = written["invite"].as_str().unwrap();
+    assert_eq!(written["reach"], "machine", "{written}");
+    assert!(written["addresses"][0].as_str().unwrap().starts_with("/ip4/127.0.0.1/tcp/"), "{written}");
+    let status = alice.json("status");
+    assert_eq!((&written["overlay"], &written["node"]), (&status["overlay"], &status["node"]));
+
+    let bob = Node::join(invite, &[]);
+    let carol = Node::start(&["--join", &invite.to_uppercase()]);
+    let mut dave = foreground(carol.folder.path().join("dave").as_path(), "join", &["-"]);
+    let mut dave = dave.stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(dave.stdin.take().unwrap(), "{invite}").unwrap();
+    for node in [&bob, &carol] {
+        let joined = node.json_when("status", |status| status["address"].is_string());
+        assert_eq!(joined["overlay"], status["overlay"]);
+    }
+    line_with(dave.stdout.take().unwrap(), "joined the overlay");
+    dave.kill().unwrap();
+    dave.wait().unwrap();
+}
+
+#[test]
+fn a_grant_opens_services_to_as_many_as_it_says() {
+    let alice = Node::start(&["--name", "alice"]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    alice.json(&format!("expose web {}", greeter(b"hello")));
+    let unknown = alice.muses("invite --allow wiki");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("muses expose wiki"), "{}", stderr(&unknown));
+    let written = alice.json("invite --allow web");
+    let invite = written["invite"].as_str().unwrap();
+
+    let mut bob = Node::join(invite, &[]);
+    line_with(bob.process.stdout.take().unwrap(), "the invite opened web");
+    let target = format!("{}/web", written["node"].as_str().unwrap());
+    let local = bob.json(&format!("connect {target} --listen 127.0.0.1:0"))["listen"].as_str().unwrap().to_owned();
+    let mut socket = TcpStream::connect(local.parse::<SocketAddr>().unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut heard = String::new();
+    socket.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello");
+
+    let mut late = Node::join(invite, &[]);
+    line_with(
+        late.process.stdout.take().unwrap(),
+        "the invite opened no service: the invite's services were given away",
+    );
+    assert_eq!(alice.json("status")["services"].as_array().unwrap().len(), 1, "what is internal is not listed");
+}
+
+#[test]
+fn a_bad_invite_is_one_line_and_changes_nothing() {
+    let alice = Node::start(&[]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    let text = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+    let good: Invite = text.parse().unwrap();
+    let expired = Invite { expires_unix_s: 1_000_000_000, ..good.clone() }.to_text().unwrap();
+    let foreign = Invite { overlay: OverlayId::of_genesis(b"another"), ..good }.to_text().unwrap();
+
+    let nobody = tempfile::tempdir().unwrap();
+    let folder = nobody.path().join("fresh");
+    for (way, code, part) in [
+        (&text[..text.len() - 1], 2, "copy it again"),
+        ("muses", 2, "starts with muses1"),
+        (&expired, 4, "expired"),
+        ("/ip4/nowhere", 2, "multiaddr"),
+    ] {
+        for line in [format!("join {way}"), format!("up --join {way}")] {
+            let output = muses(&folder, &line);
+            assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
+            assert!(stderr(&output).contains(part) && stderr(&output).lines().count() == 1, "{}", stderr(&output));
+            assert!(!folder.exists(), "{line} made a folder");
+        }
+    }
+
+    let mut bob = Node::join(&text, &[]);
+    bob.json_when("status", |status| status["address"].is_string());
+    bob.json("down");
+    bob.wait();
+    let before = files(bob.folder.path());
+    let output = bob.muses(&format!("join {foreign} --listen /ip4/127.0.0.1/tcp/0"));
+    assert_eq!(output.status.code(), Some(8), "{}", stderr(&output));
+    assert!(stderr(&output).contains("belongs to overlay") && stderr(&output).lines().count() == 1);
+    assert!(before == files(bob.folder.path()), "something on disk changed");
+}
+
+#[test]
+fn the_qr_code_says_the_invite() {
+    let alice = Node::start(&[]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    let output = alice.muses("invite --qr");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let invite = text.lines().next().unwrap();
+    // Two modules for each character; what is printed is light.
+    let rows: Vec<Vec<char>> =
+        text.lines().filter(|line| line.contains(['█', '▀', '▄'])).map(|line| line.chars().collect()).collect();
+    let light = |x: usize, y: usize| match rows.get(y / 2).and_then(|row| row.get(x)) {
+        Some('█') => true,
+        Some('▀') => y.is_multiple_of(2),
+        Some('▄') => !y.is_multiple_of(2),
+        _ => false,
+    };
+    // A camera sees several pixels for each module.
+    const SCALE: usize = 4;
+    let size = rows[0].len() * SCALE;
+    let shade = |x, y| if light(x / SCALE, y / SCALE) { 255 } else { 0 };
+    let mut image = rqrr::PreparedImage::prepare_from_greyscale(size, size, shade);
+    let (_, content) = image.detect_grids().remove(0).decode().unwrap();
+    assert_eq!(content.to_lowercase(), invite);
+    assert!(!String::from_utf8(alice.muses("invite").stdout).unwrap().contains('█'), "no terminal, no code");
+}
+
+/// Reads until a line contains `part`.
+fn line_with(from: impl std::io::Read + Send + 'static, part: &str) {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(|line: &String| line.contains(part)) {
+        seen.push(lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line with {part:?} in {seen:#?}")));
+    }
+}
+
+/// All that a node keeps, by path; the lock's file names the latest process.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.file_name().unwrap() != "lock" {
+            files.insert(path.display().to_string(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
