@@ -8,7 +8,7 @@ use muses::content::ContentType;
 use muses::dh::PublicKeyOps;
 use muses::frame::{Frame, Frames, MAX_ACK_BYTES, MAX_ACK_RANGES, MAX_SERVICE_BYTES, MAX_VARINT};
 
-use muses::handshake::{AddressedHello, Offer, Responder, fuzzing};
+use muses::handshake::{AddressedHello, fuzzing};
 use muses::replay::{ReplayWindow, WINDOW_PACKETS};
 use muses::resume::{Proposal, ReHello};
 use overlay::id::Identity;
@@ -104,12 +104,8 @@ fn resumption(packet: &[u8]) {
 
 fn hello(rest: &[u8]) {
     let packet = [&[ContentType::Hello1 as u8], rest].concat();
-    let (mut rng, mut ops) = (Rng::from_seed([1; 32]), PublicKeyOps::default());
-    let offer = Offer { port: 0, params: &[] };
-    let (from, wall) = (identity(1).id(), WallTime::from_unix_micros(WALL_US));
-    let answered = AddressedHello::parse(&ENDS.local, &packet)
-        .and_then(|hello| Responder::handle_hello(&ENDS.local, &hello, from, offer, &mut rng, &mut ops, wall));
-    assert!(answered.is_err() && ops.total() == 0, "a forged Hello, refused before it cost anything");
+    // Whatever costs public-key work comes after this.
+    assert!(AddressedHello::parse(&ENDS.local, &packet).is_err(), "a forged Hello");
 }
 
 /// The window lets each number through once, and otherwise agrees with a set that forgets nothing.

@@ -16,7 +16,7 @@ use overlay::time::{Now, WallTime};
 
 use crate::messages::identity;
 use crate::script::Script;
-use crate::sessions::{End, Store, Stream, WALL_US, pattern, secrets};
+use crate::sessions::{End, NEIGHBOUR, Store, Stream, WALL_US, pattern, secrets};
 
 /// Things that the peer does: a bound on the time of one run.
 const MAX_STEPS: usize = 256;
@@ -163,7 +163,8 @@ impl Peer {
 
     /// What the victim answers to a packet.
     fn send(&mut self, payload: Vec<u8>) -> Vec<Vec<u8>> {
-        let arrival = Arrival { from: self.id, return_path: Path(vec![1; 9]), via: Some(self.id), ecn: false, hops: 2 };
+        let (return_path, via) = (Path(vec![1; 9]), Some(NEIGHBOUR));
+        let arrival = Arrival { from: self.id, return_path, via, ecn: false, hops: 2 };
         self.victim.sessions.handle_packet(arrival, payload, self.now);
         self.settle()
     }

@@ -24,6 +24,8 @@ const MAX_STEPS: usize = 256;
 const MAX_BURST: usize = 4096;
 /// Timers that may run until two ends have found together.
 const MAX_TURNS: usize = 1000;
+/// Who hands packets over.
+pub const NEIGHBOUR: NodeId = NodeId::from_bytes([9; 32]);
 /// Longest stored session that is read here, in bytes.
 const STORED_BYTES: usize = 4096;
 
@@ -256,7 +258,8 @@ impl Pair {
     }
 
     fn deliver_as_from(&mut self, from: usize, payload: Vec<u8>, return_path: Path, ecn: bool) {
-        let arrival = Arrival { from: self.ends[from].id, return_path, via: Some(self.ends[from].id), ecn, hops: 3 };
+        let via = Some(NEIGHBOUR);
+        let arrival = Arrival { from: self.ends[from].id, return_path, via, ecn, hops: 3 };
         self.ends[1 - from].sessions.handle_packet(arrival, payload, self.now);
         self.settle();
     }
@@ -300,8 +303,8 @@ impl Pair {
     /// A packet that no end has made: at most one answer, no longer than the packet, and nothing of it is believed.
     fn forge(&mut self, from: usize, payload: Vec<u8>) {
         let length = payload.len();
-        let arrival =
-            Arrival { from: self.ends[from].id, return_path: Path(vec![0xee; 9]), via: None, ecn: false, hops: 1 };
+        let (sender, return_path) = (self.ends[from].id, Path(vec![0xee; 9]));
+        let arrival = Arrival { from: sender, return_path, via: Some(NEIGHBOUR), ecn: false, hops: 1 };
         let before = self.waiting.len();
         let end = &mut self.ends[1 - from];
         let streams = end.sessions.sessions().map(|info| info.streams).sum::<usize>();
