@@ -10,17 +10,12 @@ const WORDS: u64 = WINDOW_PACKETS / WORD_BITS + 1;
 
 /// Which packet numbers were seen. Ask with [`ReplayWindow::is_fresh`] first, and [`mark`](ReplayWindow::mark) only after the
 /// packet was authenticated: so no forged number moves the window.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ReplayWindow {
-    words: Box<[u64]>,
+    /// As many as were needed so far, at most [`WORDS`]: most sessions never see many packets. What is missing is zero.
+    words: Vec<u64>,
     /// One more than the highest number seen.
     next: u64,
-}
-
-impl Default for ReplayWindow {
-    fn default() -> Self {
-        Self { words: (0..WORDS).map(|_| 0).collect(), next: 0 }
-    }
 }
 
 impl ReplayWindow {
@@ -32,7 +27,7 @@ impl ReplayWindow {
         if self.next - number > WINDOW_PACKETS {
             return false;
         }
-        self.words.get(slot(number)).is_some_and(|word| word & bit(number) == 0)
+        self.words.get(slot(number)).is_none_or(|word| word & bit(number) == 0)
     }
 
     /// Marks `number` as seen, moving the window up if it is the highest. Returns whether it was fresh.
@@ -51,10 +46,18 @@ impl ReplayWindow {
             }
             self.next = number.saturating_add(1);
         }
+        self.grow_to(slot(number));
         if let Some(word) = self.words.get_mut(slot(number)) {
             *word |= bit(number);
         }
         true
+    }
+
+    fn grow_to(&mut self, slot: usize) {
+        if slot >= self.words.len() {
+            let most = usize::try_from(WORDS).unwrap_or(usize::MAX);
+            self.words.resize(slot.saturating_add(1).next_power_of_two().min(most), 0);
+        }
     }
 }
 

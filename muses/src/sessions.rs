@@ -56,7 +56,8 @@ pub enum Timer {
 pub struct Sessions {
     end: Endpoint,
     cert: Vec<u8>,
-    sessions: BTreeMap<NodeId, Session>,
+    /// Boxed: the nodes of the map are half empty as a rule.
+    sessions: BTreeMap<NodeId, Box<Session>>,
     labels: BTreeMap<SessionLabel, NodeId>,
     streams: BTreeMap<StreamKey, NodeId>,
     graves: BTreeMap<StreamKey, Option<ResetReason>>,
@@ -142,7 +143,7 @@ impl Sessions {
             if let Some(session) = Session::restored(bytes, &self.end, now.instant) {
                 let peer = session.peer;
                 self.labels.extend(session.label().map(|label| (label, peer)));
-                self.sessions.insert(peer, session);
+                self.sessions.insert(peer, Box::new(session));
                 self.sync(peer);
             }
         }
@@ -167,7 +168,7 @@ impl Sessions {
                 return Err(OpenError::TooManySessions);
             }
             let session = Session::resolving(peer, &mut self.end, now.instant);
-            self.sessions.insert(peer, session);
+            self.sessions.insert(peer, Box::new(session));
         }
         let session = self.sessions.get_mut(&peer).ok_or(OpenError::TooManySessions)?;
         if session.flow.stream_count() >= self.end.config.max_streams_per_session {

@@ -53,7 +53,7 @@ impl Sessions {
         let (from, end) = (arrival.from, &mut self.end);
         let own = end.keys.id();
         // Both began at once: the lower id's handshake wins, and the higher side answers it.
-        if own < from && self.sessions.get(&from).is_some_and(Session::is_greeting) {
+        if own < from && self.sessions.get(&from).is_some_and(|session| session.is_greeting()) {
             return;
         }
         let Some(hello) = AddressedHello::parse(&end.keys, packet).ok().filter(|_| from != own) else {
@@ -144,7 +144,7 @@ impl Sessions {
         old.flow.reset_all(ResetReason::Restarted, &mut self.end.out);
         self.forget(&old);
         if fresh.flow.stream_count() > 0 {
-            self.sessions.insert(peer, fresh);
+            self.sessions.insert(peer, Box::new(fresh));
         }
     }
 
@@ -159,7 +159,7 @@ impl Sessions {
     /// The peer finished its handshake: its session takes the place of whatever there was.
     fn install(&mut self, arrival: &Arrival, last_word: LastWord, established: Established) {
         let (from, own) = (arrival.from, self.end.keys.id());
-        let crossed = self.sessions.get(&from).is_some_and(Session::is_confirming);
+        let crossed = self.sessions.get(&from).is_some_and(|session| session.is_confirming());
         if crossed && own < from {
             return;
         }
@@ -183,7 +183,7 @@ impl Sessions {
             bound.last_word = Some(last_word);
         }
         self.labels.extend(session.label().map(|label| (label, from)));
-        self.sessions.insert(from, session);
+        self.sessions.insert(from, Box::new(session));
     }
 
     /// Makes room for one more half-open handshake: of the neighbour with the most of them, the oldest is given up. Whoever fills the

@@ -57,7 +57,7 @@ pub struct SessionInfo {
 impl Sessions {
     /// All sessions, in the order of their peers' ids.
     pub fn sessions(&self) -> impl Iterator<Item = SessionInfo> {
-        self.sessions.values().map(info)
+        self.sessions.values().map(|session| info(session))
     }
 }
 
