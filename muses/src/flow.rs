@@ -419,5 +419,9 @@ impl Flow {
             self.keys.remove(&id);
         }
         self.streams.remove(&key);
+        if self.streams.is_empty() {
+            // Emptied tables keep their room, which would be most of what an idle session takes.
+            (self.streams, self.keys, self.queue) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        }
     }
 }

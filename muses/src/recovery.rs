@@ -248,6 +248,10 @@ impl<F> Recovery<F> {
                 }
             }
         }
+        if self.sent.is_empty() {
+            // An emptied table keeps its room, which idle sessions are to spare.
+            self.sent = BTreeMap::new();
+        }
         taken
     }
 

@@ -386,7 +386,10 @@ mod tests {
         let config = parse(&examples.join("\n")).unwrap();
         let table = config.to_toml();
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["join", "leaf", "links", "listen", "name", "overlay", "petnames", "services", "socks"]);
+        assert_eq!(
+            keys,
+            ["join", "leaf", "limits", "links", "listen", "name", "overlay", "petnames", "services", "socks"]
+        );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
         assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");

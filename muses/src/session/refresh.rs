@@ -26,7 +26,7 @@ use crate::keys::{Role, Rung};
 
 /// How often a session that carries something is refreshed.
 pub const REFRESH_EVERY: Duration = Duration::from_hours(24);
-/// A refresh leaves a resume alone for this long.
+/// A refresh leaves a resume alone for this long, and no two proposals of a peer are answered within it.
 const PAUSE: Duration = Duration::from_secs(30);
 /// A refresh that takes longer is begun anew.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(super) struct Refresh {
     due: Instant,
     stage: Stage,
+    /// When a proposal was answered last: each costs public-key work.
+    answered_at: Option<Instant>,
     /// How many were done.
     pub done: u64,
 }
@@ -63,7 +65,7 @@ enum Stage {
 
 impl Refresh {
     pub fn new(due: Instant) -> Self {
-        Self { due, stage: Stage::Idle, done: 0 }
+        Self { due, stage: Stage::Idle, answered_at: None, done: 0 }
     }
 
     /// The session resumed: what was under way is void.
@@ -124,7 +126,7 @@ impl Session {
     /// The peer's step, if it said one.
     pub(super) fn hear_refresh(&mut self, end: &mut Endpoint, now: Instant) {
         match self.flow.heard_refresh.take() {
-            Some(Step::Propose { generation, key }) => self.on_proposal(generation, key, end),
+            Some(Step::Propose { generation, key }) => self.on_proposal(generation, key, end, now),
             Some(Step::Answer { generation, key }) => self.on_refresh_answer(generation, &key, end, now),
             Some(Step::Confirm { generation }) => self.on_confirm(generation, end, now),
             Some(Step::Done { generation }) => self.on_done(generation, end, now),
@@ -132,7 +134,7 @@ impl Session {
         }
     }
 
-    fn on_proposal(&mut self, generation: u32, proposal: PublicKey, end: &mut Endpoint) {
+    fn on_proposal(&mut self, generation: u32, proposal: PublicKey, end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
         if bound.secrets.role() != Role::Responder || bound.secrets.settled_generation() != Some(generation) {
             return;
@@ -140,6 +142,11 @@ impl Session {
         let answered = match &bound.refresh.stage {
             Stage::Answered { proposal: known, own, .. } if *known == proposal => *own,
             _ => {
+                if bound.refresh.answered_at.is_some_and(|at| now.since(at) < PAUSE) {
+                    end.counters.limited += 1;
+                    return;
+                }
+                bound.refresh.answered_at = Some(now);
                 let secret = Secret::generate(&mut end.rng);
                 let own = secret.public(&mut end.ops);
                 let Some(shared) = secret.agree(&proposal, &mut end.ops) else { return };
@@ -187,7 +194,8 @@ impl Session {
             return;
         }
         bound.secrets.settle();
-        bound.refresh = Refresh { due: now + REFRESH_EVERY, stage: Stage::Idle, done: bound.refresh.done + 1 };
+        (bound.refresh.due, bound.refresh.stage) = (now + REFRESH_EVERY, Stage::Idle);
+        bound.refresh.done += 1;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         self.persist(end);
         self.attempt(end, now);
