@@ -255,8 +255,11 @@ impl World {
             }
             Happening::Closed { pipe, end } => self.close_end(pipe, end),
             Happening::Timer { node, life } => {
-                self.nodes[node].armed = None;
-                self.with_life(node, life, |stack, now| stack.handle_timeout(now));
+                // A timer that was armed anew for an earlier time has run already; if each of these armed another one, they would only become more.
+                if self.nodes[node].armed == Some(self.now.instant) {
+                    self.nodes[node].armed = None;
+                    self.with_life(node, life, |stack, now| stack.handle_timeout(now));
+                }
             }
             Happening::Persisted { node, life, key } => {
                 if self.nodes[node].life == life && self.nodes[node].store.finish(&key) {
