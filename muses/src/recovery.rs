@@ -220,8 +220,12 @@ impl<F> Recovery<F> {
         LossTimeout::Probe(self.probes)
     }
 
-    /// Takes out the oldest packet in flight so that its content travels again in a probe.
-    pub fn take_oldest(&mut self) -> Option<Sent<F>> {
+    /// The oldest packet in flight: its content travels again in a probe.
+    pub fn oldest(&self) -> Option<&Sent<F>> {
+        self.sent.first_key_value().map(|(_, packet)| packet)
+    }
+
+    fn take_oldest(&mut self) -> Option<Sent<F>> {
         let (_, packet) = self.sent.pop_first()?;
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(packet.bytes);
         Some(packet)

@@ -62,8 +62,10 @@ impl Flow {
                 if count >= PROBES_BEFORE_SUSPENSION && now.since(self.last_progress) >= MIN_SILENCE {
                     return FlowTimeout::Silent;
                 }
-                if let Some(oldest) = self.recovery.take_oldest() {
-                    self.on_lost(oldest.frames);
+                // It stays in flight: over a path that became slower than was known, its acknowledgement is only late, and is what tells so
+                // (RFC 9002, 6.2.4).
+                if let Some(frames) = self.recovery.oldest().map(|oldest| oldest.frames.clone()) {
+                    self.on_lost(frames);
                 }
                 self.ping();
             }
