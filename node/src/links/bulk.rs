@@ -33,12 +33,12 @@
 //! What one lane carried before its Mark arrives before what follows on the other.
 //!
 //! # Frames
-//! See [`frame`] for the format, and for what is sealed.
+//! See `bulk/frame.rs` for the format, and for what is sealed.
 //!
 //! # How it goes down
 //! Whatever is wrong with it (a broken connection, a frame that does not authenticate, silence of the other end's kernel, a minute without
 //! use) ends the lane and not the link: frames that were on the way are lost, which sessions mend, and data goes over Yamux again. The next
-//! attempt waits for [`WANTED_AFTER_BYTES`] more and for a time that doubles from [`FIRST_WAIT`] to [`MAX_WAIT`].
+//! attempt waits for [`WANTED_AFTER_BYTES`] more and for a time that doubles from `FIRST_WAIT` to `MAX_WAIT`.
 
 use std::time::Duration;
 
