@@ -24,38 +24,23 @@ pub const MAX_KEY_AGE: Duration = Duration::from_secs(120);
 pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
 /// A live peer is asked for a sign of life at most once in this time.
 pub const MIN_ASK_INTERVAL: Duration = Duration::from_millis(200);
-/// A peer's Re-Hellos are answered at most once in this time, after a burst of [`ANSWER_BURST`].
-pub const ANSWER_INTERVAL: Duration = Duration::from_millis(50);
-/// So many answers may go out at once.
-pub const ANSWER_BURST: u32 = 8;
+/// Answers to one peer's Re-Hellos, and to each other message that comes again.
+pub const ANSWERS: Rate = Rate { burst: 8, every: Duration::from_millis(50) };
 /// How long an older resume secret is still accepted once the peer is known to hold the newer one.
 pub const OLD_SECRET_LIFETIME: Duration = Duration::from_secs(600);
-/// Hellos without a cookie that may be worked on at once in all; each costs up to
-/// [`OPS_PER_HELLO`](crate::handshake::OPS_PER_HELLO) public-key operations.
-pub const HELLO_BURST: u32 = 128;
-/// After the burst, one in this time.
-pub const HELLO_INTERVAL: Duration = Duration::from_millis(5);
-/// Of these, so many at once that came over one neighbour.
-pub const NEIGHBOUR_HELLO_BURST: u32 = 64;
-/// After the burst, one of a neighbour in this time.
-pub const NEIGHBOUR_HELLO_INTERVAL: Duration = Duration::from_millis(10);
-/// Hellos with a good cookie that may be worked on at once in all, beside the others.
-pub const PROVEN_HELLO_BURST: u32 = 256;
-/// After the burst, one in this time.
-pub const PROVEN_HELLO_INTERVAL: Duration = Duration::from_millis(1);
-/// Of these, so many at once that came over one neighbour.
-pub const NEIGHBOUR_PROVEN_HELLO_BURST: u32 = 128;
-/// After the burst, one of a neighbour in this time.
-pub const NEIGHBOUR_PROVEN_HELLO_INTERVAL: Duration = Duration::from_millis(2);
-/// Cookies that may go out at once to strangers beyond one neighbour.
-pub const COOKIE_BURST: u32 = 4096;
-/// After the burst, one in this time: 125,000 a second. A cookie costs what it costs to see that a Hello is noise, so a lower limit would
-/// spare little, and whoever used it up would keep all others out.
-pub const COOKIE_INTERVAL: Duration = Duration::from_micros(8);
-/// Resets that may go out at once.
-pub const RESET_BURST: u32 = 16;
-/// After the burst, one reset in this time.
-pub const RESET_INTERVAL: Duration = Duration::from_millis(100);
+/// Hellos without a cookie that are worked on; each costs up to [`OPS_PER_HELLO`](crate::handshake::OPS_PER_HELLO) public-key operations.
+pub const HELLOS: Rate = Rate { burst: 128, every: Duration::from_millis(5) };
+/// Of these, those that came over one neighbour.
+pub const NEIGHBOUR_HELLOS: Rate = Rate { burst: 64, every: Duration::from_millis(10) };
+/// Hellos with a good cookie that are worked on, beside the others.
+pub const PROVEN_HELLOS: Rate = Rate { burst: 256, every: Duration::from_millis(1) };
+/// Of these, those that came over one neighbour.
+pub const NEIGHBOUR_PROVEN_HELLOS: Rate = Rate { burst: 128, every: Duration::from_millis(2) };
+/// Cookies for strangers beyond one neighbour: 125,000 a second. A cookie costs what it costs to see that a Hello is noise, so a lower limit
+/// would spare little, and whoever used it up would keep all others out.
+pub const COOKIES: Rate = Rate { burst: 4096, every: Duration::from_micros(8) };
+/// Resets to whoever sends a Re-Hello that cannot be honoured.
+pub const RESETS: Rate = Rate { burst: 16, every: Duration::from_millis(100) };
 /// How long an answered handshake may wait for its Finished, on both sides: who began it cannot know whether the peer has the session,
 /// and data, already. Long, so that an outage which begins in that moment breaks nothing.
 pub const HALF_OPEN_LIFETIME: Duration = Duration::from_mins(10);
@@ -63,6 +48,15 @@ pub const HALF_OPEN_LIFETIME: Duration = Duration::from_mins(10);
 pub const CERT_CHECK: Duration = Duration::from_hours(6);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
+
+/// A limit on how often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So often at once, after a pause.
+    pub burst: u32,
+    /// After the burst, once in this time.
+    pub every: Duration,
+}
 
 /// Settings of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -356,7 +356,7 @@ impl Bound {
             forget_key_at: None,
             key_used_since: None,
             refresh: Refresh::new(now + REFRESH_EVERY),
-            answers: Bucket::new(crate::config::ANSWER_BURST, now),
+            answers: Bucket::new(&crate::config::ANSWERS, now),
         }
     }
 }

@@ -20,7 +20,7 @@ use overlay::timer::Timers;
 use self::guard::Guard;
 use self::handshake::HalfOpen;
 use crate::cert::LocalKeys;
-use crate::config::{CERT_CHECK, Config, RESET_BURST};
+use crate::config::{CERT_CHECK, Config, RESETS};
 use crate::content::{ContentType, HandshakeId, Label};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
@@ -102,7 +102,7 @@ impl Sessions {
             graves: BTreeMap::new(),
             half_open: BTreeMap::new(),
             guard,
-            reset_budget: Bucket::new(RESET_BURST, now.instant),
+            reset_budget: Bucket::new(&RESETS, now.instant),
             timers,
             ready: BTreeSet::new(),
             last_served: None,

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use common::{HANG, Node, connect, let_run};
+use common::{HANG, Node, connect, dial_each_other, let_run};
 
 const PAYLOAD_BYTES: usize = 5000;
 /// Of these frames a link wants a bulk lane long before the last.
@@ -128,10 +128,7 @@ async fn whoever_sends_much_gets_the_lane() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_two_simultaneous_links_has_its_lane() {
     let (mut a, mut b) = (Node::start(1), Node::start(2));
-    let (a_listens, b_listens) = (a.address().await, b.address().await);
-    a.links.dial(b_listens);
-    b.links.dial(a_listens);
-    let (of_a, of_b) = tokio::join!(async { [a.up().await, a.up().await] }, async { [b.up().await, b.up().await] });
+    let (of_a, of_b) = dial_each_other(&mut a, &mut b).await;
     for (a_link, _, _, dialled) in &of_a {
         let (b_link, ..) = of_b.iter().find(|(.., b_dialled)| b_dialled != dialled).unwrap();
         until_bulk(&mut a, *a_link, &mut b, *b_link, 0).await;

@@ -9,7 +9,7 @@ use multiaddr::{Multiaddr, Protocol};
 use node::links::Input;
 use overlay::io::{CloseReason, Lane};
 
-use common::{Node, connect, let_run};
+use common::{Node, connect, dial_each_other, let_run};
 
 fn ip_of(address: &Multiaddr) -> String {
     match address.iter().next() {
@@ -127,13 +127,11 @@ async fn an_address_that_is_not_ours_leaves_the_network_down() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_dials_make_two_links() {
     let (mut a, mut b) = (Node::start(10), Node::start(11));
-    let (a_listens, b_listens) = (a.address().await, b.address().await);
-    a.links.dial(b_listens);
-    b.links.dial(a_listens);
-    let (of_a, of_b) =
-        tokio::join!(async { [a.up().await.3, a.up().await.3] }, async { [b.up().await.3, b.up().await.3] });
-    assert!(of_a.contains(&true) && of_a.contains(&false));
-    assert!(of_b.contains(&true) && of_b.contains(&false));
+    let (of_a, of_b) = dial_each_other(&mut a, &mut b).await;
+    for ends in [of_a, of_b] {
+        let dialled = ends.map(|(.., dialled)| dialled);
+        assert!(dialled.contains(&true) && dialled.contains(&false));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

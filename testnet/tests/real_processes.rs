@@ -1,5 +1,7 @@
 //! Real node processes, real sockets: what the simulator cannot show.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -70,16 +72,21 @@ fn a_download_survives_kill_9_of_a_relay() -> Result<()> {
     Ok(())
 }
 
-/// Whoever reads the object finds null for what was left out, and nothing beside the object.
-#[test]
-fn a_benchmark_prints_one_object_and_null_for_what_it_left_out() {
+/// What `testnet bench` prints of one part: one object, and nothing else on stdout.
+fn quick_benchmark(part: &str) -> Value {
     let out = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
-    command.arg("--out").arg(out.path()).args("bench --quick --only rtt --json".split(' '));
+    command.arg("--out").arg(out.path()).args(["bench", "--quick", "--only", part, "--json"]);
     let done = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{stdout}\n{stderr}");
-    let figures: Value = serde_json::from_str(&stdout).unwrap();
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// Whoever reads the object finds null for what was left out, and nothing beside the object.
+#[test]
+fn a_benchmark_prints_one_object_and_null_for_what_it_left_out() {
+    let figures = quick_benchmark("rtt");
     assert!(figures["rtt_over_baseline_us"].is_f64() && figures["rtt_us"].is_f64(), "{figures}");
     for left_out in ["throughput_ratio_1hop", "stream_open_us", "bytes_per_idle_session", "resume_by_outage_s"] {
         assert!(figures.get(left_out).is_some_and(Value::is_null), "{left_out}: {figures}");
@@ -89,13 +96,7 @@ fn a_benchmark_prints_one_object_and_null_for_what_it_left_out() {
 /// Of a thousand sessions that peers set up over a few links at a time, the node has every one.
 #[test]
 fn many_peers_behind_few_links_all_get_a_session() {
-    let out = tempfile::tempdir().unwrap();
-    let mut command = Command::new(BINARY);
-    command.arg("--out").arg(out.path()).args("bench --quick --only handshakes --json".split(' '));
-    let done = command.output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success(), "{stdout}\n{stderr}");
-    let figures: Value = serde_json::from_str(&stdout).unwrap();
+    let figures = quick_benchmark("handshakes");
     assert!(figures["handshakes_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{figures}");
 }
 

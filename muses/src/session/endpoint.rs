@@ -9,7 +9,7 @@ use overlay::rng::Rng;
 use overlay::time::Instant;
 
 use crate::cert::LocalKeys;
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::dh::PublicKeyOps;
 use crate::event::{Arrival, Command, Outgoing, Path};
 use crate::flow::Outbox;
@@ -84,24 +84,25 @@ impl Retry {
     }
 }
 
-/// So much at once, then one in each interval.
+/// Holds something to its rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
+    rate: &'static Rate,
     left: u32,
     at: Instant,
 }
 
 impl Bucket {
-    pub fn new(burst: u32, now: Instant) -> Self {
-        Self { left: burst, at: now }
+    pub fn new(rate: &'static Rate, now: Instant) -> Self {
+        Self { rate, left: rate.burst, at: now }
     }
 
     /// Whether one more may pass.
-    pub fn take(&mut self, burst: u32, interval: Duration, now: Instant) -> bool {
-        let interval_us = overlay::time::micros(interval).max(1);
-        let earned = overlay::time::micros(now.since(self.at)) / interval_us;
+    pub fn take(&mut self, now: Instant) -> bool {
+        let every_us = overlay::time::micros(self.rate.every).max(1);
+        let earned = overlay::time::micros(now.since(self.at)) / every_us;
         if earned > 0 {
-            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(burst);
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(self.rate.burst);
             self.at = now;
         }
         let passes = self.left > 0;

@@ -3,7 +3,7 @@
 use overlay::time::Instant;
 
 use super::{Bound, Endpoint, Phase, Retry, Session};
-use crate::config::{ANSWER_BURST, ANSWER_INTERVAL, HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
+use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, SessionLabel};
 use crate::handshake::{Initiator, PendingFinished};
 use crate::kdf;
@@ -125,7 +125,7 @@ impl Session {
     pub fn finished_again(&mut self, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
         let bound = self.bound_mut()?;
         let last_word = bound.last_word.as_ref().filter(|last_word| last_word.asked == kdf::sha256(&[packet]))?;
-        bound.answers.take(ANSWER_BURST, ANSWER_INTERVAL, now).then(|| last_word.packet.clone())
+        bound.answers.take(now).then(|| last_word.packet.clone())
     }
 
     /// Sends Hello again at once: this node has a new place, or the peer a new path.

@@ -4,9 +4,7 @@ use overlay::time::Instant;
 
 use super::{Endpoint, Retry, Session};
 use crate::ack::Ranges;
-use crate::config::{
-    ANSWER_BURST, ANSWER_INTERVAL, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
-};
+use crate::config::{OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE};
 use crate::event::{Arrival, Event, Path};
 use crate::frame::Ack;
 use crate::keys::Agreed;
@@ -190,7 +188,7 @@ impl Session {
             }
         };
         let Some(local) = end.local.clone() else { return ReHelloOutcome::Done };
-        if !bound.answers.take(ANSWER_BURST, ANSWER_INTERVAL, now) {
+        if !bound.answers.take(now) {
             end.counters.limited += 1;
             return ReHelloOutcome::Done;
         }

@@ -11,10 +11,7 @@ use overlay::id::NodeId;
 use overlay::rng::Rng;
 use overlay::time::Instant;
 
-use crate::config::{
-    COOKIE_BURST, COOKIE_INTERVAL, HELLO_BURST, HELLO_INTERVAL, NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL,
-    NEIGHBOUR_PROVEN_HELLO_BURST, NEIGHBOUR_PROVEN_HELLO_INTERVAL, PROVEN_HELLO_BURST, PROVEN_HELLO_INTERVAL,
-};
+use crate::config::{COOKIES, HELLOS, NEIGHBOUR_HELLOS, NEIGHBOUR_PROVEN_HELLOS, PROVEN_HELLOS};
 use crate::event::Arrival;
 use crate::handshake::AddressedHello;
 use crate::handshake::cookie::{Cookie, CookieSecret};
@@ -52,8 +49,8 @@ impl Guard {
     pub fn new(rng: &mut Rng, now: Instant) -> Self {
         Self {
             secret: CookieSecret::new(rng, now),
-            hellos: Bucket::new(HELLO_BURST, now),
-            proven: Bucket::new(PROVEN_HELLO_BURST, now),
+            hellos: Bucket::new(&HELLOS, now),
+            proven: Bucket::new(&PROVEN_HELLOS, now),
             neighbours: BTreeMap::new(),
         }
     }
@@ -65,18 +62,15 @@ impl Guard {
         let neighbour = self.neighbours.entry(arrival.via).or_insert_with(|| Neighbour::new(now));
         neighbour.heard_at = now;
         // The neighbour's budget comes first, so that a flood over one link takes from the common one no more than its own.
-        if neighbour.hellos.take(NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL, now)
-            && self.hellos.take(HELLO_BURST, HELLO_INTERVAL, now)
-        {
+        if neighbour.hellos.take(now) && self.hellos.take(now) {
             return Verdict::Work;
         }
         let cookie = self.secret.cookie(arrival);
         if cookie.is_on(hello) {
-            let passes = neighbour.proven.take(NEIGHBOUR_PROVEN_HELLO_BURST, NEIGHBOUR_PROVEN_HELLO_INTERVAL, now)
-                && self.proven.take(PROVEN_HELLO_BURST, PROVEN_HELLO_INTERVAL, now);
+            let passes = neighbour.proven.take(now) && self.proven.take(now);
             return if passes { Verdict::Work } else { Verdict::Drop };
         }
-        if neighbour.cookies.take(COOKIE_BURST, COOKIE_INTERVAL, now) { Verdict::Prove(cookie) } else { Verdict::Drop }
+        if neighbour.cookies.take(now) { Verdict::Prove(cookie) } else { Verdict::Drop }
     }
 
     fn make_room(&mut self, via: Option<NodeId>) {
@@ -93,9 +87,9 @@ impl Guard {
 impl Neighbour {
     fn new(now: Instant) -> Self {
         Self {
-            hellos: Bucket::new(NEIGHBOUR_HELLO_BURST, now),
-            proven: Bucket::new(NEIGHBOUR_PROVEN_HELLO_BURST, now),
-            cookies: Bucket::new(COOKIE_BURST, now),
+            hellos: Bucket::new(&NEIGHBOUR_HELLOS, now),
+            proven: Bucket::new(&NEIGHBOUR_PROVEN_HELLOS, now),
+            cookies: Bucket::new(&COOKIES, now),
             heard_at: now,
         }
     }

@@ -8,7 +8,7 @@ use overlay::time::{Instant, Now};
 use super::guard::Verdict;
 use super::{Sessions, Timer};
 use crate::cert::IdCert;
-use crate::config::{ANSWER_BURST, ANSWER_INTERVAL, HALF_OPEN_LIFETIME, RESET_BURST, RESET_INTERVAL};
+use crate::config::{ANSWERS, HALF_OPEN_LIFETIME};
 use crate::content::{HandshakeId, Label};
 use crate::event::{Arrival, HandshakeFailure, ResetReason, Resolved, SessionLabel};
 use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
@@ -85,7 +85,7 @@ impl Sessions {
         };
         end.send(from, &arrival.return_path, 0, reply.clone());
         self.bound_half_open();
-        let again = Bucket::new(ANSWER_BURST, now.instant);
+        let again = Bucket::new(&ANSWERS, now.instant);
         let half = HalfOpen { responder, hello: digest, reply, again, via: arrival.via, since: now.instant };
         self.half_open.insert((from, id), half);
         self.timers.set_no_later(Timer::HalfOpen, now.instant + HALF_OPEN_LIFETIME);
@@ -124,7 +124,7 @@ impl Sessions {
             return;
         }
         self.end.counters.unknown += 1;
-        if self.reset_budget.take(RESET_BURST, RESET_INTERVAL, self.now)
+        if self.reset_budget.take(self.now)
             && let Some(reset) = self.end.keys.reset(arrival.from, packet)
         {
             self.end.send(arrival.from, &arrival.return_path, 0, reset);
@@ -203,7 +203,7 @@ impl Sessions {
 impl HalfOpen {
     /// The reply once more, if this is the Hello that it answers and not a shorter or other one under its name.
     fn again(&mut self, hello: &AddressedHello<'_, '_>, now: Instant) -> Option<Vec<u8>> {
-        let same = self.hello == hello.digest() && self.again.take(ANSWER_BURST, ANSWER_INTERVAL, now);
+        let same = self.hello == hello.digest() && self.again.take(now);
         same.then(|| self.reply.clone())
     }
 }

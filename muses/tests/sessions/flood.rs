@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use muses::config::{Config, HELLO_FIRST_WAIT, NEIGHBOUR_HELLO_BURST, NEIGHBOUR_HELLO_INTERVAL, PROVEN_HELLO_BURST};
+use muses::config::{Config, HELLO_FIRST_WAIT, NEIGHBOUR_HELLOS, PROVEN_HELLOS};
 use muses::event::{Arrival, Command, Event, Path, Resolved};
 use muses::handshake::OPS_PER_HELLO;
 use muses::sessions::Sessions;
@@ -224,8 +224,8 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
     let counters = world.b.sessions.counters();
     assert!(counters.cookies > FLOOD_MS * HELLOS_PER_MS * 9 / 10, "{counters:?}");
     // The flood's neighbour had its budget of work, and the honest nodes theirs.
-    let interval_ms = NEIGHBOUR_HELLO_INTERVAL.as_millis() as u64;
-    let worked = u64::from(NEIGHBOUR_HELLO_BURST) + (FLOOD_MS + 200) / interval_ms + u64::from(HONEST);
+    let interval_ms = NEIGHBOUR_HELLOS.every.as_millis() as u64;
+    let worked = u64::from(NEIGHBOUR_HELLOS.burst) + (FLOOD_MS + 200) / interval_ms + u64::from(HONEST);
     let ops = world.b.sessions.public_key_ops() - ops_before;
     assert!(ops <= worked * OPS_PER_HELLO, "{ops} operations, {worked} Hellos");
     assert!(world.bytes_out_of_b * 3 < bytes_in, "{} out, {bytes_in} in", world.bytes_out_of_b);
@@ -300,7 +300,7 @@ fn invalid_packets_draw_only_cookies() {
     // With a right mac1, at last, cookies: smaller than what draws them.
     let mut forger = Forger::new(&mut world);
     let mut cookies = 0;
-    for _ in 0..2 * PROVEN_HELLO_BURST {
+    for _ in 0..2 * PROVEN_HELLOS.burst {
         let forged = forger.hello();
         for reply in world.ask(&arrival, &forged) {
             assert_eq!(reply[0], 9);
@@ -343,7 +343,7 @@ fn a_cookie_serves_the_next_handshakes_of_two_minutes() {
     let mut world = World::new(1, |_| FLOODED);
     let mut forger = Forger::new(&mut world);
     let (arrival, hello) = world.hello(0);
-    for _ in 0..=NEIGHBOUR_HELLO_BURST {
+    for _ in 0..=NEIGHBOUR_HELLOS.burst {
         world.ask(&arrival, &forger.hello());
     }
     let cookie = world.ask(&arrival, &hello).remove(0);
@@ -366,7 +366,7 @@ fn a_cookie_hurries_a_hello_only_once_in_a_turn() {
     let (arrival, hello) = world.hello(0);
     // B's budget is used up, so each Hello of an honest node is answered with a cookie; the secret behind it changes.
     let flood = |world: &mut World, forger: &mut Forger| {
-        for _ in 0..=NEIGHBOUR_HELLO_BURST {
+        for _ in 0..=NEIGHBOUR_HELLOS.burst {
             world.ask(&arrival, &forger.hello());
         }
     };

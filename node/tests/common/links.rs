@@ -71,7 +71,8 @@ impl Node {
         .await
     }
 
-    pub async fn up(&mut self) -> (LinkId, NodeId, Multiaddr, bool) {
+    /// The next link: which, to whom, the address at its other end, and whether this node dialled.
+    pub async fn up(&mut self) -> Up {
         self.until(|input| match input {
             Input::Up { link, peer, remote, initiator } => Some((link, peer, remote, initiator)),
             _ => None,
@@ -102,6 +103,17 @@ pub async fn connect(a: &mut Node, b: &mut Node, address: Multiaddr) -> (LinkId,
     let ((a_link, peer, dialled, initiator), (b_link, _, remote, accepted)) = tokio::join!(a.up(), b.up());
     assert_eq!((peer, dialled, initiator, accepted), (b.id, address, true, false));
     (a_link, b_link, remote)
+}
+
+/// What [`Node::up`] tells of a link.
+pub type Up = (LinkId, NodeId, Multiaddr, bool);
+
+/// Both dial each other at once; returns each one's ends of the two links that this makes.
+pub async fn dial_each_other(a: &mut Node, b: &mut Node) -> ([Up; 2], [Up; 2]) {
+    let (a_listens, b_listens) = (a.address().await, b.address().await);
+    a.links.dial(b_listens);
+    b.links.dial(a_listens);
+    tokio::join!(async { [a.up().await, a.up().await] }, async { [b.up().await, b.up().await] })
 }
 
 /// Lets both nodes do all that they can for a while; what happens is kept.
