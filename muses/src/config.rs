@@ -79,6 +79,8 @@ pub struct Config {
     pub max_streams_per_session: usize,
     /// Most handshakes that wait for their last message.
     pub max_half_open: usize,
+    /// This machine has instructions for AES-GCM: with peers that have them too, packets are sealed by it.
+    pub fast_aes: bool,
 }
 
 impl Default for Config {
@@ -93,6 +95,7 @@ impl Default for Config {
             max_sessions: 1024,
             max_streams_per_session: 512,
             max_half_open: 1024,
+            fast_aes: false,
         }
     }
 }

@@ -19,7 +19,8 @@
 //!
 //! # What holds
 //! - **One suite.** The prologue binds version, suite and the zero byte as A sent them, and B knows one value of each, so there is nothing to
-//!   strip. The least version that a node speaks is in its certificate.
+//!   strip. The least version that a node speaks is in its certificate. What seals the session's packets follows from both ends' params,
+//!   which are sealed and hashed: [`cipher`](crate::cipher).
 //! - **Hybrid.** Keys are secret as long as X25519 *or* ML-KEM-768 is; who is who rests on X25519 and Ed25519.
 //! - **No delivery before Finished A.** Whoever stole B's static key can make a Hello that looks like A's, as in any IK handshake, but not read B's answer to it
 //!   (`se` takes A's key). B has no session, delivers nothing and opens no socket until Finished A shows that A did.
@@ -42,6 +43,7 @@ pub use self::messages::AddressedHello;
 use self::messages::{Header, HelloA, HelloB};
 use self::noise::{EphemeralA, EphemeralB, NoiseError, SentFirst, Split};
 use crate::cert::{CertError, IdCert, LocalKeys};
+use crate::cipher::Cipher;
 use crate::content::{ContentType, HandshakeId, PARTIAL_ID_BYTES, SESSION_ID_BYTES, partial_session_id};
 use crate::dh::{PublicKey, PublicKeyOps, Secret};
 use crate::kem::{KemCoins, KemSecret};
@@ -104,7 +106,7 @@ impl From<NoiseError> for HandshakeError {
 pub struct Offer<'a> {
     /// The source port that goes into its pSessID.
     pub port: u16,
-    /// Anything the session machine wants the peer to know, at most [`MAX_PARAMS_BYTES`]: authenticated, and secret.
+    /// What the peer is to know, at most [`MAX_PARAMS_BYTES`]: authenticated, and secret. Their first byte says which [`Cipher`] is fast here.
     pub params: &'a [u8],
 }
 
@@ -129,6 +131,7 @@ pub struct Initiator {
     peer: NodeId,
     peer_key: PublicKey,
     port: u16,
+    params: Vec<u8>,
     answered: bool,
 }
 
@@ -163,7 +166,8 @@ impl Initiator {
             noise::write_first(&prologue, local.key_pair(), &peer_cert.key, ephemeral, &payload, ops)?;
         let packet = HelloA::packet(&header, &message, &peer_cert.key);
         let peer_key = peer_cert.key;
-        Ok((Self { state, header, peer, peer_key, port: offer.port, answered: false }, packet))
+        let params = offer.params.to_vec();
+        Ok((Self { state, header, peer, peer_key, port: offer.port, params, answered: false }, packet))
     }
 
     /// The peer.
@@ -206,7 +210,7 @@ impl Initiator {
             &partial_session_id(self.port, local.id(), &self.header.id.0),
             &partial_session_id(hello.port, self.peer, &hello.random),
         );
-        let schedule = schedule(&split, session_id, Role::Initiator);
+        let schedule = schedule(&split, session_id, Role::Initiator, Cipher::agreed(&self.params, &hello.params));
         let token = local.reset_token(schedule.secrets.label());
         let finished = self.header.finished(ContentType::FinishedA, &schedule, &split.hash, &[], &token)?;
         self.answered = true;
@@ -293,7 +297,7 @@ impl Responder {
             &partial_session_id(hello.port, from, &header.id.0),
             &partial_session_id(offer.port, local.id(), &random),
         );
-        let schedule = schedule(&split, session_id, Role::Responder);
+        let schedule = schedule(&split, session_id, Role::Responder, Cipher::agreed(offer.params, hello.params));
         let token = local.reset_token(schedule.secrets.label());
         let reply = header.packet(ContentType::Hello2, &message);
         let responder = Self {
@@ -341,11 +345,11 @@ fn established(schedule: Schedule, peer_params: Vec<u8>, peer_port: u16) -> Esta
     Established { secrets, sealer, opener, peer_params, peer_port }
 }
 
-fn schedule(split: &Split, session_id: [u8; SESSION_ID_BYTES], role: Role) -> Schedule {
+fn schedule(split: &Split, session_id: [u8; SESSION_ID_BYTES], role: Role, cipher: Cipher) -> Schedule {
     let mut both = Zeroizing::new([0; 64]);
     both[..32].copy_from_slice(split.first.as_slice());
     both[32..].copy_from_slice(split.second.as_slice());
-    keys::schedule(&both, &split.hash, session_id, role)
+    keys::schedule(&both, &split.hash, session_id, role, cipher)
 }
 
 fn session_id(a: &[u8; PARTIAL_ID_BYTES], b: &[u8; PARTIAL_ID_BYTES]) -> [u8; SESSION_ID_BYTES] {

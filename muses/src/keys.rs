@@ -17,6 +17,7 @@ use overlay::codec::{Decode, Encode};
 use overlay::id::NodeId;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::cipher::Cipher;
 use crate::content::{LABEL_BYTES, Label, PARTIAL_ID_BYTES, SESSION_ID_BYTES, id_in_partial};
 use crate::dh::PublicKey;
 use crate::kdf::{Kdf, Key};
@@ -43,6 +44,8 @@ pub struct Secrets {
     role: Role,
     session_id: [u8; SESSION_ID_BYTES],
     label: [u8; LABEL_BYTES],
+    /// What seals the packets of every epoch.
+    cipher: Cipher,
     /// Authenticates Re-Hellos for as long as the session lives, so that "older than what I know" can be told from "forged".
     pub(crate) auth: [u8; 32],
     pub(crate) current: Rung,
@@ -83,6 +86,11 @@ impl Secrets {
     /// The session's name in packets.
     pub fn label(&self) -> Label {
         Label(self.label)
+    }
+
+    /// What seals its packets.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
     }
 
     /// This node, as SessID has it.
@@ -212,11 +220,18 @@ pub(crate) struct Schedule {
 }
 
 /// Derives everything from the Noise handshake's two keys (`split`, concatenated) and its hash.
-pub(crate) fn schedule(split: &[u8; 64], hash: &[u8; 32], session_id: [u8; SESSION_ID_BYTES], role: Role) -> Schedule {
+pub(crate) fn schedule(
+    split: &[u8; 64],
+    hash: &[u8; 32],
+    session_id: [u8; SESSION_ID_BYTES],
+    role: Role,
+    cipher: Cipher,
+) -> Schedule {
     let kdf = Kdf::extract(hash, split);
     let secrets = Secrets {
         role,
         label: *kdf.expand("label", &session_id),
+        cipher,
         auth: *kdf.expand("re-hello auth", &session_id),
         current: Rung { generation: 0, secret: *kdf.expand("resume secret", &session_id) },
         previous: None,
@@ -236,13 +251,13 @@ pub(crate) fn schedule(split: &[u8; 64], hash: &[u8; 32], session_id: [u8; SESSI
 }
 
 fn epoch(kdf: &Kdf, secrets: &Secrets, resume: u32) -> (Sealer, Opener) {
-    let from_a = kdf.expand("packets a", &secrets.session_id);
-    let from_b = kdf.expand("packets b", &secrets.session_id);
+    let cipher = secrets.cipher;
+    let [from_a, from_b] = cipher.labels().map(|label| kdf.expand(label, &secrets.session_id));
     let (ours, theirs) = match secrets.role {
         Role::Initiator => (from_a, from_b),
         Role::Responder => (from_b, from_a),
     };
-    let out = Direction { from: secrets.local(), to: secrets.peer(), session_id: &secrets.session_id };
-    let back = Direction { from: out.to, to: out.from, session_id: &secrets.session_id };
+    let out = Direction { from: secrets.local(), to: secrets.peer(), session_id: &secrets.session_id, cipher };
+    let back = Direction { from: out.to, to: out.from, session_id: &secrets.session_id, cipher };
     (Sealer::new(out, secrets.label(), resume, ours), Opener::new(back, secrets.label(), resume, theirs))
 }

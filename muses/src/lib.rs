@@ -5,7 +5,7 @@
 //! # Security (the paper's SSM)
 //! Two nodes agree on SessID = pSessID-a . pSessID-b in [four messages](handshake), with keys [certified](cert) by their
 //! identities. The handshake leaves behind one small value, [`keys::Secrets`], and the keys of the first epoch. Packets are
-//! [sealed and opened](packet) under the keys of an epoch; a [window](replay) lets every packet number through once.
+//! [sealed and opened](packet) by the [cipher] that both agreed on, under the keys of an epoch; a [window](replay) lets every packet number through once.
 //!
 //! After an outage, a move or a restart the ends [`resume`]: Re-Hello, answer, and the first packet of a new epoch, which
 //! proves the path. That takes symmetric cryptography only; [`dh::PublicKeyOps`] counts what would be more.
@@ -36,6 +36,7 @@
 
 pub mod ack;
 pub mod cert;
+pub mod cipher;
 pub mod config;
 pub mod congestion;
 pub mod content;

@@ -4,7 +4,7 @@
 //! header = ConTYPE (1), label (16), epoch (4 + 4), SeqNBR (8)                        numbers big-endian
 //! AAD    = ConTYPE (1), SrcID (32), DstID (32), SessID (100), epoch (8), SeqNBR (8)
 //! nonce  = 0^32 || LE64(SeqNBR)
-//! packet = header, ChaCha20-Poly1305(key of direction and epoch, nonce, AAD, frames)   the tag is the paper's ICV
+//! packet = header, AEAD(key of direction and epoch, nonce, AAD, frames)               by the session's cipher; the tag is the paper's ICV
 //! ```
 //!
 //! An epoch is two numbers. `resume` counts resumes: new secrets, numbers from 0 again, a new replay window. `step` counts
@@ -14,6 +14,7 @@ use core::ops::Range;
 
 use overlay::id::NodeId;
 
+use crate::cipher::Cipher;
 use crate::content::{ContentType, LABEL_BYTES, Label, SESSION_ID_BYTES, take};
 use crate::kdf::{AeadKey, Kdf, Key, TAG_BYTES};
 use crate::replay::ReplayWindow;
@@ -32,6 +33,9 @@ pub const BYTES_PER_STEP: u64 = 1 << 30;
 
 /// Packets that one key will seal at most, stepped or not.
 const PACKETS_PER_KEY_MAX: u64 = 1 << 32;
+
+/// Bytes of frames that one key will seal at most, stepped or not: 2^34 blocks leave AES-GCM an advantage of 2^-61 (RFC 9001, B.1.1, asks for 2^-57).
+pub const BYTES_PER_KEY_MAX: u64 = 1 << 38;
 
 /// The highest packet number ever used.
 const SEQUENCE_MAX: u64 = (1 << 62) - 1;
@@ -99,7 +103,7 @@ pub struct Sealer {
 
 impl Sealer {
     pub(crate) fn new(direction: Direction<'_>, label: Label, resume: u32, secret: Key) -> Self {
-        let chain = Chain::new(Epoch { resume, step: 0 }, secret);
+        let chain = Chain::new(Epoch { resume, step: 0 }, direction.cipher, secret);
         Self { chain, label, aad: Aad::new(direction), next_seq: 0, step_first_seq: 0, step_bytes: 0 }
     }
 
@@ -121,7 +125,9 @@ impl Sealer {
     /// [`SealError`] when no number is left; also when there is less than that room.
     pub fn seal_in_place(&mut self, packet: &mut Vec<u8>) -> Result<u64, SealError> {
         let seq = self.next_seq;
-        if seq > SEQUENCE_MAX || seq.saturating_sub(self.step_first_seq) >= PACKETS_PER_KEY_MAX {
+        let used_up =
+            seq.saturating_sub(self.step_first_seq) >= PACKETS_PER_KEY_MAX || self.step_bytes >= BYTES_PER_KEY_MAX;
+        if seq > SEQUENCE_MAX || used_up {
             return Err(SealError::Exhausted);
         }
         let header = Header { label: self.label, epoch: self.chain.epoch, seq };
@@ -177,7 +183,7 @@ pub struct Opener {
 
 impl Opener {
     pub(crate) fn new(direction: Direction<'_>, label: Label, resume: u32, secret: Key) -> Self {
-        let current = Chain::new(Epoch { resume, step: 0 }, secret);
+        let current = Chain::new(Epoch { resume, step: 0 }, direction.cipher, secret);
         Self {
             previous: None,
             next: current.next(),
@@ -266,12 +272,13 @@ pub fn ciphertext(packet: &[u8]) -> Option<Range<usize>> {
     (ContentType::of(packet)? == ContentType::Protected && end >= HEADER_BYTES).then_some(HEADER_BYTES..end)
 }
 
-/// Who sends to whom in which session.
+/// Who sends to whom in which session, and how it is sealed.
 #[derive(Clone, Copy)]
 pub(crate) struct Direction<'a> {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) session_id: &'a [u8; SESSION_ID_BYTES],
+    pub(crate) cipher: Cipher,
 }
 
 /// One key, and the secret that leads to the next.
@@ -282,14 +289,14 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(epoch: Epoch, secret: Key) -> Self {
-        let key = AeadKey::new(&Kdf::extract(&[], secret.as_slice()).expand("packet key", &[]));
+    fn new(epoch: Epoch, cipher: Cipher, secret: Key) -> Self {
+        let key = AeadKey::new(cipher, &Kdf::extract(&[], secret.as_slice()).expand("packet key", &[]));
         Self { epoch, secret, key }
     }
 
     fn next(&self) -> Self {
         let secret = Kdf::extract(&[], self.secret.as_slice()).expand("next step", &[]);
-        Self::new(Epoch { step: self.epoch.step.saturating_add(1), ..self.epoch }, secret)
+        Self::new(Epoch { step: self.epoch.step.saturating_add(1), ..self.epoch }, self.key.cipher(), secret)
     }
 }
 

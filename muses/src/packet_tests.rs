@@ -7,14 +7,19 @@ use super::*;
 
 const SESSION_ID: [u8; SESSION_ID_BYTES] = [3; SESSION_ID_BYTES];
 const LABEL: Label = Label([4; LABEL_BYTES]);
+const CIPHERS: [Cipher; 2] = [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm];
 
 fn pair() -> (Sealer, Opener) {
     pair_with(5)
 }
 
 fn pair_with(secret: u8) -> (Sealer, Opener) {
+    pair_by(Cipher::ChaCha20Poly1305, secret)
+}
+
+fn pair_by(cipher: Cipher, secret: u8) -> (Sealer, Opener) {
     let [from, to] = [1, 2].map(|n| Identity::from_secret(&[n; 32]).id());
-    let direction = Direction { from, to, session_id: &SESSION_ID };
+    let direction = Direction { from, to, session_id: &SESSION_ID, cipher };
     let secret = Zeroizing::new([secret; 32]);
     (Sealer::new(direction, LABEL, 6, secret.clone()), Opener::new(direction, LABEL, 6, secret))
 }
@@ -52,9 +57,9 @@ fn any_flipped_bit_is_refused() {
 }
 
 /// Flips every bit of so many packets of all lengths up to `longest`, of several keys.
-fn flips_every_bit_of(packets: u64, longest: u64) {
+fn flips_every_bit_of(cipher: Cipher, packets: u64, longest: u64) {
     let mut rng = Rng::from_seed([1; 32]);
-    let (mut sealer, mut opener) = pair();
+    let (mut sealer, mut opener) = pair_by(cipher, 5);
     for number in 0..packets {
         if number % 50 == 49 {
             sealer.step();
@@ -74,13 +79,13 @@ fn flips_every_bit_of(packets: u64, longest: u64) {
 
 #[test]
 fn any_flipped_bit_of_many_packets_is_refused() {
-    flips_every_bit_of(100, 100);
+    CIPHERS.into_iter().for_each(|cipher| flips_every_bit_of(cipher, 100, 100));
 }
 
 #[test]
 #[ignore = "every bit of 10^3 packets; for the night"]
 fn any_flipped_bit_of_a_thousand_packets_is_refused() {
-    flips_every_bit_of(1000, 1500);
+    CIPHERS.into_iter().for_each(|cipher| flips_every_bit_of(cipher, 1000, 1500));
 }
 
 /// The checks before the cipher would refuse most changed headers, too. Here the receiver expects what the changed header says, so that nothing but the
@@ -93,7 +98,7 @@ fn each_field_of_the_header_is_bound() {
         packet
     };
     let [from, to] = [1, 2].map(|n| Identity::from_secret(&[n; 32]).id());
-    let direction = Direction { from, to, session_id: &SESSION_ID };
+    let direction = Direction { from, to, session_id: &SESSION_ID, cipher: CIPHERS[0] };
     let secret = Zeroizing::new([5; 32]);
 
     // SeqNBR: another number that is fresh.
@@ -125,11 +130,12 @@ fn another_key_session_or_direction_does_not_open() {
 
     let [a, b] = [1, 2].map(|n| Identity::from_secret(&[n; 32]).id());
     let secret = Zeroizing::new([5; 32]);
-    let reversed = Direction { from: b, to: a, session_id: &SESSION_ID };
+    assert_eq!(pair_by(Cipher::Aes256Gcm, 5).1.open(&packet), Err(OpenError::Forged));
+    let reversed = Direction { from: b, to: a, session_id: &SESSION_ID, cipher: CIPHERS[0] };
     assert_eq!(Opener::new(reversed, LABEL, 6, secret.clone()).open(&packet), Err(OpenError::Forged));
-    let other = Direction { from: a, to: b, session_id: &[9; SESSION_ID_BYTES] };
+    let other = Direction { from: a, to: b, session_id: &[9; SESSION_ID_BYTES], cipher: CIPHERS[0] };
     assert_eq!(Opener::new(other, LABEL, 6, secret.clone()).open(&packet), Err(OpenError::Forged));
-    let same = Direction { from: a, to: b, session_id: &SESSION_ID };
+    let same = Direction { from: a, to: b, session_id: &SESSION_ID, cipher: CIPHERS[0] };
     assert_eq!(Opener::new(same, LABEL, 7, secret.clone()).open(&packet), Err(OpenError::Epoch));
     assert_eq!(Opener::new(same, Label([0; 16]), 6, secret).open(&packet), Err(OpenError::Malformed));
 }

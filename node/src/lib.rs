@@ -10,6 +10,7 @@ pub mod identity;
 pub mod invite;
 pub mod links;
 pub mod local;
+pub mod machine;
 pub mod reach;
 pub mod stack;
 pub mod store;

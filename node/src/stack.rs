@@ -58,6 +58,8 @@ pub struct Config {
     pub max_sessions: Option<NonZeroUsize>,
     /// Most streams in one session, unless as many as sessions have by default.
     pub max_streams_per_session: Option<NonZeroUsize>,
+    /// This machine has instructions for AES-GCM.
+    pub fast_aes: bool,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
             max_streams_per_session: self
                 .max_streams_per_session
                 .map_or(usual.max_streams_per_session, NonZeroUsize::get),
+            fast_aes: self.fast_aes,
             ..usual
         }
     }

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::cookie::COOKIE_REPLY_BYTES;
 use super::{HELLO_BYTES, HandshakeError, MAX_PARAMS_BYTES, Offer, SUITE, VERSION, noise};
 use crate::cert::{CERT_BYTES, IdCert, LocalKeys};
+use crate::cipher::Cipher;
 use crate::content::{ContentType, HANDSHAKE_ID_BYTES, HandshakeId, put_counted, take, take_counted};
 use crate::dh::{KeyPair, PublicKey};
 use crate::kdf::{self, AeadKey, MAC_BYTES, SHORT_MAC_BYTES, TAG_BYTES};
@@ -74,7 +75,8 @@ impl Header {
         let plain = Zeroizing::new([kdf::hmac(mac, &[hash, before]).as_slice(), token].concat());
         let header = self.to_bytes(content);
         // Each of these keys seals this one message, which is the same however often it is made.
-        let sealed = AeadKey::new(seal).seal_vec(0, &header, &plain).ok_or(HandshakeError::TooLong)?;
+        let sealed =
+            AeadKey::new(Cipher::ChaCha20Poly1305, seal).seal_vec(0, &header, &plain).ok_or(HandshakeError::TooLong)?;
         Ok(self.packet(content, &sealed))
     }
 
@@ -91,7 +93,7 @@ impl Header {
         if sealed.len() != MAC_BYTES + 32 + TAG_BYTES {
             return Err(HandshakeError::Malformed);
         }
-        let plain = AeadKey::new(seal).open_vec(0, &self.to_bytes(content), sealed);
+        let plain = AeadKey::new(Cipher::ChaCha20Poly1305, seal).open_vec(0, &self.to_bytes(content), sealed);
         let plain = Zeroizing::new(plain.ok_or(HandshakeError::Unauthenticated)?);
         let mut rest = plain.as_slice();
         let theirs: [u8; MAC_BYTES] = take(&mut rest).ok_or(HandshakeError::Malformed)?;

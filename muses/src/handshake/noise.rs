@@ -12,6 +12,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::cipher::Cipher;
 use crate::content::take;
 use crate::dh::{KeyPair, PublicKey, PublicKeyOps, Secret};
 use crate::kdf::{self, AeadKey, Kdf, Key, TAG_BYTES};
@@ -192,15 +193,18 @@ impl Symmetric {
     }
 
     fn encrypt(&mut self, plain: &[u8]) -> Result<Vec<u8>, NoiseError> {
-        let sealed = AeadKey::new(&self.key).seal_vec(self.nonce, &self.hash, plain).ok_or(NoiseError::Malformed)?;
+        let sealed = AeadKey::new(Cipher::ChaCha20Poly1305, &self.key)
+            .seal_vec(self.nonce, &self.hash, plain)
+            .ok_or(NoiseError::Malformed)?;
         self.nonce = self.nonce.saturating_add(1);
         self.mix_hash(&sealed);
         Ok(sealed)
     }
 
     fn decrypt(&mut self, sealed: &[u8]) -> Result<Vec<u8>, NoiseError> {
-        let plain =
-            AeadKey::new(&self.key).open_vec(self.nonce, &self.hash, sealed).ok_or(NoiseError::Unauthenticated)?;
+        let plain = AeadKey::new(Cipher::ChaCha20Poly1305, &self.key)
+            .open_vec(self.nonce, &self.hash, sealed)
+            .ok_or(NoiseError::Unauthenticated)?;
         self.nonce = self.nonce.saturating_add(1);
         self.mix_hash(sealed);
         Ok(plain)

@@ -11,6 +11,8 @@ pub(crate) struct Pair {
     pub(crate) b: LocalKeys,
     pub(crate) rng: Rng,
     pub(crate) ops: PublicKeyOps,
+    /// What each says of itself.
+    params: [&'static [u8]; 2],
 }
 
 impl Pair {
@@ -19,16 +21,16 @@ impl Pair {
         let mut keys =
             |n: u8| LocalKeys::new(Identity::from_secret(&[n; 32]), &[n + 100; 32], WallTime::default(), &mut ops);
         let (a, b) = (keys(1), keys(2));
-        Self { a, b, rng: Rng::from_seed([7; 32]), ops }
+        Self { a, b, rng: Rng::from_seed([7; 32]), ops, params: [b"from a", b"from b"] }
     }
 
     fn hello(&mut self) -> (Initiator, Vec<u8>) {
-        let offer = Offer { port: 4000, params: b"from a" };
+        let offer = Offer { port: 4000, params: self.params[0] };
         Initiator::start(&self.a, self.b.id(), self.b.cert(), offer, &mut self.rng, &mut self.ops).unwrap()
     }
 
     fn reply(&mut self, from: NodeId, hello: &[u8]) -> Result<(Responder, Vec<u8>), HandshakeError> {
-        let offer = Offer { port: 7, params: b"from b" };
+        let offer = Offer { port: 7, params: self.params[1] };
         let hello = AddressedHello::parse(&self.b, hello)?;
         Responder::handle_hello(&self.b, &hello, from, offer, &mut self.rng, &mut self.ops, WallTime::default())
     }
@@ -65,6 +67,20 @@ fn four_messages_open_a_session() {
     assert_eq!((opened.seq, opened.frames.as_slice()), (seq, b"ping".as_slice()));
     let (_, packet) = b.sealer.seal(b"pong").unwrap();
     assert_eq!(a.opener.open(&packet).unwrap().frames, b"pong");
+}
+
+#[test]
+fn packets_are_sealed_by_what_both_do_fast() {
+    let fast = Cipher::params(true);
+    for params in [[fast, fast], [fast, b"from b"], [b"from a", fast]] {
+        let mut pair = Pair { params, ..Pair::new() };
+        let (mut a, mut b) = pair.establish();
+        let both = params == [fast, fast];
+        let agreed = if both { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 };
+        assert_eq!([a.secrets.cipher(), b.secrets.cipher()], [agreed; 2]);
+        let (_, packet) = a.sealer.seal(b"ping").unwrap();
+        assert_eq!(b.opener.open(&packet).unwrap().frames, b"ping");
+    }
 }
 
 #[test]

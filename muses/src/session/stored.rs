@@ -12,7 +12,7 @@ use crate::keys::{Role, Secrets};
 /// Longest stored session, in bytes.
 const MAX_STORED_BYTES: usize = 2048;
 /// The layout of what is stored.
-const STORED_VERSION: u8 = 1;
+const STORED_VERSION: u8 = 2;
 
 /// What is stored of a session: enough to resume it.
 #[derive(Encode, Decode)]

@@ -8,17 +8,20 @@ use overlay::time::{Instant, Now};
 use super::guard::Verdict;
 use super::{Sessions, Timer};
 use crate::cert::IdCert;
-use crate::config::{ANSWERS, HALF_OPEN_LIFETIME};
+use crate::cipher::Cipher;
+use crate::config::{ANSWERS, Config, HALF_OPEN_LIFETIME};
 use crate::content::{HandshakeId, Label};
 use crate::event::{Arrival, HandshakeFailure, ResetReason, Resolved, SessionLabel};
 use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
 use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
 
-/// No ports and no params today: services are named in the streams.
-const OFFER: Offer<'static> = Offer { port: 0, params: &[] };
-
 /// The flow label of cookies: a flood's answers share one queue among themselves, and keep nothing else waiting.
 const COOKIE_FLOW: u32 = 1;
+
+/// No ports: services are named in the streams.
+fn offer(config: &Config) -> Offer<'static> {
+    Offer { port: 0, params: Cipher::params(config.fast_aes) }
+}
 
 /// A handshake that waits for Finished A.
 pub(super) struct HalfOpen {
@@ -36,9 +39,9 @@ impl Sessions {
     /// The peer was found: sends Hello A.
     pub(super) fn greet(&mut self, peer: NodeId, resolved: Resolved, now: Now) {
         let end = &mut self.end;
-        let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops)
-            .ok()
-            .and_then(|cert| Initiator::start(&end.keys, peer, &cert, OFFER, &mut end.rng, &mut end.ops).ok());
+        let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops).ok().and_then(|cert| {
+            Initiator::start(&end.keys, peer, &cert, offer(&end.config), &mut end.rng, &mut end.ops).ok()
+        });
         let Some((initiator, mut hello)) = started else { return self.fail(peer, HandshakeFailure::Certificate) };
         if let Some(cookie) = end.cookies.of(&peer, now.instant) {
             cookie.stamp(&mut hello);
@@ -78,7 +81,8 @@ impl Sessions {
             }
         }
         let digest = hello.digest();
-        let answered = Responder::handle_hello(&end.keys, &hello, from, OFFER, &mut end.rng, &mut end.ops, now.wall);
+        let offer = offer(&end.config);
+        let answered = Responder::handle_hello(&end.keys, &hello, from, offer, &mut end.rng, &mut end.ops, now.wall);
         let Ok((responder, reply)) = answered else {
             end.counters.forged += 1;
             return;

@@ -27,7 +27,7 @@ use crate::local::invites::Grants;
 use crate::local::service::Forward;
 use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
-use crate::{clock, driver, stack};
+use crate::{clock, driver, machine, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
@@ -155,6 +155,7 @@ async fn serve(
         direct: config.links.direct,
         max_sessions: config.limits.sessions,
         max_streams_per_session: config.limits.streams_per_session,
+        fast_aes: machine::has_fast_aes(),
     };
     let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
