@@ -231,6 +231,7 @@ impl Stack {
     pub fn handle_timeout(&mut self, now: Now) {
         self.overlay.handle_timeout(now);
         self.sessions.handle_timeout(now);
+        self.ask_again(now);
         self.settle(now);
     }
 
@@ -382,7 +383,8 @@ impl Stack {
         let overlay = self.overlay.poll_timeout().map(|(at, _)| (at, "overlay"));
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
-        [overlay, sessions, late].into_iter().flatten().min()
+        let again = self.questions.due().map(|at| (at, "a look-up again"));
+        [overlay, sessions, again, late].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----

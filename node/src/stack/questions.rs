@@ -8,13 +8,19 @@ use overlay::dht::{LookupId, LookupResult};
 use overlay::event::EchoId;
 use overlay::id::NodeId;
 use overlay::record::{Name, Query};
-use overlay::time::Now;
+use overlay::time::{Instant, Now};
 
 use super::bridge::address_text;
 use super::event::{Answer, Event, Failure, QueryId};
 use super::naming::{Meaning, PINS_KEY, Purpose};
 use super::status::Resolved;
 use super::{Command, Stack};
+
+/// Whom nobody knows is asked for again after this time: the records of a node that is new, or has just moved, are still on their way to
+/// their binders, or from one to another.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// So often in all; then there is no such node.
+const MAX_ASKED: u32 = 6;
 
 /// What a look-up is for.
 #[derive(Clone, Debug)]
@@ -25,6 +31,14 @@ enum Lookup {
     Name(Purpose, Name),
     /// Where a node is.
     Node(Purpose, NodeId),
+}
+
+/// A look-up under way.
+#[derive(Clone, Debug)]
+struct Asked {
+    lookup: Lookup,
+    /// How often, this time included.
+    times: u32,
 }
 
 /// Ping or trace.
@@ -39,7 +53,9 @@ struct Echo {
 #[derive(Debug, Default)]
 pub struct Questions {
     last: u64,
-    lookups: BTreeMap<LookupId, Lookup>,
+    lookups: BTreeMap<LookupId, Asked>,
+    /// What is asked again, and when; the id is that of the look-up before.
+    again: BTreeMap<(Instant, LookupId), Asked>,
     echoes: BTreeMap<EchoId, Echo>,
     /// What was typed, to be shown with the answer.
     typed: BTreeMap<QueryId, String>,
@@ -48,7 +64,12 @@ pub struct Questions {
 impl Questions {
     /// A session asked for its peer.
     pub fn resolving(&mut self, id: LookupId, peer: NodeId) {
-        self.lookups.insert(id, Lookup::Session(peer));
+        self.lookups.insert(id, Asked { lookup: Lookup::Session(peer), times: 1 });
+    }
+
+    /// When [`Stack::ask_again`] is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.again.keys().next().map(|(at, _)| *at)
     }
 
     fn ask(&mut self, typed: &str) -> QueryId {
@@ -87,33 +108,53 @@ impl Stack {
 
     /// Asks the DHT whom `name` means.
     pub(super) fn find(&mut self, purpose: Purpose, name: Name, now: Now) {
-        let id = self.overlay.lookup(Query::Name(name.clone()), false, now);
-        self.questions.lookups.insert(id, Lookup::Name(purpose, name));
+        self.look_up(Asked { lookup: Lookup::Name(purpose, name), times: 1 }, now);
     }
 
     fn find_node(&mut self, purpose: Purpose, node: NodeId, now: Now) {
-        let id = self.overlay.lookup(Query::Node(node), true, now);
-        self.questions.lookups.insert(id, Lookup::Node(purpose, node));
+        self.look_up(Asked { lookup: Lookup::Node(purpose, node), times: 1 }, now);
+    }
+
+    fn look_up(&mut self, asked: Asked, now: Now) {
+        let (query, fresh) = match &asked.lookup {
+            Lookup::Name(_, name) => (Query::Name(name.clone()), false),
+            Lookup::Node(_, node) | Lookup::Session(node) => (Query::Node(*node), true),
+        };
+        let id = self.overlay.lookup(query, fresh, now);
+        self.questions.lookups.insert(id, asked);
+    }
+
+    /// Asks again what is due.
+    pub(super) fn ask_again(&mut self, now: Now) {
+        while let Some(first) = self.questions.again.first_entry().filter(|first| first.key().0 <= now.instant) {
+            let asked = first.remove();
+            self.look_up(asked, now);
+        }
     }
 
     pub(super) fn hear_lookup(&mut self, id: LookupId, result: LookupResult, now: Now) {
-        match self.questions.lookups.remove(&id) {
-            Some(Lookup::Session(peer)) => self.hear_resolved(peer, &result, now),
-            Some(Lookup::Name(purpose, name)) => match self.holder(&name, &result) {
+        let Some(Asked { lookup, times }) = self.questions.lookups.remove(&id) else { return };
+        // A session asks again by itself.
+        if matches!(result, LookupResult::Missing) && !matches!(lookup, Lookup::Session(_)) && times < MAX_ASKED {
+            self.questions.again.insert((now.instant + ASK_AGAIN, id), Asked { lookup, times: times + 1 });
+            return;
+        }
+        match lookup {
+            Lookup::Session(peer) => self.hear_resolved(peer, &result, now),
+            Lookup::Name(purpose, name) => match self.holder(&name, &result) {
                 Ok(holder) => match purpose {
                     Purpose::Open(conn) => self.open_stream(conn, holder, now),
                     _ => self.find_node(purpose, holder, now),
                 },
                 Err(why) => self.give_up(purpose, why),
             },
-            Some(Lookup::Node(purpose, node)) => match result {
+            Lookup::Node(purpose, node) => match result {
                 LookupResult::Found(record) => match record.node() {
                     Some(found) => self.found(purpose, node, &found.place, now),
                     None => self.give_up(purpose, Failure::UnknownPeer),
                 },
                 other => self.give_up(purpose, failure_of(&other)),
             },
-            None => {}
         }
     }
 
