@@ -19,6 +19,7 @@ mod join;
 mod pages;
 mod show;
 mod span;
+mod supervisor;
 mod up;
 
 /// TCP connections that survive anything, by name, without a server.

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use common::{Node, alice_and_bob, foreground, greeter, muses, stderr, until};
+use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
@@ -153,30 +153,13 @@ fn runs(folder: &Path, line: &str) {
 
 /// Verb and example, without the program's name, from the help texts.
 fn examples() -> Vec<(String, String)> {
-    let mut verbs = subcommands("");
-    for group in ["name", "config", "network"] {
-        verbs.retain(|verb| verb != group);
-        verbs.extend(subcommands(group).into_iter().map(|verb| format!("{group} {verb}")));
-    }
     let mut examples = Vec::new();
-    for verb in verbs {
-        let help = help(&verb);
+    for verb in help::verbs() {
+        let help = help::of(&verb);
         let lines = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
         examples.extend(lines.filter_map(|line| Some((verb.clone(), line.strip_prefix("  muses ")?.to_owned()))));
     }
     examples
-}
-
-fn subcommands(group: &str) -> Vec<String> {
-    let help = help(group);
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let verbs = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").map(str::to_owned).collect()
-}
-
-fn help(of: &str) -> String {
-    let output = muses(Path::new("/nowhere"), &format!("{of} --help"));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// What the reference says about each verb's data: path and types.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::console::Console;
 use super::join::{self, Joins};
+use super::supervisor;
 use crate::config::{Config, check_name};
 use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
@@ -172,6 +173,7 @@ async fn serve(
         tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
     }
 
+    supervisor::ready();
     let mut refused = None;
     let asked = tokio::select! {
         ended = console.follow(handle.clone(), facts, entry.joining) => {
@@ -184,6 +186,7 @@ async fn serve(
         _ = interrupt.recv() => true,
         _ = hangup.recv() => true,
     };
+    supervisor::stopping();
     console.say("leaving");
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, handle.stop()) => if stopped.is_err() {

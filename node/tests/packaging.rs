@@ -1,0 +1,71 @@
+//! What packages install: units and configurations that this very program takes.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{PATIENCE, foreground, muses, stderr};
+
+/// Files for packages.
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_node_is_ready_and_when_it_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut datagram = [0; 256];
+        let length = manager.recv(&mut datagram).unwrap();
+        String::from_utf8_lossy(&datagram[..length]).trim().to_owned()
+    };
+    let data_dir = folder.path().join("node");
+    let mut node = foreground(&data_dir, "up", &[]).env("NOTIFY_SOCKET", folder.path().join("notify")).spawn().unwrap();
+    assert_eq!(heard(), "READY=1");
+    assert!(muses(&data_dir, "status").status.success(), "what is ready answers");
+    assert!(muses(&data_dir, "down").status.success());
+    assert_eq!(heard(), "STOPPING=1");
+    assert!(node.wait().unwrap().success());
+}
+
+#[test]
+fn units_are_sound() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        println!("skipped: systemd-analyze is not installed");
+        return;
+    }
+    for unit in ["systemd/muses.service", "systemd/user/muses.service"] {
+        let text = fs::read_to_string(packaging().join(unit)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("muses.service");
+        // The manual page is installed by the package, as the program is.
+        let here =
+            text.replace("/usr/bin/muses", env!("CARGO_BIN_EXE_muses")).replace("Documentation=man:muses(1)\n", "");
+        fs::write(&path, here).unwrap();
+        let found = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
+        assert!(found.status.success() && found.stderr.is_empty(), "{unit}: {}", stderr(&found));
+    }
+}
+
+#[test]
+fn configurations_are_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let configurations: Vec<PathBuf> = ["docker", "kubernetes"]
+        .iter()
+        .flat_map(|kind| fs::read_dir(packaging().join(kind)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(!configurations.is_empty());
+    for path in configurations {
+        let checked = muses(folder.path(), &format!("config check {}", path.display()));
+        assert!(checked.status.success(), "{}: {}", path.display(), stderr(&checked));
+    }
+}
