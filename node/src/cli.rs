@@ -145,6 +145,13 @@ enum Verb {
         #[arg(value_name = "PEER|PEER/NAME")]
         target: Option<String>,
     },
+    /// The URL of this node's dashboard, with its token: for its owner alone
+    #[command(after_help = "Example:\n  muses dashboard")]
+    Dashboard {
+        /// Open it in a browser, too
+        #[arg(long)]
+        open: bool,
+    },
     /// Names: claim one, pin one, list them
     #[command(subcommand)]
     Name(NameVerb),
@@ -266,6 +273,7 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
         Verb::Doctor { target } => return ask::doctor(&data_dir, target, json),
         Verb::Pipe { target } => return done(ask::pipe(&data_dir, target)),
+        Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
         Verb::Connect { target, listen } => Request::Connect { target, listen },
@@ -342,6 +350,9 @@ mod tests {
             "config check c.toml",
             "completions bash",
             "man",
+            "up --dashboard --metrics 127.0.0.1:9464",
+            "up --dashboard 127.0.0.1:0 --name alice",
+            "dashboard --open",
             "down",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

@@ -6,6 +6,8 @@
 //! name = "alice"                                # --name: claimed in the overlay
 //! leaf = true                                   # --leaf: carry nothing for others
 //! socks = "127.0.0.1:7080"                      # --socks: a SOCKS5 proxy for programs on this machine
+//! dashboard = "127.0.0.1:7070"                  # --dashboard: a page for this machine's owner
+//! metrics = "127.0.0.1:9464"                    # --metrics: for Prometheus, at /metrics
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
@@ -68,6 +70,12 @@ pub struct Config {
     /// Where to serve SOCKS5, if at all.
     #[serde(default)]
     pub socks: Option<Forward>,
+    /// Where to serve the dashboard, if at all.
+    #[serde(default)]
+    pub dashboard: Option<Forward>,
+    /// Where to serve metrics, if at all.
+    #[serde(default)]
+    pub metrics: Option<Forward>,
     /// Which overlay.
     #[serde(default)]
     pub overlay: OverlayTable,
@@ -195,8 +203,8 @@ impl Config {
     /// The keys and values of this configuration, as a file would have them; what is empty is left out.
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
-        let Self { listen, join, name, leaf, socks, overlay: OverlayTable { id }, links, limits, petnames, services } =
-            self;
+        let Self { listen, join, name, leaf, socks, dashboard, metrics, .. } = self;
+        let Self { overlay: OverlayTable { id }, links, limits, petnames, services, .. } = self;
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
         put("listen", list(listen));
@@ -204,6 +212,8 @@ impl Config {
         put("name", name.clone().map(Value::String));
         put("leaf", leaf.then_some(Value::Boolean(true)));
         put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
+        put("dashboard", dashboard.as_ref().map(|dashboard| dashboard.to_string().into()));
+        put("metrics", metrics.as_ref().map(|metrics| metrics.to_string().into()));
         put("overlay", id.map(|id| toml::Table::from_iter([("id".to_owned(), id.to_string().into())]).into()));
         put("links", Some(links.to_toml().into()));
         let limits = limits.to_toml();
@@ -388,7 +398,7 @@ mod tests {
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["join", "leaf", "limits", "links", "listen", "name", "overlay", "petnames", "services", "socks"]
+            ["dashboard", "join", "leaf", "limits", "links", "listen", "metrics", "name", "overlay", "petnames", "services", "socks"]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
         assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));

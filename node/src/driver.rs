@@ -295,6 +295,9 @@ impl Driver {
             Request::NetworkUp { bind, reply } => {
                 let _ = reply.send(self.links.network_up(bind));
             }
+            Request::NetworkIsUp { reply } => {
+                let _ = reply.send(self.links.network_is_up());
+            }
             Request::Listening { reply } => {
                 let _ = reply.send(self.links.listening());
             }

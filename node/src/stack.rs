@@ -20,8 +20,10 @@ mod bridge;
 mod conns;
 mod direct;
 pub mod event;
+pub mod figures;
 mod names;
 mod naming;
+pub mod picture;
 mod questions;
 mod services;
 pub mod status;
@@ -95,6 +97,9 @@ pub struct Stack {
     reaches: Reaches,
     joined_before: bool,
     resumes: u64,
+    /// Bytes taken from and given to applications since the start.
+    sent_bytes: u64,
+    received_bytes: u64,
     /// Since when the two halves may have something for each other that they were not told yet.
     unsettled: Option<Now>,
 }
@@ -144,6 +149,8 @@ impl Stack {
             reaches: Reaches::default(),
             joined_before: false,
             resumes: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
             unsettled: None,
         })
     }
@@ -296,6 +303,7 @@ impl Stack {
                 if let Some(conn) = self.conns.conn_mut(conn) {
                     conn.received_bytes += bytes.len() as u64;
                 }
+                self.received_bytes += bytes.len() as u64;
                 Readout::Bytes(bytes)
             }
             muses::Read::Pending => Readout::Pending,
@@ -316,6 +324,7 @@ impl Stack {
         if let Some(conn) = self.conns.conn_mut(conn) {
             conn.sent_bytes += taken as u64;
         }
+        self.sent_bytes += taken as u64;
         self.settle(now);
         taken
     }

@@ -11,6 +11,7 @@ use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::facts;
 use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
@@ -50,6 +51,19 @@ impl Console {
         }
     }
 
+    /// How to open the dashboard. Not its URL: what is printed here may be in a journal that others read.
+    pub(super) fn offer_dashboard(&self, data_dir: &Path) {
+        self.say(&format!("the dashboard's URL: muses dashboard --data-dir {}", data_dir.display()));
+    }
+
+    /// Where metrics are.
+    pub(super) fn offer_metrics(&self, at: SocketAddr) {
+        self.say(&format!("metrics are at http://{at}/metrics"));
+        if !at.ip().is_loopback() {
+            self.say(&format!("caution: whoever reaches {at} sees how much this node does"));
+        }
+    }
+
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
     /// as long as there was no neighbour; the line says so.
     pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
@@ -67,7 +81,7 @@ impl Console {
                         if refusals.len() > MAX_REFUSALS || matches!(fact, Event::Joined { .. }) {
                             refusals.clear();
                         }
-                        if let Some(line) = self.line(&fact) {
+                        if let Some(line) = facts::line(&fact, |id| self.who(id)) {
                             self.say(&line);
                         }
                     }
@@ -103,35 +117,6 @@ impl Console {
             self.say("a second node on this machine, with a folder of its own, joins with:");
             self.say(&line(" --data-dir ./muses-2", address));
         }
-    }
-
-    fn line(&self, fact: &Event) -> Option<String> {
-        Some(match fact {
-            Event::Founded(overlay) => format!("founded the overlay {overlay}"),
-            Event::Resumed(overlay) => format!("resumed the overlay {overlay}"),
-            Event::Joined { overlay, address, first: true } => format!(
-                "joined the overlay {overlay} at {address} (pinned: this data folder joins no other from now on)"
-            ),
-            Event::Joined { overlay, address, first: false } => {
-                format!("attached to the overlay {overlay} at {address}")
-            }
-            Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
-            Event::AddressChanged(address) => format!("the address is {address} now"),
-            Event::LinkRefused(why) | Event::OtherOverlay(why) => format!("a link was refused: {}", why.escape_debug()),
-            Event::NameClaimed(name) => format!("the name {name} is this node's"),
-            Event::NameRefused { name, holder } => {
-                format!("the name {name} belongs to {}; choose another --name", self.who(holder))
-            }
-            Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", self.who(peer)),
-            Event::SessionResumed(peer) => format!("session with {} resumed", self.who(peer)),
-            Event::Opened(_)
-            | Event::Failed(..)
-            | Event::Incoming { .. }
-            | Event::Readable(_)
-            | Event::Writable(_)
-            | Event::Answered(..)
-            | Event::Left => return None,
-        })
     }
 
     fn who(&self, id: &NodeId) -> String {

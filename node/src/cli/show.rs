@@ -54,6 +54,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
+        Request::Dashboard {} => format!("{}\n", text(&data, "url")),
         Request::Down {} => "the node has left and ended\n".to_owned(),
         Request::Pipe { .. } | Request::PipeEnd { .. } => String::new(),
     };

@@ -28,7 +28,7 @@ use crate::local::invites::Grants;
 use crate::local::service::Forward;
 use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
-use crate::{clock, driver, machine, stack};
+use crate::{clock, dashboard, driver, machine, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
@@ -67,6 +67,12 @@ pub(super) struct Up {
     /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) socks: Option<Forward>,
+    /// Serve a page about this node to its owner's browser, on loopback [default: 127.0.0.1:7070]; see `muses dashboard`
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = dashboard::DEFAULT_ADDRESS)]
+    pub(super) dashboard: Option<Forward>,
+    /// Serve figures for Prometheus at /metrics
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) metrics: Option<Forward>,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -96,6 +102,8 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
     config.socks = up.socks.or(config.socks);
+    config.dashboard = up.dashboard.or(config.dashboard);
+    config.metrics = up.metrics.or(config.metrics);
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
@@ -125,6 +133,14 @@ async fn serve(
     // Before anything that is announced to others, so that a node that cannot be talked to does not start.
     let server = Server::bind(data_dir)?;
     let socks = match &config.socks {
+        Some(at) => Some(listen::bind(at).await?),
+        None => None,
+    };
+    let page = match &config.dashboard {
+        Some(at) => Some(dashboard::Bound::new(at, data_dir).await?),
+        None => None,
+    };
+    let metrics = match &config.metrics {
         Some(at) => Some(listen::bind(at).await?),
         None => None,
     };
@@ -166,6 +182,14 @@ async fn serve(
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);
+    }
+    if let Some(page) = page {
+        console.offer_dashboard(data_dir);
+        desk.serve_dashboard(page);
+    }
+    if let Some((listener, address)) = metrics {
+        console.offer_metrics(address);
+        desk.serve_metrics(listener, address);
     }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     tokio::spawn(Arc::clone(&desk).receive(incoming));

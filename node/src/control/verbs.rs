@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
+use crate::dashboard::{Bound, Dashboard};
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
@@ -22,6 +23,7 @@ use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
+use crate::metrics::{self, Metrics};
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
@@ -51,6 +53,8 @@ pub struct Desk {
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
+    dashboard: OnceLock<Dashboard>,
+    metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
     ended: Notify,
 }
@@ -81,6 +85,8 @@ impl Desk {
             config,
             connects: Mutex::default(),
             socks: OnceLock::new(),
+            dashboard: OnceLock::new(),
+            metrics: OnceLock::new(),
             pipes: Mutex::default(),
             ended: Notify::new(),
         };
@@ -110,6 +116,16 @@ impl Desk {
         let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
     }
 
+    /// Serves the dashboard until the node ends; a second one is closed.
+    pub fn serve_dashboard(self: &Arc<Self>, bound: Bound) {
+        let _ = self.dashboard.set(bound.serve(self, &self.handle));
+    }
+
+    /// Serves metrics at `listener` until the node ends; a second one is closed.
+    pub fn serve_metrics(&self, listener: TcpListener, address: SocketAddr) {
+        let _ = self.metrics.set(metrics::serve(&self.handle, listener, address));
+    }
+
     /// Waits until somebody asked for the node's end and got the answer.
     pub async fn ended(&self) {
         self.ended.notified().await;
@@ -125,7 +141,7 @@ impl Desk {
     }
 
     /// The answer to any request other than `pipe` and `down`, which their connection sees through.
-    pub(super) async fn answer(&self, request: Request) -> Result<Value, Fault> {
+    pub(crate) async fn answer(&self, request: Request) -> Result<Value, Fault> {
         match request {
             Request::Status {} => self.status().await,
             Request::Peers {} => to_json(self.ask(|stack, now| stack.peers(now)).await?),
@@ -151,6 +167,7 @@ impl Desk {
                 let line = |line| Fault::new(Code::PortInUse, line);
                 self.handle.network_up(bind).await.map(|()| Value::Null).map_err(line)
             }
+            Request::Dashboard {} => self.dashboard_url(),
             Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
@@ -163,8 +180,17 @@ impl Desk {
             fields.insert("connects".to_owned(), connects.into());
             let socks = self.socks.get().map(|(address, _)| address.to_string());
             fields.insert("socks".to_owned(), socks.into());
+            let dashboard = self.dashboard.get().map(|dashboard| dashboard.address().to_string());
+            fields.insert("dashboard".to_owned(), dashboard.into());
+            let metrics = self.metrics.get().map(|metrics| metrics.address.to_string());
+            fields.insert("metrics".to_owned(), metrics.into());
         }
         Ok(data)
+    }
+
+    fn dashboard_url(&self) -> Result<Value, Fault> {
+        let none = || Fault::new(Code::Usage, "this node serves no dashboard; start it with: muses up --dashboard");
+        Ok(json!({ "url": self.dashboard.get().ok_or_else(none)?.url() }))
     }
 
     async fn question(&self, peer: String, ask: fn(&mut Stack, &str, Now) -> QueryId) -> Result<Value, Fault> {

@@ -17,7 +17,7 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the fields `connects` and `socks` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `connects`, `socks`, `dashboard` and `metrics` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
@@ -128,6 +128,8 @@ pub enum Request {
         #[serde(default)]
         bind: Option<IpAddr>,
     },
+    /// Where the dashboard is: `{"url":"http://127.0.0.1:7070/#..."}`.
+    Dashboard {},
     /// Leaves the overlay and ends the node.
     Down {},
 }

@@ -94,6 +94,14 @@ impl Handle {
         self.ask(|reply| Request::NetworkUp { bind, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
     }
 
+    /// False in flight mode.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn network_is_up(&self) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::NetworkIsUp { reply }).await
+    }
+
     /// The concrete addresses at which this node listens now.
     ///
     /// # Errors
@@ -130,6 +138,7 @@ pub(super) enum Request {
     Forget { conn: ConnId, reset: bool },
     NetworkDown { reply: oneshot::Sender<()> },
     NetworkUp { bind: Option<IpAddr>, reply: oneshot::Sender<Result<(), String>> },
+    NetworkIsUp { reply: oneshot::Sender<bool> },
     Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
     Stop { reply: oneshot::Sender<()> },
 }

@@ -50,6 +50,10 @@ pub struct Counters {
     pub public_key_ops: u64,
     /// Sessions resumed.
     pub resumes: u64,
+    /// Bytes taken from applications.
+    pub sent_bytes: u64,
+    /// Bytes handed to applications.
+    pub received_bytes: u64,
 }
 
 /// One row of `muses peers`.
