@@ -398,7 +398,20 @@ mod tests {
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["dashboard", "join", "leaf", "limits", "links", "listen", "metrics", "name", "overlay", "petnames", "services", "socks"]
+            [
+                "dashboard",
+                "join",
+                "leaf",
+                "limits",
+                "links",
+                "listen",
+                "metrics",
+                "name",
+                "overlay",
+                "petnames",
+                "services",
+                "socks"
+            ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
         assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));

@@ -214,7 +214,10 @@ impl Site {
             Err(answer) => return answer,
         };
         let Some((cookie, key)) = self.guard.exchange(&login.token) else {
-            return error(StatusCode::UNAUTHORIZED, "another token is in force; open the URL that `muses dashboard` prints");
+            return error(
+                StatusCode::UNAUTHORIZED,
+                "another token is in force; open the URL that `muses dashboard` prints",
+            );
         };
         let mut answer = json(StatusCode::OK, &json!({ "key": key }));
         let cookie = format!("{}={cookie}; Path=/api/; HttpOnly; SameSite=Strict", self.cookie);

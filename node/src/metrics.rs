@@ -103,14 +103,22 @@ fn overlay(page: &mut Page, figures: &Figures) {
     ];
     page.family("muses_packets_dropped_total", "counter", "Packets dropped, by why.", &drops);
     page.counter("muses_links_bad_total", "Links closed for a bad frame, overlay or version.", overlay.bad_links);
-    page.counter("muses_frames_bad_total", "Frames that were malformed, oversized, out of place or forged.", overlay.bad_frames);
+    page.counter(
+        "muses_frames_bad_total",
+        "Frames that were malformed, oversized, out of place or forged.",
+        overlay.bad_frames,
+    );
     page.gauge("muses_state_bytes", "About how much is kept of neighbours, trees and records.", figures.state_bytes);
 }
 
 fn records(page: &mut Page, figures: &Figures) {
     let dht = figures.dht;
     page.gauge("muses_records", "Records held for others.", figures.records);
-    page.counter("muses_record_walks_total", "Walks of the record table begun, carried or answered here.", figures.overlay.walks);
+    page.counter(
+        "muses_record_walks_total",
+        "Walks of the record table begun, carried or answered here.",
+        figures.overlay.walks,
+    );
     page.counter("muses_record_requests_answered_total", "Requests for records answered.", dht.answered_requests);
     page.counter("muses_record_puts_refused_total", "Records that were not taken.", dht.refused_puts);
     page.counter("muses_records_invalid_total", "Records with a wrong signature or key.", dht.invalid_records);
@@ -130,7 +138,11 @@ fn sessions(page: &mut Page, figures: &Figures) {
     page.counter("muses_application_sent_bytes_total", "Bytes taken from applications.", figures.sent_bytes);
     page.counter("muses_application_received_bytes_total", "Bytes handed to applications.", figures.received_bytes);
     page.counter("muses_resumes_total", "Sessions that went on after an outage or a move.", figures.resumes);
-    page.counter("muses_public_key_operations_total", "Operations with public keys in the session layer.", figures.public_key_ops);
+    page.counter(
+        "muses_public_key_operations_total",
+        "Operations with public keys in the session layer.",
+        figures.public_key_ops,
+    );
     let bad = [
         ("{reason=\"unknown\"}", packets.unknown),
         ("{reason=\"forged\"}", packets.forged),

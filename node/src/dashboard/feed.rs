@@ -84,7 +84,11 @@ impl Feed {
         };
         let mut state = self.state.subscribe();
         // What is there already is told first; nothing is before the first look.
-        if state.borrow().is_empty() { state.mark_unchanged() } else { state.mark_changed() }
+        if state.borrow().is_empty() {
+            state.mark_unchanged()
+        } else {
+            state.mark_changed()
+        }
         let reader = Reader { feed: Arc::clone(self), news: self.news.subscribe(), state, begun: false, _place: place };
         let pieces = stream::unfold(reader, |mut reader| async move {
             let piece = reader.next().await?;

@@ -35,7 +35,10 @@ impl Guard {
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         let path = data_dir.join(TOKEN_FILE);
         let failed = |error: io::Error| {
-            Fault::new(Code::State, format!("the dashboard's token {}: {error}; check its owner and mode", path.display()))
+            Fault::new(
+                Code::State,
+                format!("the dashboard's token {}: {error}; check its owner and mode", path.display()),
+            )
         };
         let token = match File::open(&path) {
             Ok(file) => read(&path, file).map_err(failed)??,
@@ -128,7 +131,8 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn read(path: &Path, file: File) -> io::Result<Result<Zeroizing<String>, Fault>> {
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        let line = format!("the dashboard's token {0} is open to other users (mode {mode:o}); remove it", path.display());
+        let line =
+            format!("the dashboard's token {0} is open to other users (mode {mode:o}); remove it", path.display());
         return Ok(Err(Fault::new(Code::State, line)));
     }
     let mut token = Zeroizing::new(String::with_capacity(TOKEN_CHARS + 1));
@@ -214,13 +218,29 @@ mod tests {
             let origin = format!("http://{host}");
             assert_eq!(same_site(&headers(&[("host", host), ("origin", &origin)]), true), Ok(()), "{host}");
         }
-        for host in ["evil.example", "evil.example:7070", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1", "localhost:x", "", "[::1"] {
+        for host in [
+            "evil.example",
+            "evil.example:7070",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]:1",
+            "localhost:x",
+            "",
+            "[::1",
+        ] {
             assert!(same_site(&headers(&[("host", host)]), false).is_err(), "{host}");
         }
         let host = ("host", "127.0.0.1:7070");
         assert!(same_site(&headers(&[]), false).is_err());
         assert!(same_site(&headers(&[host]), true).is_err(), "a change needs an origin");
-        for origin in ["null", "http://127.0.0.1:7071", "https://127.0.0.1:7070", "http://localhost:7070", "http://evil.example", ""] {
+        for origin in [
+            "null",
+            "http://127.0.0.1:7071",
+            "https://127.0.0.1:7070",
+            "http://localhost:7070",
+            "http://evil.example",
+            "",
+        ] {
             assert!(same_site(&headers(&[host, ("origin", origin)]), false).is_err(), "{origin}");
         }
         let cross = ("sec-fetch-site", "cross-site");

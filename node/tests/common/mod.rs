@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod help;
+pub mod http;
+pub mod schema;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -146,7 +148,18 @@ pub fn output(command: &mut Command) -> Output {
 /// A founder and one that joined through it, and serves SOCKS; each resolves both names.
 pub fn alice_and_bob() -> (Node, Node) {
     let alice = Node::start(&["--name", "alice"]);
-    let bob = Node::start(&["--name", "bob", "--socks", "127.0.0.1:0", "--join", &alice.invite()]);
+    let bob = Node::start(&[
+        "--name",
+        "bob",
+        "--socks",
+        "127.0.0.1:0",
+        "--dashboard",
+        "127.0.0.1:0",
+        "--metrics",
+        "127.0.0.1:0",
+        "--join",
+        &alice.invite(),
+    ]);
     // Both names are known to both.
     for node in [&alice, &bob] {
         for name in ["alice", "bob"] {
