@@ -53,7 +53,13 @@ impl Page {
         ])
     }
 
-    fn with(&self, method: &str, path: &str, body: &str, change: impl FnOnce(&mut BTreeMap<&str, &str>)) -> Reply {
+    fn with<'a>(
+        &'a self,
+        method: &str,
+        path: &str,
+        body: &str,
+        change: impl FnOnce(&mut BTreeMap<&'a str, &'a str>),
+    ) -> Reply {
         let mut headers = self.headers();
         change(&mut headers);
         let headers: Vec<(&str, &str)> = headers.into_iter().collect();
@@ -120,32 +126,31 @@ fn nobody_gets_in_without_cookie_and_key_host_and_origin() {
     let get = |change: &dyn Fn(&mut BTreeMap<&str, &str>)| {
         page.with("GET", "/api/state", "", |headers| change(headers)).status
     };
-    assert_eq!(get(&|headers| drop(headers.remove("Cookie"))), 401);
-    assert_eq!(get(&|headers| drop(headers.remove("X-Muses-Key"))), 401);
+    assert_eq!(get(&|headers| _ = headers.remove("Cookie")), 401);
+    assert_eq!(get(&|headers| _ = headers.remove("X-Muses-Key")), 401);
     let spoilt = page.cookie.replace(|digit: char| digit.is_ascii_digit(), "a");
     let foreign_cookie =
         page.cookie.split('=').next().unwrap().to_owned() + "=" + foreign.cookie.split('=').nth(1).unwrap();
     for cookie in [spoilt.as_str(), "muses=1", "", &foreign_cookie, &foreign.cookie] {
-        assert_eq!(page.with("GET", "/api/state", "", |headers| drop(headers.insert("Cookie", cookie))).status, 401);
+        assert_eq!(page.with("GET", "/api/state", "", |headers| _ = headers.insert("Cookie", cookie)).status, 401);
     }
     assert_eq!(
-        page.with("GET", "/api/state", "", |headers| drop(headers.insert("X-Muses-Key", &foreign.key))).status,
+        page.with("GET", "/api/state", "", |headers| _ = headers.insert("X-Muses-Key", &foreign.key)).status,
         401
     );
     for host in ["evil.example", "evil.example:7070", "10.0.0.1", ""] {
-        let reply = page.with("GET", "/", "", |headers| drop(headers.insert("Host", host)));
+        let reply = page.with("GET", "/", "", |headers| _ = headers.insert("Host", host));
         assert_eq!(reply.status, 403, "{host}");
     }
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1", &foreign.origin] {
-        assert_eq!(get(&|headers| drop(headers.insert("Origin", "http://evil.example"))), 403);
-        let post =
-            page.with("POST", "/api/network", "{\"up\":false}", |headers| drop(headers.insert("Origin", origin)));
+        assert_eq!(get(&|headers| _ = headers.insert("Origin", "http://evil.example")), 403);
+        let post = page.with("POST", "/api/network", "{\"up\":false}", |headers| _ = headers.insert("Origin", origin));
         assert_eq!(post.status, 403, "{origin}");
     }
-    let post = |name| page.with("POST", "/api/network", "{\"up\":false}", |headers| drop(headers.remove(name))).status;
+    let post = |name| page.with("POST", "/api/network", "{\"up\":false}", |headers| _ = headers.remove(name)).status;
     assert_eq!((post("Origin"), post("Cookie"), post("X-Muses-Key"), post("Content-Type")), (403, 401, 401, 415));
     assert_eq!(
-        page.with("GET", "/api/state", "", |headers| drop(headers.insert("Sec-Fetch-Site", "same-site"))).status,
+        page.with("GET", "/api/state", "", |headers| _ = headers.insert("Sec-Fetch-Site", "same-site")).status,
         403
     );
     assert_eq!(page.get("/api/state").json()["network_up"], true, "nothing of that did anything");
@@ -216,7 +221,7 @@ fn the_page_does_what_its_owner_wants() {
     assert_eq!(page.get("/api/state").json()["network_up"], false);
     assert_eq!(page.post("/api/network", "{\"up\":true}").status, 200);
     bob.json_when("status", |status| status["links"] == 1);
-    bob.json_when("sessions", |sessions| sessions[0]["state"] == "established");
+    assert_eq!(bob.json("sessions").as_array().unwrap().len(), 1);
     let cut = page.post("/api/cut", &format!("{{\"peer\":\"{alice_id}\"}}"));
     assert_eq!((cut.status, &cut.json()["node"]), (200, &alice_id.as_str().into()));
     assert_eq!(bob.json("sessions").as_array().unwrap().len(), 0);

@@ -89,7 +89,7 @@ pub struct KnownPicture {
 }
 
 /// One session.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct SessionPicture {
     /// The other end.
     pub peer: String,

@@ -1,7 +1,7 @@
 // Drives the dashboard in Chromium as its owner does, against real nodes: node/tests/browser.rs starts them and this.
 //
-// The argument is JSON: { url, chromium, axe, pictures, relays: { name: process id }, page }. `axe` is axe-core's source, or null: then the checks of
-// accessibility.mjs do. `page` is a folder from which the page's files are taken instead of the node's, to work on them without a build.
+// The argument is JSON: { url, chromium, axe, pictures, relays: { name: process id }, page }. `axe` is the file of axe-core, or null: then the checks of
+// accessibility.mjs alone do. `page` is a folder from which the page's files are taken instead of the node's, to work on them without a build.
 
 import { createServer } from "node:http";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -10,8 +10,9 @@ import assert from "node:assert/strict";
 import { Chromium } from "./chromium.mjs";
 import { faults } from "./accessibility.mjs";
 
-const { url, chromium, axe, pictures, relays, page: folder } = JSON.parse(process.argv[2]);
+const { url, chromium, axe: axeFile, pictures, relays, page: folder } = JSON.parse(process.argv[2]);
 const [origin] = url.split("/#");
+const axe = axeFile ? readFileSync(axeFile, "utf8") : null;
 const browser = await Chromium.start(chromium);
 const step = (text) => console.error(`browser: ${text}`);
 
