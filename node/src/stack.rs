@@ -119,11 +119,7 @@ impl Stack {
         let mut rng = Rng::from_seed(seed);
         let friends_only = !config.only.is_empty();
         let sessions = config.sessions();
-        let only = config
-            .only
-            .iter()
-            .map(|text| text.parse().map_err(|why| format!("links.only: `{text}` is {why}")))
-            .collect::<Result<_, _>>()?;
+        let only = parse_only(&config.only)?;
         let name = config.name.map(|name| name.parse().map_err(|why| format!("name `{name}`: {why}"))).transpose()?;
         let overlay = overlay::config::Config {
             joins: config.joins,
@@ -247,6 +243,19 @@ impl Stack {
         self.overlay.handle_persisted(key, now);
         self.sessions.handle_persisted(key, now);
         self.settle(now);
+    }
+
+    /// From now on links only with these, ids or starts of multiaddrs; with everybody if there is none. Links that there are stay.
+    ///
+    /// # Errors
+    /// One line about the first that is neither.
+    pub fn set_links_only(&mut self, only: &[String], now: Now) -> Result<(), String> {
+        let parsed = parse_only(only)?;
+        self.friends_only = !parsed.is_empty();
+        let extra_links = overlay::config::Config::default().extra_links;
+        self.overlay.set_links(parsed, extra_links, now);
+        self.settle(now);
+        Ok(())
     }
 
     // ---- services and connections ----
@@ -419,6 +428,10 @@ impl Stack {
             self.events.push_back(Event::Failed(conn, why));
         }
     }
+}
+
+fn parse_only(only: &[String]) -> Result<Vec<overlay::config::Only>, String> {
+    only.iter().map(|text| text.parse().map_err(|why| format!("links.only: `{text}` is {why}"))).collect()
 }
 
 /// The opaque path of a session that leads to `place`.

@@ -20,6 +20,7 @@ pub mod process;
 pub mod progress;
 pub mod report;
 pub mod scale;
+pub mod scenario;
 pub mod sim;
 pub mod sink;
 pub mod source;

@@ -167,6 +167,7 @@ impl Desk {
                 let line = |line| Fault::new(Code::PortInUse, line);
                 self.handle.network_up(bind).await.map(|()| Value::Null).map_err(line)
             }
+            Request::LinksOnly { only } => self.links_only(only).await,
             Request::Dashboard {} => self.dashboard_url(),
             Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
@@ -186,6 +187,11 @@ impl Desk {
             fields.insert("metrics".to_owned(), metrics.into());
         }
         Ok(data)
+    }
+
+    async fn links_only(&self, only: Vec<String>) -> Result<Value, Fault> {
+        let set = self.ask(move |stack, now| stack.set_links_only(&only, now)).await?;
+        set.map(|()| Value::Null).map_err(|line| Fault::new(Code::Usage, line))
     }
 
     fn dashboard_url(&self) -> Result<Value, Fault> {

@@ -128,6 +128,12 @@ pub enum Request {
         #[serde(default)]
         bind: Option<IpAddr>,
     },
+    /// From now on links only with these nodes, with everybody if there is none; links that there are stay until they break. For harnesses that
+    /// part an overlay; people write `links.only` into the configuration.
+    LinksOnly {
+        /// Their ids.
+        only: Vec<String>,
+    },
     /// Where the dashboard is: `{"url":"http://127.0.0.1:7070/#..."}`.
     Dashboard {},
     /// Leaves the overlay and ends the node.

@@ -9,10 +9,10 @@ const HEIGHT = 200;
 /** Below so many bytes per second the scale does not shrink. */
 const MIN_TOP = 1000;
 
-/** The least 1, 2 or 5 times a power of ten that is not below `value`. */
+/** The least of these times a power of ten that is not below `value`; half of it is round, too. */
 export function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, MIN_TOP)));
-  return [1, 2, 5, 10].map((step) => step * power).find((top) => top >= value) ?? 10 * power;
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= value) ?? 10 * power;
 }
 
 /** Averages of stretches of `seconds`, the newest first. */

@@ -1,11 +1,13 @@
 // Draws the overlay: vertices, trees, links, a session's path. Positions glide from one state to the next.
 
-import { apply, centred, geodesic, layout, length, parentOf, word } from "./geometry.js";
+import { apply, between, centred, geodesic, layout, length, middleOf, parentOf, word } from "./geometry.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const GLIDE_MS = 450;
 /** Width of a letter beside the size of the type, about. */
 const LETTER = 0.56;
+/** Where a line is looked at to keep names off it. */
+const LINE_PARTS = Array.from({ length: 23 }, (_, i) => (i + 1) / 24);
 
 function make(name, attributes, parent) {
   const element = document.createElementNS(SVG, name);
@@ -37,11 +39,13 @@ export class Disk {
     this.layers = Object.fromEntries(["trees", "links", "paths", "dots", "texts"].map((name) => [name, make("g", {}, svg)]));
   }
 
-  /** Shows `state`; `path` is null or { hops, waiting, flowing }. `centre` is a node's id, or null for the root. */
-  show(state, { tree, path, centre }) {
+  /** Shows `state`; `path` is null or { hops, waiting, flowing }. `centre` is a node's id, "root", or "all" for the middle of all nodes; `away` when this node has lost its place. */
+  show(state, { tree, path, centre, away }) {
+    this.svg.classList.toggle("away", away);
     const nodes = nodesOf(state, tree, path?.hops);
     const points = layout([...nodes.values()].map((node) => node.address));
-    const middle = centre && nodes.has(centre) ? points.get(nodes.get(centre).address) : [0, 0];
+    const places = [...nodes.values()].map((node) => points.get(node.address));
+    const middle = nodes.has(centre) ? points.get(nodes.get(centre).address) : centre === "root" ? [0, 0] : middleOf(places);
     const view = centred(middle);
     const targets = new Map([...points].map(([address, point]) => [address, apply(view, point)]));
     this.scene = { state, nodes, targets, path, tree };
@@ -79,14 +83,20 @@ export class Disk {
       if (parent !== null) make("path", { class: "tree", d: geodesic(points.get(parent), point) }, trees);
     }
     const me = at(state.status.node);
+    const lines = [];
     for (const { node } of state.neighbours) {
-      if (me && at(node)) make("path", { class: "link", d: geodesic(me, at(node)) }, links);
+      if (!me || !at(node)) continue;
+      make("path", { class: "link", d: geodesic(me, at(node)) }, links);
+      lines.push([me, at(node)]);
     }
     const onPath = new Set(path ? [state.status.node, ...path.hops.map((hop) => hop.node)] : []);
     if (path) {
       const stops = [...onPath].map(at).filter(Boolean);
       const style = path.waiting ? "path waiting" : path.flowing ? "path flowing" : "path";
-      for (let i = 1; i < stops.length; i++) make("path", { class: style, d: geodesic(stops[i - 1], stops[i]) }, paths);
+      for (let i = 1; i < stops.length; i++) {
+        make("path", { class: style, d: geodesic(stops[i - 1], stops[i]) }, paths);
+        lines.push([stops[i - 1], stops[i]]);
+      }
     }
     const held = new Set([...nodes.values()].map((node) => node.address));
     for (const [address, point] of points) {
@@ -102,15 +112,16 @@ export class Disk {
       make("title", {}, dot).textContent = `${this.call(node.id)} at ${node.address}`;
       dot.addEventListener("click", () => this.choose(node.id));
     }
-    this.label(points, onPath, texts);
+    this.label(points, onPath, lines, texts);
   }
 
-  /** Names, the important ones first, each where it covers no other. */
-  label(points, onPath, layer) {
-    const { state, nodes } = this.scene;
+  /** Names, the important ones first, each where it covers no other and no line, if there is such a spot. */
+  label(points, onPath, lines, layer) {
+    const { nodes } = this.scene;
     const rank = (node) => node.kind === "me" ? 0 : onPath.has(node.id) ? 1 : node.kind === "neighbour" ? 2 : 3;
     const size = innerWidth <= 900 ? 0.056 : 0.04;
     const taken = [...nodes.values()].map((node) => points.get(node.address)).map(([x, y]) => ({ x: x - 0.02, y: y - 0.02, w: 0.04, h: 0.04 }));
+    const crossed = lines.flatMap(([a, b]) => LINE_PARTS.map((part) => between(a, b, part)));
     const root = [...nodes.values()].find((node) => node.address === "/")?.id;
     for (const node of [...nodes.values()].sort((a, b) => rank(a) - rank(b))) {
       const [x, y] = points.get(node.address);
@@ -121,12 +132,13 @@ export class Disk {
       const spots = [[x + 0.036, y - size / 2], [x - 0.036 - w, y - size / 2], [x - w / 2, y - 0.042 - size], [x - w / 2, y + 0.042]];
       const fits = (box) => Math.abs(box.x) < 1.02 && box.x + w < 1.03 && box.x > -1.03 &&
         !taken.some((other) => box.x < other.x + other.w && other.x < box.x + box.w && box.y < other.y + other.h && other.y < box.y + box.h);
-      const box = spots.map(([bx, by]) => ({ x: bx, y: by, w, h: size })).find(fits);
+      const boxes = spots.map(([bx, by]) => ({ x: bx, y: by, w, h: size })).filter(fits);
+      const free = (box) => !crossed.some(([cx, cy]) => cx > box.x - 0.01 && cx < box.x + w + 0.01 && cy > box.y - 0.01 && cy < box.y + size + 0.01);
+      const box = boxes.find(free) ?? (important ? boxes[0] : undefined);
       if (!box) continue;
       taken.push(box);
       const strength = node.kind === "me" ? "strong" : important || node.kind === "neighbour" ? "" : "minor";
       make("text", { class: strength, x: box.x, y: box.y + size * 0.8 }, layer).textContent = text;
     }
-    void state;
   }
 }

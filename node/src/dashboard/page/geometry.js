@@ -22,7 +22,9 @@ export const centred = (centre) => shift([-centre[0], -centre[1]]);
 
 /** Farthest from the middle that a point is drawn: beyond, doubles lose it. */
 const MAX_RADIUS = 0.9995;
+/** Edges, as Euclidean distances from the middle. In a shallow tree there is room for longer ones. */
 const MIN_EDGE = 0.34;
+const MIN_EDGE_SHALLOW = 0.52;
 const MAX_EDGE = 0.62;
 
 /** "/3/0" as [3, 0]; null for what is no address. */
@@ -60,6 +62,8 @@ export function layout(addresses) {
   const tree = treeOf(addresses);
   const points = new Map();
   if (!tree.has("/")) return points;
+  const depth = Math.max(...[...tree.keys()].map((address) => word(address).length));
+  const least = Math.min(MIN_EDGE_SHALLOW, Math.max(MIN_EDGE, 1.7 / (depth + 1)));
   // A vertex, its frame, in which it is in the middle and its parent at the left, and half the angle of its sector.
   const waiting = [["/", IDENTITY, Math.PI]];
   while (waiting.length > 0) {
@@ -75,7 +79,7 @@ export function layout(addresses) {
       const angle = from + share;
       from += 2 * share;
       const narrow = Math.min(share, Math.PI / 2);
-      const edge = Math.min(MAX_EDGE, Math.max(MIN_EDGE, MAX_EDGE - 0.3 * Math.sin(narrow)));
+      const edge = Math.min(MAX_EDGE, Math.max(least, MAX_EDGE - 0.3 * Math.sin(narrow)));
       const to = polar(edge, angle);
       // The sector's side ends at the rim; from the child that end is seen at this angle.
       const end = apply(shift([-to[0], -to[1]]), polar(1, angle + narrow));
@@ -86,12 +90,30 @@ export function layout(addresses) {
   return points;
 }
 
+/** The middle of some points: their mean on the hyperboloid. */
+export function middleOf(points) {
+  const sum = points.reduce(([t, x, y], [a, b]) => {
+    const n = 1 - a ** 2 - b ** 2;
+    return [t + (2 - n) / n, x + 2 * a / n, y + 2 * b / n];
+  }, [0, 0, 0]);
+  const scale = sum[0] + Math.sqrt(Math.max(0, sum[0] ** 2 - sum[1] ** 2 - sum[2] ** 2));
+  return scale > 0 ? [sum[1] / scale, sum[2] / scale] : [0, 0];
+}
+
+/** The point that far on the straight line from `a` to `b`: 0 is `a`, 1 is `b`. */
+export function between(a, b, part) {
+  const to = apply(centred(a), b);
+  const r = length(to);
+  const reached = r > 0 ? Math.tanh(part * Math.atanh(Math.min(r, MAX_RADIUS))) / r : 0;
+  return apply(shift(a), [to[0] * reached, to[1] * reached]);
+}
+
 /** The hyperbolic straight line from `a` to `b` as the data of an SVG path. */
 export function geodesic(a, b) {
   const f = (x) => x.toFixed(4);
   const cross = a[0] * b[1] - a[1] * b[0];
   const straight = `M${f(a[0])} ${f(a[1])}L${f(b[0])} ${f(b[1])}`;
-  if (Math.abs(cross) < 1e-3 * Math.hypot(a[0] - b[0], a[1] - b[1])) return straight;
+  if (Math.abs(cross) <= 1e-3 * Math.hypot(a[0] - b[0], a[1] - b[1])) return straight;
   // The circle through both that meets the rim at right angles has its centre c with 2 c.p = 1 + |p|^2 for each.
   const [p, q] = [(1 + a[0] ** 2 + a[1] ** 2) / 2, (1 + b[0] ** 2 + b[1] ** 2) / 2];
   const c = [(p * b[1] - q * a[1]) / cross, (q * a[0] - p * b[0]) / cross];

@@ -18,13 +18,13 @@ export function h(name, attributes = {}, ...children) {
 const empty = (columns, text) => h("tr", {}, h("td", { class: "empty", colspan: columns }, text));
 const named = (id, call) => h("span", { title: id, ...(call(id) === short(id) ? { class: "mono" } : {}) }, call(id));
 
-export function nodes(body, state, tree, hops, call) {
-  const what = { me: "this node", neighbour: "neighbour", known: "known" };
+export function nodes(body, state, tree, hops, call, away) {
+  const what = away ? { me: "this node, before the outage", neighbour: "was a neighbour", known: "was known" } : { me: "this node", neighbour: "neighbour", known: "known" };
   const rows = [...nodesOf(state, tree, hops).values()].map((node) => h("tr", {},
     h("td", {}, named(node.id, call)),
     h("td", {}, what[node.kind] + (node.address === "/" ? ", root" : "")),
     h("td", { class: "mono" }, node.address),
-    h("td", {}, node.kind === "me" ? "–" : node.kind === "neighbour" ? "a link" : node.via.slice(0, 3).map(call).join(", ") || "–")));
+    h("td", {}, node.kind === "me" ? "–" : node.kind === "neighbour" ? (away ? "–" : "a link") : node.via.slice(0, 3).map(call).join(", ") || "–")));
   body.replaceChildren(...(rows.length ? rows : [empty(4, "This node has no place in the overlay now.")]));
 }
 
@@ -115,6 +115,7 @@ export function figures(list, state) {
 
 export function names(list, state) {
   const why = { own: "this node", petname: "petname", pin: "pinned" };
-  const rows = state.names.map(({ name, node, kind }) => h("li", { title: node }, `${name} `, h("span", { class: "quiet" }, `${why[kind]} ${short(node)}`)));
+  const own = new Set(state.names.filter(({ kind }) => kind === "own").map(({ name }) => name));
+  const rows = state.names.filter(({ kind, name }) => kind === "own" || !own.has(name)).map(({ name, node, kind }) => h("li", { title: node }, `${name} `, h("span", { class: "quiet" }, `${why[kind]} ${short(node)}`)));
   list.replaceChildren(...(rows.length ? rows : [h("li", {}, "none yet")]));
 }

@@ -11,9 +11,10 @@ const RETRY_MS = 1500;
 const PATH_PERIOD_MS = 3000;
 const MAX_SAMPLES = 300;
 const MAX_FACTS = 200;
+const CENTRES = ["all", "me", "root"];
 
 const $ = (id) => document.getElementById(id);
-const page = { state: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "me", chosen: null, path: null, pathDue: 0, pathBusy: false };
+const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false };
 let call = short;
 const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; render(); } });
 
@@ -31,6 +32,7 @@ function tell(event, data) {
   } else if (event === "state") {
     page.rates = ratesBetween(page.state, data, page.rates);
     page.state = data;
+    if (data.status.address !== null) page.placed = data;
     call = caller(data.names);
     choosePath();
   }
@@ -94,17 +96,18 @@ function render() {
   if ($("standing").textContent !== standing[1]) $("standing").textContent = standing[1];
   $("flight").setAttribute("aria-checked", String(!state.network_up));
   $("flight").disabled = false;
-  $("overlay-facts").textContent = [count(Math.max(state.size, 1), "node"), count(status.links, "link"), status.address ? `here at ${state.addresses[page.tree] ?? status.address}` : null].filter(Boolean).join(" · ");
+  $("overlay-facts").textContent = [count(Math.max(state.size, 1), "node"), count(status.links, "link"), status.address ? `here at ${state.addresses[page.tree] ?? status.address}` : page.placed ? "as it was before the outage" : null].filter(Boolean).join(" · ");
   $("sessions-count").textContent = count(status.sessions, "session");
   $("neighbours-count").textContent = String(state.neighbours.length);
   renderTrees();
   const path = shownPath();
-  const centre = page.centre === "me" ? status.node : page.centre === "root" ? null : page.centre;
-  disk.show(state, { tree: page.tree, path, centre });
+  const centre = page.centre === "me" ? status.node : page.centre;
+  // While this node has no place, what it knew last is shown, as such.
+  const away = status.address === null && page.placed !== null;
+  disk.show(away ? page.placed : state, { tree: page.tree, path, centre, away });
   $("disk-text").textContent = describe(path);
-  $("centre-me").setAttribute("aria-pressed", String(page.centre === "me"));
-  $("centre-root").setAttribute("aria-pressed", String(page.centre === "root"));
-  lists.nodes($("nodes"), state, page.tree, path?.hops ?? [], call);
+  for (const name of CENTRES) $(`centre-${name}`).setAttribute("aria-pressed", String(page.centre === name));
+  lists.nodes($("nodes"), away ? page.placed : state, page.tree, path?.hops ?? [], call, away);
   lists.neighbours($("neighbours"), state, page.tree, call);
   lists.sessions($("sessions"), state, { call, rates: page.rates, chosen: page.chosen, choose, cut });
   lists.figures($("figures"), state);
@@ -198,8 +201,7 @@ $("flight").addEventListener("click", async () => {
   await act("/api/network", { up: !page.state.network_up });
   $("flight").disabled = false;
 });
-$("centre-me").addEventListener("click", () => { page.centre = "me"; render(); });
-$("centre-root").addEventListener("click", () => { page.centre = "root"; render(); });
+for (const name of CENTRES) $(`centre-${name}`).addEventListener("click", () => { page.centre = name; render(); });
 
 const THEMES = ["auto", "light", "dark"];
 function setTheme(theme) {
