@@ -55,8 +55,13 @@ export class Chromium {
     return page;
   }
 
-  stop() {
-    this.process.kill("SIGKILL");
+  /** By its own command, so that its children are gone with it and write nothing more. */
+  async stop() {
+    const gone = new Promise((done) => this.process.once("exit", done));
+    const late = setTimeout(() => this.process.kill("SIGKILL"), CALL_TIMEOUT_MS);
+    this.call("Browser.close").catch(() => {});
+    await gone;
+    clearTimeout(late);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }

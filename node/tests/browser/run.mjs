@@ -156,6 +156,6 @@ try {
   console.error(error);
   process.exitCode = 1;
 } finally {
-  browser.stop();
+  await browser.stop();
 }
 process.exit();
