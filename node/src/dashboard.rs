@@ -30,7 +30,7 @@ use crate::control::verbs::Desk;
 use crate::control::wire::Request as Verb;
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
-use crate::local::listen::Port;
+use crate::local::listen::{self, Port};
 use crate::local::service::Forward;
 use crate::web::{self, Answer};
 
@@ -78,7 +78,7 @@ impl Bound {
             return Err(Fault::new(Code::Usage, line));
         }
         let guard = Guard::open(data_dir)?;
-        let (listener, address) = web::bind(at).await?;
+        let (listener, address) = listen::bind(at).await?;
         Ok(Self { listener, address, guard })
     }
 

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::exit::Fault;
-use crate::local::listen::{self, Port};
-use crate::local::service::Forward;
+use crate::local::listen::Port;
 
 /// Connections to one listener at once; more are closed at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -36,14 +33,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer.
 pub type Answer = Response<Body>;
-
-/// A listener at `at`, and where that is.
-///
-/// # Errors
-/// When the address is taken or none of this machine's.
-pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
-    listen::bind(at).await
-}
 
 /// Answers requests at `listener` until the returned port is dropped; `what` is for the log.
 pub fn serve<S, F>(listener: TcpListener, what: &str, answer: S) -> Port

@@ -26,5 +26,6 @@ pub mod sink;
 pub mod source;
 mod svg;
 pub mod topology;
+pub mod trickle;
 pub mod up;
 pub mod wait;

@@ -18,6 +18,7 @@ use crate::network::Loopback;
 use crate::process::{NODE_PROCESS, own_binary};
 use crate::scenario::{MENU, Scenario};
 use crate::topology::{MAX_NODES, Topology};
+use crate::trickle;
 use crate::wait::{Result, Trouble, stop_wanted};
 
 /// How long the names may take to resolve, at first and after the kills. A limit for what does not end; the times are reported.
@@ -88,6 +89,8 @@ impl UpArgs {
         let mut topology = Topology::random(self.n);
         if let (Some(at), Some(first)) = (&self.dashboard, topology.nodes.first_mut()) {
             first.settings = format!("dashboard = \"{at}\"\n");
+            // A direct link would be all that there is to see of a path.
+            topology.nodes.iter_mut().for_each(|node| node.config = "[links]\ndirect = \"never\"\n".to_owned());
         }
         let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
             eprintln!("{name} has joined");
@@ -101,7 +104,10 @@ impl UpArgs {
     /// Does what is typed until Ctrl-C.
     fn keep_running(&self, cluster: &mut Cluster) -> Result<bool> {
         introduce(cluster)?;
-        if let (Some(_), [first, ..]) = (&self.dashboard, cluster.nodes()) {
+        if let (Some(_), [first, others @ ..]) = (&self.dashboard, cluster.nodes()) {
+            if let Some(last) = others.last() {
+                trickle::start(last, first)?;
+            }
             let data: Value = first.ask(json!({"verb": "dashboard"}))?;
             let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
             print_line(&format!("\nThe dashboard of {}: {url}", first.name));

@@ -55,6 +55,8 @@ fn orders_that_are_typed_are_obeyed() {
     socket.read_to_string(&mut page).unwrap();
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("main.js"), "{page}");
 
+    let sessions = || ask(&folders[0], &json!({"verb": "sessions"}));
+    until("there is traffic to look at", || sessions()[0]["streams"][0]["received_bytes"].as_u64() > Some(0));
     let status = |node: usize| ask(&folders[node], &json!({"verb": "status"}));
     let ids: Vec<String> = (0..4).map(|node| status(node)["node"].as_str().unwrap().to_owned()).collect();
     let linked = |from: usize, to: usize| {

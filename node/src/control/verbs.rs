@@ -11,11 +11,10 @@ use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
-use crate::dashboard::{Bound, Dashboard};
+use crate::dashboard::Dashboard;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
@@ -23,13 +22,14 @@ use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
 mod doctor;
 mod inviting;
 pub mod naming;
+mod serving;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -111,21 +111,6 @@ impl Desk {
         }
     }
 
-    /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
-    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
-        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
-    }
-
-    /// Serves the dashboard until the node ends; a second one is closed.
-    pub fn serve_dashboard(self: &Arc<Self>, bound: Bound) {
-        let _ = self.dashboard.set(bound.serve(self, &self.handle));
-    }
-
-    /// Serves metrics at `listener` until the node ends; a second one is closed.
-    pub fn serve_metrics(&self, listener: TcpListener, address: SocketAddr) {
-        let _ = self.metrics.set(metrics::serve(&self.handle, listener, address));
-    }
-
     /// Waits until somebody asked for the node's end and got the answer.
     pub async fn ended(&self) {
         self.ended.notified().await;
@@ -173,30 +158,9 @@ impl Desk {
         }
     }
 
-    async fn status(&self) -> Result<Value, Fault> {
-        let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
-        if let Value::Object(fields) = &mut data {
-            let connect = |(address, (target, _)): (&SocketAddr, &(Target, Port))| format!("{address} = {target}");
-            let connects: Vec<String> = self.connects().iter().map(connect).collect();
-            fields.insert("connects".to_owned(), connects.into());
-            let socks = self.socks.get().map(|(address, _)| address.to_string());
-            fields.insert("socks".to_owned(), socks.into());
-            let dashboard = self.dashboard.get().map(|dashboard| dashboard.address().to_string());
-            fields.insert("dashboard".to_owned(), dashboard.into());
-            let metrics = self.metrics.get().map(|metrics| metrics.address.to_string());
-            fields.insert("metrics".to_owned(), metrics.into());
-        }
-        Ok(data)
-    }
-
     async fn links_only(&self, only: Vec<String>) -> Result<Value, Fault> {
         let set = self.ask(move |stack, now| stack.set_links_only(&only, now)).await?;
         set.map(|()| Value::Null).map_err(|line| Fault::new(Code::Usage, line))
-    }
-
-    fn dashboard_url(&self) -> Result<Value, Fault> {
-        let none = || Fault::new(Code::Usage, "this node serves no dashboard; start it with: muses up --dashboard");
-        Ok(json!({ "url": self.dashboard.get().ok_or_else(none)?.url() }))
     }
 
     async fn question(&self, peer: String, ask: fn(&mut Stack, &str, Now) -> QueryId) -> Result<Value, Fault> {

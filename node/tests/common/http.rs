@@ -1,5 +1,7 @@
 //! One HTTP request at a time, with exactly the headers that a test wants.
 
+#![allow(clippy::panic)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
