@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const CALL_TIMEOUT_MS = 30_000;
+/** axe-core looks at everything, and the machine may be busy. */
+const CALL_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
 
 export class Chromium {
