@@ -59,9 +59,12 @@ enum Verb {
         /// Services that whoever comes with it may use from then on
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it
-        #[arg(long, value_name = "N", default_value_t = 1, requires = "services")]
+        /// How many nodes may have these services by it, or become members of a closed overlay
+        #[arg(long, value_name = "N", default_value_t = 1)]
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others (for its founder)
+        #[arg(long)]
+        inviter: bool,
         /// Show it as a QR code even if stdout is no terminal
         #[arg(long)]
         qr: bool,
@@ -254,8 +257,8 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
             up.join.push(way);
             return done(up::run(up, data_dir));
         }
-        Verb::Invite { lifetime_s, services, uses, qr } => {
-            let request = Request::Invite { lifetime_s, services, uses };
+        Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
             return done(ask::invite(&data_dir, &request, json, qr));
         }
         Verb::Pipe { .. } if json => {
@@ -319,6 +322,8 @@ mod tests {
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
             "join muses1xyz --name bob --data-dir /tmp/b",
             "join - --leaf",
+            "up --closed --name alice",
+            "invite --inviter --uses 2",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
@@ -364,8 +369,8 @@ mod tests {
             "connect alice/ssh",
             "up --listen nonsense",
             "join",
+            "up --closed --join /ip4/1.2.3.4/tcp/1",
             "invite --for 7",
-            "invite --uses 2",
             "up --name Alice",
             "network",
             "network up --bind home",

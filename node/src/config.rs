@@ -9,6 +9,7 @@
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
+//! closed = true                                 # --closed: an overlay that is founded is for members only
 //!
 //! [links]
 //! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
@@ -92,6 +93,9 @@ pub struct OverlayTable {
     /// The only overlay to join.
     #[serde(default, deserialize_with = "overlay_id")]
     pub id: Option<OverlayId>,
+    /// Whether an overlay that is founded is closed.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// `[links]`
@@ -195,8 +199,7 @@ impl Config {
     /// The keys and values of this configuration, as a file would have them; what is empty is left out.
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
-        let Self { listen, join, name, leaf, socks, overlay: OverlayTable { id }, links, limits, petnames, services } =
-            self;
+        let Self { listen, join, name, leaf, socks, overlay, links, limits, petnames, services } = self;
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
         put("listen", list(listen));
@@ -204,7 +207,8 @@ impl Config {
         put("name", name.clone().map(Value::String));
         put("leaf", leaf.then_some(Value::Boolean(true)));
         put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
-        put("overlay", id.map(|id| toml::Table::from_iter([("id".to_owned(), id.to_string().into())]).into()));
+        let overlay = overlay.to_toml();
+        put("overlay", (!overlay.is_empty()).then(|| overlay.into()));
         put("links", Some(links.to_toml().into()));
         let limits = limits.to_toml();
         put("limits", (!limits.is_empty()).then(|| limits.into()));
@@ -236,6 +240,15 @@ impl Config {
             }),
         };
         allow.iter().map(resolve).collect()
+    }
+}
+
+impl OverlayTable {
+    fn to_toml(&self) -> toml::Table {
+        let Self { id, closed } = self;
+        let id = id.map(|id| ("id".to_owned(), id.to_string().into()));
+        let closed = closed.then(|| ("closed".to_owned(), Value::Boolean(true)));
+        id.into_iter().chain(closed).collect()
     }
 }
 
@@ -391,7 +404,7 @@ mod tests {
             ["join", "leaf", "limits", "links", "listen", "name", "overlay", "petnames", "services", "socks"]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 2, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

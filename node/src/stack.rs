@@ -12,6 +12,7 @@ use muses::{Path, Sessions};
 use overlay::address::Place;
 use overlay::id::{Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
+use overlay::membership::{Admission, Enrolment, Rank};
 use overlay::overlay::Overlay;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
@@ -50,6 +51,10 @@ pub struct Config {
     pub only: Vec<String>,
     /// The overlay that must be joined, when it is known before.
     pub overlay: Option<OverlayId>,
+    /// An overlay that is founded now is closed: see [`overlay::membership`].
+    pub closed: bool,
+    /// The invite by which to become a member of a closed overlay.
+    pub enrolment: Option<Enrolment>,
     /// Be a leaf: carry nothing for others.
     pub leaf: bool,
     /// Whether links to the peers of sessions are sought.
@@ -90,6 +95,8 @@ pub struct Stack {
     commands: VecDeque<Command>,
     listen: Vec<Multiaddr>,
     direct: Direct,
+    /// It is not to be in an open overlay.
+    closed: bool,
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
@@ -124,6 +131,8 @@ impl Stack {
             joins: config.joins,
             only,
             expected: config.overlay,
+            closed: config.closed,
+            enrolment: config.enrolment,
             leaf: config.leaf,
             ..overlay::config::Config::default()
         };
@@ -140,6 +149,7 @@ impl Stack {
             commands: VecDeque::new(),
             listen: Vec::new(),
             direct: config.direct,
+            closed: config.closed,
             friends_only,
             reaches: Reaches::default(),
             joined_before: false,
@@ -167,6 +177,9 @@ impl Stack {
             self.overlay.claim_name(name, now);
         }
         self.overlay.restore(snapshot, now).map_err(|why| why.to_string())?;
+        if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {
+            return Err("this data folder belongs to an open overlay, which stays open; found a closed one with another --data-dir".to_owned());
+        }
         let origin = self.overlay.start(now).map_err(|why| why.to_string())?;
         self.tell_origin(origin);
         self.settle(now);
@@ -239,6 +252,24 @@ impl Stack {
     pub fn handle_persisted(&mut self, key: &str, now: Now) {
         self.overlay.handle_persisted(key, now);
         self.sessions.handle_persisted(key, now);
+        self.settle(now);
+    }
+
+    // ---- membership ----
+
+    /// Whether only members may be in this node's overlay.
+    pub fn is_closed(&self) -> bool {
+        self.overlay.is_closed()
+    }
+
+    /// What this node may do in its closed overlay; none in an open one.
+    pub fn rank(&self) -> Option<Rank> {
+        self.overlay.rank()
+    }
+
+    /// The answer to [`Event::GuestAsks`].
+    pub fn admit(&mut self, link: LinkId, guest: NodeId, admission: Admission, now: Now) {
+        self.overlay.admit(link, guest, admission, now);
         self.settle(now);
     }
 

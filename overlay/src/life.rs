@@ -15,7 +15,8 @@ use crate::event::Event;
 use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
-use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
+use crate::membership::Membership;
+use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::Role;
@@ -78,6 +79,10 @@ impl Overlay {
             }
             self.adopt_genesis(genesis);
         }
+        if let (Some(bytes), Some(genesis)) = (snapshot.get(KEY_MEMBERSHIP), &self.genesis) {
+            let membership = Membership::verify(bytes, genesis, &self.id, self.checks.as_ref());
+            self.membership = Some(membership.map_err(|_| RestoreError::Damaged(KEY_MEMBERSHIP))?);
+        }
         for tree in TreeId::ALL {
             if let Some(bytes) = snapshot.get(slots_key(tree)) {
                 let slots = Slots::restore(tree, bytes, now.instant);
@@ -129,7 +134,7 @@ impl Overlay {
             q: self.config.q,
             trees: self.config.trees,
             created_unix_s: now.wall.as_unix_secs(),
-            open: true,
+            open: !self.config.closed,
         };
         let genesis = SignedGenesis::sign(&self.identity, genesis)
             .map_err(|_| FoundError("q has to be 3 to 256, and there are 1 to 4 trees"))?;

@@ -17,6 +17,7 @@ use crate::hyperbolic::Plane;
 use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
 use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use crate::links::Links;
+use crate::membership::Membership;
 use crate::partners::Partners;
 use crate::record::{Name, Query};
 use crate::rng::Rng;
@@ -34,6 +35,7 @@ use crate::wire::link::LINK_FRAME_BIT;
 pub use crate::due::Timer;
 
 pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
+pub(crate) const KEY_MEMBERSHIP: &str = "overlay/membership";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
 const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
 pub(crate) const KEY_KNOWN: &str = "overlay/known";
@@ -76,6 +78,10 @@ pub struct Overlay {
     pub(crate) checks: Arc<dyn CheckSignatures>,
     pub(crate) rng: Rng,
     pub(crate) genesis: Option<SignedGenesis>,
+    /// In a closed overlay, unless this node founded it.
+    pub(crate) membership: Option<Membership>,
+    /// Over which link it asks to be admitted, and where.
+    pub(crate) guest_of: Option<(LinkId, SignedGenesis)>,
     pub(crate) plane: Option<Plane>,
     pub(crate) origin: Option<Origin>,
     pub(crate) listen: Vec<Multiaddr>,
@@ -131,6 +137,8 @@ impl Overlay {
             checks: Arc::new(CheckEach),
             rng,
             genesis: None,
+            membership: None,
+            guest_of: None,
             plane: None,
             origin: None,
             listen: Vec::new(),

@@ -11,6 +11,7 @@ use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::exit::{Code, Fault};
 use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
@@ -51,8 +52,8 @@ impl Console {
     }
 
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
-    /// as long as there was no neighbour; the line says so.
-    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
+    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; the fault says so.
+    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<Fault> {
         let mut printed = Vec::new();
         let mut alone = true;
         let mut refusals = BTreeSet::new();
@@ -60,9 +61,14 @@ impl Console {
         loop {
             tokio::select! {
                 fact = facts.recv() => match fact {
-                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => return Some(line),
+                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::State, line));
+                    }
+                    Ok(Event::NotAdmitted(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::Refused, line));
+                    }
                     // A neighbour that refuses is tried again from time to time; its answer is news once.
-                    Ok(Event::LinkRefused(why)) if !refusals.insert(why.clone()) => {}
+                    Ok(Event::LinkRefused(why) | Event::NotAdmitted(why)) if !refusals.insert(why.clone()) => {}
                     Ok(fact) => {
                         if refusals.len() > MAX_REFUSALS || matches!(fact, Event::Joined { .. }) {
                             refusals.clear();
@@ -117,7 +123,9 @@ impl Console {
             }
             Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
             Event::AddressChanged(address) => format!("the address is {address} now"),
-            Event::LinkRefused(why) | Event::OtherOverlay(why) => format!("a link was refused: {}", why.escape_debug()),
+            Event::LinkRefused(why) | Event::OtherOverlay(why) | Event::NotAdmitted(why) => {
+                format!("a link was refused: {}", why.escape_debug())
+            }
             Event::NameClaimed(name) => format!("the name {name} is this node's"),
             Event::NameRefused { name, holder } => {
                 format!("the name {name} belongs to {}; choose another --name", self.who(holder))
@@ -127,6 +135,7 @@ impl Console {
             Event::Opened(_)
             | Event::Failed(..)
             | Event::Incoming { .. }
+            | Event::GuestAsks { .. }
             | Event::Readable(_)
             | Event::Writable(_)
             | Event::Answered(..)

@@ -72,6 +72,9 @@ fn status(status: &Status, connects: &[String], socks: Option<String>) -> String
     row("node", status.node.clone());
     row("name", status.name.clone().unwrap_or_else(none));
     row("overlay", status.overlay.clone().unwrap_or_else(none));
+    if let Some(membership) = &status.membership {
+        row("member", format!("{membership} of a closed overlay"));
+    }
     row("address", address);
     row("parent", status.parent.clone().unwrap_or_else(none));
     status.listen.iter().for_each(|address| row("listen", address.clone()));
@@ -176,8 +179,18 @@ fn invitation(invitation: &Invitation, lifetime_s: u64) -> String {
         format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
     if let Some(uses) = invitation.uses {
         let names: Vec<&str> = invitation.services.iter().map(ServiceName::as_str).collect();
-        let (names, guests) = (names.join(", "), if uses == 1 { "the first" } else { "each of the first" });
-        _ = writeln!(text, "{guests} {uses} who come with it may use {names}: keep it secret");
+        let admits = invitation.admits.as_deref().map(|rank| match rank {
+            "inviter" => "is a member of this closed overlay and may invite others".to_owned(),
+            _ => "is a member of this closed overlay".to_owned(),
+        });
+        let uses_them = (!names.is_empty()).then(|| format!("may use {}", names.join(", ")));
+        let gets: Vec<String> = admits.into_iter().chain(uses_them).collect();
+        let guests = if uses == 1 {
+            "whoever is the first to come".to_owned()
+        } else {
+            format!("each of the first {uses} who come")
+        };
+        _ = writeln!(text, "{guests} with it {}: keep it secret", gets.join(" and "));
     }
     text.push_str(match invitation.reach.as_str() {
         "machine" => "caution: only programs on this machine reach this node; listen at another address: muses up --listen ...\n",

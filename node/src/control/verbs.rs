@@ -136,7 +136,9 @@ impl Desk {
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
-            Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
+            Request::Invite { lifetime_s, services, uses, may_invite } => {
+                self.invite(lifetime_s, services, uses, may_invite).await
+            }
             Request::Disconnect { what } => self.disconnect(&what).await,
             Request::Cut { peer } => self.cut(&peer).await,
             Request::NameClaim { name } => self.claim(&name).await,

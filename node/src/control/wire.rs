@@ -107,8 +107,11 @@ pub enum Request {
         /// Which services whoever comes with it may use from then on.
         #[serde(default)]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it, at least 1.
+        /// How many nodes may have these services by it, or membership in a closed overlay, at least 1.
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others.
+        #[serde(default)]
+        may_invite: bool,
     },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
@@ -169,8 +172,11 @@ pub struct Invitation {
     pub reach: String,
     /// The services that it opens.
     pub services: Vec<ServiceName>,
-    /// To how many nodes it opens them; none when it opens none.
+    /// To how many nodes it opens them, or a closed overlay; none when it opens nothing.
     pub uses: Option<u32>,
+    /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
+    #[serde(default)]
+    pub admits: Option<String>,
 }
 
 /// The answer to `doctor`.

@@ -3,13 +3,14 @@
 use muses::{Arrival, ResetReason};
 use overlay::address::Place;
 use overlay::dht::LookupResult;
-use overlay::io::Command;
+use overlay::io::{CloseReason, Command};
 use overlay::overlay::{Origin, Outgoing};
 use overlay::record::{Query, SignedRecord};
 use overlay::time::Now;
 
 use super::event::{Event, Failure};
 use super::{Stack, path_to};
+use crate::invite::Secret;
 
 /// Rounds after which a stack that finds no rest is left to its next timer: a bound, never reached in practice.
 const MAX_ROUNDS: usize = 10_000;
@@ -105,6 +106,19 @@ impl Stack {
             Heard::Echo { id, hops, rtt, from, place } => self.hear_echo(id, (from, address_text(&place)), hops, rtt),
             Heard::TraceHop { id, n, hop, place, .. } => self.hear_hop(id, n, (hop, address_text(&place))),
             Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
+            Heard::NoMember { overlay, .. } => {
+                let line = format!(
+                    "the overlay {overlay} is closed, and this node is no member; ask its founder or an inviter for an invite, then: muses join muses1..."
+                );
+                self.events.push_back(Event::NotAdmitted(line));
+            }
+            Heard::Refused { reason: CloseReason::NotInvited, by_peer: true, .. } => {
+                let line = "the inviter refused: the invite was used up or has expired; ask for a new one";
+                self.events.push_back(Event::NotAdmitted(line.to_owned()));
+            }
+            Heard::GuestAsks { link, peer, secret } => {
+                self.events.push_back(Event::GuestAsks { link, peer, secret: Secret(secret.0) });
+            }
             Heard::Refused { peer, reason, by_peer } => {
                 let who = if by_peer { "refused by" } else { "refused" };
                 self.events.push_back(Event::LinkRefused(format!("{who} {peer}: {reason}")));

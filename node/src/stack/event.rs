@@ -1,8 +1,10 @@
 //! What a stack tells its driver.
 
 use overlay::id::{NodeId, OverlayId};
+use overlay::io::LinkId;
 
 use super::status::Resolved;
+use crate::invite::Secret;
 
 /// One application connection on this node, outgoing or incoming. Never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -45,6 +47,17 @@ pub enum Event {
     LinkRefused(String),
     /// A node that was to be a neighbour belongs to another overlay: one line.
     OtherOverlay(String),
+    /// A closed overlay does not let this node in: one line.
+    NotAdmitted(String),
+    /// A guest of this closed overlay tells the secret of an invite; answer with `admit`.
+    GuestAsks {
+        /// The link to him.
+        link: LinkId,
+        /// Who.
+        peer: NodeId,
+        /// What he knows.
+        secret: Secret,
+    },
     /// The configured name is claimed.
     NameClaimed(String),
     /// Somebody else holds the configured name.

@@ -9,6 +9,9 @@ pub struct Status {
     pub node: String,
     /// The overlay's id; none before the first join.
     pub overlay: Option<String>,
+    /// What this node is in a closed overlay, `founder`, `inviter` or `member`; none in an open one.
+    #[serde(default)]
+    pub membership: Option<String>,
     /// This node's address in the overlay's tree, as `/3/0/1`; none while detached.
     pub address: Option<String>,
     /// The id of the root that this node follows.
