@@ -151,6 +151,9 @@ enum Verb {
     /// Names: claim one, pin one, list them
     #[command(subcommand)]
     Name(NameVerb),
+    /// Keys: show them, change the session key, revoke an identity
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// The configuration file
     #[command(subcommand)]
     Config(configure::Verb),
@@ -199,6 +202,31 @@ enum NameVerb {
     /// The names that this node knows by itself: its own, petnames, pinned ones
     #[command(after_help = "Example:\n  muses name list")]
     List,
+}
+
+#[derive(Subcommand, Debug)]
+enum KeyVerb {
+    /// This node's keys, as others know them
+    #[command(after_help = "Example:\n  muses key show")]
+    Show,
+    /// Change the session key; the identity stays, and sessions and connections go on
+    #[command(after_help = "Example:\n  muses key rotate")]
+    Rotate,
+    /// Make a recovery key: one string, to be kept off this machine, that can revoke this identity when its key is lost or stolen
+    #[command(after_help = "Example:\n  muses key recovery")]
+    Recovery,
+    /// End this node's identity for ever: all nodes that hear of it end its sessions and refuse it; the node stops
+    #[command(after_help = "Example:\n  muses key revoke 12D3KooW...")]
+    Revoke {
+        /// This node's id, so that it is not done by mistake
+        node: String,
+    },
+    /// End an identity by its recovery key, from any node of its overlay
+    #[command(after_help = "Example:\n  muses key recover musesr1...")]
+    Recover {
+        /// The recovery key; - reads it from stdin, which keeps it out of the list of processes
+        key: String,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -278,6 +306,13 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
         Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
         Verb::Name(NameVerb::List) => Request::NameList {},
+        Verb::Key(KeyVerb::Show) => Request::KeyShow {},
+        Verb::Key(KeyVerb::Rotate) => Request::KeyRotate {},
+        Verb::Key(KeyVerb::Recovery) => Request::KeyRecovery {},
+        Verb::Key(KeyVerb::Revoke { node }) => Request::KeyRevoke { node },
+        Verb::Key(KeyVerb::Recover { key }) => {
+            Request::KeyRecover { key: if key == "-" { join::first_line()? } else { key } }
+        }
         Verb::Status => Request::Status {},
         Verb::Peers => Request::Peers {},
         Verb::Sessions => Request::Sessions {},
@@ -342,6 +377,11 @@ mod tests {
             "name pin alice 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
             "name unpin alice",
             "name list",
+            "key show",
+            "key rotate",
+            "key recovery --json",
+            "key revoke 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+            "key recover -",
             "config init",
             "config show --config c.toml",
             "config check c.toml",
@@ -373,6 +413,7 @@ mod tests {
             "invite --for 7",
             "up --name Alice",
             "network",
+            "key revoke",
             "network up --bind home",
             "ping",
             "status extra",

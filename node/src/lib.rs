@@ -12,5 +12,6 @@ pub mod links;
 pub mod local;
 pub mod machine;
 pub mod reach;
+pub mod recovery;
 pub mod stack;
 pub mod store;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use multiaddr::Multiaddr;
+use muses::cert::StaticKey;
 use muses::{Path, Sessions};
 use overlay::address::Place;
 use overlay::id::{Identity, NodeId, OverlayId};
@@ -21,22 +22,25 @@ mod bridge;
 mod conns;
 mod direct;
 pub mod event;
+mod keys;
 mod names;
 mod naming;
 mod questions;
 mod services;
 pub mod status;
 mod view;
+mod watch;
 
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
-pub use status::{ConnStatus, Counters, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
+use watch::Watch;
 
 /// What a stack is made of.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +104,7 @@ pub struct Stack {
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
+    watch: Watch,
     joined_before: bool,
     resumes: u64,
     /// Since when the two halves may have something for each other that they were not told yet.
@@ -107,14 +112,14 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack that has done nothing yet. `static_secret` is the X25519 key of the sessions, separate from the identity.
+    /// A stack that has done nothing yet. `static_key` is the X25519 key of the sessions, separate from the identity.
     ///
     /// # Errors
     /// One line when the configuration makes no sense.
     pub fn new(
         config: Config,
         identity: Identity,
-        static_secret: [u8; 32],
+        static_key: impl Into<StaticKey>,
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, String> {
@@ -140,7 +145,7 @@ impl Stack {
             id: identity.id(),
             name,
             overlay: Overlay::new(overlay, identity.clone(), rng.bytes(), now),
-            sessions: Sessions::new(sessions, identity, static_secret, rng.bytes(), now),
+            sessions: Sessions::new(sessions, identity, static_key, rng.bytes(), now),
             conns: Conns::default(),
             naming: Naming::new(config.petnames),
             services: Services::default(),
@@ -152,6 +157,7 @@ impl Stack {
             closed: config.closed,
             friends_only,
             reaches: Reaches::default(),
+            watch: Watch::default(),
             joined_before: false,
             resumes: 0,
             unsettled: None,
@@ -245,6 +251,7 @@ impl Stack {
         self.overlay.handle_timeout(now);
         self.sessions.handle_timeout(now);
         self.ask_again(now);
+        self.watch_timer(now);
         self.settle(now);
     }
 
@@ -415,13 +422,17 @@ impl Stack {
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
         let again = self.questions.due().map(|at| (at, "a look-up again"));
-        [overlay, sessions, again, late].into_iter().flatten().min()
+        let watch = self.watch.due().map(|at| (at, "watch"));
+        [overlay, sessions, again, watch, late].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----
 
     fn open_stream(&mut self, conn: ConnId, peer: NodeId, now: Now) {
         let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
+        if self.overlay.is_revoked(&peer) {
+            return self.fail(conn, Failure::Revoked);
+        }
         match self.sessions.open(peer, &service, port, now) {
             Ok(stream) => {
                 self.conns.bind(conn, peer, stream);

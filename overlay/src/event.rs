@@ -140,6 +140,10 @@ pub enum Event {
         /// What he knows.
         secret: Secret,
     },
+    /// An identity was revoked; if it is this node's own, nobody speaks with it any more.
+    Revoked(NodeId),
+    /// The revocation of this identity, which this node publishes, is stored.
+    RevocationStored(NodeId),
     /// [`crate::overlay::Overlay::leave`] is done.
     Left,
 }

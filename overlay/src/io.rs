@@ -82,6 +82,8 @@ pub enum CloseReason {
     NotMember,
     /// The peer's invite is good for nothing (any more).
     NotInvited,
+    /// The peer's identity was revoked.
+    Revoked,
     /// A newer or preferred link to the same peer exists.
     Replaced,
     /// A frame could not be decoded, or was too long.
@@ -102,6 +104,7 @@ impl fmt::Display for CloseReason {
             Self::WrongOverlay => "it belongs to another overlay",
             Self::NotAllowed => "links.only does not name it",
             Self::NotMember => "not a member of this closed overlay",
+            Self::Revoked => "the identity was revoked",
             Self::NotInvited => "the invite was used up or has expired",
             Self::Replaced => "replaced by a newer link",
             Self::Malformed => "it sent a malformed frame",

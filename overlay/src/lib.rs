@@ -64,6 +64,7 @@ pub mod partners;
 pub mod potential;
 pub mod queue;
 pub mod record;
+mod revoked;
 pub mod rng;
 pub mod routes;
 pub mod standing;

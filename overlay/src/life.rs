@@ -16,7 +16,9 @@ use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
 use crate::membership::Membership;
-use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
+use crate::overlay::{
+    KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_REVOKED, KEY_TITLES, Overlay, Timer, slots_key,
+};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::Role;
@@ -78,6 +80,9 @@ impl Overlay {
                 return Err(RestoreError::OtherOverlay { stored, expected });
             }
             self.adopt_genesis(genesis);
+        }
+        if let Some(bytes) = snapshot.get(KEY_REVOKED) {
+            self.restore_revoked(bytes, now)?;
         }
         if let (Some(bytes), Some(genesis)) = (snapshot.get(KEY_MEMBERSHIP), &self.genesis) {
             let membership = Membership::verify(bytes, genesis, &self.id, self.checks.as_ref());
@@ -277,9 +282,15 @@ impl Overlay {
         while let Some(event) = self.dht.poll_event() {
             match event {
                 dht::Event::LookupFinished { id, query, result } => {
+                    if let dht::LookupResult::Found(record) = &result {
+                        self.learn_revoked(record, now);
+                    }
                     self.events.push_back(Event::LookupFinished { id, query, result });
                 }
-                dht::Event::Published { query, .. } => self.events.push_back(Event::Stored(query)),
+                dht::Event::Published { query, seq } => {
+                    self.revocation_stored(&query, seq, now);
+                    self.events.push_back(Event::Stored(query));
+                }
                 dht::Event::NameConflict { incumbent } => {
                     if let Some(name) = incumbent.claim().map(|claim| claim.name.clone()) {
                         self.events.push_back(Event::Conflict { name, incumbent: Box::new(incumbent) });
@@ -296,8 +307,12 @@ impl Overlay {
 
     /// An earlier run of this node has published with a higher number.
     fn superseded(&mut self, record: &SignedRecord, now: Now) {
+        if record.is_revocation() {
+            return self.learn_revoked(record, now);
+        }
         self.seq_floor = self.seq_floor.max(record.seq());
         match record.record() {
+            Record::Revocation(_) => {}
             Record::Name(claim) => self.publish_claim(claim.name.clone(), now),
             Record::Node(_) => {
                 let Some(place) = self.trees.place.as_mut().filter(|_| self.present) else { return };

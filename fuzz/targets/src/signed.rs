@@ -8,7 +8,7 @@ use overlay::genesis::{Genesis, SignedGenesis};
 use overlay::grant::{GRANT_BYTES, Grant, GrantChain, MAX_CHAIN};
 use overlay::id::{CheckEach, CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
 use overlay::membership::{MAX_MEMBERSHIP_BYTES, Membership};
-use overlay::record::{MAX_LIFETIME_S, MAX_RECORD_BYTES, SignedRecord};
+use overlay::record::{MAX_LIFETIME_S, MAX_RECORD_BYTES, REVOKED_SEQ, Record, Revocation, SignedRecord};
 
 use crate::script::Script;
 
@@ -61,6 +61,11 @@ fn record(body: &[u8]) {
     let Ok(record) = SignedRecord::verify_with(&bytes, &Believe) else { return };
     assert!(bytes.len() <= MAX_RECORD_BYTES && (1..=MAX_LIFETIME_S).contains(&record.lifetime_s()));
     assert_eq!(record.key(), &record.query().key());
+    assert_eq!(record.is_revocation(), record.seq() == REVOKED_SEQ);
+    if matches!(record.record(), Record::Revocation(Revocation { recovery: Some(_), .. })) {
+        assert!(SignedRecord::verify(&bytes).is_err(), "a forged revocation");
+        return;
+    }
     let again = SignedRecord::sign(&SIGNER, record.record().clone()).expect("what was accepted can be signed");
     assert_eq!(again.as_bytes().split_last_chunk::<SIGNATURE_BYTES>().map(|(said, _)| said), Some(body_of(&bytes)));
     assert_eq!(SignedRecord::verify(again.as_bytes()).as_ref(), Ok(&again));

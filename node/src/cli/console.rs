@@ -21,6 +21,9 @@ const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
 
+/// Why a node ends whose identity was revoked.
+const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";
+
 /// Prints lines for people.
 pub(super) struct Console {
     me: NodeId,
@@ -52,7 +55,8 @@ impl Console {
     }
 
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
-    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; the fault says so.
+    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
+    /// revoked identity ends it in any case; the fault says so.
     pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<Fault> {
         let mut printed = Vec::new();
         let mut alone = true;
@@ -64,6 +68,7 @@ impl Console {
                     Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => {
                         return Some(Fault::new(Code::State, line));
                     }
+                    Ok(Event::IdentityRevoked) => return Some(Fault::new(Code::State, REVOKED)),
                     Ok(Event::NotAdmitted(line)) if joining && alone && neighbours(&handle).await == 0 => {
                         return Some(Fault::new(Code::Refused, line));
                     }
@@ -130,12 +135,17 @@ impl Console {
             Event::NameRefused { name, holder } => {
                 format!("the name {name} belongs to {}; choose another --name", self.who(holder))
             }
+            Event::PeerRevoked(peer) => {
+                format!("the identity of {} was revoked; nothing goes to it or comes from it any more", self.who(peer))
+            }
             Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", self.who(peer)),
             Event::SessionResumed(peer) => format!("session with {} resumed", self.who(peer)),
             Event::Opened(_)
             | Event::Failed(..)
             | Event::Incoming { .. }
             | Event::GuestAsks { .. }
+            | Event::RevocationStored(_)
+            | Event::IdentityRevoked
             | Event::Readable(_)
             | Event::Writable(_)
             | Event::Answered(..)

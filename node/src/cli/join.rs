@@ -126,13 +126,13 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn first_line() -> Result<String, Fault> {
+pub(super) fn first_line() -> Result<String, Fault> {
     let mut line = String::new();
     let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE_BYTES);
     match stdin.read_line(&mut line) {
         Ok(1..) => Ok(line),
-        Ok(0) => Err(Fault::new(Code::Usage, "cannot join -: nothing came on stdin")),
-        Err(error) => Err(Fault::new(Code::Usage, format!("cannot join -: stdin cannot be read: {error}"))),
+        Ok(0) => Err(Fault::new(Code::Usage, "nothing came on stdin")),
+        Err(error) => Err(Fault::new(Code::Usage, format!("stdin cannot be read: {error}"))),
     }
 }
 

@@ -11,7 +11,7 @@ use super::span;
 use crate::control::wire::{Diagnosis, Exposed, Invitation, Request};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
-use crate::stack::{NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+use crate::stack::{KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 /// The text, whole lines, for the answer `data` to `request`.
 pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
@@ -50,6 +50,20 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
         Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
         Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
+        Request::KeyShow {} => key(&read(data)?),
+        Request::KeyRotate {} => format!("the session key was changed; sessions go on\n{}", key(&read(data)?)),
+        Request::KeyRecovery {} => format!(
+            "{}\n\nwhoever has this can revoke {} for ever, and nothing else: keep it off this machine; use it with\n  muses key recover -\n",
+            text(&data, "recovery"),
+            text(&data, "node")
+        ),
+        Request::KeyRevoke { node } => {
+            format!("{node} is revoked, for ever; every node that hears of it ends its sessions with it\n")
+        }
+        Request::KeyRecover { .. } => format!(
+            "{} is revoked, for ever; every node that hears of it ends its sessions with it\n",
+            text(&data, "node")
+        ),
         Request::Config {} => String::new(),
         Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
@@ -126,6 +140,13 @@ fn sessions(sessions: &[SessionStatus]) -> String {
 fn resolved(resolved: &Resolved, host: &str) -> String {
     let address = resolved.address.as_deref().unwrap_or("no address known");
     format!("{} is {} at {address}\nfor programs behind SOCKS: {host}\n", resolved.name, resolved.node)
+}
+
+fn key(key: &KeyStatus) -> String {
+    let previous = key
+        .previous_for_s
+        .map_or_else(|| "none".to_owned(), |left_s| format!("answered for {} more", span::text(left_s)));
+    format!("identity  {}\nsession   {} (changed {} times)\nbefore    {previous}\n", key.node, key.key, key.epoch)
 }
 
 fn names(names: &[NameStatus]) -> String {

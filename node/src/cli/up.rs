@@ -168,12 +168,13 @@ async fn serve(
         max_streams_per_session: config.limits.streams_per_session,
         fast_aes: machine::has_fast_aes(),
     };
-    let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
+    let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     let guests = handle.subscribe();
-    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force).await?);
+    let desk =
+        Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::store::Store;
 
 mod doctor;
 mod inviting;
+mod keys;
 pub mod naming;
 
 /// The stack answers questions sooner than this; a client waits longer.
@@ -48,6 +50,7 @@ pub struct Desk {
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
     config: Value,
+    data_dir: PathBuf,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -72,6 +75,7 @@ impl Desk {
         grants: Grants,
         store: Arc<dyn Store>,
         config: Value,
+        data_dir: PathBuf,
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
@@ -79,6 +83,7 @@ impl Desk {
             grants: Arc::new(grants),
             store,
             config,
+            data_dir,
             connects: Mutex::default(),
             socks: OnceLock::new(),
             pipes: Mutex::default(),
@@ -145,6 +150,11 @@ impl Desk {
             Request::NamePin { name, node } => self.pin(&name, &node).await,
             Request::NameUnpin { name } => self.unpin(&name).await,
             Request::NameList {} => self.names().await,
+            Request::KeyShow {} => self.show_key().await,
+            Request::KeyRotate {} => self.rotate_key().await,
+            Request::KeyRecovery {} => self.make_recovery_key().await,
+            Request::KeyRevoke { node } => self.revoke(&node).await,
+            Request::KeyRecover { key } => self.recover(&key).await,
             Request::Config {} => Ok(self.config.clone()),
             Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,

@@ -89,6 +89,22 @@ pub enum Request {
     },
     /// The names that this node knows by itself; a list of `stack::NameStatus`.
     NameList {},
+    /// The keys of this node; the answer is a `stack::KeyStatus`.
+    KeyShow {},
+    /// Changes the session key; the answer is as to `key-show`.
+    KeyRotate {},
+    /// Makes a recovery key: `{"node":"12D3...","recovery":"musesr1..."}`.
+    KeyRecovery {},
+    /// Revokes this node's identity for ever: `{"node":"12D3..."}`.
+    KeyRevoke {
+        /// This node's id, once more.
+        node: String,
+    },
+    /// Revokes the identity that a recovery key belongs to: `{"node":"12D3..."}`.
+    KeyRecover {
+        /// The recovery key.
+        key: String,
+    },
     /// The configuration in force; the keys are those of the file.
     Config {},
     /// Which layer fails, on this node or on the way to a peer; the answer is a [`Diagnosis`].

@@ -58,6 +58,12 @@ pub enum Event {
         /// What he knows.
         secret: Secret,
     },
+    /// An identity was revoked; there is no session with it any more.
+    PeerRevoked(NodeId),
+    /// This node's own identity was revoked.
+    IdentityRevoked,
+    /// The revocation of this identity, published by this node, is stored.
+    RevocationStored(NodeId),
     /// The configured name is claimed.
     NameClaimed(String),
     /// Somebody else holds the configured name.
@@ -139,6 +145,9 @@ pub enum Failure {
     /// A name that was pinned belongs to another key now.
     #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
     NameChanged,
+    /// Its owner, or who has its recovery key, has ended it.
+    #[error("this node's identity was revoked for ever; ask its owner for the new node id")]
+    Revoked,
     /// The name is one of this node's own.
     #[error("this is the node itself; connect to the service directly")]
     Myself,

@@ -111,6 +111,21 @@ pub struct Resolved {
     pub seq: u64,
 }
 
+/// `muses key show`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// This node's id: its identity's public key.
+    pub node: String,
+    /// The session key's public half (X25519), in hex.
+    pub key: String,
+    /// How often the session key was changed.
+    pub epoch: u64,
+    /// When its certificate ends, in seconds since the Unix epoch; it is renewed long before.
+    pub expires_unix_s: u64,
+    /// For how many seconds the session key before is answered for; none when there is none.
+    pub previous_for_s: Option<u64>,
+}
+
 /// One row of `muses name list`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NameStatus {

@@ -48,6 +48,10 @@ impl Overlay {
                 self.handle_member(id, membership);
                 Ok(())
             }
+            (Frame::Revoked(revocation), _) => {
+                self.handle_own_revocation(&revocation, now);
+                Ok(())
+            }
             (Frame::Enrol(secret), LinkState::Guest) => self.handle_enrol(id, secret, now),
             (Frame::Enrolled(membership), LinkState::Guest) => self.handle_enrolled(id, &membership, now),
             // The peer's hello opens the link on its side at its own time; what follows it is in order.
@@ -79,7 +83,7 @@ impl Overlay {
                 }
             }
             Frame::Enrol(_) | Frame::Enrolled(_) => return Err(FrameError::OutOfPlace),
-            Frame::Hello(_) | Frame::Goodbye(_) | Frame::Member(_) => {}
+            Frame::Hello(_) | Frame::Goodbye(_) | Frame::Member(_) | Frame::Revoked(_) => {}
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ impl Overlay {
             CloseReason::NotAllowed => GoodbyeReason::NotAllowed,
             CloseReason::NotMember => GoodbyeReason::NotMember,
             CloseReason::NotInvited => GoodbyeReason::NotInvited,
+            CloseReason::Revoked => GoodbyeReason::Revoked,
             CloseReason::Version => GoodbyeReason::Version,
             CloseReason::Full => GoodbyeReason::Full,
             CloseReason::Leaving => GoodbyeReason::Leaving,
@@ -96,6 +97,10 @@ impl Overlay {
         let others = if reason == CloseReason::Full { self.others() } else { Vec::new() };
         let Some(link) = self.links.link(id) else { return };
         let (peer, was_live) = (link.peer, link.state == LinkState::Live);
+        if let Some(revocation) = self.revoked.get(&peer).filter(|_| reason == CloseReason::Revoked) {
+            let proof = Frame::Revoked(revocation.as_bytes().to_vec());
+            self.send_frame(id, &proof, now);
+        }
         self.send_frame(id, &Frame::Goodbye(Goodbye { why, others }), now);
         let at = now.instant + self.config.timing.leave;
         self.routes.clear();
@@ -135,6 +140,10 @@ impl Overlay {
     pub(crate) fn handle_hello(&mut self, id: LinkId, hello: Hello, now: Now) -> Result<(), FrameError> {
         if hello.version != LINK_VERSION {
             self.part(id, CloseReason::Version, now);
+            return Ok(());
+        }
+        if self.links.link(id).is_some_and(|link| self.is_revoked(&link.peer)) {
+            self.part(id, CloseReason::Revoked, now);
             return Ok(());
         }
         match self.agree_on_overlay(id, &hello, now)? {
@@ -269,6 +278,7 @@ impl Overlay {
             GoodbyeReason::NotAllowed => CloseReason::NotAllowed,
             GoodbyeReason::NotMember => CloseReason::NotMember,
             GoodbyeReason::NotInvited => CloseReason::NotInvited,
+            GoodbyeReason::Revoked => CloseReason::Revoked,
             GoodbyeReason::Replaced => CloseReason::Replaced,
             GoodbyeReason::Version => CloseReason::Version,
             GoodbyeReason::Full => CloseReason::Full,

@@ -12,6 +12,7 @@ use crate::grant::MAX_SLOTS;
 use crate::id::{NodeId, OverlayId};
 use crate::io::MAX_CONTROL_FRAME_BYTES;
 use crate::membership::{MAX_MEMBERSHIP_BYTES, SECRET_BYTES};
+use crate::record::MAX_RECORD_BYTES;
 use crate::standing::Standing;
 
 /// The version of the link protocol; peers with another one are refused.
@@ -76,6 +77,8 @@ pub enum Frame {
     Enrol([u8; SECRET_BYTES]),
     /// The guest's membership: signed bytes.
     Enrolled(Vec<u8>),
+    /// The receiver's identity was revoked: signed bytes, right before the goodbye.
+    Revoked(Vec<u8>),
     /// A child gives its slot in this tree back.
     Release(TreeId),
     /// The last frame: why the sender closes the link.
@@ -276,6 +279,8 @@ pub enum GoodbyeReason {
     NotMember,
     /// The invite's secret is good for nothing (any more).
     NotInvited,
+    /// The receiver's identity was revoked.
+    Revoked,
 }
 
 const HELLO: u8 = LINK_FRAME_BIT | 1;
@@ -297,6 +302,7 @@ const PROOF: u8 = LINK_FRAME_BIT | 16;
 const MEMBER: u8 = LINK_FRAME_BIT | 17;
 const ENROL: u8 = LINK_FRAME_BIT | 18;
 const ENROLLED: u8 = LINK_FRAME_BIT | 19;
+const REVOKED: u8 = LINK_FRAME_BIT | 20;
 
 impl Frame {
     /// The frame's bytes.
@@ -319,6 +325,7 @@ impl Frame {
             Self::Member(bytes) => tagged(MEMBER, bytes),
             Self::Enrol(secret) => tagged(ENROL, secret),
             Self::Enrolled(bytes) => tagged(ENROLLED, bytes),
+            Self::Revoked(bytes) => tagged(REVOKED, bytes),
             Self::Release(tree) => tagged(RELEASE, tree),
             Self::Goodbye(body) => tagged(GOODBYE, body),
         }
@@ -348,6 +355,7 @@ impl Frame {
             MEMBER => Self::Member(parse(body)?),
             ENROL => Self::Enrol(parse(body)?),
             ENROLLED => Self::Enrolled(parse(body)?),
+            REVOKED => Self::Revoked(parse(body)?),
             RELEASE => Self::Release(parse(body)?),
             GOODBYE => Self::Goodbye(parse(body)?),
             _ => return Err(FrameError::Malformed),
@@ -359,6 +367,7 @@ impl Frame {
         let contacts = |list: &[Contact], most| list.len() <= most && list.iter().all(|c| bounded(&c.addresses));
         match self {
             Self::Hello(hello) => bounded(&hello.addresses),
+            Self::Revoked(bytes) => bytes.len() <= MAX_RECORD_BYTES,
             Self::Member(bytes) | Self::Enrolled(bytes) => bytes.len() <= MAX_MEMBERSHIP_BYTES,
             Self::Heartbeat(heartbeat) => {
                 heartbeat.lines.len() <= MAX_TREES

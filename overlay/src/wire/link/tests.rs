@@ -52,10 +52,12 @@ fn samples() -> Vec<(Frame, &'static str)> {
         (Frame::Member(vec![1, 2]), "91020102"),
         (Frame::Enrol([5; 16]), text(format!("92{}", "05".repeat(16)))),
         (Frame::Enrolled(vec![3]), "930103"),
+        (Frame::Revoked(vec![4]), "940104"),
         (Frame::Release(tree), "8c01"),
         (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
         (Frame::Goodbye(Goodbye { why: GoodbyeReason::NotMember, others: vec![] }), "8d0600"),
         (Frame::Goodbye(Goodbye { why: GoodbyeReason::NotInvited, others: vec![] }), "8d0700"),
+        (Frame::Goodbye(Goodbye { why: GoodbyeReason::Revoked, others: vec![] }), "8d0800"),
     ]
 }
 
