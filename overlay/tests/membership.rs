@@ -78,6 +78,18 @@ fn a_guest_with_an_invite_becomes_a_member_and_stays_one() {
 }
 
 #[test]
+fn a_guest_who_finds_the_inviter_at_many_addresses_gets_in_at_once() {
+    let mut net = closed();
+    net.nodes[0].aliases = (0..7).map(|n| format!("/ip4/192.0.2.{n}/tcp/1").parse().unwrap()).collect();
+    let joins = net.nodes[0].aliases.clone();
+    let enrolment = Some(Enrolment { inviter: net.id(0), secret: SECRET });
+    let bob = net.add(Config { joins, enrolment, ..Config::default() });
+    answer(&mut net, 0, Admission::Member);
+    assert!(is_in(&net, bob));
+    assert_eq!(asked(&net, 0).len(), 1, "he asked over more than one link");
+}
+
+#[test]
 fn a_stranger_is_refused_and_belongs_nowhere() {
     let mut net = closed();
     let config = net.joining(&[0]);

@@ -35,7 +35,8 @@ impl Joins {
     pub(super) fn read(typed: &[String], now: WallTime) -> Result<Self, Fault> {
         let mut joins = Self::default();
         for text in typed {
-            let line = if text == "-" { first_line()? } else { text.clone() };
+            let line =
+                if text == "-" { first_line().map_err(|fault| fault.about("cannot join -"))? } else { text.clone() };
             joins.add(line.trim(), now)?;
         }
         Ok(joins)

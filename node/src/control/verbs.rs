@@ -51,6 +51,8 @@ pub struct Desk {
     /// The configuration in force, as `muses config show` prints it.
     config: Value,
     data_dir: PathBuf,
+    /// Held while the session key is changed.
+    rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -84,6 +86,7 @@ impl Desk {
             store,
             config,
             data_dir,
+            rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
             socks: OnceLock::new(),
             pipes: Mutex::default(),

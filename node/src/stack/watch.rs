@@ -146,7 +146,33 @@ fn in_turn(among: &BTreeSet<NodeId>, last: Option<NodeId>, most: usize) -> Vec<N
 
 #[cfg(test)]
 mod tests {
+    use overlay::id::Identity;
+    use overlay::time::WallTime;
+
+    use super::super::{Config, Who};
     use super::*;
+
+    /// What a new peer has opened, and whether it was let in, after `then`.
+    fn let_in_after(then: impl FnOnce(&mut Stack, NodeId, Now)) -> bool {
+        let now = Now { instant: Instant::ZERO, wall: WallTime::default() };
+        let (own, peer) = (Identity::from_secret(&[1; 32]), Identity::from_secret(&[2; 32]).id());
+        let mut stack = Stack::new(Config::default(), own, [3; 32], [4; 32], now).unwrap();
+        stack.expose("web".into(), "127.0.0.1:80".into(), vec![Who::Anyone]);
+        stack.check_first(peer, now);
+        stack.hear_opened(StreamKey(1), peer, "web".into(), 0, now);
+        let is_in = |stack: &Stack| stack.events.iter().any(|event| matches!(event, Event::Incoming { .. }));
+        assert!(!is_in(&stack), "let in before the answer");
+        then(&mut stack, peer, now);
+        stack.checked(peer, now);
+        is_in(&stack)
+    }
+
+    #[test]
+    fn a_new_peer_waits_until_it_was_looked_up() {
+        assert!(let_in_after(|_, _, _| {}));
+        assert!(!let_in_after(|stack, peer, now| stack.hear_revoked(peer, now)), "a revoked one is let in");
+        assert!(!let_in_after(|stack, _, _| stack.forget_held(StreamKey(1))), "a stream that is over is let in");
+    }
 
     #[test]
     fn each_has_its_turn() {

@@ -111,6 +111,11 @@ impl Overlay {
     pub(super) fn come_as_guest(&mut self, id: LinkId, genesis: SignedGenesis, now: Now) {
         let Some(link) = self.links.link(id) else { return };
         let (peer, state) = (link.peer, link.state);
+        if self.guest_of.is_some() {
+            // One way to the inviter is enough; more of his addresses may have answered.
+            self.drop_link(id, CloseReason::Replaced, now);
+            return;
+        }
         let invite = self.config.enrolment.as_ref();
         match invite.filter(|invite| invite.inviter == peer).map(|invite| invite.secret) {
             Some(secret) if state == LinkState::Greeting && self.shows_membership(id, &genesis) => {
@@ -120,8 +125,8 @@ impl Overlay {
                 self.arm_link(id, now);
             }
             // The inviter alone can help who has an invite; others are of no interest yet.
-            invited => {
-                if invited.is_none() && invite.is_none() {
+            _ => {
+                if invite.is_none() {
                     self.events.push_back(Event::NoMember { peer, overlay: genesis.overlay_id() });
                 }
                 self.dialer.useless(peer, &mut self.rng, now.instant);
@@ -144,7 +149,7 @@ impl Overlay {
 
     /// The inviter has admitted this node.
     pub(super) fn handle_enrolled(&mut self, id: LinkId, membership: &[u8], now: Now) -> Result<(), FrameError> {
-        let (_, genesis) = self.guest_of.take().filter(|(of, _)| *of == id).ok_or(FrameError::OutOfPlace)?;
+        let (_, genesis) = self.guest_of.take_if(|(of, _)| *of == id).ok_or(FrameError::OutOfPlace)?;
         let membership =
             Membership::verify(membership, &genesis, &self.id, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
         for (key, bytes) in [(KEY_GENESIS, genesis.as_bytes()), (KEY_MEMBERSHIP, membership.as_bytes())] {

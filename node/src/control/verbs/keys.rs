@@ -26,6 +26,7 @@ impl Desk {
 
     pub(super) async fn rotate_key(&self) -> Result<Value, Fault> {
         // On disk first: a key that others know and a restart does not would be worse than one that nobody knows.
+        let _one_at_a_time = self.rotating.lock().await;
         let data_dir = self.data_dir.clone();
         let key = on_disk(move || Ok(identity::rotate(&data_dir, clock::now().wall)?)).await?;
         self.ask(move |stack, now| stack.change_session_key(&key.secret, now)).await?;
