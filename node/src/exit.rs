@@ -38,8 +38,7 @@ Exit codes:
   1  failed otherwise, for instance a connection that was reset
   2  wrong command line, configuration or request
   3  unreachable: no such peer, or no way to it
-  4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or you
-     are no member of a closed overlay
+  4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or an overlay is closed
   5  no answer in time
   6  no node runs on this --data-dir
   7  another node runs on this --data-dir already
