@@ -125,7 +125,7 @@ impl Stack {
     fn look_up(&mut self, asked: Asked, now: Now) {
         let (query, fresh) = match &asked.lookup {
             Lookup::Name(_, name) => (Query::Name(name.clone()), false),
-            Lookup::Node(_, node) | Lookup::Session(node) => (Query::Node(*node), true),
+            Lookup::Node(_, node) | Lookup::Session(node) | Lookup::Watch(node) => (Query::Node(*node), true),
         };
         let id = self.overlay.lookup(query, fresh, now);
         self.questions.lookups.insert(id, asked);
