@@ -59,9 +59,12 @@ enum Verb {
         /// Services that whoever comes with it may use from then on
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it
-        #[arg(long, value_name = "N", default_value_t = 1, requires = "services")]
+        /// How many nodes may have these services by it, or become members of a closed overlay
+        #[arg(long, value_name = "N", default_value_t = 1)]
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others (for its founder)
+        #[arg(long)]
+        inviter: bool,
         /// Show it as a QR code even if stdout is no terminal
         #[arg(long)]
         qr: bool,
@@ -155,6 +158,9 @@ enum Verb {
     /// Names: claim one, pin one, list them
     #[command(subcommand)]
     Name(NameVerb),
+    /// Keys: show them, change the session key, revoke an identity
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// The configuration file
     #[command(subcommand)]
     Config(configure::Verb),
@@ -203,6 +209,31 @@ enum NameVerb {
     /// The names that this node knows by itself: its own, petnames, pinned ones
     #[command(after_help = "Example:\n  muses name list")]
     List,
+}
+
+#[derive(Subcommand, Debug)]
+enum KeyVerb {
+    /// This node's keys, as others know them
+    #[command(after_help = "Example:\n  muses key show")]
+    Show,
+    /// Change the session key; the identity stays, and sessions and connections go on
+    #[command(after_help = "Example:\n  muses key rotate")]
+    Rotate,
+    /// Make a recovery key: one string, to be kept off this machine, that can revoke this identity when its key is lost or stolen
+    #[command(after_help = "Example:\n  muses key recovery")]
+    Recovery,
+    /// End this node's identity for ever: all nodes that hear of it end its sessions and refuse it; the node stops
+    #[command(after_help = "Example:\n  muses key revoke 12D3KooW...")]
+    Revoke {
+        /// This node's id, so that it is not done by mistake
+        node: String,
+    },
+    /// End an identity by its recovery key, from any node of its overlay
+    #[command(after_help = "Example:\n  muses key recover musesr1...")]
+    Recover {
+        /// The recovery key; - reads it from stdin, which keeps it out of the list of processes
+        key: String,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -261,8 +292,8 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
             up.join.push(way);
             return done(up::run(up, data_dir));
         }
-        Verb::Invite { lifetime_s, services, uses, qr } => {
-            let request = Request::Invite { lifetime_s, services, uses };
+        Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
             return done(ask::invite(&data_dir, &request, json, qr));
         }
         Verb::Pipe { .. } if json => {
@@ -283,6 +314,13 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
         Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
         Verb::Name(NameVerb::List) => Request::NameList {},
+        Verb::Key(KeyVerb::Show) => Request::KeyShow {},
+        Verb::Key(KeyVerb::Rotate) => Request::KeyRotate {},
+        Verb::Key(KeyVerb::Recovery) => Request::KeyRecovery {},
+        Verb::Key(KeyVerb::Revoke { node }) => Request::KeyRevoke { node },
+        Verb::Key(KeyVerb::Recover { key }) => {
+            Request::KeyRecover { key: if key == "-" { join::first_line()? } else { key } }
+        }
         Verb::Status => Request::Status {},
         Verb::Peers => Request::Peers {},
         Verb::Sessions => Request::Sessions {},
@@ -327,6 +365,8 @@ mod tests {
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
             "join muses1xyz --name bob --data-dir /tmp/b",
             "join - --leaf",
+            "up --closed --name alice",
+            "invite --inviter --uses 2",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
@@ -345,6 +385,11 @@ mod tests {
             "name pin alice 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
             "name unpin alice",
             "name list",
+            "key show",
+            "key rotate",
+            "key recovery --json",
+            "key revoke 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+            "key recover -",
             "config init",
             "config show --config c.toml",
             "config check c.toml",
@@ -375,10 +420,11 @@ mod tests {
             "connect alice/ssh",
             "up --listen nonsense",
             "join",
+            "up --closed --join /ip4/1.2.3.4/tcp/1",
             "invite --for 7",
-            "invite --uses 2",
             "up --name Alice",
             "network",
+            "key revoke",
             "network up --bind home",
             "ping",
             "status extra",

@@ -11,6 +11,7 @@
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
+//! closed = true                                 # --closed: an overlay that is founded is for members only
 //!
 //! [links]
 //! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
@@ -100,6 +101,9 @@ pub struct OverlayTable {
     /// The only overlay to join.
     #[serde(default, deserialize_with = "overlay_id")]
     pub id: Option<OverlayId>,
+    /// Whether an overlay that is founded is closed.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// `[links]`
@@ -204,7 +208,7 @@ impl Config {
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
         let Self { listen, join, name, leaf, socks, dashboard, metrics, .. } = self;
-        let Self { overlay: OverlayTable { id }, links, limits, petnames, services, .. } = self;
+        let Self { overlay, links, limits, petnames, services, .. } = self;
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
         put("listen", list(listen));
@@ -214,7 +218,8 @@ impl Config {
         put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
         put("dashboard", dashboard.as_ref().map(|dashboard| dashboard.to_string().into()));
         put("metrics", metrics.as_ref().map(|metrics| metrics.to_string().into()));
-        put("overlay", id.map(|id| toml::Table::from_iter([("id".to_owned(), id.to_string().into())]).into()));
+        let overlay = overlay.to_toml();
+        put("overlay", (!overlay.is_empty()).then(|| overlay.into()));
         put("links", Some(links.to_toml().into()));
         let limits = limits.to_toml();
         put("limits", (!limits.is_empty()).then(|| limits.into()));
@@ -246,6 +251,15 @@ impl Config {
             }),
         };
         allow.iter().map(resolve).collect()
+    }
+}
+
+impl OverlayTable {
+    fn to_toml(&self) -> toml::Table {
+        let Self { id, closed } = self;
+        let id = id.map(|id| ("id".to_owned(), id.to_string().into()));
+        let closed = closed.then(|| ("closed".to_owned(), Value::Boolean(true)));
+        id.into_iter().chain(closed).collect()
     }
 }
 
@@ -414,7 +428,7 @@ mod tests {
             ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 2, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

@@ -15,16 +15,24 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
         Event::Joined { overlay, address, first: false } => format!("attached to the overlay {overlay} at {address}"),
         Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
         Event::AddressChanged(address) => format!("the address is {address} now"),
-        Event::LinkRefused(why) | Event::OtherOverlay(why) => format!("a link was refused: {}", why.escape_debug()),
+        Event::LinkRefused(why) | Event::OtherOverlay(why) | Event::NotAdmitted(why) => {
+            format!("a link was refused: {}", why.escape_debug())
+        }
         Event::NameClaimed(name) => format!("the name {name} is this node's"),
         Event::NameRefused { name, holder } => {
             format!("the name {name} belongs to {}; choose another --name", who(holder))
+        }
+        Event::PeerRevoked(peer) => {
+            format!("the identity of {} was revoked; nothing goes to it or comes from it any more", who(peer))
         }
         Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", who(peer)),
         Event::SessionResumed(peer) => format!("session with {} resumed", who(peer)),
         Event::Opened(_)
         | Event::Failed(..)
         | Event::Incoming { .. }
+        | Event::GuestAsks { .. }
+        | Event::RevocationStored(_)
+        | Event::IdentityRevoked
         | Event::Readable(_)
         | Event::Writable(_)
         | Event::Answered(..)
@@ -35,9 +43,9 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
 /// What kind of fact it is: `place`, `link`, `name` or `session`.
 pub const fn kind(fact: &Event) -> &'static str {
     match fact {
-        Event::LinkRefused(_) | Event::OtherOverlay(_) => "link",
+        Event::LinkRefused(_) | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
         Event::NameClaimed(_) | Event::NameRefused { .. } => "name",
-        Event::SessionSuspended(_) | Event::SessionResumed(_) => "session",
+        Event::SessionSuspended(_) | Event::SessionResumed(_) | Event::PeerRevoked(_) => "session",
         _ => "place",
     }
 }

@@ -15,6 +15,7 @@ pub mod local;
 pub mod machine;
 pub mod metrics;
 pub mod reach;
+pub mod recovery;
 pub mod stack;
 pub mod store;
 pub mod web;

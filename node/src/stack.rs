@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use multiaddr::Multiaddr;
+use muses::cert::StaticKey;
 use muses::{Path, Sessions};
 use overlay::address::Place;
 use overlay::id::{Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
+use overlay::membership::{Admission, Enrolment, Rank};
 use overlay::overlay::Overlay;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
@@ -21,6 +23,7 @@ mod conns;
 mod direct;
 pub mod event;
 pub mod figures;
+mod keys;
 mod names;
 mod naming;
 pub mod picture;
@@ -28,16 +31,18 @@ mod questions;
 mod services;
 pub mod status;
 mod view;
+mod watch;
 
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
-pub use status::{ConnStatus, Counters, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
+use watch::Watch;
 
 /// What a stack is made of.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +57,10 @@ pub struct Config {
     pub only: Vec<String>,
     /// The overlay that must be joined, when it is known before.
     pub overlay: Option<OverlayId>,
+    /// An overlay that is founded now is closed: see [`overlay::membership`].
+    pub closed: bool,
+    /// The invite by which to become a member of a closed overlay.
+    pub enrolment: Option<Enrolment>,
     /// Be a leaf: carry nothing for others.
     pub leaf: bool,
     /// Whether links to the peers of sessions are sought.
@@ -92,9 +101,12 @@ pub struct Stack {
     commands: VecDeque<Command>,
     listen: Vec<Multiaddr>,
     direct: Direct,
+    /// It is not to be in an open overlay.
+    closed: bool,
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
+    watch: Watch,
     joined_before: bool,
     resumes: u64,
     /// Bytes taken from and given to applications since the start.
@@ -105,14 +117,14 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack that has done nothing yet. `static_secret` is the X25519 key of the sessions, separate from the identity.
+    /// A stack that has done nothing yet. `static_key` is the X25519 key of the sessions, separate from the identity.
     ///
     /// # Errors
     /// One line when the configuration makes no sense.
     pub fn new(
         config: Config,
         identity: Identity,
-        static_secret: [u8; 32],
+        static_key: impl Into<StaticKey>,
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, String> {
@@ -125,6 +137,8 @@ impl Stack {
             joins: config.joins,
             only,
             expected: config.overlay,
+            closed: config.closed,
+            enrolment: config.enrolment,
             leaf: config.leaf,
             ..overlay::config::Config::default()
         };
@@ -132,7 +146,7 @@ impl Stack {
             id: identity.id(),
             name,
             overlay: Overlay::new(overlay, identity.clone(), rng.bytes(), now),
-            sessions: Sessions::new(sessions, identity, static_secret, rng.bytes(), now),
+            sessions: Sessions::new(sessions, identity, static_key, rng.bytes(), now),
             conns: Conns::default(),
             naming: Naming::new(config.petnames),
             services: Services::default(),
@@ -141,8 +155,10 @@ impl Stack {
             commands: VecDeque::new(),
             listen: Vec::new(),
             direct: config.direct,
+            closed: config.closed,
             friends_only,
             reaches: Reaches::default(),
+            watch: Watch::default(),
             joined_before: false,
             resumes: 0,
             sent_bytes: 0,
@@ -170,6 +186,9 @@ impl Stack {
             self.overlay.claim_name(name, now);
         }
         self.overlay.restore(snapshot, now).map_err(|why| why.to_string())?;
+        if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {
+            return Err("this data folder belongs to an open overlay, which stays open; found a closed one with another --data-dir".to_owned());
+        }
         let origin = self.overlay.start(now).map_err(|why| why.to_string())?;
         self.tell_origin(origin);
         self.settle(now);
@@ -235,6 +254,7 @@ impl Stack {
         self.overlay.handle_timeout(now);
         self.sessions.handle_timeout(now);
         self.ask_again(now);
+        self.watch_timer(now);
         self.settle(now);
     }
 
@@ -256,6 +276,24 @@ impl Stack {
         self.overlay.set_links(parsed, extra_links, now);
         self.settle(now);
         Ok(())
+    }
+
+    // ---- membership ----
+
+    /// Whether only members may be in this node's overlay.
+    pub fn is_closed(&self) -> bool {
+        self.overlay.is_closed()
+    }
+
+    /// What this node may do in its closed overlay; none in an open one.
+    pub fn rank(&self) -> Option<Rank> {
+        self.overlay.rank()
+    }
+
+    /// The answer to [`Event::GuestAsks`].
+    pub fn admit(&mut self, link: LinkId, guest: NodeId, admission: Admission, now: Now) {
+        self.overlay.admit(link, guest, admission, now);
+        self.settle(now);
     }
 
     // ---- services and connections ----
@@ -402,13 +440,17 @@ impl Stack {
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
         let again = self.questions.due().map(|at| (at, "a look-up again"));
-        [overlay, sessions, again, late].into_iter().flatten().min()
+        let watch = self.watch.due().map(|at| (at, "watch"));
+        [overlay, sessions, again, watch, late].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----
 
     fn open_stream(&mut self, conn: ConnId, peer: NodeId, now: Now) {
         let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
+        if self.overlay.is_revoked(&peer) {
+            return self.fail(conn, Failure::Revoked);
+        }
         match self.sessions.open(peer, &service, port, now) {
             Ok(stream) => {
                 self.conns.bind(conn, peer, stream);

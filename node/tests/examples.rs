@@ -10,10 +10,13 @@ use std::path::Path;
 
 use common::schema::{compare, documented};
 use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
+use node::recovery::RecoveryKey;
+use overlay::id::Identity;
+use overlay::record::Endorsed;
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 33] = [
     "status",
     "peers",
     "lookup",
@@ -33,6 +36,10 @@ const ORDER: [&str; 28] = [
     "name list",
     "name pin",
     "name unpin",
+    "key show",
+    "key rotate",
+    "key recovery",
+    "key recover",
     "config init",
     "config check",
     "config show",
@@ -42,6 +49,7 @@ const ORDER: [&str; 28] = [
     "network up",
     "join",
     "down",
+    "key revoke",
 ];
 /// In the foreground or a stream: without `--json`.
 const WITHOUT_JSON: [&str; 3] = ["up", "join", "pipe"];
@@ -76,7 +84,7 @@ fn every_json_output_is_as_documented() {
             place.works(&verb, &line);
             continue;
         }
-        let output = place.bob.muses(&format!("{line} --json"));
+        let output = place.node_for(&verb).muses(&format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
@@ -113,6 +121,10 @@ struct Place {
     bob: Node,
     port: u16,
     invite: String,
+    /// Alice's.
+    id: String,
+    /// Of somebody who is not there.
+    recovery: String,
 }
 
 impl Place {
@@ -121,14 +133,23 @@ impl Place {
         alice.json(&format!("expose ssh {} --allow bob", greeter(b"SSH-2.0-nothing")));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
-        Self { alice, bob, port, invite }
+        let id = alice.json("status")["node"].as_str().unwrap().to_owned();
+        let nobody = Identity::from_secret(&[77; 32]);
+        let recovery = RecoveryKey::new(nobody.id(), [78; 32].into(), |key| Endorsed::make(&nobody, key));
+        let recovery = recovery.to_text().as_str().to_owned();
+        Self { alice, bob, port, invite, id, recovery }
     }
 
     /// The example with what stands for something put in its place.
     fn filled_in(&self, line: &str) -> String {
-        let id = self.alice.json("status")["node"].as_str().unwrap().to_owned();
-        let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &id);
+        let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &self.id);
+        let line = line.replace("musesr1...", &self.recovery);
         line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// Who is asked: Bob, and Alice for what Bob's own end would spoil.
+    fn node_for(&self, verb: &str) -> &Node {
+        if verb == "key revoke" { &self.alice } else { &self.bob }
     }
 
     fn works(&self, verb: &str, line: &str) {
@@ -136,7 +157,7 @@ impl Place {
             let folder = tempfile::tempdir().unwrap();
             return runs(folder.path(), line);
         }
-        let output = self.bob.muses(line);
+        let output = self.node_for(verb).muses(line);
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let silent = ["pipe"].contains(&verb);
         assert!(!output.stdout.is_empty() || silent, "{line} says nothing");

@@ -9,6 +9,7 @@ use node::control::server::fuzzing::lines;
 use node::control::wire::{MAX_LINE_BYTES, Reply, Request};
 use node::links::lane::fuzzing::frames;
 use node::local::service::{Forward, ServiceName, Target};
+use node::recovery::RecoveryKey;
 use node::store::value_in;
 use overlay::io::Lane;
 
@@ -32,6 +33,9 @@ pub fn node_text(bytes: &[u8]) {
     prints_as_it_parses::<ServiceName>(text);
     prints_as_it_parses::<Forward>(text);
     prints_as_it_parses::<Target>(text);
+    if let Ok(key) = text.parse::<RecoveryKey>() {
+        assert!(key.to_text().parse::<RecoveryKey>().is_ok_and(|again| again.to_text() == key.to_text()));
+    }
     if let Err(error) = Config::parse(text, Path::new("config.toml")) {
         assert!(!error.to_string().contains('\n'), "{error}");
     }

@@ -11,6 +11,7 @@ use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::exit::{Code, Fault};
 use crate::facts;
 use crate::reach::{Reach, reach};
 use crate::stack::Event;
@@ -20,6 +21,9 @@ const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
+
+/// Why a node ends whose identity was revoked.
+const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";
 
 /// Prints lines for people.
 pub(super) struct Console {
@@ -65,8 +69,9 @@ impl Console {
     }
 
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
-    /// as long as there was no neighbour; the line says so.
-    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
+    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
+    /// revoked identity ends it in any case; the fault says so.
+    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<Fault> {
         let mut printed = Vec::new();
         let mut alone = true;
         let mut refusals = BTreeSet::new();
@@ -74,9 +79,15 @@ impl Console {
         loop {
             tokio::select! {
                 fact = facts.recv() => match fact {
-                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => return Some(line),
+                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::State, line));
+                    }
+                    Ok(Event::IdentityRevoked) => return Some(Fault::new(Code::State, REVOKED)),
+                    Ok(Event::NotAdmitted(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::Refused, line));
+                    }
                     // A neighbour that refuses is tried again from time to time; its answer is news once.
-                    Ok(Event::LinkRefused(why)) if !refusals.insert(why.clone()) => {}
+                    Ok(Event::LinkRefused(why) | Event::NotAdmitted(why)) if !refusals.insert(why.clone()) => {}
                     Ok(fact) => {
                         if refusals.len() > MAX_REFUSALS || matches!(fact, Event::Joined { .. }) {
                             refusals.clear();

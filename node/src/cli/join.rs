@@ -35,7 +35,8 @@ impl Joins {
     pub(super) fn read(typed: &[String], now: WallTime) -> Result<Self, Fault> {
         let mut joins = Self::default();
         for text in typed {
-            let line = if text == "-" { first_line()? } else { text.clone() };
+            let line =
+                if text == "-" { first_line().map_err(|fault| fault.about("cannot join -"))? } else { text.clone() };
             joins.add(line.trim(), now)?;
         }
         Ok(joins)
@@ -126,13 +127,13 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn first_line() -> Result<String, Fault> {
+pub(super) fn first_line() -> Result<String, Fault> {
     let mut line = String::new();
     let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE_BYTES);
     match stdin.read_line(&mut line) {
         Ok(1..) => Ok(line),
-        Ok(0) => Err(Fault::new(Code::Usage, "cannot join -: nothing came on stdin")),
-        Err(error) => Err(Fault::new(Code::Usage, format!("cannot join -: stdin cannot be read: {error}"))),
+        Ok(0) => Err(Fault::new(Code::Usage, "nothing came on stdin")),
+        Err(error) => Err(Fault::new(Code::Usage, format!("stdin cannot be read: {error}"))),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
+use overlay::membership::{self, Enrolment};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -58,6 +59,9 @@ pub(super) struct Up {
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
     pub(super) join: Vec<String>,
+    /// Found a closed overlay: only who comes with an invite of yours becomes a member, nobody else gets a link
+    #[arg(long, conflicts_with = "join")]
+    pub(super) closed: bool,
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_parser = checked_name)]
     pub(super) name: Option<String>,
@@ -98,6 +102,10 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         config.listen = up.listen;
     }
     let joining = !joins.is_empty();
+    if up.closed && joining {
+        return Err(Fault::new(Code::Usage, "--closed is for founding an overlay, not for joining one"));
+    }
+    config.overlay.closed |= up.closed;
     let invite = joins.apply(&mut config)?;
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
@@ -168,17 +176,21 @@ async fn serve(
         joins: config.join,
         only: config.links.only,
         overlay: config.overlay.id,
+        closed: config.overlay.closed,
+        enrolment: entry.invite.as_ref().and_then(enrolment),
         leaf: config.leaf,
         direct: config.links.direct,
         max_sessions: config.limits.sessions,
         max_streams_per_session: config.limits.streams_per_session,
         fast_aes: machine::has_fast_aes(),
     };
-    let stack = stack::Stack::new(stack_config, identity, *keys.session, *seed, clock::now())
+    let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
-    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force).await?);
+    let guests = handle.subscribe();
+    let desk =
+        Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);
@@ -193,7 +205,10 @@ async fn serve(
     }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     tokio::spawn(Arc::clone(&desk).receive(incoming));
-    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?))) {
+    tokio::spawn(Arc::clone(&desk).admit_guests(guests));
+    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
+        && !grant.services.is_empty()
+    {
         tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
     }
 
@@ -230,7 +245,13 @@ async fn serve(
         ));
     }
     console.say("stopped");
-    refused.map_or(Ok(()), |line| Err(Fault::new(Code::State, line)))
+    refused.map_or(Ok(()), Err)
+}
+
+/// How the invite makes a member.
+fn enrolment(invite: &Invite) -> Option<Enrolment> {
+    let secret = membership::Secret(invite.grant.as_ref()?.secret.0);
+    Some(Enrolment { inviter: invite.inviter, secret })
 }
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::store::Store;
 
 mod doctor;
 mod inviting;
+mod keys;
 pub mod naming;
 mod serving;
 
@@ -50,6 +52,9 @@ pub struct Desk {
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
     config: Value,
+    data_dir: PathBuf,
+    /// Held while the session key is changed.
+    rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -76,6 +81,7 @@ impl Desk {
         grants: Grants,
         store: Arc<dyn Store>,
         config: Value,
+        data_dir: PathBuf,
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
@@ -83,6 +89,8 @@ impl Desk {
             grants: Arc::new(grants),
             store,
             config,
+            data_dir,
+            rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
             socks: OnceLock::new(),
             dashboard: OnceLock::new(),
@@ -137,13 +145,20 @@ impl Desk {
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
-            Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
+            Request::Invite { lifetime_s, services, uses, may_invite } => {
+                self.invite(lifetime_s, services, uses, may_invite).await
+            }
             Request::Disconnect { what } => self.disconnect(&what).await,
             Request::Cut { peer } => self.cut(&peer).await,
             Request::NameClaim { name } => self.claim(&name).await,
             Request::NamePin { name, node } => self.pin(&name, &node).await,
             Request::NameUnpin { name } => self.unpin(&name).await,
             Request::NameList {} => self.names().await,
+            Request::KeyShow {} => self.show_key().await,
+            Request::KeyRotate {} => self.rotate_key().await,
+            Request::KeyRecovery {} => self.make_recovery_key().await,
+            Request::KeyRevoke { node } => self.revoke(&node).await,
+            Request::KeyRecover { key } => self.recover(&key).await,
             Request::Config {} => Ok(self.config.clone()),
             Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,

@@ -89,6 +89,22 @@ pub enum Request {
     },
     /// The names that this node knows by itself; a list of `stack::NameStatus`.
     NameList {},
+    /// The keys of this node; the answer is a `stack::KeyStatus`.
+    KeyShow {},
+    /// Changes the session key; the answer is as to `key-show`.
+    KeyRotate {},
+    /// Makes a recovery key: `{"node":"12D3...","recovery":"musesr1..."}`.
+    KeyRecovery {},
+    /// Revokes this node's identity for ever: `{"node":"12D3..."}`.
+    KeyRevoke {
+        /// This node's id, once more.
+        node: String,
+    },
+    /// Revokes the identity that a recovery key belongs to: `{"node":"12D3..."}`.
+    KeyRecover {
+        /// The recovery key.
+        key: String,
+    },
     /// The configuration in force; the keys are those of the file.
     Config {},
     /// Which layer fails, on this node or on the way to a peer; the answer is a [`Diagnosis`].
@@ -107,8 +123,11 @@ pub enum Request {
         /// Which services whoever comes with it may use from then on.
         #[serde(default)]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it, at least 1.
+        /// How many nodes may have these services by it, or membership in a closed overlay, at least 1.
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others.
+        #[serde(default)]
+        may_invite: bool,
     },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
@@ -177,8 +196,11 @@ pub struct Invitation {
     pub reach: String,
     /// The services that it opens.
     pub services: Vec<ServiceName>,
-    /// To how many nodes it opens them; none when it opens none.
+    /// To how many nodes it opens them, or a closed overlay; none when it opens nothing.
     pub uses: Option<u32>,
+    /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
+    #[serde(default)]
+    pub admits: Option<String>,
 }
 
 /// The answer to `doctor`.

@@ -17,6 +17,7 @@ impl Stack {
         Status {
             node: self.id.to_string(),
             overlay: self.overlay.overlay_id().map(|id| id.to_string()),
+            membership: self.overlay.rank().map(|rank| format!("{rank:?}").to_lowercase()),
             address: self.overlay.place().map(address_text),
             root: self.overlay.root(now).map(|(id, _)| id.to_string()),
             name: self.name.as_ref().map(|name| name.as_str().to_owned()),
