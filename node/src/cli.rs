@@ -15,6 +15,7 @@ use crate::local::service::{Forward, ServiceName, Target};
 mod ask;
 mod configure;
 mod console;
+mod files;
 mod join;
 mod pages;
 mod show;
@@ -111,6 +112,12 @@ enum Verb {
         /// PEER/NAME
         target: Target,
     },
+    /// Send files to a peer who runs `muses receive`; what broke off goes on where it was
+    #[command(after_help = "Example:\n  muses send big.iso alice")]
+    Send(files::send::Send),
+    /// Take files from others, and check that they are whole
+    #[command(after_help = "Example:\n  muses receive --from alice")]
+    Receive(files::receive::Receive),
     /// What this node is and does
     #[command(after_help = "Example:\n  muses status")]
     Status,
@@ -268,6 +275,8 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Pipe { .. } if json => {
             return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
         }
+        Verb::Send(args) => return done(files::send::run(args, &data_dir, json)),
+        Verb::Receive(args) => return done(files::receive::run(args, &data_dir, json)),
         Verb::Config(verb) => return done(configure::run(verb, &data_dir, json)),
         Verb::Completions { shell } => return done(pages::completions(shell, json)),
         Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
@@ -333,6 +342,10 @@ mod tests {
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
             "pipe alice/ssh --data-dir /tmp/a",
+            "send big.iso alice --data-dir /tmp/a",
+            "send a b c bob --quiet --json",
+            "receive --from alice",
+            "receive --dir /tmp --from alice,bob --from anyone --keep --force -q",
             "status --json",
             "network down",
             "network up --bind 127.0.0.3 --data-dir d",

@@ -8,6 +8,7 @@ pub mod dashboard;
 pub mod driver;
 pub mod exit;
 pub mod facts;
+pub mod files;
 pub mod identity;
 pub mod invite;
 pub mod links;

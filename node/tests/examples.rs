@@ -7,13 +7,14 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Output;
 
 use common::schema::{compare, documented};
 use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 30] = [
     "status",
     "peers",
     "lookup",
@@ -23,6 +24,8 @@ const ORDER: [&str; 28] = [
     "invite",
     "connect",
     "pipe",
+    "send",
+    "receive",
     "sessions",
     "doctor",
     "dashboard",
@@ -76,7 +79,7 @@ fn every_json_output_is_as_documented() {
             place.works(&verb, &line);
             continue;
         }
-        let output = place.bob.muses(&format!("{line} --json"));
+        let output = place.output(&verb, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
@@ -97,6 +100,8 @@ fn errors_are_the_documented_envelope() {
         "ping alice",
         "connect alice/ssh --listen 127.0.0.1:0",
         "config check",
+        "receive",
+        "send /nowhere/x alice",
         "pipe alice/ssh",
         "up",
     ] {
@@ -113,6 +118,7 @@ struct Place {
     bob: Node,
     port: u16,
     invite: String,
+    files: tempfile::TempDir,
 }
 
 impl Place {
@@ -121,14 +127,50 @@ impl Place {
         alice.json(&format!("expose ssh {} --allow bob", greeter(b"SSH-2.0-nothing")));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
-        Self { alice, bob, port, invite }
+        let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("big.iso"), b"not so big").unwrap();
+        Self { alice, bob, port, invite, files }
     }
 
     /// The example with what stands for something put in its place.
     fn filled_in(&self, line: &str) -> String {
         let id = self.alice.json("status")["node"].as_str().unwrap().to_owned();
         let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &id);
+        let line = line.replace("big.iso", &self.files.path().join("big.iso").display().to_string());
+        let line = line.replace("receive", &format!("receive --dir {}", self.inbox("bob")));
         line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// An empty folder for received files.
+    fn inbox(&self, whose: &str) -> String {
+        let inbox = self.files.path().join(whose);
+        let _ = fs::remove_dir_all(&inbox);
+        fs::create_dir(&inbox).unwrap();
+        inbox.display().to_string()
+    }
+
+    /// What Bob's line does, while Alice does what it takes.
+    fn output(&self, verb: &str, line: &str) -> Output {
+        std::thread::scope(|scope| match verb {
+            "send" => {
+                scope.spawn(|| self.alice.muses(&format!("receive --from bob --dir {}", self.inbox("alice"))));
+                let mut output = self.bob.muses(line);
+                until("alice takes files", || {
+                    // 4: she does not yet.
+                    output.status.code() != Some(4) || {
+                        output = self.bob.muses(line);
+                        false
+                    }
+                });
+                output
+            }
+            "receive" => {
+                let send = format!("send {} bob", self.files.path().join("big.iso").display());
+                scope.spawn(move || until("bob takes files", || self.alice.muses(&send).status.success()));
+                self.bob.muses(line)
+            }
+            _ => self.bob.muses(line),
+        })
     }
 
     fn works(&self, verb: &str, line: &str) {
@@ -136,7 +178,7 @@ impl Place {
             let folder = tempfile::tempdir().unwrap();
             return runs(folder.path(), line);
         }
-        let output = self.bob.muses(line);
+        let output = self.output(verb, line);
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let silent = ["pipe"].contains(&verb);
         assert!(!output.stdout.is_empty() || silent, "{line} says nothing");

@@ -27,9 +27,12 @@ use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
 mod doctor;
+mod files;
 mod inviting;
 pub mod naming;
 mod serving;
+
+pub(super) use files::Receiving;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,6 +59,7 @@ pub struct Desk {
     dashboard: OnceLock<Dashboard>,
     metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
+    door: files::Door,
     ended: Notify,
 }
 
@@ -88,6 +92,7 @@ impl Desk {
             dashboard: OnceLock::new(),
             metrics: OnceLock::new(),
             pipes: Mutex::default(),
+            door: files::Door::default(),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -105,6 +110,8 @@ impl Desk {
             if request.service == invites::SERVICE {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.redeem(request).await });
+            } else if request.service == crate::files::SERVICE {
+                self.let_in(request);
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -125,7 +132,7 @@ impl Desk {
         Value::Null
     }
 
-    /// The answer to any request other than `pipe` and `down`, which their connection sees through.
+    /// The answer to any request other than those that their connection sees through.
     pub(crate) async fn answer(&self, request: Request) -> Result<Value, Fault> {
         match request {
             Request::Status {} => self.status().await,
@@ -154,7 +161,11 @@ impl Desk {
             }
             Request::LinksOnly { only } => self.links_only(only).await,
             Request::Dashboard {} => self.dashboard_url(),
-            Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
+            Request::Pipe { .. }
+            | Request::Send { .. }
+            | Request::Receive { .. }
+            | Request::Take { .. }
+            | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
 
@@ -184,12 +195,21 @@ impl Desk {
     }
 
     async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
-        if allow.len() > MAX_ALLOWED {
-            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in --allow; use `anyone`")));
+        let (who, allowed) = self.allowed(allow).await?;
+        let exposure = Exposure { forward: forward.clone(), allow: who };
+        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
+        on_disk(move || exposures.put(name, kept)).await?;
+        self.offer(&service, exposure).await?;
+        to_json(Exposed { service, forward, allow: allowed })
+    }
+
+    /// Those who are named, and what their names stand for now.
+    async fn allowed(&self, names: Vec<String>) -> Result<(Vec<Who>, Vec<Allowed>), Fault> {
+        if names.len() > MAX_ALLOWED {
+            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in a list; use `anyone`")));
         }
-        let mut allowed = Vec::new();
-        let mut who = Vec::new();
-        for name in allow {
+        let (mut who, mut allowed) = (Vec::new(), Vec::new());
+        for name in names {
             let one = self.who(&name).await?;
             let node = match one {
                 Who::Anyone => None,
@@ -200,11 +220,7 @@ impl Desk {
                 who.push(one);
             }
         }
-        let exposure = Exposure { forward: forward.clone(), allow: who };
-        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
-        on_disk(move || exposures.put(name, kept)).await?;
-        self.offer(&service, exposure).await?;
-        to_json(Exposed { service, forward, allow: allowed })
+        Ok((who, allowed))
     }
 
     async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
@@ -303,6 +319,10 @@ impl Desk {
         // No socket, so no source port: 0.
         let opening = self.handle.open(target.peer, target.service.to_string(), 0);
         let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| fault.about(&what))?;
+        Ok(self.pipe(what, conn))
+    }
+
+    fn pipe(&self, what: String, conn: Conn) -> Pipe {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         pipes.latest = pipes.latest.saturating_add(1);
         let number = pipes.latest;
@@ -311,7 +331,7 @@ impl Desk {
         if pipes.ends.len() > MAX_PIPE_ENDS {
             pipes.ends.pop_first();
         }
-        Ok(Pipe { number, what, conn, end })
+        Pipe { number, what, conn, end }
     }
 
     async fn pipe_end(&self, pipe: u64) -> Result<Value, Fault> {
