@@ -42,12 +42,12 @@ enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
     #[command(after_help = "Example:\n  muses up --name alice")]
     Up(up::Up),
-    /// Join an overlay by an invite or a bootstrap peer's address; the same as `muses up --join ...`
+    /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`
     #[command(after_help = "Example:\n  muses join muses1...")]
     Join {
-        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin
+        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin; without it the local network is searched (mDNS)
         #[arg(value_name = "INVITE|MULTIADDR")]
-        way: String,
+        way: Option<String>,
         #[command(flatten)]
         up: up::Up,
     },
@@ -265,7 +265,11 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         }
         Verb::Up(up) => return done(up::run(up, data_dir)),
         Verb::Join { way, mut up } => {
-            up.join.push(way);
+            match way {
+                Some(way) => up.join.push(way),
+                None if up.join.is_empty() => up.join = join::search()?,
+                None => {}
+            }
             return done(up::run(up, data_dir));
         }
         Verb::Invite { lifetime_s, services, uses, qr } => {
@@ -336,6 +340,8 @@ mod tests {
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
             "join muses1xyz --name bob --data-dir /tmp/b",
             "join - --leaf",
+            "join",
+            "join --name bob --no-mdns",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",

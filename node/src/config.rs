@@ -19,6 +19,7 @@
 //! # Much data goes over a raw connection beside the link, which shows who watches the network the ciphertext of sessions. `false`:
 //! # everything through Noise, at about half the speed.
 //! bulk = true
+//! mdns = false                                  # --no-mdns: do not announce this node on the local network
 //!
 //! [limits]
 //! sessions = 1024                               # with so many peers at a time; beyond, one that carries nothing is given up
@@ -113,11 +114,13 @@ pub struct LinksTable {
     pub direct: Direct,
     /// Whether links may have bulk lanes, see [`crate::links::bulk`].
     pub bulk: bool,
+    /// Whether the node is announced on the local network, see [`crate::lan`].
+    pub mdns: bool,
 }
 
 impl Default for LinksTable {
     fn default() -> Self {
-        Self { only: Vec::new(), direct: Direct::default(), bulk: true }
+        Self { only: Vec::new(), direct: Direct::default(), bulk: true, mdns: true }
     }
 }
 
@@ -251,12 +254,13 @@ impl Config {
 
 impl LinksTable {
     fn to_toml(&self) -> toml::Table {
-        let Self { only, direct, bulk } = self;
+        let Self { only, direct, bulk, mdns } = self;
         let direct = match direct {
             Direct::Auto => "auto",
             Direct::Never => "never",
         };
-        let set = [("direct".to_owned(), direct.into()), ("bulk".to_owned(), Value::Boolean(*bulk))];
+        let flag = |key: &str, value: bool| (key.to_owned(), Value::Boolean(value));
+        let set = [("direct".to_owned(), direct.into()), flag("bulk", *bulk), flag("mdns", *mdns)];
         set.into_iter().chain(list(only).map(|only| ("only".to_owned(), only))).collect()
     }
 }

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod files;
 pub mod identity;
 pub mod invite;
+pub mod lan;
 pub mod links;
 pub mod local;
 pub mod machine;
