@@ -72,7 +72,8 @@ enum Verb {
     Expose {
         /// The service's name
         service: ServiceName,
-        /// Where it listens, HOST:PORT
+        /// Where it listens, HOST:PORT or unix:/PATH
+        #[arg(value_name = "HOST:PORT|unix:/PATH")]
         forward: Forward,
         /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody but this node
         #[arg(long, value_name = "WHO", num_args = 1.., value_delimiter = ',')]
@@ -89,14 +90,14 @@ enum Verb {
     Connect {
         /// PEER/NAME, where PEER is a petname, a claimed name or a node id
         target: Target,
-        /// Where to listen, HOST:PORT; port 0 picks a free one
-        #[arg(long, value_name = "HOST:PORT")]
+        /// Where to listen: HOST:PORT, where port 0 picks a free one, or unix:/PATH for a socket that only you can open
+        #[arg(long, value_name = "HOST:PORT|unix:/PATH")]
         listen: Forward,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
     Disconnect {
-        /// Where it listens, HOST:PORT, or PEER/NAME for all ports that lead there
+        /// Where it listens, HOST:PORT or unix:/PATH; or PEER/NAME for all that lead there
         #[arg(value_name = "HOST:PORT|PEER/NAME")]
         what: String,
     },
@@ -357,6 +358,8 @@ mod tests {
             "network up --bind 127.0.0.3 --data-dir d",
             "trace alice",
             "disconnect 127.0.0.1:2222",
+            "expose db unix:/run/postgresql/.s.PGSQL.5432 --allow bob",
+            "connect alice/db --listen unix:/tmp/db.sock",
             "cut bob",
             "doctor",
             "doctor alice/ssh --json",

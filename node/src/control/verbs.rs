@@ -54,7 +54,7 @@ pub struct Desk {
     /// The configuration in force, as `muses config show` prints it.
     config: Value,
     /// Ports made by `connect`, by address.
-    connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
+    connects: Mutex<BTreeMap<String, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
     dashboard: OnceLock<Dashboard>,
     metrics: OnceLock<Metrics>,
@@ -267,20 +267,25 @@ impl Desk {
         {
             return Err(fault);
         }
-        let (listener, address) = listen::bind(at).await?;
-        let port = listen::connect(self.handle.clone(), target.clone(), listener);
-        self.connects().insert(address, (target, port));
-        Ok(json!({ "listen": address.to_string() }))
+        let (address, port) = match at.unix() {
+            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
+            None => {
+                let (listener, address) = listen::bind(at).await?;
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener))
+            }
+        };
+        self.connects().insert(address.clone(), (target, port));
+        Ok(json!({ "listen": address }))
     }
 
     async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
-        let matching = |(address, (target, _)): (&SocketAddr, &(Target, Port))| {
-            (address.to_string() == what || target.to_string() == what).then_some(*address)
+        let matching = |(address, (target, _)): (&String, &(Target, Port))| {
+            (address == what || target.to_string() == what).then(|| address.clone())
         };
-        let closing: Vec<(SocketAddr, Port)> = {
+        let closing: Vec<(String, Port)> = {
             let mut connects = self.connects();
-            let addresses: Vec<SocketAddr> = connects.iter().filter_map(matching).collect();
-            addresses.into_iter().filter_map(|at| Some((at, connects.remove(&at)?.1))).collect()
+            let addresses: Vec<String> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| connects.remove(&at).map(|(_, port)| (at, port))).collect()
         };
         if closing.is_empty() {
             let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
@@ -289,7 +294,7 @@ impl Desk {
         let mut closed = Vec::new();
         for (address, port) in closing {
             port.close().await;
-            closed.push(address.to_string());
+            closed.push(address);
         }
         Ok(json!({ "closed": closed }))
     }
@@ -310,7 +315,7 @@ impl Desk {
         }
     }
 
-    fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {
+    fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
