@@ -418,7 +418,7 @@ mod tests {
             ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (4, 1, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

@@ -40,8 +40,8 @@ impl Size {
                 outage: Duration::from_secs(30),
                 file_bytes: 1024 * MIB,
                 file_kbit_per_s: 160_000,
-                repository_bytes: 256 * MIB,
-                patience: Duration::from_secs(480),
+                repository_bytes: 96 * MIB,
+                patience: Duration::from_secs(900),
             };
         }
         Self {

@@ -59,7 +59,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket fails, or says what is no reply.
-    pub fn next(&mut self) -> io::Result<Option<Value>> {
+    pub fn next_reply(&mut self) -> io::Result<Option<Value>> {
         let mut line = Vec::new();
         (&mut self.socket).take(MAX_REPLY_BYTES).read_until(b'\n', &mut line)?;
         if line.pop() != Some(b'\n') {

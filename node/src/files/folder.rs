@@ -99,16 +99,8 @@ impl Folder {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).custom_flags(nofollow).open(&path)?;
         lock(&file)?;
-        let (mut sum, mut bytes, mut buffer) = (Sha256::new(), 0_u64, vec![0; PIECE_BYTES]);
-        loop {
-            let length = file.read(&mut buffer)?;
-            if length == 0 {
-                return Ok(Partial { path, file, sum, bytes });
-            }
-            sum.update(buffer.get(..length).unwrap_or_default());
-            bytes = bytes.saturating_add(length as u64);
-            watch(Progress::Checking(bytes));
-        }
+        let (sum, bytes) = hash(&mut file, watch)?;
+        Ok(Partial { path, file, sum, bytes })
     }
 
     /// Gives a whole file its name. It is on disk when this returns.
@@ -153,12 +145,16 @@ impl Partial {
 /// # Errors
 /// What the disk says.
 pub fn sum_of(path: &Path, watch: &mut dyn FnMut(Progress)) -> io::Result<Sha256> {
-    let (mut file, mut sum) = (File::open(path)?, Sha256::new());
-    let (mut buffer, mut bytes) = (vec![0; PIECE_BYTES], 0_u64);
+    hash(&mut File::open(path)?, watch).map(|(sum, _)| sum)
+}
+
+/// What is in a file, and how long it is.
+fn hash(file: &mut File, watch: &mut dyn FnMut(Progress)) -> io::Result<(Sha256, u64)> {
+    let (mut sum, mut bytes, mut buffer) = (Sha256::new(), 0_u64, vec![0; PIECE_BYTES]);
     loop {
         let length = file.read(&mut buffer)?;
         if length == 0 {
-            return Ok(sum);
+            return Ok((sum, bytes));
         }
         sum.update(buffer.get(..length).unwrap_or_default());
         bytes = bytes.saturating_add(length as u64);

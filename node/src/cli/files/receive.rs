@@ -167,7 +167,7 @@ fn offer(data_dir: &Path, from: &[String], tell: &Sender<News>, before: &mut boo
         let _ = tell.send(News::Ready(serde_json::from_value(allowed).unwrap_or_default()));
     }
     *before = true;
-    while let Ok(Some(data)) = client.next() {
+    while let Ok(Some(data)) = client.next_reply() {
         if let Ok(arrival) = serde_json::from_value(data) {
             let _ = tell.send(News::Arrival(arrival));
         }
