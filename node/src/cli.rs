@@ -15,6 +15,7 @@ use crate::local::service::{Forward, ServiceName, Target};
 mod ask;
 mod configure;
 mod console;
+mod files;
 mod join;
 mod pages;
 mod show;
@@ -41,12 +42,12 @@ enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
     #[command(after_help = "Example:\n  muses up --name alice")]
     Up(up::Up),
-    /// Join an overlay by an invite or a bootstrap peer's address; the same as `muses up --join ...`
+    /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`
     #[command(after_help = "Example:\n  muses join muses1...")]
     Join {
-        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin
+        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin; without it the local network is searched (mDNS)
         #[arg(value_name = "INVITE|MULTIADDR")]
-        way: String,
+        way: Option<String>,
         #[command(flatten)]
         up: up::Up,
     },
@@ -74,7 +75,8 @@ enum Verb {
     Expose {
         /// The service's name
         service: ServiceName,
-        /// Where it listens, HOST:PORT
+        /// Where it listens, HOST:PORT or unix:/PATH
+        #[arg(value_name = "HOST:PORT|unix:/PATH")]
         forward: Forward,
         /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody but this node
         #[arg(long, value_name = "WHO", num_args = 1.., value_delimiter = ',')]
@@ -91,14 +93,14 @@ enum Verb {
     Connect {
         /// PEER/NAME, where PEER is a petname, a claimed name or a node id
         target: Target,
-        /// Where to listen, HOST:PORT; port 0 picks a free one
-        #[arg(long, value_name = "HOST:PORT")]
+        /// Where to listen: HOST:PORT, where port 0 picks a free one, or unix:/PATH for a socket that only you can open
+        #[arg(long, value_name = "HOST:PORT|unix:/PATH")]
         listen: Forward,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
     Disconnect {
-        /// Where it listens, HOST:PORT, or PEER/NAME for all ports that lead there
+        /// Where it listens, HOST:PORT or unix:/PATH; or PEER/NAME for all that lead there
         #[arg(value_name = "HOST:PORT|PEER/NAME")]
         what: String,
     },
@@ -114,6 +116,12 @@ enum Verb {
         /// PEER/NAME
         target: Target,
     },
+    /// Send files to a peer who runs `muses receive`; what broke off goes on where it was
+    #[command(after_help = "Example:\n  muses send big.iso alice")]
+    Send(files::send::Send),
+    /// Take files from others, and check that they are whole
+    #[command(after_help = "Example:\n  muses receive --from alice")]
+    Receive(files::receive::Receive),
     /// What this node is and does
     #[command(after_help = "Example:\n  muses status")]
     Status,
@@ -289,7 +297,11 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         }
         Verb::Up(up) => return done(up::run(up, data_dir)),
         Verb::Join { way, mut up } => {
-            up.join.push(way);
+            match way {
+                Some(way) => up.join.push(way),
+                None if up.join.is_empty() => up.join = join::search()?,
+                None => {}
+            }
             return done(up::run(up, data_dir));
         }
         Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
@@ -299,6 +311,8 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Pipe { .. } if json => {
             return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
         }
+        Verb::Send(args) => return done(files::send::run(args, &data_dir, json)),
+        Verb::Receive(args) => return done(files::receive::run(args, &data_dir, json)),
         Verb::Config(verb) => return done(configure::run(verb, &data_dir, json)),
         Verb::Completions { shell } => return done(pages::completions(shell, json)),
         Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
@@ -367,17 +381,25 @@ mod tests {
             "join - --leaf",
             "up --closed --name alice",
             "invite --inviter --uses 2",
+            "join",
+            "join --name bob --no-mdns",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
             "pipe alice/ssh --data-dir /tmp/a",
+            "send big.iso alice --data-dir /tmp/a",
+            "send a b c bob --quiet --json",
+            "receive --from alice",
+            "receive --dir /tmp --from alice,bob --from anyone --keep --force -q",
             "status --json",
             "network down",
             "network up --bind 127.0.0.3 --data-dir d",
             "trace alice",
             "disconnect 127.0.0.1:2222",
+            "expose db unix:/run/postgresql/.s.PGSQL.5432 --allow bob",
+            "connect alice/db --listen unix:/tmp/db.sock",
             "cut bob",
             "doctor",
             "doctor alice/ssh --json",
@@ -419,8 +441,10 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
-            "join",
             "up --closed --join /ip4/1.2.3.4/tcp/1",
+            "send big.iso",
+            "receive --from",
+            "connect alice/ssh --listen unix:here",
             "invite --for 7",
             "up --name Alice",
             "network",

@@ -20,6 +20,7 @@
 //! # Much data goes over a raw connection beside the link, which shows who watches the network the ciphertext of sessions. `false`:
 //! # everything through Noise, at about half the speed.
 //! bulk = true
+//! mdns = false                                  # --no-mdns: do not announce this node on the local network
 //!
 //! [limits]
 //! sessions = 1024                               # with so many peers at a time; beyond, one that carries nothing is given up
@@ -117,11 +118,13 @@ pub struct LinksTable {
     pub direct: Direct,
     /// Whether links may have bulk lanes, see [`crate::links::bulk`].
     pub bulk: bool,
+    /// Whether the node is announced on the local network, see [`crate::lan`].
+    pub mdns: bool,
 }
 
 impl Default for LinksTable {
     fn default() -> Self {
-        Self { only: Vec::new(), direct: Direct::default(), bulk: true }
+        Self { only: Vec::new(), direct: Direct::default(), bulk: true, mdns: true }
     }
 }
 
@@ -265,12 +268,13 @@ impl OverlayTable {
 
 impl LinksTable {
     fn to_toml(&self) -> toml::Table {
-        let Self { only, direct, bulk } = self;
+        let Self { only, direct, bulk, mdns } = self;
         let direct = match direct {
             Direct::Auto => "auto",
             Direct::Never => "never",
         };
-        let set = [("direct".to_owned(), direct.into()), ("bulk".to_owned(), Value::Boolean(*bulk))];
+        let flag = |key: &str, value: bool| (key.to_owned(), Value::Boolean(value));
+        let set = [("direct".to_owned(), direct.into()), flag("bulk", *bulk), flag("mdns", *mdns)];
         set.into_iter().chain(list(only).map(|only| ("only".to_owned(), only))).collect()
     }
 }
@@ -428,7 +432,7 @@ mod tests {
             ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 2, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (4, 2, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

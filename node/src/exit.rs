@@ -23,7 +23,7 @@ pub enum Code {
     Timeout = 5,
     /// No node runs on this data folder.
     NotRunning = 6,
-    /// Another node runs on this data folder.
+    /// Another node, or another `muses receive`, runs on this data folder.
     AlreadyRunning = 7,
     /// Keys or stored state cannot be used, or belong to another overlay.
     State = 8,
@@ -41,7 +41,7 @@ Exit codes:
   4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or an overlay is closed
   5  no answer in time
   6  no node runs on this --data-dir
-  7  another node runs on this --data-dir already
+  7  another node, or another `muses receive`, runs on this --data-dir already
   8  keys or stored state cannot be used, or belong to another overlay
   9  a port or address to listen at is in use or cannot be used";
 

@@ -5,8 +5,10 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Output;
 
 use common::schema::{compare, documented};
 use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
@@ -16,7 +18,7 @@ use overlay::record::Endorsed;
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 33] = [
+const ORDER: [&str; 35] = [
     "status",
     "peers",
     "lookup",
@@ -26,6 +28,8 @@ const ORDER: [&str; 33] = [
     "invite",
     "connect",
     "pipe",
+    "send",
+    "receive",
     "sessions",
     "doctor",
     "dashboard",
@@ -84,7 +88,7 @@ fn every_json_output_is_as_documented() {
             place.works(&verb, &line);
             continue;
         }
-        let output = place.node_for(&verb).muses(&format!("{line} --json"));
+        let output = place.output(&verb, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
@@ -105,6 +109,8 @@ fn errors_are_the_documented_envelope() {
         "ping alice",
         "connect alice/ssh --listen 127.0.0.1:0",
         "config check",
+        "receive",
+        "send /nowhere/x alice",
         "pipe alice/ssh",
         "up",
     ] {
@@ -125,6 +131,7 @@ struct Place {
     id: String,
     /// Of somebody who is not there.
     recovery: String,
+    files: tempfile::TempDir,
 }
 
 impl Place {
@@ -137,19 +144,52 @@ impl Place {
         let nobody = Identity::from_secret(&[77; 32]);
         let recovery = RecoveryKey::new(nobody.id(), [78; 32].into(), |key| Endorsed::make(&nobody, key));
         let recovery = recovery.to_text().as_str().to_owned();
-        Self { alice, bob, port, invite, id, recovery }
+        let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("big.iso"), b"not so big").unwrap();
+        Self { alice, bob, port, invite, id, recovery, files }
     }
 
     /// The example with what stands for something put in its place.
     fn filled_in(&self, line: &str) -> String {
         let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &self.id);
         let line = line.replace("musesr1...", &self.recovery);
+        let line = line.replace("big.iso", &self.files.path().join("big.iso").display().to_string());
+        let line = line.replace("receive", &format!("receive --dir {}", self.inbox("bob")));
         line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))
     }
 
-    /// Who is asked: Bob, and Alice for what Bob's own end would spoil.
-    fn node_for(&self, verb: &str) -> &Node {
-        if verb == "key revoke" { &self.alice } else { &self.bob }
+    /// An empty folder for received files.
+    fn inbox(&self, whose: &str) -> String {
+        let inbox = self.files.path().join(whose);
+        let _ = fs::remove_dir_all(&inbox);
+        fs::create_dir(&inbox).unwrap();
+        inbox.display().to_string()
+    }
+
+    /// What Bob's line does, while Alice does what it takes.
+    fn output(&self, verb: &str, line: &str) -> Output {
+        std::thread::scope(|scope| match verb {
+            "send" => {
+                scope.spawn(|| self.alice.muses(&format!("receive --from bob --dir {}", self.inbox("alice"))));
+                let mut output = self.bob.muses(line);
+                until("alice takes files", || {
+                    // 4: she does not yet.
+                    output.status.code() != Some(4) || {
+                        output = self.bob.muses(line);
+                        false
+                    }
+                });
+                output
+            }
+            "receive" => {
+                let send = format!("send {} bob", self.files.path().join("big.iso").display());
+                scope.spawn(move || until("bob takes files", || self.alice.muses(&send).status.success()));
+                self.bob.muses(line)
+            }
+            // Bob's own end would spoil the rest.
+            "key revoke" => self.alice.muses(line),
+            _ => self.bob.muses(line),
+        })
     }
 
     fn works(&self, verb: &str, line: &str) {
@@ -157,7 +197,7 @@ impl Place {
             let folder = tempfile::tempdir().unwrap();
             return runs(folder.path(), line);
         }
-        let output = self.node_for(verb).muses(line);
+        let output = self.output(verb, line);
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let silent = ["pipe"].contains(&verb);
         assert!(!output.stdout.is_empty() || silent, "{line} says nothing");

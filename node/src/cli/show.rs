@@ -70,7 +70,12 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
         Request::Dashboard {} => format!("{}\n", text(&data, "url")),
         Request::Down {} => "the node has left and ended\n".to_owned(),
-        Request::Pipe { .. } | Request::PipeEnd { .. } | Request::LinksOnly { .. } => String::new(),
+        Request::Pipe { .. }
+        | Request::PipeEnd { .. }
+        | Request::LinksOnly { .. }
+        | Request::Send { .. }
+        | Request::Receive { .. }
+        | Request::Take { .. } => String::new(),
     };
     Ok(printable(&text))
 }

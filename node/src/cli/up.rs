@@ -29,7 +29,7 @@ use crate::local::invites::Grants;
 use crate::local::service::Forward;
 use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
-use crate::{clock, dashboard, driver, machine, stack};
+use crate::{clock, dashboard, driver, lan, machine, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
@@ -77,6 +77,9 @@ pub(super) struct Up {
     /// Serve figures for Prometheus at /metrics
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) metrics: Option<Forward>,
+    /// Do not announce this node on the local network
+    #[arg(long)]
+    pub(super) no_mdns: bool,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -109,6 +112,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let invite = joins.apply(&mut config)?;
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
+    config.links.mdns &= !up.no_mdns;
     config.socks = up.socks.or(config.socks);
     config.dashboard = up.dashboard.or(config.dashboard);
     config.metrics = up.metrics.or(config.metrics);
@@ -170,6 +174,9 @@ async fn serve(
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice())
         .map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
+    // A leaf takes nobody in, and among friends nobody else is wanted.
+    let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
+    let node = identity.id();
     let stack_config = stack::Config {
         petnames: config.petnames,
         name: config.name,
@@ -204,6 +211,9 @@ async fn serve(
         desk.serve_metrics(listener, address);
     }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
+    if announced {
+        tokio::spawn(lan::announce(handle.clone(), node));
+    }
     tokio::spawn(Arc::clone(&desk).receive(incoming));
     tokio::spawn(Arc::clone(&desk).admit_guests(guests));
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))

@@ -28,10 +28,13 @@ use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
 mod doctor;
+mod files;
 mod inviting;
 mod keys;
 pub mod naming;
 mod serving;
+
+pub(super) use files::Receiving;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,11 +59,12 @@ pub struct Desk {
     /// Held while the session key is changed.
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
-    connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
+    connects: Mutex<BTreeMap<String, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
     dashboard: OnceLock<Dashboard>,
     metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
+    door: files::Door,
     ended: Notify,
 }
 
@@ -96,6 +100,7 @@ impl Desk {
             dashboard: OnceLock::new(),
             metrics: OnceLock::new(),
             pipes: Mutex::default(),
+            door: files::Door::default(),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -113,6 +118,8 @@ impl Desk {
             if request.service == invites::SERVICE {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.redeem(request).await });
+            } else if request.service == crate::files::SERVICE {
+                self.let_in(request);
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -133,7 +140,7 @@ impl Desk {
         Value::Null
     }
 
-    /// The answer to any request other than `pipe` and `down`, which their connection sees through.
+    /// The answer to any request other than those that their connection sees through.
     pub(crate) async fn answer(&self, request: Request) -> Result<Value, Fault> {
         match request {
             Request::Status {} => self.status().await,
@@ -169,7 +176,11 @@ impl Desk {
             }
             Request::LinksOnly { only } => self.links_only(only).await,
             Request::Dashboard {} => self.dashboard_url(),
-            Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
+            Request::Pipe { .. }
+            | Request::Send { .. }
+            | Request::Receive { .. }
+            | Request::Take { .. }
+            | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
 
@@ -199,12 +210,21 @@ impl Desk {
     }
 
     async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
-        if allow.len() > MAX_ALLOWED {
-            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in --allow; use `anyone`")));
+        let (who, allowed) = self.allowed(allow).await?;
+        let exposure = Exposure { forward: forward.clone(), allow: who };
+        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
+        on_disk(move || exposures.put(name, kept)).await?;
+        self.offer(&service, exposure).await?;
+        to_json(Exposed { service, forward, allow: allowed })
+    }
+
+    /// Those who are named, and what their names stand for now.
+    async fn allowed(&self, names: Vec<String>) -> Result<(Vec<Who>, Vec<Allowed>), Fault> {
+        if names.len() > MAX_ALLOWED {
+            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in a list; use `anyone`")));
         }
-        let mut allowed = Vec::new();
-        let mut who = Vec::new();
-        for name in allow {
+        let (mut who, mut allowed) = (Vec::new(), Vec::new());
+        for name in names {
             let one = self.who(&name).await?;
             let node = match one {
                 Who::Anyone => None,
@@ -215,11 +235,7 @@ impl Desk {
                 who.push(one);
             }
         }
-        let exposure = Exposure { forward: forward.clone(), allow: who };
-        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
-        on_disk(move || exposures.put(name, kept)).await?;
-        self.offer(&service, exposure).await?;
-        to_json(Exposed { service, forward, allow: allowed })
+        Ok((who, allowed))
     }
 
     async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
@@ -266,20 +282,25 @@ impl Desk {
         {
             return Err(fault);
         }
-        let (listener, address) = listen::bind(at).await?;
-        let port = listen::connect(self.handle.clone(), target.clone(), listener);
-        self.connects().insert(address, (target, port));
-        Ok(json!({ "listen": address.to_string() }))
+        let (address, port) = match at.unix() {
+            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
+            None => {
+                let (listener, address) = listen::bind(at).await?;
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener))
+            }
+        };
+        self.connects().insert(address.clone(), (target, port));
+        Ok(json!({ "listen": address }))
     }
 
     async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
-        let matching = |(address, (target, _)): (&SocketAddr, &(Target, Port))| {
-            (address.to_string() == what || target.to_string() == what).then_some(*address)
+        let matching = |(address, (target, _)): (&String, &(Target, Port))| {
+            (address == what || target.to_string() == what).then(|| address.clone())
         };
-        let closing: Vec<(SocketAddr, Port)> = {
+        let closing: Vec<(String, Port)> = {
             let mut connects = self.connects();
-            let addresses: Vec<SocketAddr> = connects.iter().filter_map(matching).collect();
-            addresses.into_iter().filter_map(|at| Some((at, connects.remove(&at)?.1))).collect()
+            let addresses: Vec<String> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| connects.remove(&at).map(|(_, port)| (at, port))).collect()
         };
         if closing.is_empty() {
             let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
@@ -288,7 +309,7 @@ impl Desk {
         let mut closed = Vec::new();
         for (address, port) in closing {
             port.close().await;
-            closed.push(address.to_string());
+            closed.push(address);
         }
         Ok(json!({ "closed": closed }))
     }
@@ -309,7 +330,7 @@ impl Desk {
         }
     }
 
-    fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {
+    fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -318,6 +339,10 @@ impl Desk {
         // No socket, so no source port: 0.
         let opening = self.handle.open(target.peer, target.service.to_string(), 0);
         let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| fault.about(&what))?;
+        Ok(self.pipe(what, conn))
+    }
+
+    fn pipe(&self, what: String, conn: Conn) -> Pipe {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         pipes.latest = pipes.latest.saturating_add(1);
         let number = pipes.latest;
@@ -326,7 +351,7 @@ impl Desk {
         if pipes.ends.len() > MAX_PIPE_ENDS {
             pipes.ends.pop_first();
         }
-        Ok(Pipe { number, what, conn, end })
+        Pipe { number, what, conn, end }
     }
 
     async fn pipe_end(&self, pipe: u64) -> Result<Value, Fault> {

@@ -134,6 +134,22 @@ pub enum Request {
         /// Which service of whom.
         target: Target,
     },
+    /// Turns this connection into a raw stream to the `receive` on a peer: `{"pipe":7}`.
+    Send {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// Takes files as long as this connection is open: `{"allow":[...]}` like that of [`Exposed`]. Then an [`Arrival`] follows, as a reply of its
+    /// own, for each sender who comes.
+    Receive {
+        /// Ids, petnames, claimed names or `anyone`.
+        from: Vec<String>,
+    },
+    /// Turns this connection into the raw stream of a sender: `{"pipe":7}`.
+    Take {
+        /// From the [`Arrival`].
+        transfer: u64,
+    },
     /// How the pipe of this number ended; waits a little for that: `{"ended":true}`, or false to ask again.
     PipeEnd {
         /// From the reply to `pipe`.
@@ -177,6 +193,15 @@ pub struct Allowed {
     pub name: String,
     /// The id it stands for; none for `anyone`.
     pub node: Option<String>,
+}
+
+/// A sender has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The number for `take`, which must follow soon.
+    pub transfer: u64,
+    /// Who it is, an id.
+    pub node: String,
 }
 
 /// The answer to `invite`.
