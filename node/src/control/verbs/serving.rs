@@ -33,7 +33,7 @@ impl Desk {
     pub(super) async fn status(&self) -> Result<Value, Fault> {
         let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
         if let Value::Object(fields) = &mut data {
-            let connect = |(address, (target, _)): (&SocketAddr, &(Target, Port))| format!("{address} = {target}");
+            let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
             let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
             let socks = self.socks.get().map(|(address, _)| address.to_string());
