@@ -7,17 +7,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/ssh.rs"]
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::{help, until};
+use ssh::Sshd;
 
 #[test]
 fn the_tutorial() {
@@ -32,6 +36,34 @@ fn a_web_page() {
 #[test]
 fn a_database() {
     Page::read("how-to/database.md").follow(&ALICE_AND_BOB);
+}
+
+#[test]
+fn a_file() {
+    Page::read("how-to/file.md").follow(&ALICE_AND_BOB);
+}
+
+#[test]
+fn a_shell() {
+    let Some(sshd) = Sshd::start() else { return };
+    let page = Page::read("how-to/ssh.md");
+    let config = format!(
+        "{}\nHost *\n    IdentityFile {}\n    BatchMode yes\n    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n    LogLevel ERROR\n",
+        page.ssh_config,
+        sshd.folder.path().join("user").display()
+    );
+    let mut street = Street::default();
+    street.ports.insert("22".to_owned(), sshd.address.port().to_string());
+    let bob = street.home("bob");
+    fs::write(bob.folder.path().join("ssh-config"), config).unwrap();
+    // OpenSSH finds its configuration by the user's entry in /etc/passwd, whatever HOME says.
+    for program in ["ssh", "scp"] {
+        let script = format!("#!/bin/sh\nexec /usr/bin/{program} -F \"$HOME/ssh-config\" \"$@\"\n");
+        let path = bob.folder.path().join("bin").join(program);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    page.follow_in(&mut street, &ALICE_AND_BOB);
 }
 
 #[test]
@@ -107,6 +139,8 @@ struct Step {
 
 struct Page {
     needs: Vec<String>,
+    /// What it says that one writes to `~/.ssh/config`.
+    ssh_config: String,
     steps: Vec<Step>,
 }
 
@@ -115,27 +149,32 @@ impl Page {
         let text = fs::read_to_string(docs().join(name)).unwrap();
         let needs = text.lines().filter_map(|line| line.strip_prefix("<!-- needs: ")?.strip_suffix(" -->"));
         let needs = needs.flat_map(str::split_whitespace).map(str::to_owned).collect();
-        let mut inside = false;
+        let mut kind = "";
+        let mut ssh_config = String::new();
         let mut lines = Vec::new();
         for line in text.lines() {
-            if line.starts_with("```") {
-                inside = line == "```console";
-            } else if inside {
-                lines.push(line);
+            match (line.strip_prefix("```"), kind) {
+                (Some(fence), _) => kind = fence,
+                (None, "console") => lines.push(line),
+                (None, "ssh-config") => ssh_config += &format!("{line}\n"),
+                _ => {}
             }
         }
         let steps = steps(&lines);
         assert!(!steps.is_empty(), "{name} has nothing to type");
-        Self { needs, steps }
+        Self { needs, ssh_config, steps }
     }
 
     /// Does what the page says, after `before`.
     fn follow(self, before: &[&str]) {
+        self.follow_in(&mut Street::default(), before);
+    }
+
+    fn follow_in(self, street: &mut Street, before: &[&str]) {
         if let Some(missing) = self.needs.iter().find(|program| !is_installed(program)) {
             println!("skipped: {missing} is not installed");
             return;
         }
-        let mut street = Street::default();
         for step in steps(before).iter().chain(&self.steps) {
             street.take(step);
         }
@@ -236,6 +275,7 @@ impl Home {
         let data_dir = folder.path().join("muses");
         fs::create_dir_all(&data_dir).unwrap();
         fs::create_dir_all(folder.path().join("work")).unwrap();
+        fs::create_dir_all(folder.path().join("bin")).unwrap();
         // The machine of the tests is not everybody's.
         fs::write(data_dir.join("config.toml"), "listen = [\"/ip4/127.0.0.1/tcp/0\"]\n").unwrap();
         Self { folder, background: Vec::new() }
@@ -248,7 +288,7 @@ impl Home {
 
     fn shell(&self, command: &str, alice: &Path) -> Command {
         let muses = Path::new(env!("CARGO_BIN_EXE_muses")).parent().unwrap();
-        let mut path = vec![muses.to_owned()];
+        let mut path = vec![self.folder.path().join("bin"), muses.to_owned()];
         path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let mut shell = Command::new("bash");
         shell.args(["-c", command]).current_dir(self.work()).env("XDG_STATE_HOME", self.folder.path());
@@ -274,6 +314,8 @@ impl Home {
         if foreground {
             // Its name is known when it is this node's: from then on others find it.
             until(command, || shows(&said(), shown) && said().contains("is this node's"));
+        } else if !shown.is_empty() {
+            until(command, || shows(&said(), shown));
         } else if let Some(port) = command.split("http.server ").nth(1).and_then(|rest| rest.split(' ').next()) {
             until(command, || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
         }
