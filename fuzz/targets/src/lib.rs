@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a target says what it found")]
 
 mod addresses;
+mod bulk;
 mod messages;
 mod node;
 mod overlay_node;
@@ -17,6 +18,7 @@ mod stored;
 mod wire;
 
 pub use addresses::overlay_addresses;
+pub use bulk::node_bulk;
 pub use messages::{muses_frames, muses_messages, muses_replay};
 pub use node::{node_bytes, node_text};
 pub use overlay_node::overlay_node;
@@ -30,12 +32,13 @@ pub use wire::{overlay_frames, overlay_packets};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their corpora.
-pub const ALL: [(&str, Target); 13] = [
+pub const ALL: [(&str, Target); 14] = [
     ("muses_frames", muses_frames),
     ("muses_messages", muses_messages),
     ("muses_peer", muses_peer),
     ("muses_replay", muses_replay),
     ("muses_sessions", muses_sessions),
+    ("node_bulk", node_bulk),
     ("node_bytes", node_bytes),
     ("node_store", node_store),
     ("node_text", node_text),

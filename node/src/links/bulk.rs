@@ -56,6 +56,8 @@ use words::Word;
 
 pub(super) mod door;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod lane;
 pub(super) mod words;
