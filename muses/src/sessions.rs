@@ -133,6 +133,12 @@ impl Sessions {
         self.end.counters
     }
 
+    /// Other limits from now on. What is there beyond them stays until it ends.
+    pub fn set_limits(&mut self, max_sessions: usize, max_streams_per_session: usize) {
+        self.end.config.max_sessions = max_sessions;
+        self.end.config.max_streams_per_session = max_streams_per_session;
+    }
+
     /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn.
     pub fn restore(&mut self, snapshot: &Snapshot, now: Now) {
         self.now = now.instant;
@@ -307,6 +313,20 @@ impl Sessions {
         for peer in busy.into_iter().chain(idle) {
             self.with(peer, now, |session, end, now| session.attach(end, now));
         }
+    }
+
+    /// As if something had just been heard from the peer (MobiSocket's `resetTimer`, its section IV): what backs off begins anew, and what
+    /// waits for an answer is sent again at once. For those who learn by another way than the session that the peer is back.
+    /// At most once in [`MIN_ASK_INTERVAL`](crate::config::MIN_ASK_INTERVAL); whether it was done.
+    pub fn reset_timers(&mut self, peer: NodeId, now: Now) -> bool {
+        let mut done = false;
+        self.with(peer, now, |session, end, now| done = session.reset_timers(end, now));
+        done
+    }
+
+    /// Where the packets of the session with `peer` go; none without a session.
+    pub fn path_to(&self, peer: &NodeId) -> Option<&Path> {
+        self.sessions.get(peer).map(|session| &session.path)
     }
 
     /// Where this node can be dialled, in bytes that mean nothing here: peers of sessions are told, as [`Event::PeerReach`]. At most

@@ -17,6 +17,7 @@ mod configure;
 mod console;
 mod join;
 mod pages;
+mod reload;
 mod show;
 mod span;
 mod supervisor;

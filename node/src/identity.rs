@@ -38,6 +38,14 @@ impl Keys {
         Ok(Self { seed, session, fresh })
     }
 
+    /// Keys that nobody keeps.
+    ///
+    /// # Errors
+    /// When the system has no entropy.
+    pub fn random() -> io::Result<Self> {
+        Ok(Self { seed: random()?, session: random()?, fresh: true })
+    }
+
     /// The key pair that signs and proves the node's id.
     pub fn identity(&self) -> Identity {
         Identity::from_secret(&self.seed)
@@ -94,9 +102,14 @@ fn read(path: &Path, file: File) -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyErr
     }
 }
 
-fn make(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
+pub(crate) fn random() -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
+    Ok(secret)
+}
+
+fn make(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
+    let secret = random()?;
     // A name of its own, so that a crash leaves no half-written key; the link fails if a key appeared meanwhile.
     let temporary = path.with_extension("key.new");
     let _ = fs::remove_file(&temporary);

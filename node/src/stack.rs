@@ -20,6 +20,7 @@ mod bridge;
 mod conns;
 mod direct;
 pub mod event;
+pub mod mobility;
 mod names;
 mod naming;
 mod questions;
@@ -33,6 +34,7 @@ pub use status::{ConnStatus, Counters, NameKind, NameStatus, PeerStatus, Resolve
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
+use mobility::Mobility;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
@@ -93,6 +95,7 @@ pub struct Stack {
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
+    mobility: Mobility,
     joined_before: bool,
     resumes: u64,
     /// Since when the two halves may have something for each other that they were not told yet.
@@ -142,6 +145,7 @@ impl Stack {
             direct: config.direct,
             friends_only,
             reaches: Reaches::default(),
+            mobility: Mobility::default(),
             joined_before: false,
             resumes: 0,
             unsettled: None,
@@ -171,6 +175,16 @@ impl Stack {
         self.tell_origin(origin);
         self.settle(now);
         Ok(())
+    }
+
+    /// Takes over the part of a new configuration that a running node can: petnames, limits, and whether direct links are sought.
+    pub fn reconfigure(&mut self, config: Config, now: Now) {
+        let sessions = config.sessions();
+        self.sessions.set_limits(sessions.max_sessions, sessions.max_streams_per_session);
+        self.direct = config.direct;
+        self.naming.set_petnames(config.petnames);
+        self.tell_reach(now);
+        self.settle(now);
     }
 
     // ---- links ----
@@ -204,6 +218,7 @@ impl Stack {
         self.listen.clone_from(&addresses);
         self.overlay.handle_listen_addresses(addresses, now);
         self.tell_reach(now);
+        self.note_listen(now);
         self.settle(now);
     }
 
@@ -232,6 +247,7 @@ impl Stack {
         self.overlay.handle_timeout(now);
         self.sessions.handle_timeout(now);
         self.ask_again(now);
+        self.give_up_silent(now);
         self.settle(now);
     }
 
@@ -384,7 +400,8 @@ impl Stack {
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
         let again = self.questions.due().map(|at| (at, "a look-up again"));
-        [overlay, sessions, again, late].into_iter().flatten().min()
+        let silent = self.mobility.timeout().map(|at| (at, "silent peer"));
+        [overlay, sessions, again, late, silent].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----

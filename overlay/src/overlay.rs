@@ -225,6 +225,31 @@ impl Overlay {
         self.settle_down(now);
     }
 
+    /// As if the network had just come back: whatever waits to be dialled again is dialled now. Links are not doubted.
+    pub fn redial(&mut self, now: Now) {
+        self.dialer.hurry();
+        self.seek_parent(now);
+        self.settle_down(now);
+    }
+
+    /// Dials are to leave from another interface from now on: each neighbour is dialled beside its link, and the new link takes the place
+    /// of the old one, which serves until then. How many are dialled; [`Overlay::copied_links`] tells how many are there.
+    pub fn copy_links(&mut self, now: Now) -> usize {
+        // The newer attachment is what makes both ends keep the new link.
+        self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+        let room = self.config.max_links.saturating_sub(self.links.len());
+        let targets: Vec<Multiaddr> = self.links.live().filter_map(|link| link.dialable()).take(room).collect();
+        let dialled = targets.len();
+        self.commands.extend(targets.into_iter().map(Command::Dial));
+        self.settle_down(now);
+        dialled
+    }
+
+    /// Live links that came up since the last [`Overlay::copy_links`] or move.
+    pub fn copied_links(&self) -> usize {
+        self.links.live().filter(|link| link.own_seq == self.attach_seq).count()
+    }
+
     /// The addresses at which this node listens now.
     pub fn handle_listen_addresses(&mut self, addresses: Vec<Multiaddr>, now: Now) {
         self.dialer.set_own(&addresses);

@@ -28,6 +28,7 @@ use crate::store::Store;
 mod doctor;
 mod inviting;
 pub mod naming;
+mod reload;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ pub struct Desk {
     grants: Arc<Grants>,
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
-    config: Value,
+    config: Mutex<Value>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -78,7 +79,7 @@ impl Desk {
             exposures: Arc::new(exposures),
             grants: Arc::new(grants),
             store,
-            config,
+            config: Mutex::new(config),
             connects: Mutex::default(),
             socks: OnceLock::new(),
             pipes: Mutex::default(),
@@ -143,7 +144,7 @@ impl Desk {
             Request::NamePin { name, node } => self.pin(&name, &node).await,
             Request::NameUnpin { name } => self.unpin(&name).await,
             Request::NameList {} => self.names().await,
-            Request::Config {} => Ok(self.config.clone()),
+            Request::Config {} => Ok(self.config_in_force().clone()),
             Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
             Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),
