@@ -51,7 +51,8 @@ impl Control {
 
     /// `updateTCB`: one end has another address. Nobody has to call this where the system tells of its interfaces; it is for those who know
     /// earlier, or better. `Source` concerns all streams of the node: its links end, without a goodbye, and are made anew from there; those
-    /// of its streams that were not made mobile fail.
+    /// of its streams that were not made mobile fail. Sessions that go on by the new address begin with a new congestion window, as the paper
+    /// wants it.
     ///
     /// # Errors
     /// `AddrNotAvailable` for an address that is not this machine's: the node is without a network then. When the stream has failed.
