@@ -8,6 +8,7 @@ mod stream;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::NodeId;
@@ -19,9 +20,12 @@ pub use stream::MobileStream;
 
 use crate::driver::{Handle, Incoming};
 use crate::local::service::ServiceName;
-use crate::stack::{Event, Who};
+use crate::stack::{Event, Failure, Who};
 use dispatch::{Dispatch, MAX_WAITING};
-use error::{invalid, stopped, to_io};
+use error::{failed, invalid, stopped, to_io};
+
+/// How long a stream that is opened waits for this node's place in the overlay.
+const JOIN_TIME: Duration = Duration::from_secs(30);
 
 /// A running node. Clones are the same node, which ends with [`Node::stop`], or when the last clone and stream are gone.
 #[derive(Clone)]
@@ -52,7 +56,7 @@ impl Node {
         Ok(listening.into_iter().map(|address| address.with(Protocol::P2p(own))).collect())
     }
 
-    /// Waits until the node has a place in the overlay. Connections may be opened before: they wait for it, too.
+    /// Waits until the node has a place in the overlay, however long that takes.
     ///
     /// # Errors
     /// When the node has ended.
@@ -68,13 +72,16 @@ impl Node {
         }
     }
 
-    /// Opens a stream to a peer's service, and waits until it is accepted. `peer` is a name that it claimed, or a node id.
+    /// Opens a stream to a peer's service, and waits until it is accepted; at first, if need be, for a place in the overlay, at most
+    /// 30 s. `peer` is a name that it claimed, or a node id.
     ///
     /// # Errors
     /// `NotFound` for an unknown name, `HostUnreachable` when the peer does not answer, `ConnectionRefused` when it does not offer the
-    /// service to this node. The source of each is a [`Failure`](crate::stack::Failure).
+    /// service to this node. The source of each is a [`Failure`].
     pub async fn open(&self, peer: &str, service: &str) -> io::Result<MobileStream> {
         let service = name(service)?.to_string();
+        let joined = tokio::time::timeout(JOIN_TIME, self.joined()).await;
+        joined.unwrap_or_else(|_| Err(failed(Failure::Unreachable)))?;
         let conn = self.handle.open(peer.to_owned(), service, 0).await.map_err(to_io)?;
         MobileStream::new(conn, self.handle.clone()).await
     }
