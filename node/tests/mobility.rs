@@ -40,12 +40,10 @@ impl Pair {
             Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(1_800_000_000_000_000) };
         let identities = [1, 2].map(|seed| Identity::from_secret(&[seed; 32]));
         let ids = [identities[A].id(), identities[B].id()];
-        let joins = [vec![], vec![at("10.0.0.1")]];
-        let mut seed = 0;
         let stacks = identities.map(|identity| {
-            let config = Config { joins: joins[seed].clone(), ..Config::default() };
-            seed += 1;
-            Stack::new(config, identity, [seed as u8; 32], [seed as u8; 32], now).unwrap()
+            let (seed, joins) = if identity.id() == ids[A] { (1, vec![]) } else { (2, vec![at("10.0.0.1")]) };
+            let config = Config { joins, ..Config::default() };
+            Stack::new(config, identity, [seed; 32], [seed; 32], now).unwrap()
         });
         let events = [Vec::new(), Vec::new()];
         let mut pair = Self { stacks, ids, events, now, link: None, links: 0, network: true };
