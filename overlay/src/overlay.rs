@@ -80,6 +80,8 @@ pub struct Overlay {
     pub(crate) origin: Option<Origin>,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) attach_seq: u64,
+    /// The attachment with which links were copied last.
+    copied_seq: u64,
     /// The highest number of a record that this node published.
     pub(crate) seq_floor: u64,
     /// It was in the overlay before this start: others may be waiting for it.
@@ -135,6 +137,7 @@ impl Overlay {
             origin: None,
             listen: Vec::new(),
             attach_seq: now.wall.as_unix_micros(),
+            copied_seq: 0,
             seq_floor: 0,
             returns: false,
             stored_seq: 0,
@@ -237,6 +240,7 @@ impl Overlay {
     pub fn copy_links(&mut self, now: Now) -> usize {
         // The newer attachment is what makes both ends keep the new link.
         self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+        self.copied_seq = self.attach_seq;
         let room = self.config.max_links.saturating_sub(self.links.len());
         let targets: Vec<Multiaddr> = self.links.live().filter_map(|link| link.dialable()).take(room).collect();
         let dialled = targets.len();
@@ -245,9 +249,10 @@ impl Overlay {
         dialled
     }
 
-    /// Live links that came up since the last [`Overlay::copy_links`] or move.
+    /// Live links that came up since the last [`Overlay::copy_links`].
     pub fn copied_links(&self) -> usize {
-        self.links.live().filter(|link| link.own_seq == self.attach_seq).count()
+        // The attachment may have changed once more meanwhile.
+        self.links.live().filter(|link| link.own_seq >= self.copied_seq).count()
     }
 
     /// The addresses at which this node listens now.

@@ -104,7 +104,7 @@ impl Stack {
         dialled
     }
 
-    /// Links that came up since the last move or [`Stack::copy_links`].
+    /// Links that came up since the last [`Stack::copy_links`].
     pub fn copied_links(&self) -> usize {
         self.overlay.copied_links()
     }
