@@ -129,6 +129,24 @@ impl IdCert {
     }
 }
 
+/// A node's static key as it is kept between runs.
+#[derive(Clone)]
+pub struct StaticKey {
+    /// The X25519 secret.
+    pub secret: Zeroizing<[u8; 32]>,
+    /// The epoch of its certificates: 0 for a node's first key.
+    pub epoch: u64,
+    /// The secret before, and until when it is answered for.
+    pub previous: Option<(Zeroizing<[u8; 32]>, WallTime)>,
+}
+
+impl From<[u8; 32]> for StaticKey {
+    /// A node's first key.
+    fn from(secret: [u8; 32]) -> Self {
+        Self { secret: Zeroizing::new(secret), epoch: 0, previous: None }
+    }
+}
+
 /// What a node needs to answer and to open handshakes: its identity, its static key and the certificate of it.
 pub struct LocalKeys {
     identity: Identity,
@@ -142,12 +160,23 @@ pub struct LocalKeys {
 impl LocalKeys {
     /// The keys of a node. The first certificate's epoch is 0.
     pub fn new(identity: Identity, static_secret: &[u8; 32], wall: WallTime, ops: &mut PublicKeyOps) -> Self {
-        let pair = KeyPair::new(Secret::from_bytes(static_secret), ops);
-        let cert = IdCert::issue(&identity, pair.public, 0, wall, ops);
+        Self::restored(identity, &(*static_secret).into(), Now { instant: Instant::ZERO, wall }, ops)
+    }
+
+    /// The keys of a node that may have changed its static key in an earlier run.
+    pub fn restored(identity: Identity, key: &StaticKey, now: Now, ops: &mut PublicKeyOps) -> Self {
+        let pair = KeyPair::new(Secret::from_bytes(&key.secret), ops);
+        let cert = IdCert::issue(&identity, pair.public, key.epoch, now.wall, ops);
+        let previous = key.previous.as_ref().and_then(|(secret, until)| {
+            let left_s = until.as_unix_secs().checked_sub(now.wall.as_unix_secs()).filter(|left_s| *left_s > 0)?;
+            // A clock that was set back gives it no more time than it had.
+            let left = Duration::from_secs(left_s).min(PREVIOUS_KEY_KEPT);
+            Some((KeyPair::new(Secret::from_bytes(secret), ops), now.instant + left))
+        });
         // Bound to the identity, so that it survives restarts and new static keys without a store entry of its own.
         let secret = Zeroizing::new(identity.derive_secret("muses reset tokens"));
         let reset_key = Kdf::extract(b"muses-reset", secret.as_slice()).expand("reset key", identity.id().as_bytes());
-        Self { identity, pair, previous: None, reset_key, cert }
+        Self { identity, pair, previous, reset_key, cert }
     }
 
     /// This node's id.
@@ -175,10 +204,15 @@ impl LocalKeys {
         self.previous = Some((before, now.instant + PREVIOUS_KEY_KEPT));
     }
 
+    /// Until when the static key before this one is answered for.
+    pub fn previous_until(&self) -> Option<Instant> {
+        self.previous.as_ref().map(|(_, until)| *until)
+    }
+
     /// Erases the static key before this one when its time is over; says when that will be.
     pub fn forget_previous(&mut self, now: Instant) -> Option<Instant> {
         self.previous = self.previous.take().filter(|(_, until)| *until > now);
-        self.previous.as_ref().map(|(_, until)| *until)
+        self.previous_until()
     }
 
     /// The answer to a Re-Hello of `peer` that cannot be honoured. It needs no state: the token that authenticates it was
@@ -276,6 +310,27 @@ mod tests {
         let mut ops = PublicKeyOps::default();
         let verified = IdCert::verify(&cert.to_bytes(), identity.id(), WallTime::default(), &mut ops);
         assert_eq!(verified, Err(CertError::Version));
+    }
+
+    #[test]
+    fn a_changed_key_is_answered_for_after_a_restart_but_not_longer() {
+        let identity = || Identity::from_secret(&[1; 32]);
+        let at = |s: u64| Now { instant: Instant::ZERO, wall: WallTime::from_unix_micros(s * 1_000_000) };
+        let mut ops = PublicKeyOps::default();
+        let day_s = PREVIOUS_KEY_KEPT.as_secs();
+        let key = StaticKey {
+            secret: Zeroizing::new([8; 32]),
+            epoch: 3,
+            previous: Some((Zeroizing::new([7; 32]), at(1000 + day_s).wall)),
+        };
+        let mut keys = |s| LocalKeys::restored(identity(), &key, at(s), &mut ops);
+        let mut restarted = keys(1000 + day_s - 60);
+        assert_eq!((restarted.cert().epoch, restarted.key_pairs().count()), (3, 2));
+        let until = Instant::ZERO + Duration::from_mins(1);
+        assert_eq!(restarted.forget_previous(Instant::ZERO), Some(until));
+        assert_eq!((restarted.forget_previous(until), restarted.key_pairs().count()), (None, 1));
+        assert_eq!(keys(1000 + day_s).key_pairs().count(), 1, "its time is over");
+        assert_eq!(keys(0).forget_previous(Instant::ZERO), Some(Instant::ZERO + PREVIOUS_KEY_KEPT), "a clock set back");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use overlay::timer::Timers;
 
 use self::guard::Guard;
 use self::handshake::HalfOpen;
-use crate::cert::LocalKeys;
+use crate::cert::{IdCert, LocalKeys, StaticKey};
 use crate::config::{CERT_CHECK, Config, RESETS};
 use crate::content::{ContentType, HandshakeId, Label};
 use crate::dh::PublicKeyOps;
@@ -71,10 +71,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// An endpoint without sessions. `static_secret` is its X25519 key, which it certifies with its identity.
-    pub fn new(config: Config, identity: Identity, static_secret: [u8; 32], seed: [u8; 32], now: Now) -> Self {
+    /// An endpoint without sessions. `static_key` is its X25519 key, which it certifies with its identity.
+    pub fn new(config: Config, identity: Identity, static_key: impl Into<StaticKey>, seed: [u8; 32], now: Now) -> Self {
         let mut ops = PublicKeyOps::default();
-        let keys = LocalKeys::new(identity, &static_secret, now.wall, &mut ops);
+        let mut keys = LocalKeys::restored(identity, &static_key.into(), now, &mut ops);
+        let erased_at = keys.forget_previous(now.instant);
         let cert = keys.cert().to_bytes();
         let mut rng = Rng::from_seed(seed);
         let guard = Guard::new(&mut rng, now.instant);
@@ -92,7 +93,7 @@ impl Sessions {
             counters: Counters::default(),
         };
         let mut timers = Timers::default();
-        timers.set(Timer::Cert, now.instant + CERT_CHECK);
+        timers.set(Timer::Cert, erased_at.unwrap_or(now.instant + CERT_CHECK).min(now.instant + CERT_CHECK));
         Self {
             end,
             cert,
@@ -113,6 +114,16 @@ impl Sessions {
     /// The certificate of the static key, for this node's record.
     pub fn cert(&self) -> &[u8] {
         &self.cert
+    }
+
+    /// The same, taken apart.
+    pub fn certificate(&self) -> &IdCert {
+        self.end.keys.cert()
+    }
+
+    /// Until when the static key before this one is answered for.
+    pub fn previous_key_until(&self) -> Option<Instant> {
+        self.end.keys.previous_until()
     }
 
     /// Goes over to another static key; [`Event::CertRenewed`] follows. Sessions do not notice, and peers that know only the old key's

@@ -15,6 +15,7 @@ use crate::local::service::{Forward, ServiceName, Target};
 mod ask;
 mod configure;
 mod console;
+mod files;
 mod join;
 mod pages;
 mod reload;
@@ -42,12 +43,12 @@ enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
     #[command(after_help = "Example:\n  muses up --name alice")]
     Up(up::Up),
-    /// Join an overlay by an invite or a bootstrap peer's address; the same as `muses up --join ...`
+    /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`
     #[command(after_help = "Example:\n  muses join muses1...")]
     Join {
-        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin
+        /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin; without it the local network is searched (mDNS)
         #[arg(value_name = "INVITE|MULTIADDR")]
-        way: String,
+        way: Option<String>,
         #[command(flatten)]
         up: up::Up,
     },
@@ -60,9 +61,12 @@ enum Verb {
         /// Services that whoever comes with it may use from then on
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it
-        #[arg(long, value_name = "N", default_value_t = 1, requires = "services")]
+        /// How many nodes may have these services by it, or become members of a closed overlay
+        #[arg(long, value_name = "N", default_value_t = 1)]
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others (for its founder)
+        #[arg(long)]
+        inviter: bool,
         /// Show it as a QR code even if stdout is no terminal
         #[arg(long)]
         qr: bool,
@@ -72,7 +76,8 @@ enum Verb {
     Expose {
         /// The service's name
         service: ServiceName,
-        /// Where it listens, HOST:PORT
+        /// Where it listens, HOST:PORT or unix:/PATH
+        #[arg(value_name = "HOST:PORT|unix:/PATH")]
         forward: Forward,
         /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody but this node
         #[arg(long, value_name = "WHO", num_args = 1.., value_delimiter = ',')]
@@ -89,14 +94,14 @@ enum Verb {
     Connect {
         /// PEER/NAME, where PEER is a petname, a claimed name or a node id
         target: Target,
-        /// Where to listen, HOST:PORT; port 0 picks a free one
-        #[arg(long, value_name = "HOST:PORT")]
+        /// Where to listen: HOST:PORT, where port 0 picks a free one, or unix:/PATH for a socket that only you can open
+        #[arg(long, value_name = "HOST:PORT|unix:/PATH")]
         listen: Forward,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
     Disconnect {
-        /// Where it listens, HOST:PORT, or PEER/NAME for all ports that lead there
+        /// Where it listens, HOST:PORT or unix:/PATH; or PEER/NAME for all that lead there
         #[arg(value_name = "HOST:PORT|PEER/NAME")]
         what: String,
     },
@@ -112,6 +117,12 @@ enum Verb {
         /// PEER/NAME
         target: Target,
     },
+    /// Send files to a peer who runs `muses receive`; what broke off goes on where it was
+    #[command(after_help = "Example:\n  muses send big.iso alice")]
+    Send(files::send::Send),
+    /// Take files from others, and check that they are whole
+    #[command(after_help = "Example:\n  muses receive --from alice")]
+    Receive(files::receive::Receive),
     /// What this node is and does
     #[command(after_help = "Example:\n  muses status")]
     Status,
@@ -146,9 +157,19 @@ enum Verb {
         #[arg(value_name = "PEER|PEER/NAME")]
         target: Option<String>,
     },
+    /// The URL of this node's dashboard, with its token: for its owner alone
+    #[command(after_help = "Example:\n  muses dashboard")]
+    Dashboard {
+        /// Open it in a browser, too
+        #[arg(long)]
+        open: bool,
+    },
     /// Names: claim one, pin one, list them
     #[command(subcommand)]
     Name(NameVerb),
+    /// Keys: show them, change the session key, revoke an identity
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// The configuration file
     #[command(subcommand)]
     Config(configure::Verb),
@@ -197,6 +218,31 @@ enum NameVerb {
     /// The names that this node knows by itself: its own, petnames, pinned ones
     #[command(after_help = "Example:\n  muses name list")]
     List,
+}
+
+#[derive(Subcommand, Debug)]
+enum KeyVerb {
+    /// This node's keys, as others know them
+    #[command(after_help = "Example:\n  muses key show")]
+    Show,
+    /// Change the session key; the identity stays, and sessions and connections go on
+    #[command(after_help = "Example:\n  muses key rotate")]
+    Rotate,
+    /// Make a recovery key: one string, to be kept off this machine, that can revoke this identity when its key is lost or stolen
+    #[command(after_help = "Example:\n  muses key recovery")]
+    Recovery,
+    /// End this node's identity for ever: all nodes that hear of it end its sessions and refuse it; the node stops
+    #[command(after_help = "Example:\n  muses key revoke 12D3KooW...")]
+    Revoke {
+        /// This node's id, so that it is not done by mistake
+        node: String,
+    },
+    /// End an identity by its recovery key, from any node of its overlay
+    #[command(after_help = "Example:\n  muses key recover musesr1...")]
+    Recover {
+        /// The recovery key; - reads it from stdin, which keeps it out of the list of processes
+        key: String,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -252,21 +298,28 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         }
         Verb::Up(up) => return done(up::run(up, data_dir)),
         Verb::Join { way, mut up } => {
-            up.join.push(way);
+            match way {
+                Some(way) => up.join.push(way),
+                None if up.join.is_empty() => up.join = join::search()?,
+                None => {}
+            }
             return done(up::run(up, data_dir));
         }
-        Verb::Invite { lifetime_s, services, uses, qr } => {
-            let request = Request::Invite { lifetime_s, services, uses };
+        Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
             return done(ask::invite(&data_dir, &request, json, qr));
         }
         Verb::Pipe { .. } if json => {
             return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
         }
+        Verb::Send(args) => return done(files::send::run(args, &data_dir, json)),
+        Verb::Receive(args) => return done(files::receive::run(args, &data_dir, json)),
         Verb::Config(verb) => return done(configure::run(verb, &data_dir, json)),
         Verb::Completions { shell } => return done(pages::completions(shell, json)),
         Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
         Verb::Doctor { target } => return ask::doctor(&data_dir, target, json),
         Verb::Pipe { target } => return done(ask::pipe(&data_dir, target)),
+        Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
         Verb::Connect { target, listen } => Request::Connect { target, listen },
@@ -276,6 +329,13 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
         Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
         Verb::Name(NameVerb::List) => Request::NameList {},
+        Verb::Key(KeyVerb::Show) => Request::KeyShow {},
+        Verb::Key(KeyVerb::Rotate) => Request::KeyRotate {},
+        Verb::Key(KeyVerb::Recovery) => Request::KeyRecovery {},
+        Verb::Key(KeyVerb::Revoke { node }) => Request::KeyRevoke { node },
+        Verb::Key(KeyVerb::Recover { key }) => {
+            Request::KeyRecover { key: if key == "-" { join::first_line()? } else { key } }
+        }
         Verb::Status => Request::Status {},
         Verb::Peers => Request::Peers {},
         Verb::Sessions => Request::Sessions {},
@@ -320,17 +380,27 @@ mod tests {
             "up --join /ip4/127.0.0.1/tcp/4741/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X --log-format json",
             "join muses1xyz --name bob --data-dir /tmp/b",
             "join - --leaf",
+            "up --closed --name alice",
+            "invite --inviter --uses 2",
+            "join",
+            "join --name bob --no-mdns",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
             "pipe alice/ssh --data-dir /tmp/a",
+            "send big.iso alice --data-dir /tmp/a",
+            "send a b c bob --quiet --json",
+            "receive --from alice",
+            "receive --dir /tmp --from alice,bob --from anyone --keep --force -q",
             "status --json",
             "network down",
             "network up --bind 127.0.0.3 --data-dir d",
             "trace alice",
             "disconnect 127.0.0.1:2222",
+            "expose db unix:/run/postgresql/.s.PGSQL.5432 --allow bob",
+            "connect alice/db --listen unix:/tmp/db.sock",
             "cut bob",
             "doctor",
             "doctor alice/ssh --json",
@@ -338,11 +408,19 @@ mod tests {
             "name pin alice 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
             "name unpin alice",
             "name list",
+            "key show",
+            "key rotate",
+            "key recovery --json",
+            "key revoke 12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+            "key recover -",
             "config init",
             "config show --config c.toml",
             "config check c.toml",
             "completions bash",
             "man",
+            "up --dashboard --metrics 127.0.0.1:9464",
+            "up --dashboard 127.0.0.1:0 --name alice",
+            "dashboard --open",
             "down",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -364,11 +442,14 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
-            "join",
+            "up --closed --join /ip4/1.2.3.4/tcp/1",
+            "send big.iso",
+            "receive --from",
+            "connect alice/ssh --listen unix:here",
             "invite --for 7",
-            "invite --uses 2",
             "up --name Alice",
             "network",
+            "key revoke",
             "network up --bind home",
             "ping",
             "status extra",

@@ -6,9 +6,12 @@
 //! name = "alice"                                # --name: claimed in the overlay
 //! leaf = true                                   # --leaf: carry nothing for others
 //! socks = "127.0.0.1:7080"                      # --socks: a SOCKS5 proxy for programs on this machine
+//! dashboard = "127.0.0.1:7070"                  # --dashboard: a page for this machine's owner
+//! metrics = "127.0.0.1:9464"                    # --metrics: for Prometheus, at /metrics
 //!
 //! [overlay]
 //! id = "..."                                    # join no other overlay than this
+//! closed = true                                 # --closed: an overlay that is founded is for members only
 //!
 //! [links]
 //! # Friend-to-friend mode: links only with these, by node id or by the start of a multiaddr. Empty or missing: with anybody.
@@ -17,6 +20,7 @@
 //! # Much data goes over a raw connection beside the link, which shows who watches the network the ciphertext of sessions. `false`:
 //! # everything through Noise, at about half the speed.
 //! bulk = true
+//! mdns = false                                  # --no-mdns: do not announce this node on the local network
 //!
 //! [limits]
 //! sessions = 1024                               # with so many peers at a time; beyond, one that carries nothing is given up
@@ -72,6 +76,12 @@ pub struct Config {
     /// Where to serve SOCKS5, if at all.
     #[serde(default)]
     pub socks: Option<Forward>,
+    /// Where to serve the dashboard, if at all.
+    #[serde(default)]
+    pub dashboard: Option<Forward>,
+    /// Where to serve metrics, if at all.
+    #[serde(default)]
+    pub metrics: Option<Forward>,
     /// Which overlay.
     #[serde(default)]
     pub overlay: OverlayTable,
@@ -96,6 +106,9 @@ pub struct OverlayTable {
     /// The only overlay to join.
     #[serde(default, deserialize_with = "overlay_id")]
     pub id: Option<OverlayId>,
+    /// Whether an overlay that is founded is closed.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// `[links]`
@@ -109,11 +122,13 @@ pub struct LinksTable {
     pub direct: Direct,
     /// Whether links may have bulk lanes, see [`crate::links::bulk`].
     pub bulk: bool,
+    /// Whether the node is announced on the local network, see [`crate::lan`].
+    pub mdns: bool,
 }
 
 impl Default for LinksTable {
     fn default() -> Self {
-        Self { only: Vec::new(), direct: Direct::default(), bulk: true }
+        Self { only: Vec::new(), direct: Direct::default(), bulk: true, mdns: true }
     }
 }
 
@@ -204,6 +219,9 @@ impl Config {
             joins: self.join.clone(),
             only: self.links.only.clone(),
             overlay: self.overlay.id,
+            closed: self.overlay.closed,
+            // A file names nobody who would take this node in: an invite does.
+            enrolment: None,
             leaf: self.leaf,
             direct: self.links.direct,
             max_sessions: self.limits.sessions,
@@ -215,8 +233,8 @@ impl Config {
     /// The keys and values of this configuration, as a file would have them; what is empty is left out.
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
-        let Self { listen, join, name, leaf, socks, overlay: OverlayTable { id }, links, limits, petnames, services } =
-            self;
+        let Self { listen, join, name, leaf, socks, dashboard, metrics, .. } = self;
+        let Self { overlay, links, limits, petnames, services, .. } = self;
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
         put("listen", list(listen));
@@ -224,7 +242,10 @@ impl Config {
         put("name", name.clone().map(Value::String));
         put("leaf", leaf.then_some(Value::Boolean(true)));
         put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
-        put("overlay", id.map(|id| toml::Table::from_iter([("id".to_owned(), id.to_string().into())]).into()));
+        put("dashboard", dashboard.as_ref().map(|dashboard| dashboard.to_string().into()));
+        put("metrics", metrics.as_ref().map(|metrics| metrics.to_string().into()));
+        let overlay = overlay.to_toml();
+        put("overlay", (!overlay.is_empty()).then(|| overlay.into()));
         put("links", Some(links.to_toml().into()));
         let limits = limits.to_toml();
         put("limits", (!limits.is_empty()).then(|| limits.into()));
@@ -268,14 +289,24 @@ impl Config {
     }
 }
 
+impl OverlayTable {
+    fn to_toml(&self) -> toml::Table {
+        let Self { id, closed } = self;
+        let id = id.map(|id| ("id".to_owned(), id.to_string().into()));
+        let closed = closed.then(|| ("closed".to_owned(), Value::Boolean(true)));
+        id.into_iter().chain(closed).collect()
+    }
+}
+
 impl LinksTable {
     fn to_toml(&self) -> toml::Table {
-        let Self { only, direct, bulk } = self;
+        let Self { only, direct, bulk, mdns } = self;
         let direct = match direct {
             Direct::Auto => "auto",
             Direct::Never => "never",
         };
-        let set = [("direct".to_owned(), direct.into()), ("bulk".to_owned(), Value::Boolean(*bulk))];
+        let flag = |key: &str, value: bool| (key.to_owned(), Value::Boolean(value));
+        let set = [("direct".to_owned(), direct.into()), flag("bulk", *bulk), flag("mdns", *mdns)];
         set.into_iter().chain(list(only).map(|only| ("only".to_owned(), only))).collect()
     }
 }
@@ -444,10 +475,23 @@ mod tests {
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["join", "leaf", "limits", "links", "listen", "name", "overlay", "petnames", "services", "socks"]
+            [
+                "dashboard",
+                "join",
+                "leaf",
+                "limits",
+                "links",
+                "listen",
+                "metrics",
+                "name",
+                "overlay",
+                "petnames",
+                "services",
+                "socks"
+            ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (3, 1, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (4, 2, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

@@ -298,6 +298,9 @@ impl Driver {
             Request::CopyLinks { to, reply } => {
                 let _ = reply.send(self.links.also_at(to).map(|()| self.stack.copy_links(now)));
             }
+            Request::NetworkIsUp { reply } => {
+                let _ = reply.send(self.links.network_is_up());
+            }
             Request::Listening { reply } => {
                 let _ = reply.send(self.links.listening());
             }

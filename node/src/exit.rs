@@ -17,13 +17,13 @@ pub enum Code {
     Usage = 2,
     /// No such peer, or no way to it; or its clock and ours are weeks apart.
     Unreachable = 3,
-    /// The peer does not offer the service to us, or nothing answers behind it; or an invite has expired.
+    /// The peer does not offer the service to us, or nothing answers behind it; an invite has expired, the overlay is closed, or an identity was revoked.
     Refused = 4,
     /// No answer in time.
     Timeout = 5,
     /// No node runs on this data folder.
     NotRunning = 6,
-    /// Another node runs on this data folder.
+    /// Another node, or another `muses receive`, runs on this data folder.
     AlreadyRunning = 7,
     /// Keys or stored state cannot be used, or belong to another overlay.
     State = 8,
@@ -38,10 +38,10 @@ Exit codes:
   1  failed otherwise, for instance a connection that was reset
   2  wrong command line, configuration or request
   3  unreachable: no such peer, no way to it, or clocks that are weeks apart
-  4  refused: the peer does not offer the service to you, nothing answers behind it, or an invite has expired
+  4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or an overlay is closed
   5  no answer in time
   6  no node runs on this --data-dir
-  7  another node runs on this --data-dir already
+  7  another node, or another `muses receive`, runs on this --data-dir already
   8  keys or stored state cannot be used, or belong to another overlay
   9  a port or address to listen at is in use or cannot be used";
 
@@ -85,7 +85,7 @@ impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let code = match failure {
             Failure::UnknownPeer | Failure::Unreachable | Failure::Clock => Code::Unreachable,
-            Failure::Refused | Failure::ServiceDown | Failure::NameChanged => Code::Refused,
+            Failure::Refused | Failure::ServiceDown | Failure::NameChanged | Failure::Revoked => Code::Refused,
             Failure::Timeout | Failure::Silent => Code::Timeout,
             Failure::Myself => Code::Usage,
             _ => Code::Failed,

@@ -11,7 +11,7 @@
 //! | 8 | until when it is good, in seconds since the Unix epoch |
 //! | 1 | how many addresses of the inviter follow, 1 to 8 |
 //! | 1 + n each | length and bytes of a multiaddr, without `/p2p` |
-//! | 1 | 1 if a grant follows, else 0 |
+//! | 1 | 1 if a grant follows, 2 if only a grant's secret, else 0 |
 //! | 16 | of a grant: its secret |
 //! | 1 | of a grant: how many services follow, 1 to 16 |
 //! | 1 + n each | length and text of a service's name |
@@ -26,6 +26,7 @@ use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
+use overlay::membership::{self, Enrolment};
 use overlay::time::WallTime;
 use subtle::ConstantTimeEq as _;
 
@@ -36,7 +37,7 @@ pub const MAX_ADDRESSES: usize = 8;
 /// Most services in one grant.
 pub const MAX_SERVICES: usize = 16;
 /// Length of a grant's secret, in bytes: nobody guesses it.
-pub const SECRET_BYTES: usize = 16;
+pub const SECRET_BYTES: usize = membership::SECRET_BYTES;
 
 const PREFIX: &str = "muses";
 const VERSION: u8 = 1;
@@ -56,12 +57,12 @@ pub struct Invite {
     pub grant: Option<Grant>,
 }
 
-/// The use of services of the inviter.
+/// Membership in a closed overlay, and the use of services of the inviter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
     /// What the inviter knows it by.
     pub secret: Secret,
-    /// Which, 1 to [`MAX_SERVICES`].
+    /// Which, at most [`MAX_SERVICES`]; none only in a closed overlay.
     pub services: Vec<ServiceName>,
 }
 
@@ -99,6 +100,12 @@ impl Invite {
         self.addresses.iter().map(whole).collect()
     }
 
+    /// How it makes a member of a closed overlay.
+    pub fn enrolment(&self) -> Option<Enrolment> {
+        let secret = membership::Secret(self.grant.as_ref()?.secret.0);
+        Some(Enrolment { inviter: self.inviter, secret })
+    }
+
     /// How many seconds ago it expired; none while it is good.
     pub fn expired_for_s(&self, now: WallTime) -> Option<u64> {
         now.as_unix_secs().checked_sub(self.expires_unix_s)
@@ -123,8 +130,11 @@ impl Invite {
         match &self.grant {
             None => bytes.push(0),
             Some(grant) => {
-                bytes.push(1);
+                bytes.push(if grant.services.is_empty() { 2 } else { 1 });
                 bytes.extend_from_slice(&grant.secret.0);
+                if grant.services.is_empty() {
+                    return Ok(bytes);
+                }
                 let names = grant.services.iter().map(|service| service.as_str().as_bytes());
                 write_list(&mut bytes, names, MAX_SERVICES)?;
             }
@@ -147,6 +157,7 @@ impl Invite {
                 let services = read_list(bytes, MAX_SERVICES)?.into_iter().map(name).collect::<Option<_>>()?;
                 Some(Grant { secret, services })
             }
+            [2] => Some(Grant { secret: Secret(*take(bytes)?), services: Vec::new() }),
             [_] => return None,
         };
         bytes.is_empty().then_some(Self { overlay, inviter, expires_unix_s, addresses, grant })
@@ -248,7 +259,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_in_either_case() {
-        for invite in [invite(), with_grant()] {
+        let secret_only = Some(Grant { secret: Secret([9; SECRET_BYTES]), services: Vec::new() });
+        for invite in [invite(), with_grant(), Invite { grant: secret_only, ..invite() }] {
             let text = invite.to_text().unwrap();
             assert!(text.starts_with("muses1"));
             assert_eq!(text.parse(), Ok(invite.clone()));

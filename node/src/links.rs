@@ -271,6 +271,11 @@ impl Links {
         links
     }
 
+    /// False in flight mode.
+    pub fn network_is_up(&self) -> bool {
+        !self.gate.is_closed()
+    }
+
     /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
     ///
     /// # Errors

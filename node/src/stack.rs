@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use multiaddr::Multiaddr;
+use muses::cert::StaticKey;
 use muses::{Path, Sessions};
 use overlay::address::Place;
 use overlay::id::{Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
+use overlay::membership::{Admission, Enrolment, Rank};
 use overlay::overlay::Overlay;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
@@ -20,17 +22,21 @@ mod bridge;
 mod conns;
 mod direct;
 pub mod event;
+pub mod figures;
+mod keys;
 pub mod mobility;
 mod names;
 mod naming;
+pub mod picture;
 mod questions;
 mod services;
 pub mod status;
 mod view;
+mod watch;
 
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
-pub use status::{ConnStatus, Counters, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
@@ -38,6 +44,7 @@ use mobility::Mobility;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
+use watch::Watch;
 
 /// What a stack is made of.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +59,10 @@ pub struct Config {
     pub only: Vec<String>,
     /// The overlay that must be joined, when it is known before.
     pub overlay: Option<OverlayId>,
+    /// An overlay that is founded now is closed: see [`overlay::membership`].
+    pub closed: bool,
+    /// The invite by which to become a member of a closed overlay.
+    pub enrolment: Option<Enrolment>,
     /// Be a leaf: carry nothing for others.
     pub leaf: bool,
     /// Whether links to the peers of sessions are sought.
@@ -92,41 +103,45 @@ pub struct Stack {
     commands: VecDeque<Command>,
     listen: Vec<Multiaddr>,
     direct: Direct,
+    /// It is not to be in an open overlay.
+    closed: bool,
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
     mobility: Mobility,
+    watch: Watch,
     joined_before: bool,
     resumes: u64,
+    /// Bytes taken from and given to applications since the start.
+    sent_bytes: u64,
+    received_bytes: u64,
     /// Since when the two halves may have something for each other that they were not told yet.
     unsettled: Option<Now>,
 }
 
 impl Stack {
-    /// A stack that has done nothing yet. `static_secret` is the X25519 key of the sessions, separate from the identity.
+    /// A stack that has done nothing yet. `static_key` is the X25519 key of the sessions, separate from the identity.
     ///
     /// # Errors
     /// One line when the configuration makes no sense.
     pub fn new(
         config: Config,
         identity: Identity,
-        static_secret: [u8; 32],
+        static_key: impl Into<StaticKey>,
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, String> {
         let mut rng = Rng::from_seed(seed);
         let friends_only = !config.only.is_empty();
         let sessions = config.sessions();
-        let only = config
-            .only
-            .iter()
-            .map(|text| text.parse().map_err(|why| format!("links.only: `{text}` is {why}")))
-            .collect::<Result<_, _>>()?;
+        let only = parse_only(&config.only)?;
         let name = config.name.map(|name| name.parse().map_err(|why| format!("name `{name}`: {why}"))).transpose()?;
         let overlay = overlay::config::Config {
             joins: config.joins,
             only,
             expected: config.overlay,
+            closed: config.closed,
+            enrolment: config.enrolment,
             leaf: config.leaf,
             ..overlay::config::Config::default()
         };
@@ -134,7 +149,7 @@ impl Stack {
             id: identity.id(),
             name,
             overlay: Overlay::new(overlay, identity.clone(), rng.bytes(), now),
-            sessions: Sessions::new(sessions, identity, static_secret, rng.bytes(), now),
+            sessions: Sessions::new(sessions, identity, static_key, rng.bytes(), now),
             conns: Conns::default(),
             naming: Naming::new(config.petnames),
             services: Services::default(),
@@ -143,11 +158,15 @@ impl Stack {
             commands: VecDeque::new(),
             listen: Vec::new(),
             direct: config.direct,
+            closed: config.closed,
             friends_only,
             reaches: Reaches::default(),
             mobility: Mobility::default(),
+            watch: Watch::default(),
             joined_before: false,
             resumes: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
             unsettled: None,
         })
     }
@@ -171,6 +190,9 @@ impl Stack {
             self.overlay.claim_name(name, now);
         }
         self.overlay.restore(snapshot, now).map_err(|why| why.to_string())?;
+        if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {
+            return Err("this data folder belongs to an open overlay, which stays open; found a closed one with another --data-dir".to_owned());
+        }
         let origin = self.overlay.start(now).map_err(|why| why.to_string())?;
         self.tell_origin(origin);
         self.settle(now);
@@ -248,6 +270,7 @@ impl Stack {
         self.sessions.handle_timeout(now);
         self.ask_again(now);
         self.give_up_silent(now);
+        self.watch_timer(now);
         self.settle(now);
     }
 
@@ -255,6 +278,37 @@ impl Stack {
     pub fn handle_persisted(&mut self, key: &str, now: Now) {
         self.overlay.handle_persisted(key, now);
         self.sessions.handle_persisted(key, now);
+        self.settle(now);
+    }
+
+    /// From now on links only with these, ids or starts of multiaddrs; with everybody if there is none. Links that there are stay.
+    ///
+    /// # Errors
+    /// One line about the first that is neither.
+    pub fn set_links_only(&mut self, only: &[String], now: Now) -> Result<(), String> {
+        let parsed = parse_only(only)?;
+        self.friends_only = !parsed.is_empty();
+        let extra_links = overlay::config::Config::default().extra_links;
+        self.overlay.set_links(parsed, extra_links, now);
+        self.settle(now);
+        Ok(())
+    }
+
+    // ---- membership ----
+
+    /// Whether only members may be in this node's overlay.
+    pub fn is_closed(&self) -> bool {
+        self.overlay.is_closed()
+    }
+
+    /// What this node may do in its closed overlay; none in an open one.
+    pub fn rank(&self) -> Option<Rank> {
+        self.overlay.rank()
+    }
+
+    /// The answer to [`Event::GuestAsks`].
+    pub fn admit(&mut self, link: LinkId, guest: NodeId, admission: Admission, now: Now) {
+        self.overlay.admit(link, guest, admission, now);
         self.settle(now);
     }
 
@@ -312,6 +366,7 @@ impl Stack {
                 if let Some(conn) = self.conns.conn_mut(conn) {
                     conn.received_bytes += bytes.len() as u64;
                 }
+                self.received_bytes += bytes.len() as u64;
                 Readout::Bytes(bytes)
             }
             muses::Read::Pending => Readout::Pending,
@@ -332,6 +387,7 @@ impl Stack {
         if let Some(conn) = self.conns.conn_mut(conn) {
             conn.sent_bytes += taken as u64;
         }
+        self.sent_bytes += taken as u64;
         self.settle(now);
         taken
     }
@@ -401,13 +457,17 @@ impl Stack {
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
         let again = self.questions.due().map(|at| (at, "a look-up again"));
         let silent = self.mobility.timeout().map(|at| (at, "silent peer"));
-        [overlay, sessions, again, late, silent].into_iter().flatten().min()
+        let watch = self.watch.due().map(|at| (at, "watch"));
+        [overlay, sessions, again, watch, late, silent].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----
 
     fn open_stream(&mut self, conn: ConnId, peer: NodeId, now: Now) {
         let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
+        if self.overlay.is_revoked(&peer) {
+            return self.fail(conn, Failure::Revoked);
+        }
         match self.sessions.open(peer, &service, port, now) {
             Ok(stream) => {
                 self.conns.bind(conn, peer, stream);
@@ -427,6 +487,10 @@ impl Stack {
             self.events.push_back(Event::Failed(conn, why));
         }
     }
+}
+
+fn parse_only(only: &[String]) -> Result<Vec<overlay::config::Only>, String> {
+    only.iter().map(|text| text.parse().map_err(|why| format!("links.only: `{text}` is {why}"))).collect()
 }
 
 /// The opaque path of a session that leads to `place`.

@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 
-use common::{Node, PATIENCE, alice_and_bob, dead_port, greeter, muses, stderr, until};
+use common::{Node, PATIENCE, alice_and_bob, dead_port, greeter, muses, pattern, stderr, until};
 
 #[test]
 fn a_local_port_is_closed_and_its_connections_go_on() {
@@ -26,6 +29,48 @@ fn a_local_port_is_closed_and_its_connections_go_on() {
     assert_eq!(bob.json("status")["connects"].as_array().unwrap().len(), 0);
     let nothing = bob.muses("disconnect 127.0.0.1:1");
     assert_eq!((nothing.status.code(), stderr(&nothing).lines().count()), (Some(2), 1), "{}", stderr(&nothing));
+}
+
+#[test]
+fn unix_sockets_stand_where_ports_do() {
+    let (alice, bob) = alice_and_bob();
+    let folder = tempfile::tempdir().unwrap();
+    let [service, local] = ["service", "local"].map(|name| folder.path().join(name));
+    let listener = UnixListener::bind(&service).unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut bytes = Vec::new();
+            let _ = socket.read_to_end(&mut bytes);
+            let _ = socket.write_all(&bytes);
+        }
+    });
+    alice.json(&format!("expose echo unix:{} --allow bob", service.display()));
+    let connect = format!("connect alice/echo --listen unix:{}", local.display());
+    // One that nobody serves is no obstacle.
+    drop(UnixListener::bind(&local).unwrap());
+    assert_eq!(bob.json(&connect)["listen"], format!("unix:{}", local.display()));
+    assert_eq!(fs::metadata(&local).unwrap().permissions().mode() & 0o777, 0o600);
+    let content = pattern(1_000_000);
+    let mut socket = UnixStream::connect(&local).unwrap();
+    std::thread::scope(|scope| {
+        let mut reading = socket.try_clone().unwrap();
+        let back = scope.spawn(move || {
+            let mut bytes = Vec::new();
+            reading.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        socket.write_all(&content).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        assert!(back.join().unwrap() == content, "the bytes differ");
+    });
+    let taken = bob.muses(&connect);
+    assert_eq!((taken.status.code(), stderr(&taken).lines().count()), (Some(9), 1), "{}", stderr(&taken));
+    assert_eq!(bob.json(&format!("disconnect unix:{}", local.display()))["closed"].as_array().unwrap().len(), 1);
+    assert!(!local.exists());
+    fs::write(&local, b"a file").unwrap();
+    let file = bob.muses(&connect);
+    assert_eq!((file.status.code(), fs::read(&local).unwrap()), (Some(9), b"a file".to_vec()), "{}", stderr(&file));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was left behind");
 }
 
 #[test]

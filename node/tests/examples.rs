@@ -4,16 +4,21 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Output;
 
+use common::schema::{compare, documented};
 use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
+use node::recovery::RecoveryKey;
+use overlay::id::Identity;
+use overlay::record::Endorsed;
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 35] = [
     "status",
     "peers",
     "lookup",
@@ -23,8 +28,11 @@ const ORDER: [&str; 27] = [
     "invite",
     "connect",
     "pipe",
+    "send",
+    "receive",
     "sessions",
     "doctor",
+    "dashboard",
     "disconnect",
     "cut",
     "unexpose",
@@ -32,6 +40,10 @@ const ORDER: [&str; 27] = [
     "name list",
     "name pin",
     "name unpin",
+    "key show",
+    "key rotate",
+    "key recovery",
+    "key recover",
     "config init",
     "config check",
     "config show",
@@ -41,6 +53,7 @@ const ORDER: [&str; 27] = [
     "network up",
     "join",
     "down",
+    "key revoke",
 ];
 /// In the foreground or a stream: without `--json`.
 const WITHOUT_JSON: [&str; 3] = ["up", "join", "pipe"];
@@ -64,7 +77,7 @@ fn every_verb_has_an_example_that_works() {
 
 #[test]
 fn every_json_output_is_as_documented() {
-    let documented = documented();
+    let documented = documented("json.md");
     let verbs: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
     let tried: BTreeSet<&str> = ORDER.into_iter().filter(|verb| !WITHOUT_JSON.contains(verb)).collect();
     assert_eq!(verbs, tried);
@@ -75,7 +88,7 @@ fn every_json_output_is_as_documented() {
             place.works(&verb, &line);
             continue;
         }
-        let output = place.bob.muses(&format!("{line} --json"));
+        let output = place.output(&verb, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
@@ -96,6 +109,8 @@ fn errors_are_the_documented_envelope() {
         "ping alice",
         "connect alice/ssh --listen 127.0.0.1:0",
         "config check",
+        "receive",
+        "send /nowhere/x alice",
         "pipe alice/ssh",
         "up",
     ] {
@@ -112,6 +127,11 @@ struct Place {
     bob: Node,
     port: u16,
     invite: String,
+    /// Alice's.
+    id: String,
+    /// Of somebody who is not there.
+    recovery: String,
+    files: tempfile::TempDir,
 }
 
 impl Place {
@@ -120,14 +140,56 @@ impl Place {
         alice.json(&format!("expose ssh {} --allow bob", greeter(b"SSH-2.0-nothing")));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
-        Self { alice, bob, port, invite }
+        let id = alice.json("status")["node"].as_str().unwrap().to_owned();
+        let nobody = Identity::from_secret(&[77; 32]);
+        let recovery = RecoveryKey::new(nobody.id(), [78; 32].into(), |key| Endorsed::make(&nobody, key));
+        let recovery = recovery.to_text().as_str().to_owned();
+        let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("big.iso"), b"not so big").unwrap();
+        Self { alice, bob, port, invite, id, recovery, files }
     }
 
     /// The example with what stands for something put in its place.
     fn filled_in(&self, line: &str) -> String {
-        let id = self.alice.json("status")["node"].as_str().unwrap().to_owned();
-        let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &id);
+        let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &self.id);
+        let line = line.replace("musesr1...", &self.recovery);
+        let line = line.replace("big.iso", &self.files.path().join("big.iso").display().to_string());
+        let line = line.replace("receive", &format!("receive --dir {}", self.inbox("bob")));
         line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// An empty folder for received files.
+    fn inbox(&self, whose: &str) -> String {
+        let inbox = self.files.path().join(whose);
+        let _ = fs::remove_dir_all(&inbox);
+        fs::create_dir(&inbox).unwrap();
+        inbox.display().to_string()
+    }
+
+    /// What Bob's line does, while Alice does what it takes.
+    fn output(&self, verb: &str, line: &str) -> Output {
+        std::thread::scope(|scope| match verb {
+            "send" => {
+                scope.spawn(|| self.alice.muses(&format!("receive --from bob --dir {}", self.inbox("alice"))));
+                let mut output = self.bob.muses(line);
+                until("alice takes files", || {
+                    // 4: she does not yet.
+                    output.status.code() != Some(4) || {
+                        output = self.bob.muses(line);
+                        false
+                    }
+                });
+                output
+            }
+            "receive" => {
+                let send = format!("send {} bob", self.files.path().join("big.iso").display());
+                scope.spawn(move || until("bob takes files", || self.alice.muses(&send).status.success()));
+                self.bob.muses(line)
+            }
+            // Bob's own end would spoil the rest.
+            "key revoke" => self.alice.muses(line),
+            _ => self.bob.muses(line),
+        })
     }
 
     fn works(&self, verb: &str, line: &str) {
@@ -135,7 +197,7 @@ impl Place {
             let folder = tempfile::tempdir().unwrap();
             return runs(folder.path(), line);
         }
-        let output = self.bob.muses(line);
+        let output = self.output(verb, line);
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let silent = ["pipe"].contains(&verb);
         assert!(!output.stdout.is_empty() || silent, "{line} says nothing");
@@ -160,66 +222,4 @@ fn examples() -> Vec<(String, String)> {
         examples.extend(lines.filter_map(|line| Some((verb.clone(), line.strip_prefix("  muses ")?.to_owned()))));
     }
     examples
-}
-
-/// What the reference says about each verb's data: path and types.
-fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/json.md")).unwrap();
-    let mut verbs: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    let mut current = Vec::new();
-    for line in text.lines() {
-        if let Some(heading) = line.strip_prefix("## ") {
-            current = heading.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-            current.iter().for_each(|verb: &String| _ = verbs.insert(verb.clone(), BTreeMap::new()));
-        }
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        if let [_, path, types, _, _] = cells[..]
-            && let Some(path) = path.strip_prefix('`').and_then(|path| path.strip_suffix('`'))
-        {
-            current.iter().for_each(|verb| _ = verbs.get_mut(verb).unwrap().insert(path.to_owned(), types.to_owned()));
-        }
-    }
-    verbs
-}
-
-/// How `data` differs from what is documented.
-fn compare(data: &Value, documented: &BTreeMap<String, String>) -> Vec<String> {
-    let mut found = BTreeMap::new();
-    flatten("data", data, &mut found);
-    let mut complaints = Vec::new();
-    for (path, kinds) in &found {
-        let allowed = documented.get(path).map(|types| types.split(" or ").collect::<Vec<_>>()).unwrap_or_default();
-        let wrong: Vec<_> = kinds.iter().filter(|kind| !allowed.contains(kind)).collect();
-        if !wrong.is_empty() {
-            complaints.push(format!("{path} is {wrong:?}, documented as {allowed:?}"));
-        }
-    }
-    for path in documented.keys() {
-        // A part of something that is not there cannot be there either.
-        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let expected = parent.is_empty() || found.get(parent).is_some_and(|kinds| kinds.contains("object"));
-        let optional = path.ends_with("[]") || documented[path].ends_with(" or absent");
-        if expected && !optional && !found.contains_key(path) {
-            complaints.push(format!("{path} is missing"));
-        }
-    }
-    complaints
-}
-
-fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
-    let kind = match value {
-        Value::Null => "none",
-        Value::Bool(_) => "flag",
-        Value::Number(_) => "number",
-        Value::String(_) => "text",
-        Value::Array(items) => {
-            items.iter().for_each(|item| flatten(&format!("{path}[]"), item, found));
-            "list"
-        }
-        Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, found));
-            "object"
-        }
-    };
-    found.entry(path.to_owned()).or_default().insert(kind);
 }

@@ -7,6 +7,7 @@ use core::time::Duration;
 use multiaddr::Multiaddr;
 
 use crate::id::{NodeId, OverlayId};
+use crate::membership::Enrolment;
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -15,6 +16,10 @@ pub struct Config {
     pub q: u16,
     /// Trees of an overlay that this node founds: 1 to 4. A tree has a root of its own; small overlays use fewer.
     pub trees: u8,
+    /// An overlay that this node founds is closed: only who is admitted gets a link.
+    pub closed: bool,
+    /// The invite by which this node may become a member of a closed overlay.
+    pub enrolment: Option<Enrolment>,
     /// Addresses through which to join.
     pub joins: Vec<Multiaddr>,
     /// Friend-to-friend mode (`links.only`): links to nobody else; empty means everybody.
@@ -36,6 +41,8 @@ impl Default for Config {
         Self {
             q: 64,
             trees: 4,
+            closed: false,
+            enrolment: None,
             joins: Vec::new(),
             only: Vec::new(),
             expected: None,

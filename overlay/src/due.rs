@@ -49,6 +49,8 @@ pub enum Timer {
     Standing,
     /// A ping or trace got no answer.
     Echo(EchoId),
+    /// A revocation is put again.
+    Revoked,
     /// The record table has something to do.
     Dht,
     /// A leaving node has waited enough.

@@ -42,6 +42,9 @@ pub enum RestoreError {
     /// A stored value does not decode or verify.
     #[error("the stored value {0} is damaged")]
     Damaged(&'static str),
+    /// This node's own identity.
+    #[error("the identity in this data directory was revoked, for ever; start anew with another one")]
+    Revoked,
     /// The store belongs to another overlay than the configuration names.
     #[error("this data directory belongs to overlay {stored}, not to {expected}")]
     OtherOverlay {

@@ -5,7 +5,8 @@ use core::time::Duration;
 use crate::address::Place;
 use crate::dht;
 use crate::id::{NodeId, OverlayId};
-use crate::io::CloseReason;
+use crate::io::{CloseReason, LinkId};
+use crate::membership::Secret;
 use crate::record::{Name, Query, SignedRecord};
 
 /// Numbers a look-up.
@@ -123,6 +124,26 @@ pub enum Event {
         /// This node's.
         ours: Option<OverlayId>,
     },
+    /// A peer belongs to a closed overlay. This node does not, nor has an invite.
+    NoMember {
+        /// The peer.
+        peer: NodeId,
+        /// Its overlay.
+        overlay: OverlayId,
+    },
+    /// A guest tells the secret of an invite; the answer is [`crate::overlay::Overlay::admit`].
+    GuestAsks {
+        /// The link to him.
+        link: LinkId,
+        /// Who.
+        peer: NodeId,
+        /// What he knows.
+        secret: Secret,
+    },
+    /// An identity was revoked; if it is this node's own, nobody speaks with it any more.
+    Revoked(NodeId),
+    /// The revocation of this identity, which this node publishes, is stored.
+    RevocationStored(NodeId),
     /// [`crate::overlay::Overlay::leave`] is done.
     Left,
 }

@@ -78,6 +78,12 @@ pub enum CloseReason {
     WrongOverlay,
     /// `links.only` does not name the peer.
     NotAllowed,
+    /// The overlay is closed, and the peer no member.
+    NotMember,
+    /// The peer's invite is good for nothing (any more).
+    NotInvited,
+    /// The peer's identity was revoked.
+    Revoked,
     /// A newer or preferred link to the same peer exists.
     Replaced,
     /// A frame could not be decoded, or was too long.
@@ -97,6 +103,9 @@ impl fmt::Display for CloseReason {
         f.write_str(match self {
             Self::WrongOverlay => "it belongs to another overlay",
             Self::NotAllowed => "links.only does not name it",
+            Self::NotMember => "not a member of this closed overlay",
+            Self::Revoked => "the identity was revoked",
+            Self::NotInvited => "the invite was used up or has expired",
             Self::Replaced => "replaced by a newer link",
             Self::Malformed => "it sent a malformed frame",
             Self::Version => "no common protocol version",

@@ -9,7 +9,8 @@
 //!
 //! **An overlay** is founded once. Its [`genesis`] record, signed by the founder, fixes the tiling; the record's hash is the overlay's
 //! id. The first frame on every link, the hello ([`wire::link`]), carries the record. A node that has none takes the first it hears and
-//! keeps it; nodes of different overlays part with a reason.
+//! keeps it; nodes of different overlays part with a reason. In a closed overlay a [`membership`] stands before the hello: links to anybody
+//! else do not open, but for a guest who tells his inviter the secret of an invite, and gets one.
 //!
 //! **A place.** A node asks one neighbour, its *parent*, for a place. The parent answers with a [`grant`], a signature that says which
 //! of its children the node is, and with its own chain of grants. The slots from the root down to the node are its
@@ -57,11 +58,13 @@ pub mod id;
 pub mod io;
 mod life;
 mod links;
+pub mod membership;
 pub mod overlay;
 pub mod partners;
 pub mod potential;
 pub mod queue;
 pub mod record;
+mod revoked;
 pub mod rng;
 pub mod routes;
 pub mod standing;

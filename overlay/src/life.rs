@@ -15,7 +15,10 @@ use crate::event::Event;
 use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
-use crate::overlay::{KEY_GENESIS, KEY_KNOWN, KEY_PARENTS, KEY_TITLES, Overlay, Timer, slots_key};
+use crate::membership::Membership;
+use crate::overlay::{
+    KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_REVOKED, KEY_TITLES, Overlay, Timer, slots_key,
+};
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::Role;
@@ -78,6 +81,13 @@ impl Overlay {
             }
             self.adopt_genesis(genesis);
         }
+        if let Some(bytes) = snapshot.get(KEY_REVOKED) {
+            self.restore_revoked(bytes, now)?;
+        }
+        if let (Some(bytes), Some(genesis)) = (snapshot.get(KEY_MEMBERSHIP), &self.genesis) {
+            let membership = Membership::verify(bytes, genesis, &self.id, self.checks.as_ref());
+            self.membership = Some(membership.map_err(|_| RestoreError::Damaged(KEY_MEMBERSHIP))?);
+        }
         for tree in TreeId::ALL {
             if let Some(bytes) = snapshot.get(slots_key(tree)) {
                 let slots = Slots::restore(tree, bytes, now.instant);
@@ -129,7 +139,7 @@ impl Overlay {
             q: self.config.q,
             trees: self.config.trees,
             created_unix_s: now.wall.as_unix_secs(),
-            open: true,
+            open: !self.config.closed,
         };
         let genesis = SignedGenesis::sign(&self.identity, genesis)
             .map_err(|_| FoundError("q has to be 3 to 256, and there are 1 to 4 trees"))?;
@@ -272,9 +282,15 @@ impl Overlay {
         while let Some(event) = self.dht.poll_event() {
             match event {
                 dht::Event::LookupFinished { id, query, result } => {
+                    if let dht::LookupResult::Found(record) = &result {
+                        self.learn_revoked(record, now);
+                    }
                     self.events.push_back(Event::LookupFinished { id, query, result });
                 }
-                dht::Event::Published { query, .. } => self.events.push_back(Event::Stored(query)),
+                dht::Event::Published { query, seq } => {
+                    self.revocation_stored(&query, seq, now);
+                    self.events.push_back(Event::Stored(query));
+                }
                 dht::Event::NameConflict { incumbent } => {
                     if let Some(name) = incumbent.claim().map(|claim| claim.name.clone()) {
                         self.events.push_back(Event::Conflict { name, incumbent: Box::new(incumbent) });
@@ -291,8 +307,12 @@ impl Overlay {
 
     /// An earlier run of this node has published with a higher number.
     fn superseded(&mut self, record: &SignedRecord, now: Now) {
+        if record.is_revocation() {
+            return self.learn_revoked(record, now);
+        }
         self.seq_floor = self.seq_floor.max(record.seq());
         match record.record() {
+            Record::Revocation(_) => {}
             Record::Name(claim) => self.publish_claim(claim.name.clone(), now),
             Record::Node(_) => {
                 let Some(place) = self.trees.place.as_mut().filter(|_| self.present) else { return };

@@ -5,6 +5,7 @@
 
 mod alive;
 mod dispatch;
+mod enrol;
 mod greet;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,10 @@ const MAX_LOST: usize = 64;
 pub(crate) enum LinkState {
     /// The peer's hello is awaited.
     Greeting,
+    /// The hellos agree, and one side is no member yet: see `enrol`.
+    Guest,
+    /// A guest has told his secret and waits.
+    Asked,
     /// Usable.
     Live,
     /// Usable, but another one to the same peer is in use, until the peer has closed one of them.
@@ -63,6 +68,8 @@ pub(crate) struct Link {
     pub own_seq: u64,
     pub peer_seq: u64,
     pub addresses: Vec<Multiaddr>,
+    /// What the peer showed before its hello.
+    pub membership: Vec<u8>,
     pub place: Option<Place>,
     pub standing: Standing,
     /// By tree: the size of the peer's subtree, and that as a weight.
@@ -104,6 +111,7 @@ impl Link {
             own_seq,
             peer_seq: 0,
             addresses: Vec::new(),
+            membership: Vec::new(),
             place: None,
             standing: Standing::Relay,
             subtree: [1; MAX_TREES],

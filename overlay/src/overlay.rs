@@ -1,6 +1,6 @@
 //! The overlay's state machine: the match from what happened to who handles it, and nothing more.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use multiaddr::Multiaddr;
@@ -17,8 +17,9 @@ use crate::hyperbolic::Plane;
 use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
 use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use crate::links::Links;
+use crate::membership::Membership;
 use crate::partners::Partners;
-use crate::record::{Name, Query};
+use crate::record::{Name, Query, SignedRecord};
 use crate::rng::Rng;
 use crate::routes::Routes;
 use crate::standing::{Moves, Penalties};
@@ -34,6 +35,8 @@ use crate::wire::link::LINK_FRAME_BIT;
 pub use crate::due::Timer;
 
 pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
+pub(crate) const KEY_MEMBERSHIP: &str = "overlay/membership";
+pub(crate) const KEY_REVOKED: &str = "overlay/revoked";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
 const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
 pub(crate) const KEY_KNOWN: &str = "overlay/known";
@@ -76,6 +79,10 @@ pub struct Overlay {
     pub(crate) checks: Arc<dyn CheckSignatures>,
     pub(crate) rng: Rng,
     pub(crate) genesis: Option<SignedGenesis>,
+    /// In a closed overlay, unless this node founded it.
+    pub(crate) membership: Option<Membership>,
+    /// Over which link it asks to be admitted, and where.
+    pub(crate) guest_of: Option<(LinkId, SignedGenesis)>,
     pub(crate) plane: Option<Plane>,
     pub(crate) origin: Option<Origin>,
     pub(crate) listen: Vec<Multiaddr>,
@@ -98,6 +105,10 @@ pub struct Overlay {
     pub(crate) rebound_at: Option<Instant>,
     /// The layer above knows of a place.
     pub(crate) present: bool,
+    /// Whose identity counts no more, and the proof.
+    pub(crate) revoked: BTreeMap<NodeId, SignedRecord>,
+    /// Which of these was put last.
+    pub(crate) revoked_put: Option<NodeId>,
     pub(crate) dht: Dht,
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
@@ -133,6 +144,8 @@ impl Overlay {
             checks: Arc::new(CheckEach),
             rng,
             genesis: None,
+            membership: None,
+            guest_of: None,
             plane: None,
             origin: None,
             listen: Vec::new(),
@@ -151,6 +164,8 @@ impl Overlay {
             survey: Survey::default(),
             rebound_at: None,
             present: false,
+            revoked: BTreeMap::new(),
+            revoked_put: None,
             dht,
             echoes: Echoes::default(),
             routes: Routes::default(),
@@ -342,6 +357,7 @@ impl Overlay {
                     self.publish_record(now);
                 }
                 Timer::Echo(id) => self.echo_timer(id, now),
+                Timer::Revoked => self.revoked_timer(now),
                 Timer::Dht => self.dht.handle_timeout(now),
                 Timer::Leave => self.left(),
             }

@@ -81,6 +81,17 @@ pub struct Neighbour {
     pub rtt_us: Option<u64>,
 }
 
+/// A node that is no neighbour, as a neighbour told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// Who.
+    pub id: NodeId,
+    /// Where it is.
+    pub place: Place,
+    /// The neighbour that told.
+    pub via: NodeId,
+}
+
 impl Overlay {
     /// This node's id.
     pub const fn id(&self) -> NodeId {
@@ -115,20 +126,11 @@ impl Overlay {
 
     /// The live neighbours, by id.
     pub fn neighbours(&self) -> Vec<Neighbour> {
-        let role = |id: &NodeId| {
-            if self.trees[FIRST_TREE].parent() == Some(*id) {
-                NeighbourRole::Parent
-            } else if self.trees[FIRST_TREE].slots.slot_of(id).is_some() {
-                NeighbourRole::Child
-            } else {
-                NeighbourRole::Shortcut
-            }
-        };
         self.links
             .live()
             .map(|link| Neighbour {
                 id: link.peer,
-                role: role(&link.peer),
+                role: self.role_in(FIRST_TREE, &link.peer),
                 place: link.place.clone(),
                 remote: link.remote.clone(),
                 addresses: link.addresses.clone(),
@@ -136,6 +138,34 @@ impl Overlay {
                 rtt_us: link.rtt_us,
             })
             .collect()
+    }
+
+    /// What `peer` is to this node in `tree`.
+    pub fn role_in(&self, tree: TreeId, peer: &NodeId) -> NeighbourRole {
+        if self.trees[tree].parent() == Some(*peer) {
+            NeighbourRole::Parent
+        } else if self.trees[tree].slots.slot_of(peer).is_some() {
+            NeighbourRole::Child
+        } else {
+            NeighbourRole::Shortcut
+        }
+    }
+
+    /// What the neighbours told of theirs; a node that several told of comes several times.
+    pub fn acquaintances(&self) -> impl Iterator<Item = Acquaintance> {
+        self.links.live().flat_map(|link| {
+            link.two_hop.iter().map(|far| Acquaintance { id: far.id, place: far.place.clone(), via: link.peer })
+        })
+    }
+
+    /// The trees that have a root, and the first one.
+    pub fn trees_in_use(&self) -> impl Iterator<Item = TreeId> {
+        self.trees.in_use()
+    }
+
+    /// How many nodes the root of the first tree counts.
+    pub fn size(&self) -> u32 {
+        self.trees[FIRST_TREE].size
     }
 
     /// What was counted since the start.

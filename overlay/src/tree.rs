@@ -91,6 +91,8 @@ pub(crate) struct Tree {
     pub told_size: u32,
     /// Since when this node waits to be adopted by an ancestor; see [`adoption`].
     pub orphan_since: Option<Instant>,
+    /// When it first heard, as an orphan, that somebody minds the root.
+    pub minder_heard: Option<Instant>,
     /// It holds the root in the place of the founder, which is dead, beside its own place below that.
     pub minds: bool,
     /// Children of dead nodes that this node stands in for.
@@ -123,6 +125,7 @@ impl Tree {
             size: 1,
             told_size: 1,
             orphan_since: None,
+            minder_heard: None,
             minds: false,
             adopted: Vec::new(),
             waiting: Vec::new(),

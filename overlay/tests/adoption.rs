@@ -134,6 +134,49 @@ fn the_founder_dies_with_its_first_heirs_and_nobody_else_is_renumbered() {
     }
 }
 
+/// Five children of the founder, 4 with a child 6, 5 with a child 7 and that one with a child 8, which has a link to 6 beside. When the founder, its first
+/// three heirs and 7 are dead, 4 minds the root after 17 s, and 6 tells 8 of that before 5, which is to adopt 8, is adopted itself.
+#[test]
+fn an_orphan_waits_for_an_ancestor_that_waits_for_a_late_heir() {
+    for seed in 0..3 {
+        let mut net = Net::new(seed);
+        net.add(Config { extra_links: 0, ..Config::default() });
+        for through in [0, 0, 0, 0, 0, 4, 5, 7] {
+            let config = Config { extra_links: 0, ..net.joining(&[through]) };
+            net.add(config);
+            net.run(secs(2));
+        }
+        let (beside, address) = (net.id(6), common::address(6));
+        net.with(8, |overlay, now| overlay.seek_link(beside, &[address], now));
+        net.run(secs(20));
+        let before = addresses(&net);
+        for n in [0, 1, 2, 3, 7] {
+            net.kill(n, true);
+        }
+        net.run(secs(60));
+        assert_unchanged(&mut net, &before);
+    }
+}
+
+/// The founder has more children than its first heir otherwise takes links.
+#[test]
+fn an_heir_has_room_for_all_of_a_dead_founders_children() {
+    let children = 16;
+    let mut net = Net::new(1);
+    net.add(Config { extra_links: 0, ..Config::default() });
+    for n in 1..=children {
+        let config = Config { extra_links: 0, max_links: 6, ..net.joining(&[0, n - 1]) };
+        net.add(config);
+        net.run(secs(1));
+    }
+    net.run(secs(20));
+    let before = addresses(&net);
+    assert_eq!(before.values().filter(|address| address.depth() == 1).count(), children, "{}", net.picture());
+    net.kill(0, true);
+    net.run(secs(60));
+    assert_unchanged(&mut net, &before);
+}
+
 #[test]
 fn the_deaths_of_the_founder_and_of_its_first_heir_renumber_nobody() {
     let mut net = Net::grow(4, 18);

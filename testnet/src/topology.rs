@@ -41,7 +41,9 @@ pub struct NodeSpec {
     pub only: Vec<Friend>,
     /// Bootstrap peers.
     pub joins: Vec<Join>,
-    /// More tables of its configuration file.
+    /// Keys before the first table of its configuration file, whole lines.
+    pub settings: String,
+    /// More tables of it.
     pub config: String,
 }
 
@@ -76,6 +78,7 @@ impl NodeSpec {
             listen: vec![format!("/ip4/{address}/tcp/0")],
             only: only.iter().map(|friend| friend_of(friend)).collect(),
             joins: joins.iter().map(|peer| Join::Node((*peer).into())).collect(),
+            settings: String::new(),
             config: String::new(),
         }
     }
@@ -92,7 +95,7 @@ impl NodeSpec {
                 Friend::Node(name) => id_of(name).ok_or_else(|| Trouble::new(format!("{name} is no node")))?,
             });
         }
-        let mut text = String::new();
+        let mut text = self.settings.clone();
         if !only.is_empty() {
             let _ = writeln!(text, "[links]\nonly = {only:?}");
         }
@@ -171,7 +174,14 @@ impl Topology {
             let peer = usize::try_from(rng.next_u64() % index.max(1) as u64).unwrap_or_default();
             let joins = if index == 0 { Vec::new() } else { vec![Join::Node(format!("n{peer}"))] };
             let listen = vec![format!("/ip4/127.0.2.{}/tcp/0", index + 1)];
-            NodeSpec { name: format!("n{index}"), listen, only: Vec::new(), joins, config: String::new() }
+            NodeSpec {
+                name: format!("n{index}"),
+                listen,
+                only: Vec::new(),
+                joins,
+                settings: String::new(),
+                config: String::new(),
+            }
         };
         Self { nodes: (0..n.min(MAX_NODES)).map(&mut name).collect(), hops_required: 0 }
     }

@@ -5,19 +5,27 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use node::dashboard::DEFAULT_ADDRESS;
+use node::local::service::Forward;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::command::print_line;
 use crate::network::Loopback;
 use crate::process::{NODE_PROCESS, own_binary};
+use crate::scenario::{MENU, Scenario};
 use crate::topology::{MAX_NODES, Topology};
+use crate::trickle;
 use crate::wait::{Result, Trouble, stop_wanted};
 
 /// How long the names may take to resolve, at first and after the kills. A limit for what does not end; the times are reported.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+/// How often what was typed is looked at.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The arguments of `testnet up`.
 #[derive(Args, Debug)]
@@ -28,12 +36,19 @@ pub struct UpArgs {
     /// Wait until every name resolves from every node, kill so many as a crash does, wait until the rest find each other, and end
     #[arg(long, value_name = "NODES")]
     kill: Option<usize>,
+    /// Serve the dashboard of the first node, on loopback [default: 127.0.0.1:7070], and print its URL
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS, value_parser = dashboard_address)]
+    dashboard: Option<Forward>,
     /// With --kill: what draws the nodes that are killed
     #[arg(long, default_value_t = 1, requires = "kill")]
     seed: u64,
     /// With --kill: print one JSON object on stdout and nothing else
     #[arg(long, requires = "kill")]
     json: bool,
+}
+
+fn dashboard_address(text: &str) -> std::result::Result<Forward, String> {
+    text.parse()
 }
 
 fn node_count(text: &str) -> std::result::Result<usize, String> {
@@ -71,14 +86,40 @@ impl UpArgs {
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
         }
         let started = Instant::now();
-        let topology = Topology::random(self.n);
+        let mut topology = Topology::random(self.n);
+        if let (Some(at), Some(first)) = (&self.dashboard, topology.nodes.first_mut()) {
+            first.settings = format!("dashboard = \"{at}\"\n");
+            // A direct link would be all that there is to see of a path.
+            topology.nodes.iter_mut().for_each(|node| node.config = "[links]\ndirect = \"never\"\n".to_owned());
+        }
         let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
             eprintln!("{name} has joined");
         })?;
         match self.kill {
             Some(kill) => self.drill(&mut cluster, kill, started),
-            None => keep_running(&mut cluster),
+            None => self.keep_running(&mut cluster),
         }
+    }
+
+    /// Does what is typed until Ctrl-C.
+    fn keep_running(&self, cluster: &mut Cluster) -> Result<bool> {
+        introduce(cluster)?;
+        if let (Some(_), [first, others @ ..]) = (&self.dashboard, cluster.nodes()) {
+            if let Some(last) = others.last() {
+                trickle::start(last, first)?;
+            }
+            let data: Value = first.ask(json!({"verb": "dashboard"}))?;
+            let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
+            print_line(&format!("\nThe dashboard of {}: {url}", first.name));
+        }
+        let mut scenario = Scenario::on_stdin();
+        while !stop_wanted() {
+            cluster.must_run()?;
+            scenario.go_on(cluster);
+            std::thread::sleep(PERIOD);
+        }
+        eprintln!("stopping");
+        Ok(true)
     }
 
     fn drill(&self, cluster: &mut Cluster, kill: usize, started: Instant) -> Result<bool> {
@@ -121,8 +162,8 @@ fn kill_some(cluster: &mut Cluster, count: usize, seed: u64) -> Result<Vec<Strin
     Ok(killed)
 }
 
-/// Says how to talk to the nodes, and waits for Ctrl-C.
-fn keep_running(cluster: &mut Cluster) -> Result<bool> {
+/// Says how to talk to the nodes.
+fn introduce(cluster: &Cluster) -> Result<()> {
     print_line("\nAn overlay is running. Talk to its nodes:\n");
     for node in cluster.nodes() {
         print_line(&format!("  muses status --data-dir {}", node.data_dir.display()));
@@ -140,11 +181,6 @@ fn keep_running(cluster: &mut Cluster) -> Result<bool> {
         ));
     }
     print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));
-    print_line("Ctrl-C stops all.");
-    while !stop_wanted() {
-        cluster.must_run()?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    eprintln!("stopping");
-    Ok(true)
+    print_line(&format!("\nAnd here, each on a line of its own:\n\n{MENU}\n\nCtrl-C stops all."));
+    Ok(())
 }

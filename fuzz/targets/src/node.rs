@@ -2,15 +2,20 @@
 
 use core::fmt::Display;
 use core::str::FromStr;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use node::config::Config;
 use node::control::server::fuzzing::lines;
 use node::control::wire::{MAX_LINE_BYTES, Reply, Request};
+use node::files::folder::safe_name;
+use node::files::word::{self, Answer, MAX_WORD_BYTES, Word};
 use node::links::lane::fuzzing::frames;
 use node::local::service::{Forward, ServiceName, Target};
+use node::recovery::RecoveryKey;
 use node::store::value_in;
 use overlay::io::Lane;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::script::Script;
 
@@ -28,13 +33,38 @@ pub fn node_text(bytes: &[u8]) {
         assert_eq!(line.find('\n'), Some(line.len() - 1));
         assert!(serde_json::from_str::<Reply>(&line).is_ok());
     }
+    is_written_as_it_was_read::<Word>(bytes);
+    is_written_as_it_was_read::<Answer>(bytes);
     let Ok(text) = core::str::from_utf8(bytes) else { return };
     prints_as_it_parses::<ServiceName>(text);
     prints_as_it_parses::<Forward>(text);
     prints_as_it_parses::<Target>(text);
+    if let Ok(key) = text.parse::<RecoveryKey>() {
+        assert!(key.to_text().parse::<RecoveryKey>().is_ok_and(|again| again.to_text() == key.to_text()));
+    }
+    names_a_file_in_its_folder(text);
     if let Err(error) = Config::parse(text, Path::new("config.toml")) {
         assert!(!error.to_string().contains('\n'), "{error}");
     }
+}
+
+/// What peers say about files.
+fn is_written_as_it_was_read<T: DeserializeOwned + Serialize + PartialEq>(mut bytes: &[u8]) {
+    let Ok(Some(read)) = word::read::<T>(&mut bytes) else { return };
+    let mut written = Vec::new();
+    word::write(&mut written, &read).expect("memory takes all");
+    // Characters may be written longer than they were read, so a long message is not always one again.
+    if written.len() as u64 <= MAX_WORD_BYTES {
+        assert!(word::read::<T>(&mut written.as_slice()).is_ok_and(|again| again == Some(read)));
+    }
+}
+
+fn names_a_file_in_its_folder(text: &str) {
+    let Some(name) = safe_name(text) else { return };
+    let parts: Vec<_> = Path::new(&name).components().collect();
+    assert!(matches!(parts[..], [Component::Normal(part)] if part == name.as_str()), "{name:?}");
+    assert!(!name.starts_with('.') && !name.contains(char::is_control), "{name:?}");
+    assert_eq!(safe_name(&name), Some(name));
 }
 
 fn prints_as_it_parses<T: FromStr + Display + PartialEq>(text: &str) {

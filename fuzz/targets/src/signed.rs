@@ -4,10 +4,11 @@
 use std::sync::LazyLock;
 
 use overlay::address::{FIRST_TREE, MAX_DEPTH};
-use overlay::genesis::SignedGenesis;
+use overlay::genesis::{Genesis, SignedGenesis};
 use overlay::grant::{GRANT_BYTES, Grant, GrantChain, MAX_CHAIN};
-use overlay::id::{CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
-use overlay::record::{MAX_LIFETIME_S, MAX_RECORD_BYTES, SignedRecord};
+use overlay::id::{CheckEach, CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
+use overlay::membership::{MAX_MEMBERSHIP_BYTES, Membership};
+use overlay::record::{MAX_LIFETIME_S, MAX_RECORD_BYTES, REVOKED_SEQ, Record, Revocation, SignedRecord};
 
 use crate::script::Script;
 
@@ -29,7 +30,11 @@ pub fn overlay_signed(bytes: &[u8]) {
     match script.below(4) {
         0 => genesis(script.rest()),
         1 => record(script.rest()),
-        2 => grants(script.rest()),
+        2 => {
+            let bytes = script.rest();
+            grants(bytes);
+            membership(bytes);
+        }
         _ => {
             assert!(SignedRecord::verify(script.rest()).is_err(), "a forged record");
         }
@@ -56,6 +61,11 @@ fn record(body: &[u8]) {
     let Ok(record) = SignedRecord::verify_with(&bytes, &Believe) else { return };
     assert!(bytes.len() <= MAX_RECORD_BYTES && (1..=MAX_LIFETIME_S).contains(&record.lifetime_s()));
     assert_eq!(record.key(), &record.query().key());
+    assert_eq!(record.is_revocation(), record.seq() == REVOKED_SEQ);
+    if matches!(record.record(), Record::Revocation(Revocation { recovery: Some(_), .. })) {
+        assert!(SignedRecord::verify(&bytes).is_err(), "a forged revocation");
+        return;
+    }
     let again = SignedRecord::sign(&SIGNER, record.record().clone()).expect("what was accepted can be signed");
     assert_eq!(again.as_bytes().split_last_chunk::<SIGNATURE_BYTES>().map(|(said, _)| said), Some(body_of(&bytes)));
     assert_eq!(SignedRecord::verify(again.as_bytes()).as_ref(), Ok(&again));
@@ -63,6 +73,22 @@ fn record(body: &[u8]) {
 
 fn body_of(bytes: &[u8]) -> &[u8] {
     bytes.split_last_chunk::<SIGNATURE_BYTES>().map_or(bytes, |(said, _)| said)
+}
+
+fn membership(bytes: &[u8]) {
+    let genesis = Genesis { founder: SIGNER.id(), q: 32, trees: 1, created_unix_s: 0, open: false };
+    let genesis = SignedGenesis::sign(&SIGNER, genesis).expect("a sensible genesis");
+    // Whoever is named last; who is named by nobody is not tried.
+    let Some(named) =
+        bytes.len().checked_sub(32 + 1 + SIGNATURE_BYTES).and_then(|at| bytes.get(at..)?.first_chunk::<32>())
+    else {
+        return;
+    };
+    let member = NodeId::from_bytes(*named);
+    let Ok(membership) = Membership::verify(bytes, &genesis, &member, &Believe) else { return };
+    assert_eq!(membership.as_bytes(), bytes);
+    assert!(bytes.len() <= MAX_MEMBERSHIP_BYTES);
+    assert!(Membership::verify(bytes, &genesis, &member, &CheckEach).is_err(), "a forged membership");
 }
 
 fn grants(bytes: &[u8]) {

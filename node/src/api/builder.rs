@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use multiaddr::Multiaddr;
 
+use overlay::membership::Enrolment;
+
 use super::Node;
 use super::dispatch::Dispatch;
 use crate::config::{Config, check_name};
 use crate::exit::{Code, Fault};
 use crate::identity::{self, Keys};
+use crate::invite::Invite;
 use crate::local::listen::check_free;
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
 use crate::store::{FileStore, Nowhere, Store};
 use crate::{clock, driver, folder};
 
@@ -28,6 +31,7 @@ const ANYWHERE: &str = "/ip4/0.0.0.0/tcp/0";
 pub struct Builder {
     data_dir: Option<PathBuf>,
     config: Config,
+    enrolment: Option<Enrolment>,
 }
 
 impl Builder {
@@ -61,6 +65,15 @@ impl Builder {
         self
     }
 
+    /// Joins the overlay of this invite, and becomes a member of it where it is closed. Services that it opens are the business of `muses up`.
+    #[must_use]
+    pub fn invite(mut self, invite: &Invite) -> Self {
+        self.config.overlay.id = Some(invite.overlay);
+        self.config.join.extend(invite.dials());
+        self.enrolment = invite.enrolment();
+        self
+    }
+
     /// Claims this name in the overlay: 1 to 32 of a-z, 0-9 and -.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -73,7 +86,7 @@ impl Builder {
     /// # Errors
     /// One line and the code with which `muses` would exit: keys or state that cannot be used, a port in use, an impossible name.
     pub async fn start(self) -> Result<Node, Fault> {
-        let Self { data_dir, mut config } = self;
+        let Self { data_dir, mut config, enrolment } = self;
         config.name.as_deref().map_or(Ok(()), check_name).map_err(|line| Fault::new(Code::Usage, line))?;
         if config.listen.is_empty() {
             config.listen = vec![ANYWHERE.parse().map_err(|_| Fault::new(Code::Failed, ANYWHERE))?];
@@ -91,7 +104,8 @@ impl Builder {
         let seed = identity::random().map_err(no_entropy)?;
         let identity = keys.identity();
         let id = identity.id();
-        let stack = Stack::new(config.to_stack(), identity, *keys.session, *seed, clock::now())
+        let stack_config = stack::Config { enrolment, ..config.to_stack() };
+        let stack = Stack::new(stack_config, identity, keys.session, *seed, clock::now())
             .map_err(|line| Fault::new(Code::Usage, line))?;
         let setup =
             driver::Setup { stack, secret: keys.seed, listen: config.listen, bulk: config.links.bulk, store, snapshot };

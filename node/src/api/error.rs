@@ -17,7 +17,7 @@ pub(super) fn failed(why: Failure) -> io::Error {
         Failure::UnknownPeer => ErrorKind::NotFound,
         Failure::Unreachable | Failure::Clock => ErrorKind::HostUnreachable,
         Failure::Refused | Failure::ServiceDown => ErrorKind::ConnectionRefused,
-        Failure::NameChanged => ErrorKind::PermissionDenied,
+        Failure::NameChanged | Failure::Revoked => ErrorKind::PermissionDenied,
         Failure::Myself => ErrorKind::InvalidInput,
         Failure::Timeout | Failure::Silent => ErrorKind::TimedOut,
         Failure::Cut => ErrorKind::ConnectionAborted,

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -59,6 +60,35 @@ pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -
     }
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+/// Prints the dashboard's URL, and opens it in a browser if asked to.
+pub(super) fn dashboard(data_dir: &Path, json: bool, open: bool) -> Result<(), Fault> {
+    let request = Request::Dashboard {};
+    let data = Client::connect(data_dir)?.ask(&request)?;
+    let url = data.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if open {
+        open_privately(data_dir, &url)?;
+    }
+    Ok(())
+}
+
+/// A page that only leads to `url`, in a file of this user's alone: what is on a command line every user of the machine can read.
+fn open_privately(data_dir: &Path, url: &str) -> Result<(), Fault> {
+    let path = data_dir.join("dashboard.html");
+    let page = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0;url={url}\"><title>muses</title>\n");
+    let write = || {
+        let _ = std::fs::remove_file(&path);
+        File::options().write(true).create_new(true).mode(0o600).open(&path)?.write_all(page.as_bytes())
+    };
+    write().map_err(|error| Fault::new(Code::State, format!("cannot write {}: {error}", path.display())))?;
+    let browser = Command::new("xdg-open").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    if browser.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(Fault::new(Code::Failed, "no browser could be opened (xdg-open); open the URL by hand"))
 }
 
 /// Connects stdin and stdout to `target`.

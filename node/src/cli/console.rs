@@ -12,6 +12,8 @@ use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::driver::Handle;
+use crate::exit::{Code, Fault};
+use crate::facts;
 use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
@@ -20,6 +22,9 @@ const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
+
+/// Why a node ends whose identity was revoked.
+const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";
 
 /// Prints lines for people.
 pub(super) struct Console {
@@ -58,9 +63,23 @@ impl Console {
         }
     }
 
+    /// How to open the dashboard. Not its URL: what is printed here may be in a journal that others read.
+    pub(super) fn offer_dashboard(&self, data_dir: &Path) {
+        self.say(&format!("the dashboard's URL: muses dashboard --data-dir {}", data_dir.display()));
+    }
+
+    /// Where metrics are.
+    pub(super) fn offer_metrics(&self, at: SocketAddr) {
+        self.say(&format!("metrics are at http://{at}/metrics"));
+        if !at.ip().is_loopback() {
+            self.say(&format!("caution: whoever reaches {at} sees how much this node does"));
+        }
+    }
+
     /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
-    /// as long as there was no neighbour; the line says so.
-    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<String> {
+    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
+    /// revoked identity ends it in any case; the fault says so.
+    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<Fault> {
         let mut printed = Vec::new();
         let mut alone = true;
         let mut refusals = BTreeSet::new();
@@ -68,14 +87,20 @@ impl Console {
         loop {
             tokio::select! {
                 fact = facts.recv() => match fact {
-                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => return Some(line),
+                    Ok(Event::OtherOverlay(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::State, line));
+                    }
+                    Ok(Event::IdentityRevoked) => return Some(Fault::new(Code::State, REVOKED)),
+                    Ok(Event::NotAdmitted(line)) if joining && alone && neighbours(&handle).await == 0 => {
+                        return Some(Fault::new(Code::Refused, line));
+                    }
                     // A neighbour that refuses is tried again from time to time; its answer is news once.
-                    Ok(Event::LinkRefused(why)) if !refusals.insert(why.clone()) => {}
+                    Ok(Event::LinkRefused(why) | Event::NotAdmitted(why)) if !refusals.insert(why.clone()) => {}
                     Ok(fact) => {
                         if refusals.len() > MAX_REFUSALS || matches!(fact, Event::Joined { .. }) {
                             refusals.clear();
                         }
-                        if let Some(line) = self.line(&fact) {
+                        if let Some(line) = facts::line(&fact, |id| self.who(id)) {
                             self.say(&line);
                         }
                     }
@@ -111,35 +136,6 @@ impl Console {
             self.say("a second node on this machine, with a folder of its own, joins with:");
             self.say(&line(" --data-dir ./muses-2", address));
         }
-    }
-
-    fn line(&self, fact: &Event) -> Option<String> {
-        Some(match fact {
-            Event::Founded(overlay) => format!("founded the overlay {overlay}"),
-            Event::Resumed(overlay) => format!("resumed the overlay {overlay}"),
-            Event::Joined { overlay, address, first: true } => format!(
-                "joined the overlay {overlay} at {address} (pinned: this data folder joins no other from now on)"
-            ),
-            Event::Joined { overlay, address, first: false } => {
-                format!("attached to the overlay {overlay} at {address}")
-            }
-            Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
-            Event::AddressChanged(address) => format!("the address is {address} now"),
-            Event::LinkRefused(why) | Event::OtherOverlay(why) => format!("a link was refused: {}", why.escape_debug()),
-            Event::NameClaimed(name) => format!("the name {name} is this node's"),
-            Event::NameRefused { name, holder } => {
-                format!("the name {name} belongs to {}; choose another --name", self.who(holder))
-            }
-            Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", self.who(peer)),
-            Event::SessionResumed(peer) => format!("session with {} resumed", self.who(peer)),
-            Event::Opened(_)
-            | Event::Failed(..)
-            | Event::Incoming { .. }
-            | Event::Readable(_)
-            | Event::Writable(_)
-            | Event::Answered(..)
-            | Event::Left => return None,
-        })
     }
 
     fn who(&self, id: &NodeId) -> String {

@@ -1,10 +1,11 @@
 //! What follows `--join`: multiaddrs of bootstrap peers, and an invite.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
-use overlay::id::NodeId;
+use overlay::id::{NodeId, OverlayId};
 use overlay::time::WallTime;
 
 use super::span;
@@ -12,13 +13,50 @@ use crate::config::Config;
 use crate::driver::{Error, Handle};
 use crate::exit::{Code, Fault};
 use crate::invite::{Invite, Secret};
+use crate::lan::{self, Found};
 use crate::local::invites;
 use crate::stack::Failure;
 
 /// Longest line that is read for `-`, in bytes: more than any invite.
 const MAX_LINE_BYTES: u64 = 4096;
+/// How long the local network is searched when nobody answers.
+const SEARCH_LIMIT: Duration = Duration::from_secs(4);
+/// Addresses that are dialled of those that were found.
+const MAX_WAYS: usize = 8;
 /// Between two tries to reach the inviter.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// The ways into the only overlay that announces itself on this local network.
+///
+/// # Errors
+/// [`Code::Unreachable`] when there is none, [`Code::Usage`] when there are several: which one is not ours to choose.
+pub(super) fn search() -> Result<Vec<String>, Fault> {
+    choose(lan::find(SEARCH_LIMIT)?)
+}
+
+fn choose(found: Vec<Found>) -> Result<Vec<String>, Fault> {
+    let overlays: BTreeSet<OverlayId> = found.iter().map(|one| one.overlay).collect();
+    let Some(first) = found.first() else {
+        return Err(Fault::new(
+            Code::Unreachable,
+            "no overlay announces itself on this network; ask for an invite (muses join INVITE), or start one: muses up",
+        ));
+    };
+    if overlays.len() > 1 {
+        let way = |overlay: &OverlayId| {
+            let one = found.iter().find(|one| one.overlay == *overlay);
+            let address = one.and_then(|one| one.addresses.first()).map(ToString::to_string).unwrap_or_default();
+            format!("muses join {address} (overlay {overlay})")
+        };
+        let ways: Vec<String> = overlays.iter().map(way).collect();
+        return Err(Fault::new(
+            Code::Usage,
+            format!("several overlays are on this network; choose: {}", ways.join(", or ")),
+        ));
+    }
+    let _ = writeln!(io::stdout(), "found the overlay {} on this network, through {}", first.overlay, first.node);
+    Ok(found.iter().flat_map(|one| &one.addresses).take(MAX_WAYS).map(ToString::to_string).collect())
+}
 
 /// Where to join.
 #[derive(Debug, Default)]
@@ -35,7 +73,8 @@ impl Joins {
     pub(super) fn read(typed: &[String], now: WallTime) -> Result<Self, Fault> {
         let mut joins = Self::default();
         for text in typed {
-            let line = if text == "-" { first_line()? } else { text.clone() };
+            let line =
+                if text == "-" { first_line().map_err(|fault| fault.about("cannot join -"))? } else { text.clone() };
             joins.add(line.trim(), now)?;
         }
         Ok(joins)
@@ -126,13 +165,13 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn first_line() -> Result<String, Fault> {
+pub(super) fn first_line() -> Result<String, Fault> {
     let mut line = String::new();
     let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE_BYTES);
     match stdin.read_line(&mut line) {
         Ok(1..) => Ok(line),
-        Ok(0) => Err(Fault::new(Code::Usage, "cannot join -: nothing came on stdin")),
-        Err(error) => Err(Fault::new(Code::Usage, format!("cannot join -: stdin cannot be read: {error}"))),
+        Ok(0) => Err(Fault::new(Code::Usage, "nothing came on stdin")),
+        Err(error) => Err(Fault::new(Code::Usage, format!("stdin cannot be read: {error}"))),
     }
 }
 
@@ -171,6 +210,21 @@ mod tests {
         let fault = read(&[&text], 0).unwrap().apply(&mut other).unwrap_err();
         assert_eq!(fault.code, Code::State as u8);
         assert!(read(&[], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_one_overlay_on_the_network_is_joined_unasked() {
+        let found = |overlay, node| Found {
+            overlay: OverlayId::from_bytes([overlay; 32]),
+            node: Identity::from_secret(&[node; 32]).id(),
+            addresses: vec![format!("/ip4/10.0.0.{node}/tcp/4741").parse().unwrap()],
+        };
+        let ways = choose(vec![found(1, 1), found(1, 2)]).unwrap();
+        assert_eq!(ways, ["/ip4/10.0.0.1/tcp/4741", "/ip4/10.0.0.2/tcp/4741"]);
+        assert_eq!(choose(Vec::new()).unwrap_err().code, Code::Unreachable as u8);
+        let fault = choose(vec![found(1, 1), found(2, 2)]).unwrap_err();
+        assert_eq!(fault.code, Code::Usage as u8);
+        assert!(fault.message.contains("10.0.0.1") && fault.message.contains("10.0.0.2"), "{fault}");
     }
 
     #[test]

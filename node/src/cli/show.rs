@@ -11,7 +11,7 @@ use super::span;
 use crate::control::wire::{Diagnosis, Exposed, Invitation, Request};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
-use crate::stack::{NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+use crate::stack::{KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 /// The text, whole lines, for the answer `data` to `request`.
 pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
@@ -50,12 +50,32 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
         Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
         Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
+        Request::KeyShow {} => key(&read(data)?),
+        Request::KeyRotate {} => format!("the session key was changed; sessions go on\n{}", key(&read(data)?)),
+        Request::KeyRecovery {} => format!(
+            "{}\n\nwhoever has this can revoke {} for ever, and nothing else: keep it off this machine; use it with\n  muses key recover -\n",
+            text(&data, "recovery"),
+            text(&data, "node")
+        ),
+        Request::KeyRevoke { node } => {
+            format!("{node} is revoked, for ever; every node that hears of it ends its sessions with it\n")
+        }
+        Request::KeyRecover { .. } => format!(
+            "{} is revoked, for ever; every node that hears of it ends its sessions with it\n",
+            text(&data, "node")
+        ),
         Request::Config {} => String::new(),
         Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
+        Request::Dashboard {} => format!("{}\n", text(&data, "url")),
         Request::Down {} => "the node has left and ended\n".to_owned(),
-        Request::Pipe { .. } | Request::PipeEnd { .. } => String::new(),
+        Request::Pipe { .. }
+        | Request::PipeEnd { .. }
+        | Request::LinksOnly { .. }
+        | Request::Send { .. }
+        | Request::Receive { .. }
+        | Request::Take { .. } => String::new(),
     };
     Ok(printable(&text))
 }
@@ -72,6 +92,9 @@ fn status(status: &Status, connects: &[String], socks: Option<String>) -> String
     row("node", status.node.clone());
     row("name", status.name.clone().unwrap_or_else(none));
     row("overlay", status.overlay.clone().unwrap_or_else(none));
+    if let Some(membership) = &status.membership {
+        row("member", format!("{membership} of a closed overlay"));
+    }
     row("address", address);
     row("parent", status.parent.clone().unwrap_or_else(none));
     status.listen.iter().for_each(|address| row("listen", address.clone()));
@@ -125,6 +148,13 @@ fn resolved(resolved: &Resolved, host: &str) -> String {
     format!("{} is {} at {address}\nfor programs behind SOCKS: {host}\n", resolved.name, resolved.node)
 }
 
+fn key(key: &KeyStatus) -> String {
+    let previous = key
+        .previous_for_s
+        .map_or_else(|| "none".to_owned(), |left_s| format!("answered for {} more", span::text(left_s)));
+    format!("identity  {}\nsession   {} (changed {} times)\nbefore    {previous}\n", key.node, key.key, key.epoch)
+}
+
 fn names(names: &[NameStatus]) -> String {
     let mut text = format!("{:<32} {:<8} {}\n", "NAME", "KIND", "NODE");
     for name in names {
@@ -176,8 +206,18 @@ fn invitation(invitation: &Invitation, lifetime_s: u64) -> String {
         format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
     if let Some(uses) = invitation.uses {
         let names: Vec<&str> = invitation.services.iter().map(ServiceName::as_str).collect();
-        let (names, guests) = (names.join(", "), if uses == 1 { "the first" } else { "each of the first" });
-        _ = writeln!(text, "{guests} {uses} who come with it may use {names}: keep it secret");
+        let admits = invitation.admits.as_deref().map(|rank| match rank {
+            "inviter" => "is a member of this closed overlay and may invite others".to_owned(),
+            _ => "is a member of this closed overlay".to_owned(),
+        });
+        let uses_them = (!names.is_empty()).then(|| format!("may use {}", names.join(", ")));
+        let gets: Vec<String> = admits.into_iter().chain(uses_them).collect();
+        let guests = if uses == 1 {
+            "whoever is the first to come".to_owned()
+        } else {
+            format!("each of the first {uses} who come")
+        };
+        _ = writeln!(text, "{guests} with it {}: keep it secret", gets.join(" and "));
     }
     text.push_str(match invitation.reach.as_str() {
         "machine" => "caution: only programs on this machine reach this node; listen at another address: muses up --listen ...\n",

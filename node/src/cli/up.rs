@@ -29,7 +29,7 @@ use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
-use crate::{clock, driver, stack};
+use crate::{clock, dashboard, driver, lan, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
@@ -59,6 +59,9 @@ pub(super) struct Up {
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
     pub(super) join: Vec<String>,
+    /// Found a closed overlay: only who comes with an invite of yours becomes a member, nobody else gets a link
+    #[arg(long, conflicts_with = "join")]
+    pub(super) closed: bool,
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
     #[arg(long, value_parser = checked_name)]
     pub(super) name: Option<String>,
@@ -68,6 +71,15 @@ pub(super) struct Up {
     /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) socks: Option<Forward>,
+    /// Serve a page about this node to its owner's browser, on loopback [default: 127.0.0.1:7070]; see `muses dashboard`
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = dashboard::DEFAULT_ADDRESS)]
+    pub(super) dashboard: Option<Forward>,
+    /// Serve figures for Prometheus at /metrics
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) metrics: Option<Forward>,
+    /// Do not announce this node on the local network
+    #[arg(long)]
+    pub(super) no_mdns: bool,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -94,10 +106,17 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         config.listen = up.listen;
     }
     let joining = !joins.is_empty();
+    if up.closed && joining {
+        return Err(Fault::new(Code::Usage, "--closed is for founding an overlay, not for joining one"));
+    }
+    config.overlay.closed |= up.closed;
     let invite = joins.apply(&mut config)?;
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
+    config.links.mdns &= !up.no_mdns;
     config.socks = up.socks.or(config.socks);
+    config.dashboard = up.dashboard.or(config.dashboard);
+    config.metrics = up.metrics.or(config.metrics);
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
@@ -131,6 +150,14 @@ async fn serve(
         Some(at) => Some(listen::bind(at).await?),
         None => None,
     };
+    let page = match &config.dashboard {
+        Some(at) => Some(dashboard::Bound::new(at, data_dir).await?),
+        None => None,
+    };
+    let metrics = match &config.metrics {
+        Some(at) => Some(listen::bind(at).await?),
+        None => None,
+    };
     let cannot_watch = |error: io::Error| Fault::new(Code::Failed, format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_watch)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_watch)?;
@@ -149,18 +176,39 @@ async fn serve(
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice())
         .map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
-    let stack = stack::Stack::new(config.to_stack(), identity, *keys.session, *seed, clock::now())
+    // A leaf takes nobody in, and among friends nobody else is wanted.
+    let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
+    let node = identity.id();
+    let stack_config =
+        stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
+    let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
-    let desk = Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force).await?);
+    let guests = handle.subscribe();
+    let desk =
+        Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);
     if let Some((listener, address)) = socks {
         console.offer_socks(address);
         desk.serve_socks(listener, address);
     }
+    if let Some(page) = page {
+        console.offer_dashboard(data_dir);
+        desk.serve_dashboard(page);
+    }
+    if let Some((listener, address)) = metrics {
+        console.offer_metrics(address);
+        desk.serve_metrics(listener, address);
+    }
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
+    if announced {
+        tokio::spawn(lan::announce(handle.clone(), node));
+    }
     tokio::spawn(Arc::clone(&desk).receive(incoming));
-    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?))) {
+    tokio::spawn(Arc::clone(&desk).admit_guests(guests));
+    if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
+        && !grant.services.is_empty()
+    {
         tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
     }
 
@@ -197,7 +245,7 @@ async fn serve(
         ));
     }
     console.say("stopped");
-    refused.map_or(Ok(()), |line| Err(Fault::new(Code::State, line)))
+    refused.map_or(Ok(()), Err)
 }
 
 /// Where a node listens unless told otherwise.

@@ -55,6 +55,29 @@ impl Client {
         })?
     }
 
+    /// Waits for one more reply, as they follow that to `receive`; none when the node has ended.
+    ///
+    /// # Errors
+    /// When the socket fails, or says what is no reply.
+    pub fn next_reply(&mut self) -> io::Result<Option<Value>> {
+        let mut line = Vec::new();
+        (&mut self.socket).take(MAX_REPLY_BYTES).read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Ok(None);
+        }
+        let reply: Reply = serde_json::from_slice(&line)?;
+        Ok(Result::<Value, Fault>::from(reply).ok())
+    }
+
+    /// After the reply to `send` or `take`: what the other side says, and where to answer. The end of the latter is its `shutdown`.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn into_stream(self) -> io::Result<(BufReader<UnixStream>, UnixStream)> {
+        let to = self.socket.get_ref().try_clone()?;
+        Ok((self.socket, to))
+    }
+
     fn exchange(&mut self, request: &Request) -> io::Result<Result<Value, Fault>> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');

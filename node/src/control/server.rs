@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::client::path_too_long;
 use super::socket_path;
-use super::verbs::Desk;
+use super::verbs::{Desk, Pipe, Receiving};
 use super::wire::{MAX_LINE_BYTES, Reply, Request};
 use crate::exit::{Code, Fault};
 
@@ -95,10 +96,22 @@ async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
                 Err(fault) => Err(fault),
                 Ok(Request::Pipe { target }) => match desk.open_pipe(target).await {
                     Err(fault) => Err(fault),
-                    Ok(pipe) => {
-                        to.write_all(Reply::from(Ok(pipe.data())).to_line().as_bytes()).await?;
-                        pipe.run(from, to).await;
-                        return Ok(());
+                    Ok(pipe) => return become_pipe(pipe, from, to).await,
+                },
+                Ok(Request::Send { peer }) => match desk.send_files(peer).await {
+                    Err(fault) => Err(fault),
+                    Ok(pipe) => return become_pipe(pipe, from, to).await,
+                },
+                Ok(Request::Take { transfer }) => match desk.take_files(transfer) {
+                    Err(fault) => Err(fault),
+                    Ok(pipe) => return become_pipe(pipe, from, to).await,
+                },
+                Ok(Request::Receive { from: senders }) => match desk.receive_files(senders).await {
+                    Err(fault) => Err(fault),
+                    Ok(receiving) => {
+                        let result = announce(receiving, from, to).await;
+                        desk.stop_receiving().await;
+                        return result;
                     }
                 },
                 Ok(Request::Down {}) => {
@@ -111,6 +124,33 @@ async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
             },
         };
         to.write_all(Reply::from(result).to_line().as_bytes()).await?;
+    }
+}
+
+/// From now on the connection is a stream.
+async fn become_pipe(pipe: Pipe, from: BufReader<OwnedReadHalf>, mut to: OwnedWriteHalf) -> io::Result<()> {
+    to.write_all(Reply::from(Ok(pipe.data())).to_line().as_bytes()).await?;
+    pipe.run(from, to).await;
+    Ok(())
+}
+
+/// Says who comes with files, until the other end is closed.
+async fn announce(
+    mut receiving: Receiving,
+    mut from: BufReader<OwnedReadHalf>,
+    mut to: OwnedWriteHalf,
+) -> io::Result<()> {
+    to.write_all(Reply::from(Ok(receiving.data())).to_line().as_bytes()).await?;
+    loop {
+        tokio::select! {
+            arrival = receiving.next() => {
+                let Some(arrival) = arrival else { return Ok(()) };
+                let line = Reply::from(Ok(serde_json::to_value(arrival)?)).to_line();
+                to.write_all(line.as_bytes()).await?;
+            }
+            // Nothing is to be said here any more: anything is the end.
+            _ = from.fill_buf() => return Ok(()),
+        }
     }
 }
 

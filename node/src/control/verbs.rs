@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
+use crate::dashboard::Dashboard;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
@@ -22,13 +23,19 @@ use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
 use crate::local::service::{Forward, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
+use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
 mod doctor;
+mod files;
 mod inviting;
+mod keys;
 pub mod naming;
 mod reload;
+mod serving;
+
+pub(super) use files::Receiving;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,10 +56,16 @@ pub struct Desk {
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
     config: Mutex<Value>,
+    data_dir: PathBuf,
+    /// Held while the session key is changed.
+    rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
-    connects: Mutex<BTreeMap<SocketAddr, (Target, Port)>>,
+    connects: Mutex<BTreeMap<String, (Target, Port)>>,
     socks: OnceLock<(SocketAddr, Port)>,
+    dashboard: OnceLock<Dashboard>,
+    metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
+    door: files::Door,
     ended: Notify,
 }
 
@@ -73,6 +86,7 @@ impl Desk {
         grants: Grants,
         store: Arc<dyn Store>,
         config: Value,
+        data_dir: PathBuf,
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
@@ -80,9 +94,14 @@ impl Desk {
             grants: Arc::new(grants),
             store,
             config: Mutex::new(config),
+            data_dir,
+            rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
             socks: OnceLock::new(),
+            dashboard: OnceLock::new(),
+            metrics: OnceLock::new(),
             pipes: Mutex::default(),
+            door: files::Door::default(),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -100,15 +119,12 @@ impl Desk {
             if request.service == invites::SERVICE {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.redeem(request).await });
+            } else if request.service == crate::files::SERVICE {
+                self.let_in(request);
             } else {
                 tokio::spawn(dial::serve(request));
             }
         }
-    }
-
-    /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
-    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
-        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
     }
 
     /// Waits until somebody asked for the node's end and got the answer.
@@ -125,8 +141,8 @@ impl Desk {
         Value::Null
     }
 
-    /// The answer to any request other than `pipe` and `down`, which their connection sees through.
-    pub(super) async fn answer(&self, request: Request) -> Result<Value, Fault> {
+    /// The answer to any request other than those that their connection sees through.
+    pub(crate) async fn answer(&self, request: Request) -> Result<Value, Fault> {
         match request {
             Request::Status {} => self.status().await,
             Request::Peers {} => to_json(self.ask(|stack, now| stack.peers(now)).await?),
@@ -137,13 +153,20 @@ impl Desk {
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
             Request::Connect { target, listen } => self.connect(target, &listen).await,
-            Request::Invite { lifetime_s, services, uses } => self.invite(lifetime_s, services, uses).await,
+            Request::Invite { lifetime_s, services, uses, may_invite } => {
+                self.invite(lifetime_s, services, uses, may_invite).await
+            }
             Request::Disconnect { what } => self.disconnect(&what).await,
             Request::Cut { peer } => self.cut(&peer).await,
             Request::NameClaim { name } => self.claim(&name).await,
             Request::NamePin { name, node } => self.pin(&name, &node).await,
             Request::NameUnpin { name } => self.unpin(&name).await,
             Request::NameList {} => self.names().await,
+            Request::KeyShow {} => self.show_key().await,
+            Request::KeyRotate {} => self.rotate_key().await,
+            Request::KeyRecovery {} => self.make_recovery_key().await,
+            Request::KeyRevoke { node } => self.revoke(&node).await,
+            Request::KeyRecover { key } => self.recover(&key).await,
             Request::Config {} => Ok(self.config_in_force().clone()),
             Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
@@ -152,20 +175,19 @@ impl Desk {
                 let line = |line| Fault::new(Code::PortInUse, line);
                 self.handle.network_up(bind).await.map(|()| Value::Null).map_err(line)
             }
-            Request::Pipe { .. } | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
+            Request::LinksOnly { only } => self.links_only(only).await,
+            Request::Dashboard {} => self.dashboard_url(),
+            Request::Pipe { .. }
+            | Request::Send { .. }
+            | Request::Receive { .. }
+            | Request::Take { .. }
+            | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
 
-    async fn status(&self) -> Result<Value, Fault> {
-        let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
-        if let Value::Object(fields) = &mut data {
-            let connect = |(address, (target, _)): (&SocketAddr, &(Target, Port))| format!("{address} = {target}");
-            let connects: Vec<String> = self.connects().iter().map(connect).collect();
-            fields.insert("connects".to_owned(), connects.into());
-            let socks = self.socks.get().map(|(address, _)| address.to_string());
-            fields.insert("socks".to_owned(), socks.into());
-        }
-        Ok(data)
+    async fn links_only(&self, only: Vec<String>) -> Result<Value, Fault> {
+        let set = self.ask(move |stack, now| stack.set_links_only(&only, now)).await?;
+        set.map(|()| Value::Null).map_err(|line| Fault::new(Code::Usage, line))
     }
 
     async fn question(&self, peer: String, ask: fn(&mut Stack, &str, Now) -> QueryId) -> Result<Value, Fault> {
@@ -189,12 +211,21 @@ impl Desk {
     }
 
     async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
-        if allow.len() > MAX_ALLOWED {
-            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in --allow; use `anyone`")));
+        let (who, allowed) = self.allowed(allow).await?;
+        let exposure = Exposure { forward: forward.clone(), allow: who };
+        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
+        on_disk(move || exposures.put(name, kept)).await?;
+        self.offer(&service, exposure).await?;
+        to_json(Exposed { service, forward, allow: allowed })
+    }
+
+    /// Those who are named, and what their names stand for now.
+    async fn allowed(&self, names: Vec<String>) -> Result<(Vec<Who>, Vec<Allowed>), Fault> {
+        if names.len() > MAX_ALLOWED {
+            return Err(Fault::new(Code::Usage, format!("more than {MAX_ALLOWED} entries in a list; use `anyone`")));
         }
-        let mut allowed = Vec::new();
-        let mut who = Vec::new();
-        for name in allow {
+        let (mut who, mut allowed) = (Vec::new(), Vec::new());
+        for name in names {
             let one = self.who(&name).await?;
             let node = match one {
                 Who::Anyone => None,
@@ -205,11 +236,7 @@ impl Desk {
                 who.push(one);
             }
         }
-        let exposure = Exposure { forward: forward.clone(), allow: who };
-        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
-        on_disk(move || exposures.put(name, kept)).await?;
-        self.offer(&service, exposure).await?;
-        to_json(Exposed { service, forward, allow: allowed })
+        Ok((who, allowed))
     }
 
     async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
@@ -256,20 +283,25 @@ impl Desk {
         {
             return Err(fault);
         }
-        let (listener, address) = listen::bind(at).await?;
-        let port = listen::connect(self.handle.clone(), target.clone(), listener);
-        self.connects().insert(address, (target, port));
-        Ok(json!({ "listen": address.to_string() }))
+        let (address, port) = match at.unix() {
+            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
+            None => {
+                let (listener, address) = listen::bind(at).await?;
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener))
+            }
+        };
+        self.connects().insert(address.clone(), (target, port));
+        Ok(json!({ "listen": address }))
     }
 
     async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
-        let matching = |(address, (target, _)): (&SocketAddr, &(Target, Port))| {
-            (address.to_string() == what || target.to_string() == what).then_some(*address)
+        let matching = |(address, (target, _)): (&String, &(Target, Port))| {
+            (address == what || target.to_string() == what).then(|| address.clone())
         };
-        let closing: Vec<(SocketAddr, Port)> = {
+        let closing: Vec<(String, Port)> = {
             let mut connects = self.connects();
-            let addresses: Vec<SocketAddr> = connects.iter().filter_map(matching).collect();
-            addresses.into_iter().filter_map(|at| Some((at, connects.remove(&at)?.1))).collect()
+            let addresses: Vec<String> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| connects.remove(&at).map(|(_, port)| (at, port))).collect()
         };
         if closing.is_empty() {
             let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
@@ -278,7 +310,7 @@ impl Desk {
         let mut closed = Vec::new();
         for (address, port) in closing {
             port.close().await;
-            closed.push(address.to_string());
+            closed.push(address);
         }
         Ok(json!({ "closed": closed }))
     }
@@ -299,7 +331,7 @@ impl Desk {
         }
     }
 
-    fn connects(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, (Target, Port)>> {
+    fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,6 +340,10 @@ impl Desk {
         // No socket, so no source port: 0.
         let opening = self.handle.open(target.peer, target.service.to_string(), 0);
         let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| fault.about(&what))?;
+        Ok(self.pipe(what, conn))
+    }
+
+    fn pipe(&self, what: String, conn: Conn) -> Pipe {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         pipes.latest = pipes.latest.saturating_add(1);
         let number = pipes.latest;
@@ -316,7 +352,7 @@ impl Desk {
         if pipes.ends.len() > MAX_PIPE_ENDS {
             pipes.ends.pop_first();
         }
-        Ok(Pipe { number, what, conn, end })
+        Pipe { number, what, conn, end }
     }
 
     async fn pipe_end(&self, pipe: u64) -> Result<Value, Fault> {

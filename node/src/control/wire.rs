@@ -17,7 +17,7 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the fields `connects` and `socks` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `connects`, `socks`, `dashboard` and `metrics` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
@@ -89,6 +89,22 @@ pub enum Request {
     },
     /// The names that this node knows by itself; a list of `stack::NameStatus`.
     NameList {},
+    /// The keys of this node; the answer is a `stack::KeyStatus`.
+    KeyShow {},
+    /// Changes the session key; the answer is as to `key-show`.
+    KeyRotate {},
+    /// Makes a recovery key: `{"node":"12D3...","recovery":"musesr1..."}`.
+    KeyRecovery {},
+    /// Revokes this node's identity for ever: `{"node":"12D3..."}`.
+    KeyRevoke {
+        /// This node's id, once more.
+        node: String,
+    },
+    /// Revokes the identity that a recovery key belongs to: `{"node":"12D3..."}`.
+    KeyRecover {
+        /// The recovery key.
+        key: String,
+    },
     /// The configuration in force; the keys are those of the file.
     Config {},
     /// Which layer fails, on this node or on the way to a peer; the answer is a [`Diagnosis`].
@@ -107,13 +123,32 @@ pub enum Request {
         /// Which services whoever comes with it may use from then on.
         #[serde(default)]
         services: Vec<ServiceName>,
-        /// How many nodes may have these services by it, at least 1.
+        /// How many nodes may have these services by it, or membership in a closed overlay, at least 1.
         uses: u32,
+        /// In a closed overlay: whoever comes with it may invite others.
+        #[serde(default)]
+        may_invite: bool,
     },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
         /// Which service of whom.
         target: Target,
+    },
+    /// Turns this connection into a raw stream to the `receive` on a peer: `{"pipe":7}`.
+    Send {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// Takes files as long as this connection is open: `{"allow":[...]}` like that of [`Exposed`]. Then an [`Arrival`] follows, as a reply of its
+    /// own, for each sender who comes.
+    Receive {
+        /// Ids, petnames, claimed names or `anyone`.
+        from: Vec<String>,
+    },
+    /// Turns this connection into the raw stream of a sender: `{"pipe":7}`.
+    Take {
+        /// From the [`Arrival`].
+        transfer: u64,
     },
     /// How the pipe of this number ended; waits a little for that: `{"ended":true}`, or false to ask again.
     PipeEnd {
@@ -128,6 +163,14 @@ pub enum Request {
         #[serde(default)]
         bind: Option<IpAddr>,
     },
+    /// From now on links only with these nodes, with everybody if there is none; links that there are stay until they break. For harnesses that
+    /// part an overlay; people write `links.only` into the configuration.
+    LinksOnly {
+        /// Their ids.
+        only: Vec<String>,
+    },
+    /// Where the dashboard is: `{"url":"http://127.0.0.1:7070/#..."}`.
+    Dashboard {},
     /// Leaves the overlay and ends the node.
     Down {},
 }
@@ -152,6 +195,15 @@ pub struct Allowed {
     pub node: Option<String>,
 }
 
+/// A sender has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The number for `take`, which must follow soon.
+    pub transfer: u64,
+    /// Who it is, an id.
+    pub node: String,
+}
+
 /// The answer to `invite`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Invitation {
@@ -169,8 +221,11 @@ pub struct Invitation {
     pub reach: String,
     /// The services that it opens.
     pub services: Vec<ServiceName>,
-    /// To how many nodes it opens them; none when it opens none.
+    /// To how many nodes it opens them, or a closed overlay; none when it opens nothing.
     pub uses: Option<u32>,
+    /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
+    #[serde(default)]
+    pub admits: Option<String>,
 }
 
 /// The answer to `doctor`.

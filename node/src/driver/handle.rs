@@ -109,6 +109,14 @@ impl Handle {
         self.ask(|reply| Request::CopyLinks { to, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
     }
 
+    /// False in flight mode.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn network_is_up(&self) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::NetworkIsUp { reply }).await
+    }
+
     /// The concrete addresses at which this node listens now.
     ///
     /// # Errors
@@ -146,6 +154,7 @@ pub(super) enum Request {
     NetworkDown { reply: oneshot::Sender<()> },
     NetworkUp { bind: Option<IpAddr>, reply: oneshot::Sender<Result<(), String>> },
     CopyLinks { to: IpAddr, reply: oneshot::Sender<Result<usize, String>> },
+    NetworkIsUp { reply: oneshot::Sender<bool> },
     Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
     Stop { reply: oneshot::Sender<()> },
 }

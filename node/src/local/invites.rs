@@ -22,6 +22,28 @@ use crate::store::Store;
 pub const SERVICE: &str = "~invite";
 /// Where the grants are in the store; the stack never sees this key.
 pub const STORE_KEY: &str = "node/invites";
+/// What whoever first tells a secret gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The services.
+    pub services: Vec<ServiceName>,
+    /// Of a closed overlay's members, the right to admit others.
+    pub may_invite: bool,
+    /// For how many guests.
+    pub uses: u32,
+    /// Until when, in seconds since the Unix epoch.
+    pub expires_unix_s: u64,
+}
+
+/// What a guest has got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The services.
+    pub services: Vec<ServiceName>,
+    /// See [`Offer::may_invite`].
+    pub may_invite: bool,
+}
+
 /// Most grants at one time.
 const MAX_GRANTS: usize = 256;
 /// Most guests by one invite.
@@ -52,6 +74,8 @@ struct Row {
     expires_unix_s: u64,
     uses_left: u32,
     services: Vec<ServiceName>,
+    #[serde(default)]
+    may_invite: bool,
     /// Who has used it: a guest who did not hear the answer asks again.
     guests: Vec<String>,
 }
@@ -73,22 +97,16 @@ impl Grants {
     ///
     /// # Errors
     /// When there are too many, or it cannot be stored; nothing has changed then.
-    pub fn give(
-        &self,
-        secret: &Secret,
-        services: Vec<ServiceName>,
-        uses: u32,
-        expires_unix_s: u64,
-        now: WallTime,
-    ) -> Result<(), Fault> {
+    pub fn give(&self, secret: &Secret, offer: Offer, now: WallTime) -> Result<(), Fault> {
         let mut rows = self.rows();
         let mut next = rows.clone();
         next.retain(|_, row| row.expires_unix_s > now.as_unix_secs());
         if next.len() >= MAX_GRANTS {
-            let line = format!("{MAX_GRANTS} invites with services are open; wait for one to expire");
+            let line = format!("{MAX_GRANTS} invites with a secret are open; wait for one to expire");
             return Err(Fault::new(Code::Failed, line));
         }
-        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, guests: Vec::new() });
+        let Offer { services, may_invite, uses, expires_unix_s } = offer;
+        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, may_invite, guests: Vec::new() });
         self.keep(&mut rows, next)
     }
 
@@ -101,21 +119,21 @@ impl Grants {
     ///
     /// # Errors
     /// When the use cannot be stored; nothing has changed then.
-    pub fn redeem(&self, secret: &Secret, guest: NodeId, now: WallTime) -> Result<Option<Vec<ServiceName>>, Fault> {
+    pub fn redeem(&self, secret: &Secret, guest: NodeId, now: WallTime) -> Result<Option<Opened>, Fault> {
         let mut rows = self.rows();
         let mut next = rows.clone();
         let Some(row) = next.get_mut(&hash_of(secret)).filter(|row| row.expires_unix_s > now.as_unix_secs()) else {
             return Ok(None);
         };
-        let services = row.services.clone();
+        let opened = Opened { services: row.services.clone(), may_invite: row.may_invite };
         if row.guests.contains(&guest.to_string()) {
-            return Ok(Some(services));
+            return Ok(Some(opened));
         }
         let Some(left) = row.uses_left.checked_sub(1) else { return Ok(None) };
         row.uses_left = left;
         row.guests.push(guest.to_string());
         self.keep(&mut rows, next)?;
-        Ok(Some(services))
+        Ok(Some(opened))
     }
 
     fn keep(&self, rows: &mut BTreeMap<String, Row>, next: BTreeMap<String, Row>) -> Result<(), Fault> {
@@ -189,6 +207,10 @@ mod tests {
         WallTime::from_unix_micros(unix_s * 1_000_000)
     }
 
+    fn offer(uses: u32, expires_unix_s: u64) -> Offer {
+        Offer { services: Vec::new(), may_invite: false, uses, expires_unix_s }
+    }
+
     #[test]
     fn a_grant_is_used_as_often_as_was_said_and_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
@@ -199,7 +221,8 @@ mod tests {
         };
         let (secret, guest) = (Secret([7; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
         let services: Vec<ServiceName> = vec!["web".parse().unwrap()];
-        open().give(&secret, services.clone(), 2, 100, at(0)).unwrap();
+        open().give(&secret, Offer { services: services.clone(), ..offer(2, 100) }, at(0)).unwrap();
+        let services = Opened { services, may_invite: false };
         let grants = open();
         assert_eq!(grants.redeem(&Secret([8; SECRET_BYTES]), guest(1), at(1)).unwrap(), None, "a wrong secret");
         assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()));
@@ -217,9 +240,9 @@ mod tests {
         let grants = Grants::open(Arc::new(FileStore::open(folder.path()).unwrap()), None).unwrap();
         for n in 0..MAX_GRANTS {
             let secret = Secret([u8::try_from(n).unwrap(); SECRET_BYTES]);
-            grants.give(&secret, Vec::new(), 1, 100, at(0)).unwrap();
+            grants.give(&secret, offer(1, 100), at(0)).unwrap();
         }
-        let one_more = |now| grants.give(&Secret([0xaa; SECRET_BYTES]), Vec::new(), 1, 200, now);
+        let one_more = |now| grants.give(&Secret([0xaa; SECRET_BYTES]), offer(1, 200), now);
         assert!(one_more(at(99)).is_err());
         assert!(one_more(at(100)).is_ok());
         assert_eq!(grants.rows().len(), 1);

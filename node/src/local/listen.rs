@@ -1,13 +1,17 @@
 //! Local ports: those that are a peer's service (`muses connect`), and the SOCKS proxy's.
 
-use std::future::Future;
+use std::fs;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -21,9 +25,11 @@ const MAX_SOCKETS: usize = 1024;
 /// How long to wait when the system has no descriptor left for another socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A local port that is served. Nobody can connect to it any more once this is dropped; connections that were made go on.
+/// A local port or unix socket that is served. Nobody can connect to it any more once this is dropped; connections that were made go on.
 pub struct Port {
     accepting: JoinHandle<()>,
+    /// Of a unix socket, whose file goes with it.
+    path: Option<PathBuf>,
 }
 
 impl Port {
@@ -33,7 +39,8 @@ impl Port {
         S: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { accepting: tokio::spawn(accept(listener, what, serve)) }
+        let serve = move |(socket, from)| serve(socket, from);
+        Self { accepting: tokio::spawn(accept(move |cx| listener.poll_accept(cx), what, serve)), path: None }
     }
 
     /// Closes it; when this returns, the port is free.
@@ -46,6 +53,9 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.accepting.abort();
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -54,6 +64,9 @@ impl Drop for Port {
 /// # Errors
 /// [`Code::PortInUse`] with one clear line.
 pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
+    if at.unix().is_some() {
+        return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT")));
+    }
     let listener = TcpListener::bind(at.as_str()).await.map_err(|error| cannot_listen(at.as_str(), &error))?;
     let address = listener.local_addr().map_err(|error| cannot_listen(at.as_str(), &error))?;
     Ok((listener, address))
@@ -64,9 +77,48 @@ pub fn connect(handle: Handle, target: Target, listener: TcpListener) -> Port {
     Port::open(listener, target.to_string(), move |socket, from| serve(handle.clone(), target.clone(), socket, from))
 }
 
+/// The same at a new unix socket, which only this user can open. It replaces one that nobody serves any more.
+///
+/// # Errors
+/// [`Code::PortInUse`] when something is there already, or the folder does not let us.
+pub fn connect_unix(handle: Handle, target: Target, path: &Path) -> Result<Port, Fault> {
+    let listener = bind_unix(path).map_err(|error| cannot_listen(&format!("unix:{}", path.display()), &error))?;
+    let what = target.to_string();
+    let serve = move |(socket, _)| serve_unix(handle.clone(), target.clone(), socket);
+    let accepting = tokio::spawn(accept(move |cx| listener.poll_accept(cx), what, serve));
+    Ok(Port { accepting, path: Some(path.to_owned()) })
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        // Nobody serves this socket: its process has died.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    // In a folder that nobody else can enter until its mode is right. A name that is taken stays with who has it.
+    let folder = path.with_file_name(format!(".muses-{}", std::process::id()));
+    fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let hidden = folder.join("s");
+    let bound = UnixListener::bind(&hidden).and_then(|listener| {
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
+        fs::hard_link(&hidden, path)?;
+        Ok(listener)
+    });
+    let _ = fs::remove_dir_all(&folder);
+    bound
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
 /// The one line about an address at which nothing can listen.
 pub fn cannot_listen(address: &str, error: &io::Error) -> Fault {
     let line = match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::AlreadyExists if address.starts_with("unix:") => {
+            format!("cannot listen at {address}: something is there already; choose another path")
+        }
         io::ErrorKind::AddrInUse => {
             format!("cannot listen at {address}: another program uses this port; stop it or choose another port")
         }
@@ -97,16 +149,16 @@ fn not_tcp(address: &Multiaddr) -> Fault {
     Fault::new(Code::Usage, format!("cannot listen at {address}: use /ip4/ADDR/tcp/PORT or /ip6/ADDR/tcp/PORT"))
 }
 
-async fn accept<S, F>(listener: TcpListener, what: String, serve: S)
+async fn accept<T, S, F>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>, what: String, serve: S)
 where
-    S: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+    S: Fn(T) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(MAX_SOCKETS));
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
-        match listener.accept().await {
-            Ok((socket, from)) => {
-                let serving = serve(socket, from);
+        match poll_fn(&mut poll).await {
+            Ok(accepted) => {
+                let serving = serve(accepted);
                 tokio::spawn(async move {
                     serving.await;
                     drop(place);
@@ -129,6 +181,15 @@ async fn serve(handle: Handle, target: Target, socket: TcpStream, from: SocketAd
             tracing::info!("{what}: {stopped}");
             let _ = socket.set_zero_linger();
         }
+    }
+}
+
+async fn serve_unix(handle: Handle, target: Target, socket: UnixStream) {
+    let what = format!("a unix socket to {target}");
+    // No source port: 0.
+    match handle.start_open(target.peer, target.service.to_string(), 0).await {
+        Ok(conn) => pipe::splice_unix(conn, socket, &what).await,
+        Err(stopped) => tracing::info!("{what}: {stopped}"),
     }
 }
 

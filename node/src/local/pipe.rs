@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::driver::{Conn, Error, Portion, Stopped, Then};
 use crate::stack::Failure;
@@ -84,14 +84,25 @@ async fn write_all(to: &mut (impl AsyncWrite + Unpin), pieces: &[Vec<u8>]) -> io
 pub async fn splice(conn: Conn, mut socket: TcpStream, what: &str) {
     let _ = socket.set_nodelay(true);
     let (from, to) = socket.split();
-    let copied = copy(&conn, from, to).await;
-    if let Err(why) = copied {
-        match why {
-            // The application sees only a reset; whoever runs the node sees why.
-            Broken::Remote(failure) if failure != Failure::Reset => tracing::warn!("{what}: {failure}"),
-            why => tracing::debug!("{what}: {why}"),
-        }
+    if let Err(why) = copy(&conn, from, to).await {
+        log(&why, what);
         let _ = socket.set_zero_linger();
+    }
+}
+
+/// The same for a unix socket. These know no reset: a stream that was torn looks to the application like one that ended.
+pub async fn splice_unix(conn: Conn, mut socket: UnixStream, what: &str) {
+    let (from, to) = socket.split();
+    if let Err(why) = copy(&conn, from, to).await {
+        log(&why, what);
+    }
+}
+
+/// The application sees only a reset; whoever runs the node sees why.
+fn log(why: &Broken, what: &str) {
+    match why {
+        Broken::Remote(failure) if *failure != Failure::Reset => tracing::warn!("{what}: {failure}"),
+        why => tracing::debug!("{what}: {why}"),
     }
 }
 

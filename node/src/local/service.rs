@@ -1,6 +1,7 @@
 //! The words of exposures: a service's name, where it is, and `PEER/NAME`.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -9,13 +10,17 @@ use serde::{Deserialize, Serialize};
 pub const MAX_SERVICE_NAME_BYTES: usize = 64;
 /// Longest host in `HOST:PORT`, in bytes (RFC 1035, 2.3.4).
 const MAX_HOST_BYTES: usize = 255;
+/// What is before the path of a unix socket.
+const UNIX: &str = "unix:";
+/// Longest path of a unix socket, in bytes (unix(7)).
+const MAX_UNIX_PATH_BYTES: usize = 107;
 
 /// The name of a service: 1 to 64 of letters, digits, `.`, `_` and `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(String);
 
-/// `HOST:PORT` of a local TCP service; the host is resolved at each connection.
+/// `HOST:PORT` of a local TCP service, whose host is resolved at each connection, or `unix:/PATH` of a socket.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Forward(String);
@@ -38,10 +43,20 @@ impl ServiceName {
 }
 
 impl Forward {
-    /// `HOST:PORT`.
+    /// `HOST:PORT` or `unix:/PATH`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path of a unix socket, if it is one.
+    pub fn unix(&self) -> Option<&Path> {
+        unix_path(&self.0)
+    }
+}
+
+/// The path in `unix:/PATH`; none for `HOST:PORT`.
+pub fn unix_path(forward: &str) -> Option<&Path> {
+    forward.strip_prefix(UNIX).map(Path::new)
 }
 
 impl FromStr for ServiceName {
@@ -61,7 +76,15 @@ impl FromStr for Forward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not HOST:PORT, as in 127.0.0.1:22 or [::1]:80");
+        if let Some(path) = text.strip_prefix(UNIX) {
+            let legal = path.starts_with('/') && !path.ends_with('/') && !path.contains(char::is_control);
+            return if legal && path.len() <= MAX_UNIX_PATH_BYTES {
+                Ok(Self(text.to_owned()))
+            } else {
+                Err(format!("{text:?} is not unix:/PATH of at most {MAX_UNIX_PATH_BYTES} bytes"))
+            };
+        }
+        let bad = || format!("{text:?} is not HOST:PORT, as in 127.0.0.1:22 or [::1]:80, nor unix:/PATH");
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         port.parse::<u16>().map_err(|_| bad())?;
         let plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
@@ -123,12 +146,15 @@ mod tests {
 
     #[test]
     fn forms() {
-        for good in ["127.0.0.1:22", "[::1]:80", "localhost:0", "db.example:5432"] {
+        for good in ["127.0.0.1:22", "[::1]:80", "localhost:0", "db.example:5432", "unix:/run/db.sock"] {
             assert!(good.parse::<Forward>().is_ok(), "{good}");
         }
-        for bad in ["", ":22", "127.0.0.1", "h:70000", "::1:80", "a b:1", "h:x", "a/b:1"] {
+        for bad in ["", ":22", "127.0.0.1", "h:70000", "::1:80", "a b:1", "h:x", "a/b:1", "unix:", "unix:x", "unix:/a/"]
+        {
             assert!(bad.parse::<Forward>().is_err(), "{bad}");
         }
+        assert!(format!("unix:/{}", "x".repeat(107)).parse::<Forward>().is_err());
+        assert_eq!("unix:/x".parse::<Forward>().unwrap().unix(), Some(Path::new("/x")));
         let target: Target = "alice/ssh".parse().unwrap();
         assert_eq!((target.peer.as_str(), target.service.as_str()), ("alice", "ssh"));
         for bad in ["alice", "/ssh", "alice/", "alice/a/b", "al ice/ssh", ""] {

@@ -68,7 +68,7 @@ async fn open(handle: &Handle, request: protocol::Request, port: u16) -> Result<
 fn reply_to(failure: Failure) -> Reply {
     match failure {
         Failure::UnknownPeer | Failure::Unreachable | Failure::Clock => Reply::HostUnreachable,
-        Failure::Refused | Failure::NameChanged | Failure::Myself => Reply::NotAllowed,
+        Failure::Refused | Failure::NameChanged | Failure::Revoked | Failure::Myself => Reply::NotAllowed,
         Failure::ServiceDown => Reply::ConnectionRefused,
         Failure::Timeout => Reply::TimedOut,
         Failure::Restarted | Failure::Reset | Failure::Cut | Failure::Moved | Failure::PeerMoved | Failure::Silent => {

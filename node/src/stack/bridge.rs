@@ -4,13 +4,14 @@ use muses::event::HandshakeFailure;
 use muses::{Arrival, ResetReason};
 use overlay::address::Place;
 use overlay::dht::LookupResult;
-use overlay::io::Command;
+use overlay::io::{CloseReason, Command};
 use overlay::overlay::{Origin, Outgoing};
 use overlay::record::{Query, SignedRecord};
 use overlay::time::Now;
 
 use super::event::{Event, Failure};
 use super::{Stack, path_to};
+use crate::invite::Secret;
 
 /// Rounds after which a stack that finds no rest is left to its next timer: a bound, never reached in practice.
 const MAX_ROUNDS: usize = 10_000;
@@ -79,6 +80,7 @@ impl Stack {
                 let address = address_text(&place);
                 self.events.push_back(Event::Joined { overlay, address, first });
                 self.note_place(Some(place.clone()), now);
+                self.start_to_watch(now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
             Heard::PlaceChanged(place) => {
@@ -95,6 +97,8 @@ impl Stack {
                 self.note_place(None, now);
                 self.sessions.handle_detached(now);
             }
+            // Its session is over, and it gets no other.
+            Heard::Received(delivery) if self.overlay.is_revoked(&delivery.from) => {}
             Heard::Received(delivery) => {
                 let arrival = Arrival {
                     from: delivery.from,
@@ -112,6 +116,19 @@ impl Stack {
             Heard::Echo { id, hops, rtt, from, place } => self.hear_echo(id, (from, address_text(&place)), hops, rtt),
             Heard::TraceHop { id, n, hop, place, .. } => self.hear_hop(id, n, (hop, address_text(&place))),
             Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
+            Heard::NoMember { overlay, .. } => {
+                let line = format!(
+                    "the overlay {overlay} is closed, and this node is no member; ask its founder or an inviter for an invite, then: muses join muses1..."
+                );
+                self.events.push_back(Event::NotAdmitted(line));
+            }
+            Heard::Refused { reason: CloseReason::NotInvited, by_peer: true, .. } => {
+                let line = "the inviter refused: the invite was used up or has expired; ask for a new one";
+                self.events.push_back(Event::NotAdmitted(line.to_owned()));
+            }
+            Heard::GuestAsks { link, peer, secret } => {
+                self.events.push_back(Event::GuestAsks { link, peer, secret: Secret(secret.0) });
+            }
             Heard::Refused { peer, reason, by_peer } => {
                 let who = if by_peer { "refused by" } else { "refused" };
                 self.events.push_back(Event::LinkRefused(format!("{who} {peer}: {reason}")));
@@ -124,9 +141,12 @@ impl Stack {
                 );
                 self.events.push_back(Event::OtherOverlay(line));
             }
+            Heard::Revoked(id) => self.hear_revoked(id, now),
+            Heard::RevocationStored(id) => self.events.push_back(Event::RevocationStored(id)),
+            Heard::LinkLive { peer } => self.check(peer, now),
             Heard::Left => self.events.push_back(Event::Left),
             Heard::LinkLost { peer } => self.seek_link_again(peer, now),
-            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) | Heard::LinkLive { .. } => {}
+            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) => {}
         }
     }
 
@@ -152,14 +172,16 @@ impl Stack {
         use muses::Event as Heard;
         match event {
             Heard::CertRenewed => self.overlay.publish_node(self.sessions.cert().to_vec(), now),
+            Heard::SessionEstablished { peer, .. } => self.check_first(peer, now),
             Heard::HandshakeFailed { peer, why: HandshakeFailure::Certificate } => {
                 self.conns.ids_of_peer(peer).into_iter().for_each(|conn| self.fail(conn, Failure::Clock));
             }
-            Heard::SessionEstablished { .. } | Heard::HandshakeFailed { .. } => {}
+            Heard::HandshakeFailed { .. } => {}
             Heard::PeerReach { peer, reach } => self.hear_reach(peer, &reach, now),
             Heard::SessionSuspended { peer } => {
                 self.note_suspended(peer, now);
                 self.events.push_back(Event::SessionSuspended(peer));
+                self.check(peer, now);
             }
             Heard::SessionResumed { peer, .. } => {
                 self.resumes += 1;
@@ -167,20 +189,13 @@ impl Stack {
                 self.events.push_back(Event::SessionResumed(peer));
             }
             Heard::StreamOpened { stream, peer, service, port } => {
-                let Some((service, forward)) = self.services.choose(&service, peer) else {
-                    self.sessions.refuse(stream, ResetReason::UnknownService, now);
-                    return;
-                };
-                let (service, forward) = (service.to_owned(), forward.to_owned());
-                let conn = self.conns.add(&service, port, Some(peer));
-                self.conns.bind(conn, peer, stream);
-                self.seek_link_with(peer, now);
-                self.events.push_back(Event::Incoming { conn, peer, service, forward });
+                self.hear_opened(stream, peer, service, port, now);
             }
             Heard::StreamAccepted { stream } => self.pass(stream, Event::Opened),
             Heard::Readable(stream) => self.pass(stream, Event::Readable),
             Heard::Writable(stream) => self.pass(stream, Event::Writable),
             Heard::StreamClosed { stream } => {
+                self.forget_held(stream);
                 let Some(conn) = self.conns.of_stream(stream) else { return };
                 match self.sessions.read(stream, 0) {
                     muses::Read::Reset(reason) => self.fail(conn, failure_of(reason)),

@@ -88,6 +88,11 @@ impl Conns {
         self.conns.values().filter(move |conn| conn.peer == Some(peer))
     }
 
+    /// Those with whom there are connections.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.conns.values().filter_map(|conn| conn.peer)
+    }
+
     /// The numbers of the connections with `peer`.
     pub fn ids_of_peer(&self, peer: NodeId) -> Vec<ConnId> {
         self.conns.iter().filter(|(_, conn)| conn.peer == Some(peer)).map(|(id, _)| *id).collect()

@@ -1,8 +1,10 @@
 //! What a stack tells its driver.
 
 use overlay::id::{NodeId, OverlayId};
+use overlay::io::LinkId;
 
 use super::status::Resolved;
+use crate::invite::Secret;
 
 /// One application connection on this node, outgoing or incoming. Never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -45,6 +47,23 @@ pub enum Event {
     LinkRefused(String),
     /// A node that was to be a neighbour belongs to another overlay: one line.
     OtherOverlay(String),
+    /// A closed overlay does not let this node in: one line.
+    NotAdmitted(String),
+    /// A guest of this closed overlay tells the secret of an invite; answer with `admit`.
+    GuestAsks {
+        /// The link to him.
+        link: LinkId,
+        /// Who.
+        peer: NodeId,
+        /// What he knows.
+        secret: Secret,
+    },
+    /// An identity was revoked; there is no session with it any more.
+    PeerRevoked(NodeId),
+    /// This node's own identity was revoked.
+    IdentityRevoked,
+    /// The revocation of this identity, published by this node, is stored.
+    RevocationStored(NodeId),
     /// The configured name is claimed.
     NameClaimed(String),
     /// Somebody else holds the configured name.
@@ -138,6 +157,9 @@ pub enum Failure {
     /// A name that was pinned belongs to another key now.
     #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
     NameChanged,
+    /// Its owner, or who has its recovery key, has ended it.
+    #[error("this node's identity was revoked for ever; ask its owner for the new node id")]
+    Revoked,
     /// The name is one of this node's own.
     #[error("this is the node itself; connect to the service directly")]
     Myself,

@@ -27,6 +27,8 @@ const MAX_ASKED: u32 = 6;
 enum Lookup {
     /// A session needs its peer's certificate or place.
     Session(NodeId),
+    /// Whether it was revoked.
+    Watch(NodeId),
     /// Whom a name means.
     Name(Purpose, Name),
     /// Where a node is.
@@ -70,6 +72,11 @@ impl Questions {
     /// When [`Stack::ask_again`] is due.
     pub fn due(&self) -> Option<Instant> {
         self.again.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Somebody is looked up to see whether he was revoked.
+    pub fn watching(&mut self, id: LookupId, peer: NodeId) {
+        self.lookups.insert(id, Asked { lookup: Lookup::Watch(peer), times: 1 });
     }
 
     fn ask(&mut self, typed: &str) -> QueryId {
@@ -118,7 +125,7 @@ impl Stack {
     fn look_up(&mut self, asked: Asked, now: Now) {
         let (query, fresh) = match &asked.lookup {
             Lookup::Name(_, name) => (Query::Name(name.clone()), false),
-            Lookup::Node(_, node) | Lookup::Session(node) => (Query::Node(*node), true),
+            Lookup::Node(_, node) | Lookup::Session(node) | Lookup::Watch(node) => (Query::Node(*node), true),
         };
         let id = self.overlay.lookup(query, fresh, now);
         self.questions.lookups.insert(id, asked);
@@ -134,12 +141,14 @@ impl Stack {
 
     pub(super) fn hear_lookup(&mut self, id: LookupId, result: LookupResult, now: Now) {
         let Some(Asked { lookup, times }) = self.questions.lookups.remove(&id) else { return };
-        // A session asks again by itself.
-        if matches!(result, LookupResult::Missing) && !matches!(lookup, Lookup::Session(_)) && times < MAX_ASKED {
+        // A session asks again by itself, and whoever watches as well.
+        let patient = !matches!(lookup, Lookup::Session(_) | Lookup::Watch(_));
+        if matches!(result, LookupResult::Missing) && patient && times < MAX_ASKED {
             self.questions.again.insert((now.instant + ASK_AGAIN, id), Asked { lookup, times: times + 1 });
             return;
         }
         match lookup {
+            Lookup::Watch(peer) => self.checked(peer, now),
             Lookup::Session(peer) => self.hear_resolved(peer, &result, now),
             Lookup::Name(purpose, name) => match self.holder(&name, &result) {
                 Ok(holder) => match purpose {
@@ -149,6 +158,7 @@ impl Stack {
                 Err(why) => self.give_up(purpose, why),
             },
             Lookup::Node(purpose, node) => match result {
+                LookupResult::Found(record) if record.is_revocation() => self.give_up(purpose, Failure::Revoked),
                 LookupResult::Found(record) => match record.node() {
                     Some(found) => self.found(purpose, node, &found.place, now),
                     None => self.give_up(purpose, Failure::UnknownPeer),

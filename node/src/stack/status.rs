@@ -9,6 +9,9 @@ pub struct Status {
     pub node: String,
     /// The overlay's id; none before the first join.
     pub overlay: Option<String>,
+    /// What this node is in a closed overlay, `founder`, `inviter` or `member`; none in an open one.
+    #[serde(default)]
+    pub membership: Option<String>,
     /// This node's address in the overlay's tree, as `/3/0/1`; none while detached.
     pub address: Option<String>,
     /// The id of the root that this node follows.
@@ -50,6 +53,10 @@ pub struct Counters {
     pub public_key_ops: u64,
     /// Sessions resumed.
     pub resumes: u64,
+    /// Bytes taken from applications.
+    pub sent_bytes: u64,
+    /// Bytes handed to applications.
+    pub received_bytes: u64,
 }
 
 /// One row of `muses peers`.
@@ -106,6 +113,21 @@ pub struct Resolved {
     pub address: Option<String>,
     /// The record's sequence number (wall microseconds of its making).
     pub seq: u64,
+}
+
+/// `muses key show`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// This node's id: its identity's public key.
+    pub node: String,
+    /// The session key's public half (X25519), in hex.
+    pub key: String,
+    /// How often the session key was changed.
+    pub epoch: u64,
+    /// When its certificate ends, in seconds since the Unix epoch; it is renewed long before.
+    pub expires_unix_s: u64,
+    /// For how many seconds the session key before is answered for; none when there is none.
+    pub previous_for_s: Option<u64>,
 }
 
 /// One row of `muses name list`.

@@ -17,6 +17,7 @@ impl Stack {
         Status {
             node: self.id.to_string(),
             overlay: self.overlay.overlay_id().map(|id| id.to_string()),
+            membership: self.overlay.rank().map(|rank| format!("{rank:?}").to_lowercase()),
             address: self.overlay.place().map(address_text),
             root: self.overlay.root(now).map(|(id, _)| id.to_string()),
             name: self.name.as_ref().map(|name| name.as_str().to_owned()),
@@ -35,6 +36,8 @@ impl Stack {
                 records: self.overlay.records() as u64,
                 public_key_ops: self.sessions.public_key_ops(),
                 resumes: self.resumes,
+                sent_bytes: self.sent_bytes,
+                received_bytes: self.received_bytes,
             },
         }
     }
@@ -54,12 +57,7 @@ impl Stack {
         let row = |neighbour: Neighbour| PeerStatus {
             node: neighbour.id.to_string(),
             address: neighbour.place.as_ref().map(address_text),
-            role: match neighbour.role {
-                NeighbourRole::Parent => "parent",
-                NeighbourRole::Child => "child",
-                NeighbourRole::Shortcut => "shortcut",
-            }
-            .to_owned(),
+            role: role_text(neighbour.role).to_owned(),
             remote: neighbour.remote.to_string(),
             up_s: now.instant.since(neighbour.up_at).as_secs_f64(),
         };
@@ -70,12 +68,7 @@ impl Stack {
     pub fn sessions(&self, _now: Now) -> Vec<SessionStatus> {
         let row = |session: muses::SessionInfo| SessionStatus {
             peer: session.peer.to_string(),
-            state: match session.state {
-                muses::SessionState::Opening => "handshake",
-                muses::SessionState::Live => "established",
-                muses::SessionState::Suspended { .. } => "suspended",
-            }
-            .to_owned(),
+            state: state_text(session.state).to_owned(),
             streams: self.conns.of_peer(session.peer).map(conn_status).collect(),
             hops: session.hops,
             rtt_us: Some(overlay::time::micros(session.rtt)),
@@ -85,6 +78,22 @@ impl Stack {
     }
 }
 
-fn conn_status(conn: &Conn) -> ConnStatus {
+pub(super) fn conn_status(conn: &Conn) -> ConnStatus {
     ConnStatus { service: conn.service.clone(), sent_bytes: conn.sent_bytes, received_bytes: conn.received_bytes }
+}
+
+pub(super) const fn role_text(role: NeighbourRole) -> &'static str {
+    match role {
+        NeighbourRole::Parent => "parent",
+        NeighbourRole::Child => "child",
+        NeighbourRole::Shortcut => "shortcut",
+    }
+}
+
+pub(super) const fn state_text(state: muses::SessionState) -> &'static str {
+    match state {
+        muses::SessionState::Opening => "handshake",
+        muses::SessionState::Live => "established",
+        muses::SessionState::Suspended { .. } => "suspended",
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod help;
+pub mod http;
+pub mod schema;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -146,7 +148,18 @@ pub fn output(command: &mut Command) -> Output {
 /// A founder and one that joined through it, and serves SOCKS; each resolves both names.
 pub fn alice_and_bob() -> (Node, Node) {
     let alice = Node::start(&["--name", "alice"]);
-    let bob = Node::start(&["--name", "bob", "--socks", "127.0.0.1:0", "--join", &alice.invite()]);
+    let bob = Node::start(&[
+        "--name",
+        "bob",
+        "--socks",
+        "127.0.0.1:0",
+        "--dashboard",
+        "127.0.0.1:0",
+        "--metrics",
+        "127.0.0.1:0",
+        "--join",
+        &alice.invite(),
+    ]);
     // Both names are known to both.
     for node in [&alice, &bob] {
         for name in ["alice", "bob"] {
@@ -182,8 +195,12 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, holds);
+}
+
+pub fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(50));

@@ -17,6 +17,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(400);
 /// Most tries in a row; the next refresh starts anew.
 const MAX_TRIES: u32 = 6;
 
+/// A revocation counts as published when so many binders keep it: that is in time of trouble, and one is enough for a look-up to find it.
+const REVOKED_AT: u32 = 2;
+
 #[derive(Default)]
 pub(super) struct Publisher {
     own: BTreeMap<RecordKey, Own>,
@@ -40,9 +43,9 @@ impl Dht {
     /// Puts an own record to all its binders, now and then again; it replaces one of the same key and a lower number.
     ///
     /// # Errors
-    /// [`RecordError::NotOwn`] for another node's record, [`RecordError::TooLong`] when there are [`MAX_OWN_RECORDS`] already.
+    /// [`RecordError::NotOwn`] for another node's record, unless it is a revocation, which anybody may spread; [`RecordError::TooLong`] when there are [`MAX_OWN_RECORDS`] already.
     pub fn publish(&mut self, record: SignedRecord, now: Now) -> Result<(), RecordError> {
-        if record.signer() != self.id {
+        if record.signer() != self.id && !record.is_revocation() {
             return Err(RecordError::NotOwn);
         }
         let key = *record.key();
@@ -57,6 +60,15 @@ impl Dht {
         );
         self.put_unsettled(&key, now);
         Ok(())
+    }
+
+    /// Puts a record to all its binders once. Nobody hears how that went.
+    pub fn put_once(&mut self, record: &SignedRecord) {
+        for replica in 0..REPLICAS {
+            let nonce = u64::from_le_bytes(self.rng.bytes());
+            let (remaining_s, bytes) = (record.lifetime_s(), record.as_bytes().to_vec());
+            self.walk(*record.key(), replica, &Request::Put { nonce, remaining_s, record: bytes });
+        }
     }
 
     /// Stops publishing what answers `query`; binders forget it when its lifetime is over.
@@ -124,6 +136,8 @@ impl Dht {
         let stored = match answer {
             Answer::Stored => true,
             Answer::Conflict { record } => match self.valid_record(key, record) {
+                // There is another one of the same node: it says the same.
+                Some(incumbent) if incumbent.is_revocation() && seq == incumbent.seq() => true,
                 Some(incumbent) => {
                     self.report_incumbent(incumbent);
                     false
@@ -142,10 +156,11 @@ impl Dht {
         }
         if own.stored == all {
             own.incumbent = None;
-            if !own.reported {
-                own.reported = true;
-                self.events.push_back(Event::Published { query: own.record.query(), seq });
-            }
+        }
+        let enough = own.stored == all || (own.record.is_revocation() && own.stored.count_ones() >= REVOKED_AT);
+        if enough && !own.reported {
+            own.reported = true;
+            self.events.push_back(Event::Published { query: own.record.query(), seq });
         }
     }
 

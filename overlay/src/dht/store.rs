@@ -45,7 +45,7 @@ impl Store {
     /// The number orders the records of one signer; the same record again renews the lifetime. An unexpired claim of a name
     /// beats one by another node.
     pub(super) fn put(&mut self, replica: u8, record: SignedRecord, remaining_s: u32, now: Now) -> PutOutcome {
-        if record.seq() > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US) {
+        if !record.is_revocation() && record.seq() > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US) {
             return PutOutcome::Refused(Refusal::Ahead);
         }
         let remaining = Duration::from_secs(remaining_s.min(record.lifetime_s()).into());
@@ -137,6 +137,21 @@ mod tests {
         assert_eq!(store.put(0, old.clone(), 60, now), PutOutcome::Kept(new.clone()));
         assert_eq!(store.record(new.key(), now.instant), Some((&new, 60)));
         assert_eq!(store.held().map(|(_, replica)| replica).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn a_revocation_beats_every_number_and_stays() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let (node, newer) = (node_record(1, 5), node_record(1, 900));
+        let revocation = SignedRecord::revoke(&identity(1));
+        assert_eq!(store.put(0, node, 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(0, revocation.clone(), 60, now), PutOutcome::Stored);
+        assert_eq!(store.put(0, newer, 60, now), PutOutcome::Kept(revocation.clone()));
+        assert_eq!(store.record(revocation.key(), now.instant), Some((&revocation, 60)));
+        // The same again renews its lifetime, as with any record.
+        let later = now.after(Duration::from_secs(30));
+        assert_eq!(store.put(0, revocation.clone(), 60, later), PutOutcome::Stored);
+        assert_eq!(store.record(revocation.key(), later.instant), Some((&revocation, 60)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use core::time::Duration;
 
 use super::LinkState;
+use super::enrol::ENROL_TIMEOUT;
 use crate::io::{CloseReason, LinkId};
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
@@ -19,6 +20,7 @@ impl Overlay {
         let timing = &self.config.timing;
         let at = match link.state {
             LinkState::Greeting | LinkState::Spare => link.up_at + timing.hello_timeout,
+            LinkState::Guest | LinkState::Asked => link.up_at + ENROL_TIMEOUT,
             LinkState::Closing(_, at) => at,
             LinkState::Live => {
                 let kin = self.trees.is_kin(&link.peer);
@@ -45,7 +47,11 @@ impl Overlay {
                 self.drop_link(id, CloseReason::Silent, now);
                 return;
             }
-            LinkState::Greeting | LinkState::Spare => {}
+            LinkState::Guest | LinkState::Asked if now.instant.since(link.up_at) >= ENROL_TIMEOUT => {
+                self.drop_link(id, CloseReason::Silent, now);
+                return;
+            }
+            LinkState::Greeting | LinkState::Guest | LinkState::Asked | LinkState::Spare => {}
             LinkState::Closing(reason, at) if at <= now.instant => {
                 self.close(id, reason);
                 self.link_went_down(id, now);

@@ -44,8 +44,20 @@ impl Overlay {
                 self.handle_goodbye(id, &goodbye, now);
                 Ok(())
             }
+            (Frame::Member(membership), _) => {
+                self.handle_member(id, membership);
+                Ok(())
+            }
+            (Frame::Revoked(revocation), _) => {
+                self.handle_own_revocation(&revocation, now);
+                Ok(())
+            }
+            (Frame::Enrol(secret), LinkState::Guest) => self.handle_enrol(id, secret, now),
+            (Frame::Enrolled(membership), LinkState::Guest) => self.handle_enrolled(id, &membership, now),
             // The peer's hello opens the link on its side at its own time; what follows it is in order.
-            (_, LinkState::Greeting | LinkState::Closing(..)) => Err(FrameError::OutOfPlace),
+            (_, LinkState::Greeting | LinkState::Guest | LinkState::Asked | LinkState::Closing(..)) => {
+                Err(FrameError::OutOfPlace)
+            }
             (frame, LinkState::Live | LinkState::Spare) => self.dispatch_live(id, frame, now),
         }
     }
@@ -70,7 +82,8 @@ impl Overlay {
                     self.child_released(tree, peer, now);
                 }
             }
-            Frame::Hello(_) | Frame::Goodbye(_) => {}
+            Frame::Enrol(_) | Frame::Enrolled(_) => return Err(FrameError::OutOfPlace),
+            Frame::Hello(_) | Frame::Goodbye(_) | Frame::Member(_) | Frame::Revoked(_) => {}
         }
         Ok(())
     }

@@ -16,6 +16,16 @@ use crate::wire::link::{
     Contact, Frame, Goodbye, GoodbyeReason, Hello, LINK_VERSION, MAX_ADDRESSES, MAX_OTHERS, from_wire, to_wire,
 };
 
+/// What two hellos come to.
+enum Agreement {
+    /// One overlay, or none that is known yet.
+    Same,
+    /// The peer is in this closed one, and this node in none.
+    Closed(SignedGenesis),
+    /// The peer is in another overlay, which it may have named.
+    Other(Option<OverlayId>),
+}
+
 impl Overlay {
     pub(crate) fn link_came_up(&mut self, id: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, now: Now) {
         if initiator {
@@ -33,7 +43,7 @@ impl Overlay {
     }
 
     pub(crate) fn link_went_down(&mut self, id: LinkId, now: Now) {
-        self.timers.cancel(Timer::Link(id));
+        self.forget_enrolment(id);
         let Some(link) = self.links.remove(id) else { return };
         self.routes.clear();
         self.dialer.touch();
@@ -48,7 +58,9 @@ impl Overlay {
                 }
                 None => self.neighbour_lost(link.peer, now),
             },
-            LinkState::Greeting => self.dialer.useless(link.peer, &mut self.rng, now.instant),
+            LinkState::Greeting | LinkState::Guest | LinkState::Asked => {
+                self.dialer.useless(link.peer, &mut self.rng, now.instant)
+            }
             _ => {}
         }
     }
@@ -74,6 +86,9 @@ impl Overlay {
         let why = match reason {
             CloseReason::WrongOverlay => GoodbyeReason::WrongOverlay,
             CloseReason::NotAllowed => GoodbyeReason::NotAllowed,
+            CloseReason::NotMember => GoodbyeReason::NotMember,
+            CloseReason::NotInvited => GoodbyeReason::NotInvited,
+            CloseReason::Revoked => GoodbyeReason::Revoked,
             CloseReason::Version => GoodbyeReason::Version,
             CloseReason::Full => GoodbyeReason::Full,
             CloseReason::Leaving => GoodbyeReason::Leaving,
@@ -82,6 +97,10 @@ impl Overlay {
         let others = if reason == CloseReason::Full { self.others() } else { Vec::new() };
         let Some(link) = self.links.link(id) else { return };
         let (peer, was_live) = (link.peer, link.state == LinkState::Live);
+        if let Some(revocation) = self.revoked.get(&peer).filter(|_| reason == CloseReason::Revoked) {
+            let proof = Frame::Revoked(revocation.as_bytes().to_vec());
+            self.send_frame(id, &proof, now);
+        }
         self.send_frame(id, &Frame::Goodbye(Goodbye { why, others }), now);
         let at = now.instant + self.config.timing.leave;
         self.routes.clear();
@@ -101,13 +120,15 @@ impl Overlay {
     }
 
     pub(crate) fn say_hello(&mut self, id: LinkId, now: Now) {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        self.show_membership(id, now);
         let hello = Hello {
             version: LINK_VERSION,
             genesis: self.genesis.as_ref().map(|genesis| genesis.as_bytes().to_vec()).unwrap_or_default(),
             expected: self.config.expected,
             attach_seq: self.attach_seq,
             addresses: to_wire(&self.listen, MAX_ADDRESSES),
-            flags: 0,
+            flags: self.hello_flags(&peer),
         };
         // Said again on a live link (a new listening address) it does not count for the choice between links.
         if let Some(link) = self.links.link_mut(id).filter(|link| link.state == LinkState::Greeting) {
@@ -121,28 +142,55 @@ impl Overlay {
             self.part(id, CloseReason::Version, now);
             return Ok(());
         }
-        if let Err(theirs) = self.agree_on_overlay(id, &hello, now)? {
-            let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
-            self.events.push_back(Event::WrongOverlay { peer, theirs, ours: self.overlay_id() });
-            self.part(id, CloseReason::WrongOverlay, now);
+        if self.links.link(id).is_some_and(|link| self.is_revoked(&link.peer)) {
+            self.part(id, CloseReason::Revoked, now);
             return Ok(());
         }
+        match self.agree_on_overlay(id, &hello, now)? {
+            Agreement::Same => {}
+            Agreement::Closed(genesis) => {
+                self.note_addresses(id, &hello);
+                self.come_as_guest(id, genesis, now);
+                return Ok(());
+            }
+            Agreement::Other(theirs) => {
+                let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
+                self.events.push_back(Event::WrongOverlay { peer, theirs, ours: self.overlay_id() });
+                self.part(id, CloseReason::WrongOverlay, now);
+                return Ok(());
+            }
+        }
+        let allowed = self.note_addresses(id, &hello);
+        let Some(state) = self.links.link(id).map(|link| link.state) else { return Ok(()) };
+        match state {
+            LinkState::Live | LinkState::Spare => {}
+            _ if !allowed => self.part(id, CloseReason::NotAllowed, now),
+            _ if self.is_welcome(id, &hello, now) => self.open_link(id, now),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes over what the hello says of its sender; whether `links.only` lets this node have a link to it.
+    fn note_addresses(&mut self, id: LinkId, hello: &Hello) -> bool {
         let addresses = from_wire(&hello.addresses);
-        let Some(link) = self.links.link_mut(id) else { return Ok(()) };
+        let Some(link) = self.links.link_mut(id) else { return false };
         // A link that came in has some port of the peer's system; what the peer says of its ports counts at the same host only.
         let host = link.remote.iter().next();
         let claimed = addresses.iter().filter(|address| address.iter().next() == host);
         let allowed = self.config.allows(&link.peer, &link.remote)
             || claimed.into_iter().any(|a| self.config.allows(&link.peer, a));
         link.addresses = addresses;
-        if matches!(link.state, LinkState::Live | LinkState::Spare) {
-            return Ok(());
+        if !matches!(link.state, LinkState::Live | LinkState::Spare) {
+            link.peer_seq = hello.attach_seq;
         }
-        link.peer_seq = hello.attach_seq;
-        let peer = link.peer;
-        if !allowed {
-            self.part(id, CloseReason::NotAllowed, now);
-        } else if let Some(older) = self.links.to(&peer).map(|link| link.id) {
+        allowed
+    }
+
+    /// The peer may be a neighbour: it becomes one, if there is room.
+    pub(super) fn open_link(&mut self, id: LinkId, now: Now) {
+        let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        if let Some(older) = self.links.to(&peer).map(|link| link.id) {
             self.settle(older, id, now);
         } else if self.links.live_len() >= self.most_links() && !self.trees.is_child(&peer) {
             self.part(id, CloseReason::Full, now);
@@ -151,7 +199,6 @@ impl Overlay {
             self.events.push_back(Event::LinkLive { peer });
             self.neighbour_gained(peer, now);
         }
-        Ok(())
     }
 
     /// Two links to one peer: both ends keep the same one.
@@ -191,27 +238,24 @@ impl Overlay {
         }
     }
 
-    /// `Ok(Err(..))`: the peer is in another overlay. The first overlay that a fresh joiner hears of is pinned.
-    #[allow(clippy::type_complexity)]
-    fn agree_on_overlay(
-        &mut self,
-        id: LinkId,
-        hello: &Hello,
-        now: Now,
-    ) -> Result<Result<(), Option<OverlayId>>, FrameError> {
+    /// The first open overlay that a fresh joiner hears of is pinned.
+    fn agree_on_overlay(&mut self, id: LinkId, hello: &Hello, now: Now) -> Result<Agreement, FrameError> {
+        let outside = self.is_closed() && self.rank().is_none();
         let theirs = match hello.genesis.as_slice() {
             [] => None,
-            bytes if self.genesis.as_ref().is_some_and(|own| own.as_bytes() == bytes) => return Ok(Ok(())),
+            bytes if !outside && self.genesis.as_ref().is_some_and(|own| own.as_bytes() == bytes) => {
+                return Ok(Agreement::Same);
+            }
             bytes => Some(SignedGenesis::from_bytes(bytes).map_err(|_| FrameError::Forged)?),
         };
-        let ours = self.overlay_id();
+        let ours = self.overlay_id().or(self.config.expected.filter(|_| theirs.is_some()));
         Ok(match (ours, theirs) {
-            (Some(ours), Some(theirs)) if theirs.overlay_id() != ours => Err(Some(theirs.overlay_id())),
-            (Some(ours), None) if hello.expected.is_some_and(|expected| expected != ours) => Err(hello.expected),
-            (None, Some(theirs)) => {
-                if self.config.expected.is_some_and(|expected| expected != theirs.overlay_id()) {
-                    return Ok(Err(Some(theirs.overlay_id())));
-                }
+            (Some(ours), Some(theirs)) if theirs.overlay_id() != ours => Agreement::Other(Some(theirs.overlay_id())),
+            (Some(ours), None) if hello.expected.is_some_and(|expected| expected != ours) => {
+                Agreement::Other(hello.expected)
+            }
+            (_, Some(theirs)) if !theirs.genesis().open => Agreement::Closed(theirs),
+            (_, Some(theirs)) => {
                 self.commands
                     .push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: theirs.as_bytes().to_vec() });
                 self.adopt_genesis(theirs);
@@ -220,9 +264,9 @@ impl Overlay {
                         self.say_hello(other, now);
                     }
                 }
-                Ok(())
+                Agreement::Same
             }
-            _ => Ok(()),
+            _ => Agreement::Same,
         })
     }
 
@@ -232,6 +276,9 @@ impl Overlay {
         let reason = match goodbye.why {
             GoodbyeReason::WrongOverlay => CloseReason::WrongOverlay,
             GoodbyeReason::NotAllowed => CloseReason::NotAllowed,
+            GoodbyeReason::NotMember => CloseReason::NotMember,
+            GoodbyeReason::NotInvited => CloseReason::NotInvited,
+            GoodbyeReason::Revoked => CloseReason::Revoked,
             GoodbyeReason::Replaced => CloseReason::Replaced,
             GoodbyeReason::Version => CloseReason::Version,
             GoodbyeReason::Full => CloseReason::Full,

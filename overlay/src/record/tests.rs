@@ -142,3 +142,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_revocation_by_the_identity_or_by_a_key_that_it_has_endorsed() {
+    let (identity, recovery, mallory) = (key(), Identity::from_secret(&[9; 32]), Identity::from_secret(&[8; 32]));
+    let endorsed = Endorsed::make(&identity, recovery.id());
+    let own = SignedRecord::revoke(&identity);
+    let recovered = SignedRecord::revoke_by(&recovery, identity.id(), endorsed.clone());
+    for good in [&own, &recovered] {
+        let read = SignedRecord::verify(good.as_bytes()).unwrap();
+        assert_eq!((&read, read.seq(), read.signer()), (good, u64::MAX, identity.id()));
+        assert_eq!(read.query(), Query::Node(identity.id()), "it lies where the node's record does");
+        for bit in 0..good.as_bytes().len() * 8 {
+            let mut bad = good.as_bytes().to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(SignedRecord::verify(&bad).is_err(), "bit {bit}");
+        }
+    }
+    let forgeries = [
+        SignedRecord::revoke_by(&mallory, identity.id(), Endorsed::make(&mallory, mallory.id())),
+        SignedRecord::revoke_by(&mallory, identity.id(), endorsed.clone()),
+        SignedRecord::revoke_by(&recovery, mallory.id(), endorsed),
+    ];
+    for forged in forgeries {
+        assert_eq!(SignedRecord::verify(forged.as_bytes()), Err(RecordError::Signature));
+    }
+    // Golden.
+    let body = [[3].as_slice(), identity.id().as_bytes(), &[0xff; 8], &MAX_LIFETIME_S.to_be_bytes(), &[0]].concat();
+    assert_eq!(own.as_bytes()[..body.len()], body);
+    assert_eq!(own.as_bytes().len(), body.len() + SIGNATURE_BYTES);
+}
+
+#[test]
+fn nothing_else_has_the_number_of_a_revocation() {
+    let mut claim = claim();
+    claim.seq = u64::MAX;
+    let record = Record::Name(claim);
+    assert_eq!(SignedRecord::sign(&key(), record.clone()).map(|_| ()), Err(RecordError::Malformed));
+    let sealed = SignedRecord::seal(&key(), record.clone(), record.to_bytes().unwrap());
+    assert_eq!(SignedRecord::verify(sealed.as_bytes()), Err(RecordError::Malformed));
+}

@@ -37,6 +37,11 @@ const NEXT_ANCESTOR: Duration = Duration::from_secs(1);
 const PARENT_WAITS: Duration = Duration::from_secs(3);
 /// What is below an orphan waits this much longer.
 const BELOW_WAITS: Duration = Duration::from_secs(3);
+/// How long the founder's orphan waits to be adopted after it has heard that somebody minds the root: word of that comes by any neighbour, and the
+/// heir may have many to adopt.
+const MINDER_ADOPTS: Duration = Duration::from_secs(3);
+/// Who stands in for dead nodes accepts so many times the links that it has otherwise.
+const REPAIR_LINKS: usize = 4;
 
 /// A child of a dead node that this node stands in for.
 #[derive(Clone, Debug)]
@@ -83,7 +88,8 @@ impl Overlay {
     pub(crate) fn waits_for_adoption(&self, tree: TreeId, now: Now) -> bool {
         let of_founder = self.trees[tree].grant.as_ref().map(|grant| grant.parent) == self.founder();
         // The first heirs may be dead, too; but who hears that one minds the root, and was not adopted, cannot reach it.
-        let heirs = if of_founder && !self.hears_of_minder(tree) { self.heirs_wait() } else { Duration::ZERO };
+        let for_heirs = (of_founder && !self.is_passed_over(now)) || self.ancestor_waits(tree);
+        let heirs = if for_heirs { self.heirs_wait() } else { Duration::ZERO };
         self.trees[tree].orphan_since.is_some_and(|since| now.instant.since(since) < ADOPTION_WAITS + heirs)
     }
 
@@ -93,10 +99,28 @@ impl Overlay {
         self.config.timing.takeover_step.saturating_mul(u32::try_from(heirs).unwrap_or(u32::MAX))
     }
 
-    fn hears_of_minder(&self, tree: TreeId) -> bool {
+    /// Whether an ancestor is there that has no way to the root itself: it adopts as soon as it was adopted.
+    fn ancestor_waits(&self, tree: TreeId) -> bool {
         let since = self.trees[tree].orphan_since.unwrap_or_default();
-        let minded = |heard: &Heard| heard.at > since && Some(heard.beacon.holder) != self.founder();
-        self.links.live().any(|link| link.beacon_of(tree).is_some_and(minded))
+        let mut above = self.trees[tree].chain.grants().iter().filter_map(|grant| self.links.to(&grant.parent));
+        above.any(|link| link.beacon_of(tree).is_none_or(|heard| heard.at <= since))
+    }
+
+    /// Whether somebody has minded the root for a while, and did not adopt this orphan.
+    fn is_passed_over(&self, now: Now) -> bool {
+        let state = &self.trees[FIRST_TREE];
+        let heard = state.minder_heard.filter(|heard| *heard >= state.orphan_since.unwrap_or_default());
+        heard.is_some_and(|heard| now.instant.since(heard) >= MINDER_ADOPTS)
+    }
+
+    /// An orphan hears, the first time, that somebody minds the root.
+    pub(crate) fn note_minder(&mut self, heard: &Heard, now: Now) {
+        let minds = heard.beacon.tree == FIRST_TREE && Some(heard.beacon.holder) != self.founder();
+        let state = &mut self.trees[FIRST_TREE];
+        let Some(since) = state.orphan_since.filter(|since| minds && heard.at > *since) else { return };
+        if state.minder_heard.is_none_or(|before| before < since) {
+            state.minder_heard = Some(now.instant);
+        }
     }
 
     /// Whether a node that comes back, and has had children, waits for its old parent: with the old place they all keep theirs. It is found by its
@@ -111,10 +135,18 @@ impl Overlay {
         tree == FIRST_TREE && elsewhere && lately && !state.slots.is_empty()
     }
 
-    /// Most links that this node accepts now: orphans have to find room where a child is missed.
+    /// Most links that this node accepts now: orphans have to find room where a child is missed, or the founder.
     pub(crate) fn most_links(&self) -> usize {
-        let most = self.config.max_links;
-        if self.trees[FIRST_TREE].slots.misses_any() { most.saturating_mul(2) } else { most }
+        let (first, most) = (&self.trees[FIRST_TREE], self.config.max_links);
+        let repairs = first.minds || first.slots.misses_any() || self.misses_founder();
+        if repairs { most.saturating_mul(REPAIR_LINKS) } else { most }
+    }
+
+    /// Whether this is an heir that has lost the founder: orphans gather at it before it minds the root.
+    fn misses_founder(&self) -> bool {
+        let first = &self.trees[FIRST_TREE];
+        let titled = self.founder() != Some(self.id) && self.rank_of(FIRST_TREE, &self.id).is_some();
+        titled && first.orphan_since.is_some()
     }
 
     /// How long a node whose parent waits to be adopted is patient; none where nobody adopts.

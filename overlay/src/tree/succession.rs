@@ -238,7 +238,10 @@ impl Overlay {
         let tree = heard.beacon.tree;
         let fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
         match self.trees[tree].role {
-            Role::Detached => self.seek_parent(now),
+            Role::Detached => {
+                self.note_minder(&heard, now);
+                self.seek_parent(now);
+            }
             Role::Root => {
                 if fresh && self.own_rank(tree).is_none_or(|own| rank < own) {
                     // Its holder comes first: this node was only minding the root.

@@ -11,6 +11,8 @@ use crate::error::FrameError;
 use crate::grant::MAX_SLOTS;
 use crate::id::{NodeId, OverlayId};
 use crate::io::MAX_CONTROL_FRAME_BYTES;
+use crate::membership::{MAX_MEMBERSHIP_BYTES, SECRET_BYTES};
+use crate::record::MAX_RECORD_BYTES;
 use crate::standing::Standing;
 
 /// The version of the link protocol; peers with another one are refused.
@@ -31,6 +33,9 @@ pub const MAX_CHILDREN: usize = MAX_SLOTS as usize;
 pub const MAX_HELD: usize = 64;
 /// Most others in one refusal.
 pub const MAX_OTHERS: usize = 8;
+
+/// In a hello: the sender is no member yet, and has an invite of the receiver.
+pub const FLAG_ENROLS: u32 = 1;
 
 /// What a decoder may claim: a frame's bytes, in memory twice as many.
 const DECODE_LIMIT_BYTES: usize = 2 * MAX_CONTROL_FRAME_BYTES;
@@ -66,6 +71,14 @@ pub enum Frame {
     Table(TableFrame),
     /// A parent has given one place twice.
     Proof(Proof),
+    /// The sender's membership in a closed overlay, before its hello: signed bytes.
+    Member(Vec<u8>),
+    /// A guest's secret, for the inviter.
+    Enrol([u8; SECRET_BYTES]),
+    /// The guest's membership: signed bytes.
+    Enrolled(Vec<u8>),
+    /// The receiver's identity was revoked: signed bytes, right before the goodbye.
+    Revoked(Vec<u8>),
     /// A child gives its slot in this tree back.
     Release(TreeId),
     /// The last frame: why the sender closes the link.
@@ -85,7 +98,7 @@ pub struct Hello {
     pub attach_seq: u64,
     /// Where the sender listens.
     pub addresses: Vec<Vec<u8>>,
-    /// For later use; zero.
+    /// [`FLAG_ENROLS`]; others are for later use, and ignored.
     pub flags: u32,
 }
 
@@ -262,6 +275,12 @@ pub enum GoodbyeReason {
     Full,
     /// It stops, and its place is free.
     Leaving,
+    /// Its overlay is closed, and this node no member.
+    NotMember,
+    /// The invite's secret is good for nothing (any more).
+    NotInvited,
+    /// The receiver's identity was revoked.
+    Revoked,
 }
 
 const HELLO: u8 = LINK_FRAME_BIT | 1;
@@ -280,6 +299,10 @@ const GOODBYE: u8 = LINK_FRAME_BIT | 13;
 const TITLES: u8 = LINK_FRAME_BIT | 14;
 const TABLE: u8 = LINK_FRAME_BIT | 15;
 const PROOF: u8 = LINK_FRAME_BIT | 16;
+const MEMBER: u8 = LINK_FRAME_BIT | 17;
+const ENROL: u8 = LINK_FRAME_BIT | 18;
+const ENROLLED: u8 = LINK_FRAME_BIT | 19;
+const REVOKED: u8 = LINK_FRAME_BIT | 20;
 
 impl Frame {
     /// The frame's bytes.
@@ -299,6 +322,10 @@ impl Frame {
             Self::Titles(bytes) => tagged(TITLES, bytes),
             Self::Table(body) => tagged(TABLE, body),
             Self::Proof(body) => tagged(PROOF, body),
+            Self::Member(bytes) => tagged(MEMBER, bytes),
+            Self::Enrol(secret) => tagged(ENROL, secret),
+            Self::Enrolled(bytes) => tagged(ENROLLED, bytes),
+            Self::Revoked(bytes) => tagged(REVOKED, bytes),
             Self::Release(tree) => tagged(RELEASE, tree),
             Self::Goodbye(body) => tagged(GOODBYE, body),
         }
@@ -325,6 +352,10 @@ impl Frame {
             TITLES => Self::Titles(parse(body)?),
             TABLE => Self::Table(parse(body)?),
             PROOF => Self::Proof(parse(body)?),
+            MEMBER => Self::Member(parse(body)?),
+            ENROL => Self::Enrol(parse(body)?),
+            ENROLLED => Self::Enrolled(parse(body)?),
+            REVOKED => Self::Revoked(parse(body)?),
             RELEASE => Self::Release(parse(body)?),
             GOODBYE => Self::Goodbye(parse(body)?),
             _ => return Err(FrameError::Malformed),
@@ -336,6 +367,8 @@ impl Frame {
         let contacts = |list: &[Contact], most| list.len() <= most && list.iter().all(|c| bounded(&c.addresses));
         match self {
             Self::Hello(hello) => bounded(&hello.addresses),
+            Self::Revoked(bytes) => bytes.len() <= MAX_RECORD_BYTES,
+            Self::Member(bytes) | Self::Enrolled(bytes) => bytes.len() <= MAX_MEMBERSHIP_BYTES,
             Self::Heartbeat(heartbeat) => {
                 heartbeat.lines.len() <= MAX_TREES
                     && heartbeat.lines.iter().all(|line| contacts(&line.ancestors, MAX_ANCESTORS))

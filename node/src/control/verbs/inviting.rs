@@ -1,11 +1,15 @@
 //! Invites: written here, and their secrets taken here.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
 use overlay::id::NodeId;
+use overlay::io::LinkId;
+use overlay::membership::{Admission, Rank};
 use serde_json::Value;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Desk, on_disk, to_json};
 use crate::clock;
@@ -14,31 +18,42 @@ use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
 use crate::local::exposures::Exposure;
-use crate::local::invites::{self, Answer, MAX_USES};
+use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, reach};
-use crate::stack::Who;
+use crate::stack::{Event, Who};
 
 /// How long a guest may take to send the secret.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Desk {
-    pub(super) async fn invite(&self, lifetime_s: u64, services: Vec<ServiceName>, uses: u32) -> Result<Value, Fault> {
+    pub(super) async fn invite(
+        &self,
+        lifetime_s: u64,
+        services: Vec<ServiceName>,
+        uses: u32,
+        may_invite: bool,
+    ) -> Result<Value, Fault> {
         self.check_grant(&services, uses)?;
         let (inviter, overlay) = self.ask(|stack, _| (stack.id(), stack.overlay_id())).await?;
+        let closed = self.check_rank(!services.is_empty(), uses, may_invite).await?;
         let overlay = overlay.ok_or_else(|| {
             Fault::new(Code::Unreachable, "this node is in no overlay yet; `muses status` shows when it is attached")
         })?;
         let (farthest, addresses) = addresses(&self.handle).await?;
         let now = clock::now().wall;
         let expires_unix_s = now.as_unix_secs().saturating_add(lifetime_s);
-        let grant =
-            if services.is_empty() { None } else { Some(Grant { secret: secret()?, services: services.clone() }) };
+        let grant = if services.is_empty() && !closed {
+            None
+        } else {
+            Some(Grant { secret: secret()?, services: services.clone() })
+        };
         let invite = Invite { overlay, inviter, expires_unix_s, addresses, grant };
         let text = invite.to_text().map_err(|why| Fault::new(Code::Usage, why.to_string()))?;
         if let Some(Grant { secret, services }) = invite.grant {
             let grants = self.grants.clone();
-            on_disk(move || grants.give(&secret, services, uses, expires_unix_s, now)).await?;
+            let offer = Offer { services, may_invite, uses, expires_unix_s };
+            on_disk(move || grants.give(&secret, offer, now)).await?;
             self.take_secrets().await?;
         }
         to_json(Invitation {
@@ -53,9 +68,62 @@ impl Desk {
                 Reach::Machine => "machine",
             }
             .to_owned(),
-            uses: if services.is_empty() { None } else { Some(uses) },
+            uses: if services.is_empty() && !closed { None } else { Some(uses) },
+            admits: closed.then(|| if may_invite { "inviter" } else { "member" }.to_owned()),
             services,
         })
+    }
+
+    /// Whether the overlay is closed, if this node may invite as is wanted.
+    async fn check_rank(&self, services: bool, uses: u32, may_invite: bool) -> Result<bool, Fault> {
+        let (closed, rank) = self.ask(|stack, _| (stack.is_closed(), stack.rank())).await?;
+        let refused = |line: &str| Err(Fault::new(Code::Refused, line));
+        match rank {
+            None if closed => refused("this node is no member of its closed overlay; ask for an invite yourself"),
+            None if may_invite => {
+                Err(Fault::new(Code::Usage, "in an open overlay everybody may invite; leave out --inviter"))
+            }
+            None if uses > 1 && !services => Err(Fault::new(
+                Code::Usage,
+                "anybody may join an open overlay, as often as he likes; --uses is for services: muses invite --allow SERVICE --uses N",
+            )),
+            Some(Rank::Member) => refused(
+                "this overlay is closed, and this node may not invite; ask its founder for an invite that says so (muses invite --inviter)",
+            ),
+            Some(Rank::Inviter) if may_invite => {
+                refused("only the founder of a closed overlay says who may invite; ask there")
+            }
+            _ => Ok(closed),
+        }
+    }
+
+    /// Answers guests of a closed overlay, one after the other, until the node ends.
+    pub async fn admit_guests(self: Arc<Self>, mut facts: broadcast::Receiver<Event>) {
+        loop {
+            match facts.recv().await {
+                Ok(Event::GuestAsks { link, peer, secret }) => self.admit_guest(link, peer, secret).await,
+                // Who was not answered comes again.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn admit_guest(&self, link: LinkId, guest: NodeId, secret: Secret) {
+        let grants = self.grants.clone();
+        let admission = match on_disk(move || grants.redeem(&secret, guest, clock::now().wall)).await {
+            Ok(Some(Opened { may_invite: true, .. })) => Admission::Inviter,
+            Ok(Some(_)) => Admission::Member,
+            Ok(None) => Admission::Refused,
+            Err(fault) => {
+                // The guest comes again; whoever runs the node has to do something.
+                tracing::error!("an invite could not be used: {fault}");
+                return;
+            }
+        };
+        tracing::info!("{} came with an invite: {admission:?}", guest.short());
+        // A node that has ended admits nobody.
+        let _ = self.ask(move |stack, now| stack.admit(link, guest, admission, now)).await;
     }
 
     fn check_grant(&self, services: &[ServiceName], uses: u32) -> Result<(), Fault> {
@@ -104,7 +172,9 @@ impl Desk {
     async fn admit(&self, secret: Secret, guest: NodeId) -> Result<Option<Vec<ServiceName>>, Fault> {
         let (grants, exposures) = (self.grants.clone(), self.exposures.clone());
         let work = move || {
-            let Some(services) = grants.redeem(&secret, guest, clock::now().wall)? else { return Ok(None) };
+            let Some(Opened { services, .. }) = grants.redeem(&secret, guest, clock::now().wall)? else {
+                return Ok(None);
+            };
             let mut opened: Vec<(ServiceName, Exposure)> = Vec::new();
             for service in services {
                 // What is no longer offered is not offered by an old invite either.

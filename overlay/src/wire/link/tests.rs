@@ -49,8 +49,15 @@ fn samples() -> Vec<(Frame, &'static str)> {
         (Frame::Titles(vec![1]), "8e0101"),
         (Frame::Table(TableFrame { tree, depth: 2, own: 1, children: vec![(3, 4)] }), "8f010201010304"),
         (Frame::Proof(Proof { one: vec![1], other: vec![2] }), "9001010102"),
+        (Frame::Member(vec![1, 2]), "91020102"),
+        (Frame::Enrol([5; 16]), text(format!("92{}", "05".repeat(16)))),
+        (Frame::Enrolled(vec![3]), "930103"),
+        (Frame::Revoked(vec![4]), "940104"),
         (Frame::Release(tree), "8c01"),
         (Frame::Goodbye(Goodbye { why: GoodbyeReason::Leaving, others: vec![] }), "8d0500"),
+        (Frame::Goodbye(Goodbye { why: GoodbyeReason::NotMember, others: vec![] }), "8d0600"),
+        (Frame::Goodbye(Goodbye { why: GoodbyeReason::NotInvited, others: vec![] }), "8d0700"),
+        (Frame::Goodbye(Goodbye { why: GoodbyeReason::Revoked, others: vec![] }), "8d0800"),
     ]
 }
 
@@ -74,6 +81,9 @@ fn truncated_extended_and_unknown_frames_are_errors() {
     }
     assert!(Frame::decode(&[0xff, 0]).is_err());
     assert!(Frame::decode(&[0x88, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+    let long = vec![0; MAX_MEMBERSHIP_BYTES + 1];
+    assert!(Frame::decode(&Frame::Member(long.clone()).encode()).is_err());
+    assert!(Frame::decode(&Frame::Enrolled(long).encode()).is_err());
     let many = Advert {
         neighbours: vec![
             Advertised { id: NodeId::from_bytes([0; 32]), place: vec![], addresses: vec![] };

@@ -1,0 +1,53 @@
+//! What this node serves to its own machine, and where that is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{Desk, to_json};
+use crate::dashboard::Bound;
+use crate::exit::{Code, Fault};
+use crate::local::listen::Port;
+use crate::local::service::Target;
+use crate::local::socks;
+use crate::metrics;
+
+impl Desk {
+    /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
+    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
+        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
+    }
+
+    /// Serves the dashboard until the node ends; a second one is closed.
+    pub fn serve_dashboard(self: &Arc<Self>, bound: Bound) {
+        let _ = self.dashboard.set(bound.serve(self, &self.handle));
+    }
+
+    /// Serves metrics at `listener` until the node ends; a second one is closed.
+    pub fn serve_metrics(&self, listener: TcpListener, address: SocketAddr) {
+        let _ = self.metrics.set(metrics::serve(&self.handle, listener, address));
+    }
+
+    pub(super) async fn status(&self) -> Result<Value, Fault> {
+        let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
+        if let Value::Object(fields) = &mut data {
+            let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
+            let connects: Vec<String> = self.connects().iter().map(connect).collect();
+            fields.insert("connects".to_owned(), connects.into());
+            let socks = self.socks.get().map(|(address, _)| address.to_string());
+            fields.insert("socks".to_owned(), socks.into());
+            let dashboard = self.dashboard.get().map(|dashboard| dashboard.address().to_string());
+            fields.insert("dashboard".to_owned(), dashboard.into());
+            let metrics = self.metrics.get().map(|metrics| metrics.address.to_string());
+            fields.insert("metrics".to_owned(), metrics.into());
+        }
+        Ok(data)
+    }
+
+    pub(super) fn dashboard_url(&self) -> Result<Value, Fault> {
+        let none = || Fault::new(Code::Usage, "this node serves no dashboard; start it with: muses up --dashboard");
+        Ok(json!({ "url": self.dashboard.get().ok_or_else(none)?.url() }))
+    }
+}

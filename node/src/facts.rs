@@ -1,0 +1,51 @@
+//! What happened, in words for people.
+
+use overlay::id::NodeId;
+
+use crate::stack::Event;
+
+/// A line about `fact`, in which nodes are called as `who` says; none for what concerns one connection or question only.
+pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
+    Some(match fact {
+        Event::Founded(overlay) => format!("founded the overlay {overlay}"),
+        Event::Resumed(overlay) => format!("resumed the overlay {overlay}"),
+        Event::Joined { overlay, address, first: true } => {
+            format!("joined the overlay {overlay} at {address} (pinned: this data folder joins no other from now on)")
+        }
+        Event::Joined { overlay, address, first: false } => format!("attached to the overlay {overlay} at {address}"),
+        Event::Detached => "detached: no way into the overlay now, looking for one".to_owned(),
+        Event::AddressChanged(address) => format!("the address is {address} now"),
+        Event::LinkRefused(why) | Event::OtherOverlay(why) | Event::NotAdmitted(why) => {
+            format!("a link was refused: {}", why.escape_debug())
+        }
+        Event::NameClaimed(name) => format!("the name {name} is this node's"),
+        Event::NameRefused { name, holder } => {
+            format!("the name {name} belongs to {}; choose another --name", who(holder))
+        }
+        Event::PeerRevoked(peer) => {
+            format!("the identity of {} was revoked; nothing goes to it or comes from it any more", who(peer))
+        }
+        Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", who(peer)),
+        Event::SessionResumed(peer) => format!("session with {} resumed", who(peer)),
+        Event::Opened(_)
+        | Event::Failed(..)
+        | Event::Incoming { .. }
+        | Event::GuestAsks { .. }
+        | Event::RevocationStored(_)
+        | Event::IdentityRevoked
+        | Event::Readable(_)
+        | Event::Writable(_)
+        | Event::Answered(..)
+        | Event::Left => return None,
+    })
+}
+
+/// What kind of fact it is: `place`, `link`, `name` or `session`.
+pub const fn kind(fact: &Event) -> &'static str {
+    match fact {
+        Event::LinkRefused(_) | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
+        Event::NameClaimed(_) | Event::NameRefused { .. } => "name",
+        Event::SessionSuspended(_) | Event::SessionResumed(_) | Event::PeerRevoked(_) => "session",
+        _ => "place",
+    }
+}

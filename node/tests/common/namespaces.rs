@@ -1,0 +1,104 @@
+//! Two people in network namespaces of their own, and two networks: Alice is in both, Bob in one at a time.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::common::{Node, until};
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// The namespaces of one test; they are removed when it is dropped.
+pub struct Namespaces(String);
+
+impl Namespaces {
+    /// Bob is in no network yet. None, with a printed reason, where namespaces cannot be had.
+    pub fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root, for network namespaces");
+            return None;
+        }
+        if !Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: needs `ip netns` (Debian: iproute2)");
+            return None;
+        }
+        let lab = Self(format!("mn{}-{}-", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed)));
+        for who in ["alice", "bob"] {
+            ip(&format!("netns add {}{who}", lab.0));
+            ip(&format!("-n {}{who} link set lo up", lab.0));
+        }
+        for net in [1, 2] {
+            ip(&format!("-n {0}alice link add net{net} type veth peer name net{net} netns {0}bob", lab.0));
+            ip(&format!("-n {}alice addr add 10.78.{net}.1/24 dev net{net}", lab.0));
+            ip(&format!("-n {}alice link set net{net} up", lab.0));
+        }
+        Some(lab)
+    }
+
+    /// Bob comes into a network, 1 or 2.
+    pub fn bob_joins(&self, net: u8) {
+        ip(&format!("-n {}bob addr add 10.78.{net}.2/24 dev net{net}", self.0));
+        ip(&format!("-n {}bob link set net{net} up", self.0));
+        for who in ["alice", "bob"] {
+            let state = || ip(&format!("-n {}{who} -o link show dev net{net}", self.0));
+            until("the network carries packets", || state().contains("state UP"));
+        }
+    }
+
+    /// Bob loses it, without a goodbye.
+    pub fn bob_leaves(&self, net: u8) {
+        ip(&format!("-n {}bob link set net{net} down", self.0));
+    }
+
+    /// A node there, at the default port or another free one, started by `verb`.
+    pub fn node(&self, who: &str, verb: &str, args: &[&str]) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = self.muses(who, folder.path());
+        let process = command.arg(verb).args(args).stdout(Stdio::null()).spawn().unwrap();
+        let node = Node { process, folder };
+        node.json_when("status", |status| status["node"].is_string());
+        node
+    }
+
+    /// `muses` there, for a verb and its arguments.
+    pub fn muses(&self, who: &str, folder: &Path) -> Command {
+        let mut command = Command::new("ip");
+        // `ip` replaces itself by the program, so the process is the node's.
+        command.args(["netns", "exec", &format!("{}{who}", self.0), env!("CARGO_BIN_EXE_muses"), "--data-dir"]);
+        command.arg(folder);
+        command
+    }
+
+    /// A local service of Alice's.
+    pub fn alice_listens(&self) -> TcpListener {
+        let space = format!("/run/netns/{}alice", self.0);
+        let listen = || {
+            let file = File::open(Path::new(&space)).unwrap();
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            TcpListener::bind("127.0.0.1:0").unwrap()
+        };
+        // The socket stays there, the thread ends.
+        std::thread::scope(|scope| scope.spawn(listen).join().unwrap())
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for who in ["alice", "bob"] {
+            let _ = Command::new("ip").args(["netns", "delete", &format!("{}{who}", self.0)]).status();
+        }
+    }
+}
+
+fn ip(words: &str) -> String {
+    let output = Command::new("ip").args(words.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,145 @@
+//! Identities that were revoked: known from a look-up, kept for good, and put again so that others find out.
+//!
+//! A revocation lies where the node's record would, and beats it ([`crate::record::Revocation`]), so whoever looks the node up sees it. From then on this
+//! node has no link with it, and tells the layer above. Binders forget records after a day; whoever knows a revocation puts it a few times a day.
+
+use core::time::Duration;
+
+use crate::codec;
+use crate::error::RestoreError;
+use crate::event::Event;
+use crate::id::NodeId;
+use crate::io::{CloseReason, Command};
+use crate::overlay::{KEY_REVOKED, Overlay, Timer};
+use crate::record::{Endorsed, Query, REVOKED_SEQ, RecordError, SignedRecord};
+use crate::time::Now;
+
+/// Most revocations that are kept. Of more, those with the lowest ids are forgotten; a look-up finds them again.
+pub const MAX_REVOKED: usize = 1024;
+/// Longest stored form, in bytes.
+const STORED_LIMIT_BYTES: usize = 1024 * 1024;
+/// Each revocation is put again once in this time.
+const PUT_EVERY: Duration = Duration::from_hours(8);
+/// Two puts are at least so far apart.
+const MIN_PUT_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Overlay {
+    /// Whether this node knows that `id` was revoked.
+    pub fn is_revoked(&self, id: &NodeId) -> bool {
+        self.revoked.contains_key(id)
+    }
+
+    /// Lets a recovery key revoke this node's identity.
+    pub fn endorse(&self, key: NodeId) -> Endorsed {
+        Endorsed::make(&self.identity, key)
+    }
+
+    /// Revokes this node's identity for ever. [`Event::RevocationStored`] follows, and [`Event::Revoked`] with this node's own id.
+    ///
+    /// # Errors
+    /// [`RecordError`] when too many records are being published.
+    pub fn revoke(&mut self, now: Now) -> Result<(), RecordError> {
+        self.publish_revocation(SignedRecord::revoke(&self.identity), now)
+    }
+
+    /// Has everybody find the revocation; [`Event::RevocationStored`] follows. This node heeds it at once, unless it is its own end: that
+    /// has to be told first.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it is another record, does not verify, or too many are being published.
+    pub fn publish_revocation(&mut self, revocation: SignedRecord, now: Now) -> Result<(), RecordError> {
+        if !revocation.is_revocation() {
+            return Err(RecordError::NotOwn);
+        }
+        SignedRecord::verify_with(revocation.as_bytes(), self.checks.as_ref())?;
+        self.dht.publish(revocation.clone(), now)?;
+        if revocation.signer() != self.id {
+            self.learn_revoked(&revocation, now);
+        }
+        self.settle_down(now);
+        Ok(())
+    }
+
+    /// A record of this node's is stored: if it is a revocation, what that means.
+    pub(crate) fn revocation_stored(&mut self, query: &Query, seq: u64, now: Now) {
+        let Query::Node(id) = *query else { return };
+        if seq != REVOKED_SEQ {
+            return;
+        }
+        if let Some(revocation) = self.dht.own_record(&query.key()).cloned() {
+            self.learn_revoked(&revocation, now);
+        }
+        self.events.push_back(Event::RevocationStored(id));
+    }
+
+    /// Somebody's record was found: if it is a revocation, there are no links with that node any more.
+    pub(crate) fn learn_revoked(&mut self, record: &SignedRecord, now: Now) {
+        let id = record.signer();
+        if !record.is_revocation() || self.is_revoked(&id) {
+            return;
+        }
+        if self.revoked.len() >= MAX_REVOKED {
+            self.revoked.pop_first();
+        }
+        self.revoked.insert(id, record.clone());
+        self.store_revoked();
+        self.arm_revoked(now);
+        for link in self.links.ids() {
+            if self.links.link(link).is_some_and(|link| link.peer == id) {
+                self.part(link, CloseReason::Revoked, now);
+            }
+        }
+        self.events.push_back(Event::Revoked(id));
+    }
+
+    /// A neighbour that parts shows why. Only what is about this node is looked at: nobody can fill its memory with the keys of others.
+    pub(crate) fn handle_own_revocation(&mut self, bytes: &[u8], now: Now) {
+        if bytes.get(1..33) == Some(self.id.as_bytes())
+            && let Ok(record) = SignedRecord::verify_with(bytes, self.checks.as_ref())
+        {
+            self.learn_revoked(&record, now);
+        }
+    }
+
+    pub(crate) fn restore_revoked(&mut self, bytes: &[u8], now: Now) -> Result<(), RestoreError> {
+        let damaged = || RestoreError::Damaged(KEY_REVOKED);
+        let stored = codec::decode::<Vec<Vec<u8>>, STORED_LIMIT_BYTES>(bytes).map_err(|_| damaged())?;
+        for bytes in stored.into_iter().take(MAX_REVOKED) {
+            let record = SignedRecord::verify(&bytes).map_err(|_| damaged())?;
+            if !record.is_revocation() {
+                return Err(damaged());
+            }
+            if record.signer() == self.id {
+                return Err(RestoreError::Revoked);
+            }
+            self.revoked.insert(record.signer(), record);
+        }
+        self.arm_revoked(now);
+        Ok(())
+    }
+
+    /// Puts one revocation again, each in its turn.
+    pub(crate) fn revoked_timer(&mut self, now: Now) {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let after = self.revoked_put.and_then(|last| self.revoked.range((Excluded(last), Unbounded)).next());
+        if let Some((id, record)) = after.or_else(|| self.revoked.first_key_value()) {
+            self.revoked_put = Some(*id);
+            // If it is one that was published here, its binders had time enough.
+            self.dht.withdraw(&record.query());
+            self.dht.put_once(record);
+        }
+        self.arm_revoked(now);
+    }
+
+    fn arm_revoked(&mut self, now: Now) {
+        let Ok(count @ 1..) = u32::try_from(self.revoked.len()) else { return };
+        self.timers.set(Timer::Revoked, now.instant + (PUT_EVERY / count).max(MIN_PUT_INTERVAL));
+    }
+
+    fn store_revoked(&mut self) {
+        let stored: Vec<Vec<u8>> = self.revoked.values().map(|record| record.as_bytes().to_vec()).collect();
+        if let Ok(bytes) = codec::encode(&stored) {
+            self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes });
+        }
+    }
+}

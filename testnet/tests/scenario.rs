@@ -1,0 +1,103 @@
+//! `testnet up` obeys what is typed, and prints the URL of a dashboard that answers.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// Longer than anything takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Testnet {
+    process: Child,
+    input: ChildStdin,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Testnet {
+    fn says(&mut self, part: &str) -> String {
+        loop {
+            let line = self.lines.next().unwrap_or_else(|| panic!("it ended without {part:?}")).unwrap();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn told(&mut self, line: &str, answer: &str) {
+        writeln!(self.input, "{line}").unwrap();
+        self.says(answer);
+    }
+}
+
+#[test]
+fn orders_that_are_typed_are_obeyed() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    command.args(["--out", out.path().to_str().unwrap(), "up", "-n", "4", "--dashboard", "127.0.0.1:0"]);
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (input, stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+    let mut testnet = Testnet { process, input, lines: BufReader::new(stdout).lines() };
+    let folders: Vec<PathBuf> =
+        (0..4).map(|_| testnet.says("muses status --data-dir").split_once("--data-dir ").unwrap().1.into()).collect();
+    let url = testnet.says("The dashboard of n0");
+    let address = url.split_once("http://").unwrap().1.split_once("/#").unwrap().0.to_owned();
+    let mut socket = TcpStream::connect(&address).unwrap();
+    write!(socket, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    socket.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("main.js"), "{page}");
+
+    let sessions = || ask(&folders[0], &json!({"verb": "sessions"}));
+    until("there is traffic to look at", || sessions()[0]["streams"][0]["received_bytes"].as_u64() > Some(0));
+    let status = |node: usize| ask(&folders[node], &json!({"verb": "status"}));
+    let ids: Vec<String> = (0..4).map(|node| status(node)["node"].as_str().unwrap().to_owned()).collect();
+    let linked = |from: usize, to: usize| {
+        let peers = ask(&folders[from], &json!({"verb": "peers"}));
+        peers.as_array().is_some_and(|peers| peers.iter().any(|peer| peer["node"] == ids[to].as_str()))
+    };
+    let across = || (0..2).any(|a| (2..4).any(|b| linked(a, b) || linked(b, a)));
+
+    testnet.told("fly", "none of these");
+    testnet.told("move n3", "n3 has no network");
+    testnet.says("n3 is back, at 127.0.3.1");
+    until("n3 listens elsewhere", || status(3)["listen"].to_string().contains("127.0.3.1") && status(3)["links"] != 0);
+    until("there are links between the halves", across);
+    testnet.told("partition", "parted: 2 nodes and 2");
+    until("each half has links of its own and none to the other", || linked(0, 1) && linked(2, 3) && !across());
+    testnet.told("heal", "they may link again");
+    until("there are links between the halves again", across);
+    testnet.told("away n2", "n2 is away");
+    until("n2 has no link", || status(2)["links"] == 0);
+    testnet.told("back n2", "n2 is back");
+    until("n2 has a link", || status(2)["links"] != 0);
+    testnet.told("kill n1", "n1 is dead");
+    testnet.told("nodes", "n0 n2 n3");
+    assert!(UnixStream::connect(folders[1].join("control.sock")).is_err());
+
+    kill_process(Pid::from_child(&testnet.process), Signal::INT).unwrap();
+    assert_eq!(testnet.process.wait().unwrap().code(), Some(130));
+}
+
+fn ask(folder: &std::path::Path, request: &Value) -> Value {
+    let mut socket = UnixStream::connect(folder.join("control.sock")).unwrap();
+    writeln!(socket, "{request}").unwrap();
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line).unwrap();
+    serde_json::from_str::<Value>(&line).unwrap()["data"].clone()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
