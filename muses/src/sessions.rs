@@ -261,10 +261,15 @@ impl Sessions {
         self.sync(peer);
     }
 
+    /// Whether a session with `peer` cannot begin before it was found.
+    pub fn is_resolving(&self, peer: &NodeId) -> bool {
+        self.sessions.get(peer).is_some_and(|session| matches!(session.phase, Phase::Resolving { .. }))
+    }
+
     /// A look-up found nothing. Sessions that exist do not mind: they ask again.
     pub fn handle_peer_unresolved(&mut self, peer: NodeId, now: Now) {
         self.now = now.instant;
-        if self.sessions.get(&peer).is_some_and(|session| matches!(session.phase, Phase::Resolving { .. })) {
+        if self.is_resolving(&peer) {
             self.fail(peer, HandshakeFailure::Unresolved);
         }
     }
