@@ -29,6 +29,9 @@ pub const PREVIOUS_KEY_KEPT: Duration = Duration::from_hours(24);
 /// How far clocks may disagree when an expiry is judged, in seconds: a day.
 pub const CLOCK_SLACK_S: u64 = 86_400;
 
+/// A certificate that is good for so much longer than any is made for comes from so far ahead that its owner takes ours for expired, in seconds.
+const MAX_AHEAD_S: u64 = 2 * CERT_LIFETIME_S + CLOCK_SLACK_S;
+
 /// A node's certified static key.
 ///
 /// Bytes: key (32), epoch (8, big-endian), expiry in Unix seconds (8), least protocol version (1), flags (1), then the
@@ -60,6 +63,9 @@ pub enum CertError {
     /// Expired by more than [`CLOCK_SLACK_S`].
     #[error("expired certificate")]
     Expired,
+    /// By its owner's clock ours has expired.
+    #[error("certificate from the future")]
+    Ahead,
     /// Its owner speaks only newer versions.
     #[error("the peer needs a newer version of the protocol")]
     Version,
@@ -91,6 +97,9 @@ impl IdCert {
         }
         if wall.as_unix_secs() > cert.expires_unix_s.saturating_add(CLOCK_SLACK_S) {
             return Err(CertError::Expired);
+        }
+        if cert.expires_unix_s > wall.as_unix_secs().saturating_add(MAX_AHEAD_S) {
+            return Err(CertError::Ahead);
         }
         if cert.min_version > VERSION {
             return Err(CertError::Version);
@@ -258,6 +267,23 @@ mod tests {
         assert_eq!(at(0), Ok(cert.clone()));
         assert_eq!(at(1_000_000 + CERT_LIFETIME_S + CLOCK_SLACK_S), Ok(cert.clone()));
         assert_eq!(at(1_000_001 + CERT_LIFETIME_S + CLOCK_SLACK_S), Err(CertError::Expired));
+    }
+
+    #[test]
+    fn a_certificate_from_the_future_is_refused_where_its_owner_would_refuse_ours() {
+        let identity = Identity::from_secret(&[1; 32]);
+        let mut ops = PublicKeyOps::default();
+        let wall = |s: u64| WallTime::from_unix_micros(s * 1_000_000);
+        let mut verify = |ours_s: u64, theirs_s: u64| {
+            let theirs = IdCert::issue(&identity, [7; 32], 3, wall(theirs_s), &mut ops).to_bytes();
+            IdCert::verify(&theirs, identity.id(), wall(ours_s), &mut ops).err()
+        };
+        let gap = CERT_LIFETIME_S + CLOCK_SLACK_S;
+        assert_eq!((verify(5, 5 + gap), verify(5 + gap, 5 + gap)), (None, None));
+        assert_eq!(
+            (verify(5, 6 + gap), verify(6 + gap + CERT_LIFETIME_S, 5)),
+            (Some(CertError::Ahead), Some(CertError::Expired))
+        );
     }
 
     #[test]

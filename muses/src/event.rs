@@ -178,7 +178,7 @@ pub enum HandshakeFailure {
     #[error("no record of it was found")]
     Unresolved,
     /// Its certificate does not verify or is too old.
-    #[error("its certificate is not valid")]
+    #[error("its certificate is not valid at this machine's date")]
     Certificate,
     /// It did not answer in time.
     #[error("it did not answer")]

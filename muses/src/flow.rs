@@ -329,6 +329,13 @@ impl Flow {
         self.exempt = self.exempt.max(1);
     }
 
+    /// The path may be better than the silence says: waits begin anew, and the peer is asked at once.
+    pub fn reset_timers(&mut self, now: Instant) {
+        self.recovery.forget_probes(now);
+        self.last_progress = now;
+        self.ping();
+    }
+
     /// A new epoch for what we send: `received` is what the peer says it has of the old one; the rest is sent again.
     pub fn restart_sending(&mut self, received: Option<&Ranges>, now: Instant, out: &mut Outbox) {
         let (acked, lost) = self.recovery.restart(received);

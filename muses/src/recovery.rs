@@ -236,6 +236,12 @@ impl<F> Recovery<F> {
         self.last_sent_at = now;
     }
 
+    /// The same, without the backoff of probes that were not answered.
+    pub fn forget_probes(&mut self, now: Instant) {
+        self.probes = 0;
+        self.touch(now);
+    }
+
     fn backed_off(&self, max_ack_delay: Duration) -> Duration {
         let timeout = self.rtt.probe_timeout(max_ack_delay);
         timeout.saturating_mul(1 << self.probes.min(6)).min(MAX_PROBE_TIMEOUT)

@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub phase: Phase,
     /// When the peer was asked for a sign of life last.
     asked_at: Option<Instant>,
+    /// When an application had the timers begin anew last.
+    reset_at: Option<Instant>,
     /// When the peer was looked up last.
     resolved_at: Option<Instant>,
     /// Links crossed by the latest authentic packet from the peer.
@@ -110,6 +112,7 @@ impl Session {
             flow: Flow::new(peer, end.config.clone(), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
+            reset_at: None,
             resolved_at: None,
             hops: None,
             resumes: 0,
@@ -129,6 +132,7 @@ impl Session {
             flow,
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
             asked_at: None,
+            reset_at: None,
             resolved_at: None,
             hops: None,
             resumes: 0,
@@ -294,6 +298,22 @@ impl Session {
             self.asked_at = Some(now);
             self.flow.ping();
         }
+    }
+
+    /// Begins every wait anew, see [`crate::Sessions::reset_timers`]; whether that was allowed so soon.
+    pub fn reset_timers(&mut self, end: &mut Endpoint, now: Instant) -> bool {
+        if self.reset_at.is_some_and(|at| now.since(at) < MIN_ASK_INTERVAL) {
+            return false;
+        }
+        self.reset_at = Some(now);
+        match &self.phase {
+            Phase::Resolving { .. } => {}
+            Phase::Greeting(_) => self.greet_again(end, now),
+            Phase::Bound(bound) if bound.suspended.is_some() => self.attempt_again(end, now),
+            Phase::Bound(_) => self.flow.reset_timers(now),
+        }
+        self.resolve(end, now);
+        true
     }
 
     fn on_bound_timeout(&mut self, end: &mut Endpoint, now: Instant) -> Fate {

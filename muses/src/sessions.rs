@@ -144,6 +144,12 @@ impl Sessions {
         self.end.counters
     }
 
+    /// Other limits from now on. What is there beyond them stays until it ends.
+    pub fn set_limits(&mut self, max_sessions: usize, max_streams_per_session: usize) {
+        self.end.config.max_sessions = max_sessions;
+        self.end.config.max_streams_per_session = max_streams_per_session;
+    }
+
     /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn.
     pub fn restore(&mut self, snapshot: &Snapshot, now: Now) {
         self.now = now.instant;
@@ -255,10 +261,15 @@ impl Sessions {
         self.sync(peer);
     }
 
+    /// Whether a session with `peer` cannot begin before it was found.
+    pub fn is_resolving(&self, peer: &NodeId) -> bool {
+        self.sessions.get(peer).is_some_and(|session| matches!(session.phase, Phase::Resolving { .. }))
+    }
+
     /// A look-up found nothing. Sessions that exist do not mind: they ask again.
     pub fn handle_peer_unresolved(&mut self, peer: NodeId, now: Now) {
         self.now = now.instant;
-        if self.sessions.get(&peer).is_some_and(|session| matches!(session.phase, Phase::Resolving { .. })) {
+        if self.is_resolving(&peer) {
             self.fail(peer, HandshakeFailure::Unresolved);
         }
     }
@@ -318,6 +329,20 @@ impl Sessions {
         for peer in busy.into_iter().chain(idle) {
             self.with(peer, now, |session, end, now| session.attach(end, now));
         }
+    }
+
+    /// As if something had just been heard from the peer (MobiSocket's `resetTimer`, its section IV): what backs off begins anew, and what
+    /// waits for an answer is sent again at once. For those who learn by another way than the session that the peer is back.
+    /// At most once in [`MIN_ASK_INTERVAL`](crate::config::MIN_ASK_INTERVAL); whether it was done.
+    pub fn reset_timers(&mut self, peer: NodeId, now: Now) -> bool {
+        let mut done = false;
+        self.with(peer, now, |session, end, now| done = session.reset_timers(end, now));
+        done
+    }
+
+    /// Where the packets of the session with `peer` go; none without a session.
+    pub fn path_to(&self, peer: &NodeId) -> Option<&Path> {
+        self.sessions.get(peer).map(|session| &session.path)
     }
 
     /// Where this node can be dialled, in bytes that mean nothing here: peers of sessions are told, as [`Event::PeerReach`]. At most

@@ -18,6 +18,7 @@ mod console;
 mod files;
 mod join;
 mod pages;
+mod reload;
 mod show;
 mod span;
 mod supervisor;

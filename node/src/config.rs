@@ -34,7 +34,7 @@
 //! allow = ["bob"]                               # node ids, petnames of this file, or "anyone"
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -50,6 +50,10 @@ use crate::stack::{Direct, Who};
 
 /// A file with all keys as comments, for `muses config init`.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
+/// Tables whose keys people choose.
+const NAMED: [&str; 2] = ["petnames", "services"];
+/// What a running node takes over when it reads its configuration again, beside `limits`.
+const RELOADED: [&str; 3] = ["links.direct", "petnames", "services"];
 /// From how much likeness on (Jaro and Winkler, 0 to 1) a key is taken for a misspelling of another.
 const MIN_ALIKE: f64 = 0.8;
 
@@ -207,6 +211,25 @@ impl Config {
         Ok(config)
     }
 
+    /// What of this the stack is made of.
+    pub fn to_stack(&self) -> crate::stack::Config {
+        crate::stack::Config {
+            petnames: self.petnames.clone(),
+            name: self.name.clone(),
+            joins: self.join.clone(),
+            only: self.links.only.clone(),
+            overlay: self.overlay.id,
+            closed: self.overlay.closed,
+            // A file names nobody who would take this node in: an invite does.
+            enrolment: None,
+            leaf: self.leaf,
+            direct: self.links.direct,
+            max_sessions: self.limits.sessions,
+            max_streams_per_session: self.limits.streams_per_session,
+            fast_aes: crate::machine::has_fast_aes(),
+        }
+    }
+
     /// The keys and values of this configuration, as a file would have them; what is empty is left out.
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
@@ -233,6 +256,15 @@ impl Config {
         let services: toml::Table = services.iter().map(service).collect();
         put("services", (!services.is_empty()).then(|| services.into()));
         table
+    }
+
+    /// The keys in which this configuration and `other` differ, as `links.direct`, with tables of names as one key; in order. First those that a
+    /// running node takes over, then the others.
+    pub fn differences(&self, other: &Self) -> (Vec<String>, Vec<String>) {
+        let (ours, theirs) = (flat(self.to_toml()), flat(other.to_toml()));
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let differing = keys.into_iter().filter(|key| ours.get(*key) != theirs.get(*key)).cloned();
+        differing.partition(|key| RELOADED.contains(&key.as_str()) || key.starts_with("limits."))
     }
 
     /// The same for `--json`.
@@ -294,6 +326,20 @@ impl ServiceTable {
         let allow = list(allow).unwrap_or_else(|| Value::Array(Vec::new()));
         toml::Table::from_iter([("forward".to_owned(), forward.to_string().into()), ("allow".to_owned(), allow)])
     }
+}
+
+/// The values by dotted key; `petnames` and `services`, whose keys people choose, are one value each.
+fn flat(table: toml::Table) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) if !NAMED.contains(&key.as_str()) => {
+                flat.extend(inner.into_iter().map(|(inner, value)| (format!("{key}.{inner}"), value)));
+            }
+            value => _ = flat.insert(key, value),
+        }
+    }
+    flat
 }
 
 /// The items as text; none for none.
@@ -379,6 +425,19 @@ mod tests {
         let ssh = &config.services[&"ssh".parse().unwrap()];
         assert_eq!(config.who(&ssh.allow), Ok(vec![Who::Node(id), Who::Anyone]));
         assert_eq!(config.services.len(), 2);
+    }
+
+    #[test]
+    fn differences_tell_what_a_running_node_takes_over() {
+        let keys = |before, after| parse(before).unwrap().differences(&parse(after).unwrap());
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(keys("leaf = true", "leaf = true"), (vec![], vec![]));
+        let (before, after) = (
+            "leaf = true\n[services.web]\nforward = 'h:1'\n[limits]\nsessions = 5",
+            "name = 'x'\n[services.web]\nforward = 'h:1'\nallow = ['anyone']\n[links]\ndirect = 'never'\nbulk = false",
+        );
+        let taken_over = words(&["limits.sessions", "links.direct", "services"]);
+        assert_eq!(keys(before, after), (taken_over, words(&["leaf", "links.bulk", "name"])));
     }
 
     #[test]

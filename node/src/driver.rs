@@ -295,6 +295,9 @@ impl Driver {
             Request::NetworkUp { bind, reply } => {
                 let _ = reply.send(self.links.network_up(bind));
             }
+            Request::CopyLinks { to, reply } => {
+                let _ = reply.send(self.links.also_at(to).map(|()| self.stack.copy_links(now)));
+            }
             Request::NetworkIsUp { reply } => {
                 let _ = reply.send(self.links.network_is_up());
             }

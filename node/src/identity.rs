@@ -45,6 +45,14 @@ impl Keys {
         Ok(Self { seed, session, fresh })
     }
 
+    /// Keys that nobody keeps.
+    ///
+    /// # Errors
+    /// When the system has no entropy.
+    pub fn random() -> io::Result<Self> {
+        Ok(Self { seed: random()?, session: (*random()?).into(), fresh: true })
+    }
+
     /// The key pair that signs and proves the node's id.
     pub fn identity(&self) -> Identity {
         Identity::from_secret(&self.seed)
@@ -155,13 +163,19 @@ fn read_up_to(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     Ok(bytes)
 }
 
-fn make(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
+pub(crate) fn random() -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
+    Ok(secret)
+}
+
+fn make(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
+    let secret = random()?;
     let temporary = write_beside(path, secret.as_slice())?;
     // The link fails if a key appeared meanwhile.
-    fs::hard_link(&temporary, path)?;
+    let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
+    linked?;
     sync_folder(path)?;
     Ok(secret)
 }
@@ -177,8 +191,11 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let temporary = path.with_extension("key.new");
     let _ = fs::remove_file(&temporary);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // On a full disk there is half of it.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     Ok(temporary)
 }
 

@@ -26,6 +26,7 @@ use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
+use overlay::membership::{self, Enrolment};
 use overlay::time::WallTime;
 use subtle::ConstantTimeEq as _;
 
@@ -36,7 +37,7 @@ pub const MAX_ADDRESSES: usize = 8;
 /// Most services in one grant.
 pub const MAX_SERVICES: usize = 16;
 /// Length of a grant's secret, in bytes: nobody guesses it.
-pub const SECRET_BYTES: usize = overlay::membership::SECRET_BYTES;
+pub const SECRET_BYTES: usize = membership::SECRET_BYTES;
 
 const PREFIX: &str = "muses";
 const VERSION: u8 = 1;
@@ -97,6 +98,12 @@ impl Invite {
         let peer = format!("/p2p/{}", self.inviter).parse::<Multiaddr>();
         let whole = |address: &Multiaddr| address.iter().chain(peer.iter().flatten()).collect();
         self.addresses.iter().map(whole).collect()
+    }
+
+    /// How it makes a member of a closed overlay.
+    pub fn enrolment(&self) -> Option<Enrolment> {
+        let secret = membership::Secret(self.grant.as_ref()?.secret.0);
+        Some(Enrolment { inviter: self.inviter, secret })
     }
 
     /// How many seconds ago it expired; none while it is good.

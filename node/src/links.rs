@@ -290,6 +290,21 @@ impl Links {
         Ok(())
     }
 
+    /// Links are made from `ip` from now on, and neighbours find this node there, too; links and listeners that there are stay. Ends flight
+    /// mode.
+    ///
+    /// # Errors
+    /// One line when the address cannot be bound; nothing has changed then.
+    pub fn also_at(&mut self, ip: IpAddr) -> Result<(), String> {
+        if self.gate.is_closed() {
+            return self.network_up(Some(ip));
+        }
+        self.listeners.also_at(&mut self.swarm, ip)?;
+        self.gate.reopen(Some(ip));
+        self.changes.note_listening();
+        Ok(())
+    }
+
     /// The concrete addresses at which this node listens now.
     pub fn listening(&self) -> Vec<Multiaddr> {
         self.listeners.addresses()

@@ -24,6 +24,7 @@ mod direct;
 pub mod event;
 pub mod figures;
 mod keys;
+pub mod mobility;
 mod names;
 mod naming;
 pub mod picture;
@@ -39,6 +40,7 @@ pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStat
 
 use conns::{Conn, Conns, Stage};
 use direct::Reaches;
+use mobility::Mobility;
 use naming::{Meaning, Naming, Purpose};
 use questions::Questions;
 use services::Services;
@@ -106,6 +108,7 @@ pub struct Stack {
     /// `links.only` names somebody.
     friends_only: bool,
     reaches: Reaches,
+    mobility: Mobility,
     watch: Watch,
     joined_before: bool,
     resumes: u64,
@@ -158,6 +161,7 @@ impl Stack {
             closed: config.closed,
             friends_only,
             reaches: Reaches::default(),
+            mobility: Mobility::default(),
             watch: Watch::default(),
             joined_before: false,
             resumes: 0,
@@ -195,6 +199,16 @@ impl Stack {
         Ok(())
     }
 
+    /// Takes over the part of a new configuration that a running node can: petnames, limits, and whether direct links are sought.
+    pub fn reconfigure(&mut self, config: Config, now: Now) {
+        let sessions = config.sessions();
+        self.sessions.set_limits(sessions.max_sessions, sessions.max_streams_per_session);
+        self.direct = config.direct;
+        self.naming.set_petnames(config.petnames);
+        self.tell_reach(now);
+        self.settle(now);
+    }
+
     // ---- links ----
 
     /// A link to `peer` is up; `initiator` when this side dialled `remote`.
@@ -226,6 +240,7 @@ impl Stack {
         self.listen.clone_from(&addresses);
         self.overlay.handle_listen_addresses(addresses, now);
         self.tell_reach(now);
+        self.note_listen(now);
         self.settle(now);
     }
 
@@ -254,6 +269,7 @@ impl Stack {
         self.overlay.handle_timeout(now);
         self.sessions.handle_timeout(now);
         self.ask_again(now);
+        self.give_up_silent(now);
         self.watch_timer(now);
         self.settle(now);
     }
@@ -440,8 +456,9 @@ impl Stack {
         let sessions = self.sessions.poll_timeout().map(|(at, _)| (at, "sessions"));
         let late = self.unsettled.map(|since| (since.instant, "unsettled"));
         let again = self.questions.due().map(|at| (at, "a look-up again"));
+        let silent = self.mobility.timeout().map(|at| (at, "silent peer"));
         let watch = self.watch.due().map(|at| (at, "watch"));
-        [overlay, sessions, again, watch, late].into_iter().flatten().min()
+        [overlay, sessions, again, watch, late, silent].into_iter().flatten().min()
     }
 
     // ---- connections, inside ----

@@ -61,6 +61,23 @@ pub enum StoreError {
     Unstorable(String),
 }
 
+/// A [`Store`] that keeps nothing: a node with it is another one after each start.
+pub struct Nowhere;
+
+impl Store for Nowhere {
+    fn load(&self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot::new())
+    }
+
+    fn put(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 /// A [`Store`] of files in one folder.
 pub struct FileStore {
     folder: PathBuf,
@@ -123,7 +140,11 @@ impl Store for FileStore {
         let mut temporary = path.clone().into_os_string();
         temporary.push(TEMPORARY.to_string());
         let temporary = PathBuf::from(temporary);
-        write_value(&temporary, bytes).map_err(io_error("write", &temporary))?;
+        if let Err(error) = write_value(&temporary, bytes) {
+            // On a full disk the half of it would be in the way of the next one.
+            let _ = fs::remove_file(&temporary);
+            return Err(io_error("write", &path)(error));
+        }
         fs::rename(&temporary, &path).map_err(io_error("replace", &path))?;
         self.sync_folder()
     }

@@ -8,27 +8,10 @@ use multiaddr::Multiaddr;
 use node::clock;
 use node::driver::{self, Handle, Setup, StartError, Started, Stopped};
 use node::stack::{Config, Stack};
-use node::store::{Store, StoreError};
+use node::store::Nowhere;
 use overlay::id::Identity;
 use overlay::io::Snapshot;
 use zeroize::Zeroizing;
-
-/// Forgets everything.
-struct Nowhere;
-
-impl Store for Nowhere {
-    fn load(&self) -> Result<Snapshot, StoreError> {
-        Ok(Snapshot::new())
-    }
-
-    fn put(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
 
 fn setup(seed: u8, listen: &str) -> Setup {
     let config = Config::default();

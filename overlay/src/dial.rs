@@ -237,6 +237,14 @@ impl Dialer {
         self.known.values().filter(|known| known.peer == Some(*peer)).all(|known| known.backoff > Duration::ZERO)
     }
 
+    /// Everything may work now; dials under way go on.
+    pub fn hurry(&mut self) {
+        self.touched = true;
+        for known in self.known.values_mut() {
+            known.not_before = Instant::ZERO;
+        }
+    }
+
     /// What is known of one peer.
     pub fn addresses_of(&self, peer: &NodeId) -> Vec<Multiaddr> {
         self.known.iter().filter(|(_, known)| known.peer == Some(*peer)).map(|(address, _)| address.clone()).collect()

@@ -129,6 +129,12 @@ impl Link {
         }
     }
 
+    /// Where the peer can be dialled, as that was done before or as it says; none for one that listens nowhere.
+    pub fn dialable(&self) -> Option<Multiaddr> {
+        let address = if self.initiator { Some(&self.remote) } else { self.addresses.first() };
+        address.and_then(|address| crate::dial::at_peer(address, self.peer))
+    }
+
     /// The beacon of `tree` that the peer passed on last.
     pub const fn beacon_of(&self, tree: TreeId) -> Option<&Heard> {
         self.beacons[tree.index()].as_ref()

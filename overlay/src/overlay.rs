@@ -87,6 +87,8 @@ pub struct Overlay {
     pub(crate) origin: Option<Origin>,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) attach_seq: u64,
+    /// The attachment with which links were copied last.
+    copied_seq: u64,
     /// The highest number of a record that this node published.
     pub(crate) seq_floor: u64,
     /// It was in the overlay before this start: others may be waiting for it.
@@ -148,6 +150,7 @@ impl Overlay {
             origin: None,
             listen: Vec::new(),
             attach_seq: now.wall.as_unix_micros(),
+            copied_seq: 0,
             seq_floor: 0,
             returns: false,
             stored_seq: 0,
@@ -238,6 +241,33 @@ impl Overlay {
     pub fn handle_address_change(&mut self, now: Now) {
         self.address_changed(now);
         self.settle_down(now);
+    }
+
+    /// As if the network had just come back: whatever waits to be dialled again is dialled now. Links are not doubted.
+    pub fn redial(&mut self, now: Now) {
+        self.dialer.hurry();
+        self.seek_parent(now);
+        self.settle_down(now);
+    }
+
+    /// Dials are to leave from another interface from now on: each neighbour is dialled beside its link, and the new link takes the place
+    /// of the old one, which serves until then. How many are dialled; [`Overlay::copied_links`] tells how many are there.
+    pub fn copy_links(&mut self, now: Now) -> usize {
+        // The newer attachment is what makes both ends keep the new link.
+        self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+        self.copied_seq = self.attach_seq;
+        let room = self.config.max_links.saturating_sub(self.links.len());
+        let targets: Vec<Multiaddr> = self.links.live().filter_map(|link| link.dialable()).take(room).collect();
+        let dialled = targets.len();
+        self.commands.extend(targets.into_iter().map(Command::Dial));
+        self.settle_down(now);
+        dialled
+    }
+
+    /// Live links that came up since the last [`Overlay::copy_links`].
+    pub fn copied_links(&self) -> usize {
+        // The attachment may have changed once more meanwhile.
+        self.links.live().filter(|link| link.own_seq >= self.copied_seq).count()
     }
 
     /// The addresses at which this node listens now.

@@ -70,3 +70,31 @@ fn the_word_is_kept_for_the_lease_and_not_longer() {
     let new = net.place(mover);
     assert!(arrives(&mut net, from.unwrap(), mover, &new).is_some());
 }
+
+#[test]
+fn links_are_copied_to_another_interface_while_the_old_ones_serve() {
+    let mut net = Net::grow(3, 12);
+    let n = net.alive().len() - 1;
+    let place = net.place(n).addresses;
+    let neighbours = |net: &Net| -> Vec<_> { net.node(n).neighbours().iter().map(|peer| peer.id).collect() };
+    let (before, events) = (neighbours(&net), net.nodes[n].events.len());
+    net.nodes[n].address = "/ip4/10.9.9.9/tcp/4001".parse().unwrap();
+    let own = net.nodes[n].address.clone();
+    net.with(n, |overlay, now| overlay.handle_listen_addresses(vec![own], now));
+    net.close_takes = Duration::from_micros(100);
+    let copied_at = net.now.instant;
+    let dialled = net.with(n, |overlay, now| overlay.copy_links(now));
+    assert_eq!((dialled, net.node(n).copied_links()), (before.len(), 0));
+    let done = net.run_until(Duration::from_secs(1), |net| net.node(n).copied_links() == dialled);
+    assert!(done, "{} of {dialled}", net.node(n).copied_links());
+    net.run(Duration::from_secs(5));
+    assert_eq!((neighbours(&net), net.place(n).addresses), (before, place));
+    let moved = |event: &Event| matches!(event, Event::Detached | Event::PlaceChanged(_) | Event::Joined { .. });
+    assert!(!net.nodes[n].events[events..].iter().any(|(_, event)| moved(event)));
+    // However late the other end's hello is: nobody closes the old link before both know the new one.
+    let lost = |event: &Event| matches!(event, Event::LinkLost { .. });
+    let told =
+        net.nodes.iter().flat_map(|node| &node.events).filter(|(at, event)| *at >= copied_at && lost(event)).count();
+    assert_eq!(told, 0);
+    net.assert_whole();
+}

@@ -16,6 +16,7 @@ use crate::wait::{Result, Trouble, stop_wanted};
 mod figures;
 mod latency;
 mod memory;
+mod mobisocket;
 mod pair;
 pub mod peers;
 pub mod relay;
@@ -78,6 +79,9 @@ enum Part {
     /// Time until data flows again after an outage
     #[value(alias = "resume_by_outage_s")]
     Resume,
+    /// The same for streams of the library, with and without `reset_timers`, and when both ends move
+    #[value(alias = "mobisocket_resume_s")]
+    Mobisocket,
 }
 
 /// How much of everything.
@@ -107,6 +111,9 @@ pub struct Size {
     movers: usize,
     /// How long each of them is without a network, round by round, in seconds.
     outages_s: &'static [u64],
+    /// Moves of each kind of a library's stream, and for how long each end is without a network.
+    stream_moves: usize,
+    stream_outage: Duration,
 }
 
 const FULL: Size = Size {
@@ -124,6 +131,8 @@ const FULL: Size = Size {
     idle_streams: 1000,
     movers: 20,
     outages_s: &[1, 15, 120],
+    stream_moves: 10,
+    stream_outage: Duration::from_secs(5),
 };
 const QUICK: Size = Size {
     download_bytes: 256 << 20,
@@ -140,6 +149,8 @@ const QUICK: Size = Size {
     idle_streams: 200,
     movers: 3,
     outages_s: &[1],
+    stream_moves: 1,
+    stream_outage: Duration::from_millis(500),
 };
 
 impl BenchArgs {
@@ -202,6 +213,9 @@ impl Bench<'_> {
         if self.wants(Part::Resume) {
             self.part("resume", Self::resumes);
         }
+        if self.wants(Part::Mobisocket) {
+            self.part("mobisocket", Self::streams_that_move);
+        }
     }
 
     fn wants(&self, part: Part) -> bool {
@@ -254,6 +268,13 @@ impl Bench<'_> {
         self.progress.say(&format!("starting two nodes for {count} connections in one session"));
         let logs = self.out.join("bench-streams-logs");
         self.figures.bytes_per_idle_stream = Some(streams::bytes_per_idle_stream(count, &logs, &self.progress)?);
+        Ok(())
+    }
+
+    fn streams_that_move(&mut self) -> Result<()> {
+        self.progress.say("starting nodes in this process, for a stream whose ends move");
+        let resumes = mobisocket::measure(self.size.stream_moves, self.size.stream_outage, &self.progress)?;
+        self.figures.mobisocket_resume_s = Some(resumes);
         Ok(())
     }
 

@@ -129,6 +129,20 @@ impl Session {
         });
     }
 
+    /// Sends the Re-Hello again at once, or a first one, and begins its waits anew.
+    pub fn attempt_again(&mut self, end: &mut Endpoint, now: Instant) {
+        let (peer, path) = (self.peer, self.path.clone());
+        let Some(bound) = self.bound_mut() else { return };
+        let flow_label = bound.flow_label;
+        if let Some(Attempt { proposal: Some(proposal), retry, tries, .. }) = &mut bound.attempt {
+            *retry = Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now);
+            *tries = tries.saturating_add(1);
+            end.send(peer, &path, flow_label, proposal.packet().to_vec());
+        } else {
+            self.attempt(end, now);
+        }
+    }
+
     /// The peer was found at `path`.
     pub fn found_at(&mut self, path: Path, end: &mut Endpoint, now: Instant) {
         let confirming = self.is_confirming();

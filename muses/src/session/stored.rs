@@ -46,6 +46,7 @@ impl Session {
             flow,
             phase,
             asked_at: None,
+            reset_at: None,
             resolved_at: None,
             hops: None,
             resumes: 0,

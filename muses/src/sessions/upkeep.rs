@@ -123,11 +123,12 @@ impl Sessions {
 
     /// No session came about.
     pub(super) fn fail(&mut self, peer: NodeId, why: HandshakeFailure) {
+        // Before the ends of its streams, which it explains.
+        self.end.out.events.push_back(Event::HandshakeFailed { peer, why });
         if let Some(mut session) = self.sessions.remove(&peer) {
             session.flow.reset_all(ResetReason::Unreachable, &mut self.end.out);
             self.forget(&session);
         }
-        self.end.out.events.push_back(Event::HandshakeFailed { peer, why });
         self.drain_outbox();
     }
 

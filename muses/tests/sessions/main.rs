@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod clock;
 mod cut;
 mod flood;
 mod limits;

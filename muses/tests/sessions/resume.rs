@@ -272,3 +272,48 @@ fn a_restart_that_a_late_rehello_tells_again_counts_for_both_ends_or_for_none() 
         assert_eq!(violations, [0, 0], "after {wait} ms");
     }
 }
+
+/// From the end of an outage that neither end took part in, until data flows again.
+fn after_an_outage_between_them(reset_timers: bool) -> Duration {
+    let mut pair = downloading(1, 10_000_000);
+    pair.faults.loss_percent = 100;
+    pair.run(60 * SECOND);
+    assert!(!pair.nodes[A].is_live() && !pair.nodes[B].is_live());
+    let held = pair.nodes[A].app().read;
+    pair.faults.loss_percent = 0;
+    if reset_timers {
+        let peers = [pair.nodes[B].id, pair.nodes[A].id];
+        for (node, peer) in pair.nodes.iter_mut().zip(peers) {
+            assert!(node.sessions.reset_timers(peer, pair.now));
+        }
+        pair.settle();
+    }
+    let took = pair.run_until(60 * SECOND, |p| p.nodes[A].app().read > held).unwrap();
+    pair.run_until(SECOND * 9, done).unwrap();
+    took
+}
+
+#[test]
+fn timers_that_are_reset_spare_the_rest_of_the_backoff() {
+    let (with, without) = (after_an_outage_between_them(true), after_an_outage_between_them(false));
+    assert!(with <= 70 * MS, "{with:?}");
+    assert!(without > SECOND, "{without:?}: nothing backs off, so nothing is shown here");
+}
+
+#[test]
+fn whoever_resets_timers_all_the_time_sends_little_more() {
+    let mut pair = downloading(1, 10_000_000);
+    pair.detach(B);
+    pair.run(3 * SECOND);
+    let (peer, before) = (pair.nodes[B].id, pair.sent[A].len());
+    let mut allowed = 0;
+    for _ in 0..1000 {
+        allowed += usize::from(pair.nodes[A].sessions.reset_timers(peer, pair.now));
+        pair.settle();
+        pair.run(MS);
+    }
+    assert_eq!(allowed, 5, "one in 200 ms");
+    // Each may be followed by one that its own short wait sends.
+    assert!(pair.sent[A].len() - before <= 2 * allowed, "{}", pair.sent[A].len() - before);
+    assert!(!pair.nodes[A].sessions.reset_timers(pair.nodes[A].id, pair.now), "no session with oneself");
+}

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{show, up::lock_path};
+use super::show;
 use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
+use crate::folder::lock_path;
 use crate::local::service::Target;
 
 /// How long a node that has left may take to end.

@@ -13,6 +13,7 @@ use crate::config::{Config, TEMPLATE};
 use crate::control::client::Client;
 use crate::control::wire::Request;
 use crate::exit::{Code, Fault};
+use crate::folder::make_folder;
 
 /// What can be done with it.
 #[derive(Subcommand, Debug)]
@@ -62,7 +63,7 @@ fn init(file: &Path, json: bool) -> Result<(), Fault> {
         Fault::new(Code::Usage, what)
     };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        up::make_folder(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
     }
     let mut new = fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
     new.write_all(TEMPLATE.as_bytes()).map_err(failed)?;

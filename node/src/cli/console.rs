@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
@@ -28,12 +29,19 @@ const REVOKED: &str = "the identity of this node was revoked, for ever; start an
 /// Prints lines for people.
 pub(super) struct Console {
     me: NodeId,
-    petnames: BTreeMap<NodeId, String>,
+    petnames: Mutex<BTreeMap<NodeId, String>>,
 }
 
 impl Console {
     pub(super) fn new(me: NodeId, petnames: BTreeMap<String, NodeId>) -> Self {
-        Self { me, petnames: petnames.into_iter().map(|(name, id)| (id, name)).collect() }
+        let console = Self { me, petnames: Mutex::default() };
+        console.rename(&petnames);
+        console
+    }
+
+    /// Other petnames from now on.
+    pub(super) fn rename(&self, petnames: &BTreeMap<String, NodeId>) {
+        *self.petnames() = petnames.iter().map(|(name, id)| (*id, name.clone())).collect();
     }
 
     /// One line. Nobody may be there to read it, which is no fault.
@@ -131,7 +139,11 @@ impl Console {
     }
 
     fn who(&self, id: &NodeId) -> String {
-        self.petnames.get(id).map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
+        self.petnames().get(id).map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
+    }
+
+    fn petnames(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
+        self.petnames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

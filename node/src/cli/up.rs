@@ -1,35 +1,35 @@
 //! `muses up`: a node in the foreground.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
-use overlay::membership::{self, Enrolment};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use super::console::Console;
 use super::join::{self, Joins};
+use super::reload::Reloads;
 use super::supervisor;
 use crate::config::{Config, check_name};
 use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
+use crate::folder::open_folder;
 use crate::identity::Keys;
 use crate::invite::Invite;
 use crate::local::exposures::{self, Exposures};
 use crate::local::invites::Grants;
+use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen};
 use crate::store::{FileStore, Store};
-use crate::{clock, dashboard, driver, lan, machine, stack};
+use crate::{clock, dashboard, driver, lan, stack};
 
 /// Where a node listens unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 4741;
@@ -101,6 +101,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
     let mut config = Config::load(up.config.as_deref(), &data_dir)?;
+    let reloads = Reloads::new(up.config, data_dir.clone(), config.clone());
     if !up.listen.is_empty() {
         config.listen = up.listen;
     }
@@ -122,7 +123,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(&data_dir, config, Entry { joining, invite }, keys, store, listen));
+    let result = runtime.block_on(serve(&data_dir, config, reloads, Entry { joining, invite }, keys, store, listen));
     runtime.shutdown_background();
     result
 }
@@ -137,6 +138,7 @@ struct Entry {
 async fn serve(
     data_dir: &Path,
     mut config: Config,
+    reloads: Reloads,
     entry: Entry,
     keys: Keys,
     store: Arc<dyn Store>,
@@ -159,7 +161,7 @@ async fn serve(
     let cannot_watch = |error: io::Error| Fault::new(Code::Failed, format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_watch)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_watch)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
+    let hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
 
     let mut snapshot = store.load()?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
@@ -177,20 +179,8 @@ async fn serve(
     // A leaf takes nobody in, and among friends nobody else is wanted.
     let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
     let node = identity.id();
-    let stack_config = stack::Config {
-        petnames: config.petnames,
-        name: config.name,
-        joins: config.join,
-        only: config.links.only,
-        overlay: config.overlay.id,
-        closed: config.overlay.closed,
-        enrolment: entry.invite.as_ref().and_then(enrolment),
-        leaf: config.leaf,
-        direct: config.links.direct,
-        max_sessions: config.limits.sessions,
-        max_streams_per_session: config.limits.streams_per_session,
-        fast_aes: machine::has_fast_aes(),
-    };
+    let stack_config =
+        stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
     let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
@@ -233,7 +223,7 @@ async fn serve(
         () = desk.ended() => true,
         _ = terminate.recv() => true,
         _ = interrupt.recv() => true,
-        _ = hangup.recv() => true,
+        () = reloads.follow(hangup, &desk, &console) => true,
     };
     supervisor::stopping();
     console.say("leaving");
@@ -258,57 +248,9 @@ async fn serve(
     refused.map_or(Ok(()), Err)
 }
 
-/// How the invite makes a member.
-fn enrolment(invite: &Invite) -> Option<Enrolment> {
-    let secret = membership::Secret(invite.grant.as_ref()?.secret.0);
-    Some(Enrolment { inviter: invite.inviter, secret })
-}
-
-/// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
-pub(super) fn lock_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("lock")
-}
-
-/// Makes a folder for this user alone, if it is missing.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 /// Where a node listens unless told otherwise.
 pub(super) fn default_listen() -> Vec<Multiaddr> {
     ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
-}
-
-/// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
-fn open_folder(data_dir: &Path) -> Result<File, Fault> {
-    let failed = |error: io::Error| {
-        Fault::new(
-            Code::State,
-            format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
-        )
-    };
-    make_folder(data_dir).map_err(failed)?;
-    let path = data_dir.join("lock");
-    let mut lock =
-        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {
-            lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
-            Ok(lock)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut process = String::new();
-            let _ = lock.take(20).read_to_string(&mut process);
-            Err(Fault::new(
-                Code::AlreadyRunning,
-                format!(
-                    "another node (process {process}) runs on {0}; stop it (muses down --data-dir {0}) or choose another --data-dir",
-                    data_dir.display()
-                ),
-            ))
-        }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
 }
 
 /// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
@@ -328,25 +270,6 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
     }
     let port = if taken { 0 } else { DEFAULT_PORT };
     Ok(ANY.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
-}
-
-/// Links listen with `SO_REUSEPORT`, so that dials can leave from the same port; two nodes could then share a port without an
-/// error, and neither would be reached reliably. A socket without it finds out.
-fn check_free(address: &Multiaddr) -> Result<(), Fault> {
-    let mut parts = address.iter();
-    let ip: IpAddr = match parts.next() {
-        Some(Protocol::Ip4(ip)) => ip.into(),
-        Some(Protocol::Ip6(ip)) => ip.into(),
-        _ => return Err(not_tcp(address)),
-    };
-    let Some(Protocol::Tcp(port)) = parts.next() else { return Err(not_tcp(address)) };
-    TcpListener::bind(SocketAddr::new(ip, port))
-        .map(drop)
-        .map_err(|error| listen::cannot_listen(&address.to_string(), &error))
-}
-
-fn not_tcp(address: &Multiaddr) -> Fault {
-    Fault::new(Code::Usage, format!("cannot listen at {address}: use /ip4/ADDR/tcp/PORT or /ip6/ADDR/tcp/PORT"))
 }
 
 fn tcp(ip: IpAddr, port: u16) -> Multiaddr {
@@ -382,19 +305,6 @@ impl From<driver::StartError> for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_node_for_each_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let data_dir = folder.path().join("a/b");
-        let lock = open_folder(&data_dir).unwrap();
-        let fault = open_folder(&data_dir).unwrap_err();
-        assert_eq!(fault.code, Code::AlreadyRunning as u8);
-        assert!(fault.message.contains(&std::process::id().to_string()), "{fault}");
-        drop(lock);
-        assert!(open_folder(&data_dir).is_ok());
-        assert_eq!(open_folder(Path::new("/dev/null/x")).unwrap_err().code, Code::State as u8);
-    }
 
     #[test]
     fn a_taken_listen_address_is_found_even_beside_reuse_port() {

@@ -32,6 +32,7 @@ mod files;
 mod inviting;
 mod keys;
 pub mod naming;
+mod reload;
 mod serving;
 
 pub(super) use files::Receiving;
@@ -54,7 +55,7 @@ pub struct Desk {
     grants: Arc<Grants>,
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
-    config: Value,
+    config: Mutex<Value>,
     data_dir: PathBuf,
     /// Held while the session key is changed.
     rotating: tokio::sync::Mutex<()>,
@@ -92,7 +93,7 @@ impl Desk {
             exposures: Arc::new(exposures),
             grants: Arc::new(grants),
             store,
-            config,
+            config: Mutex::new(config),
             data_dir,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
@@ -166,7 +167,7 @@ impl Desk {
             Request::KeyRecovery {} => self.make_recovery_key().await,
             Request::KeyRevoke { node } => self.revoke(&node).await,
             Request::KeyRecover { key } => self.recover(&key).await,
-            Request::Config {} => Ok(self.config.clone()),
+            Request::Config {} => Ok(self.config_in_force().clone()),
             Request::Doctor { peer, service } => self.doctor(peer, service).await,
             Request::PipeEnd { pipe } => self.pipe_end(pipe).await,
             Request::NetworkDown {} => Ok(self.handle.network_down().await.map(|()| Value::Null)?),

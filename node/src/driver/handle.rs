@@ -49,6 +49,12 @@ impl Handle {
         with(&self.requests, call).await
     }
 
+    /// The same without waiting, and without an answer.
+    pub fn send(&self, call: impl FnOnce(&mut Stack, Now) + Send + 'static) {
+        // A node that has ended needs nothing any more.
+        let _ = self.requests.send(Request::Call(Box::new(call)));
+    }
+
     /// Opens a connection and waits until the other side's service accepted it.
     ///
     /// # Errors
@@ -92,6 +98,15 @@ impl Handle {
     /// One line when the address cannot be bound; flight mode goes on then.
     pub async fn network_up(&self, bind: Option<IpAddr>) -> Result<(), String> {
         self.ask(|reply| Request::NetworkUp { bind, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
+    }
+
+    /// Makes every link anew from the local address `to`, while the present one serves. How many are being made;
+    /// [`Stack::copied_links`] tells how many are there.
+    ///
+    /// # Errors
+    /// One line when the address cannot be bound; nothing has changed then.
+    pub async fn copy_links(&self, to: IpAddr) -> Result<usize, String> {
+        self.ask(|reply| Request::CopyLinks { to, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
     }
 
     /// False in flight mode.
@@ -138,6 +153,7 @@ pub(super) enum Request {
     Forget { conn: ConnId, reset: bool },
     NetworkDown { reply: oneshot::Sender<()> },
     NetworkUp { bind: Option<IpAddr>, reply: oneshot::Sender<Result<(), String>> },
+    CopyLinks { to: IpAddr, reply: oneshot::Sender<Result<usize, String>> },
     NetworkIsUp { reply: oneshot::Sender<bool> },
     Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
     Stop { reply: oneshot::Sender<()> },

@@ -8,6 +8,7 @@ use libp2p::swarm::NetworkBehaviour;
 use multiaddr::{Multiaddr, Protocol};
 
 use super::StartError;
+use super::network::ip_of;
 
 /// All listeners of a node.
 pub(super) struct Listeners {
@@ -57,6 +58,21 @@ impl Listeners {
         })
     }
 
+    /// Opens all of the family of `ip` there, too. Those at a wildcard are there already. All or nothing.
+    pub(super) fn also_at<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, ip: IpAddr) -> Result<(), String> {
+        std::net::UdpSocket::bind((ip, 0)).map_err(|error| format!("cannot use {ip}: {error}"))?;
+        if self.configured.iter().any(Configured::is_everywhere) {
+            return Ok(());
+        }
+        let before = self.open.len();
+        self.listen(swarm, Some(ip)).map_err(|error| {
+            for open in self.open.drain(before..) {
+                swarm.remove_listener(open.id);
+            }
+            error.to_string()
+        })
+    }
+
     pub(super) fn opened(&mut self, id: ListenerId, address: Multiaddr) {
         let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return };
         if let Some(configured) = self.configured.get_mut(open.configured) {
@@ -79,7 +95,13 @@ impl Listeners {
 
     /// Everything that a neighbour could dial.
     pub(super) fn addresses(&self) -> Vec<Multiaddr> {
-        self.open.iter().flat_map(Open::dialable).cloned().collect()
+        let mut addresses: Vec<Multiaddr> = Vec::new();
+        for address in self.open.iter().flat_map(Open::dialable) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
     }
 
     fn listen<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, bind: Option<IpAddr>) -> Result<(), StartError> {
@@ -114,6 +136,10 @@ impl Open {
 }
 
 impl Configured {
+    fn is_everywhere(&self) -> bool {
+        ip_of(&self.address).is_some_and(|ip| ip.is_unspecified())
+    }
+
     /// None when `bind` is of the other family.
     fn moved_to(&self, bind: Option<IpAddr>) -> Option<Multiaddr> {
         let mut moved = Multiaddr::empty();

@@ -7,7 +7,7 @@ use overlay::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::service::{Forward, ServiceName};
-use crate::config::Config;
+use crate::config::{Config, ServiceTable};
 use crate::exit::{Code, Fault};
 use crate::stack::Who;
 use crate::store::Store;
@@ -28,7 +28,7 @@ pub struct Exposure {
 pub struct Exposures {
     store: Arc<dyn Store>,
     typed: Mutex<BTreeMap<ServiceName, Exposure>>,
-    configured: BTreeMap<ServiceName, Exposure>,
+    configured: Mutex<BTreeMap<ServiceName, Exposure>>,
 }
 
 impl Exposures {
@@ -39,17 +39,24 @@ impl Exposures {
     pub fn open(store: Arc<dyn Store>, stored: Option<Vec<u8>>, config: &Config) -> Result<Self, Fault> {
         let rows: Vec<Row> = stored.map_or(Ok(Vec::new()), |bytes| serde_json::from_slice(&bytes)).map_err(damaged)?;
         let typed = rows.into_iter().map(Row::read).collect::<Result<_, _>>()?;
-        let mut configured = BTreeMap::new();
-        for (name, service) in &config.services {
-            let allow = config.who(&service.allow).map_err(|line| Fault::new(Code::Usage, line))?;
-            configured.insert(name.clone(), Exposure { forward: service.forward.clone(), allow });
-        }
-        Ok(Self { store, typed: Mutex::new(typed), configured })
+        Ok(Self { store, typed: Mutex::new(typed), configured: Mutex::new(in_file(config)?) })
+    }
+
+    /// Takes over what another configuration offers; the names that are not offered any more.
+    ///
+    /// # Errors
+    /// When an `allow` list cannot be read; nothing has changed then.
+    pub fn reconfigure(&self, config: &Config) -> Result<Vec<ServiceName>, Fault> {
+        let next = in_file(config)?;
+        let before = self.all();
+        *lock(&self.configured) = next;
+        let after = self.all();
+        Ok(before.into_keys().filter(|name| !after.contains_key(name)).collect())
     }
 
     /// All that are offered at start; what was typed wins over the configuration.
     pub fn all(&self) -> BTreeMap<ServiceName, Exposure> {
-        let mut all = self.configured.clone();
+        let mut all = lock(&self.configured).clone();
         all.extend(self.typed().clone());
         all
     }
@@ -96,8 +103,20 @@ impl Exposures {
     }
 
     fn typed(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Exposure>> {
-        self.typed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.typed)
     }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn in_file(config: &Config) -> Result<BTreeMap<ServiceName, Exposure>, Fault> {
+    let exposure = |(name, service): (&ServiceName, &ServiceTable)| {
+        let allow = config.who(&service.allow).map_err(|line| Fault::new(Code::Usage, line))?;
+        Ok((name.clone(), Exposure { forward: service.forward.clone(), allow }))
+    };
+    config.services.iter().map(exposure).collect()
 }
 
 /// The stored form.

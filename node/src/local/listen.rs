@@ -3,13 +3,14 @@
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use multiaddr::{Multiaddr, Protocol};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -124,6 +125,28 @@ pub fn cannot_listen(address: &str, error: &io::Error) -> Fault {
         _ => format!("cannot listen at {address}: {error}; choose another address or port"),
     };
     Fault::new(Code::PortInUse, line)
+}
+
+/// Links listen with `SO_REUSEPORT`, so that dials can leave from the same port; two nodes could then share a port without an
+/// error, and neither would be reached reliably. A socket without it finds out.
+///
+/// # Errors
+/// [`Code::PortInUse`], or [`Code::Usage`] for what is no TCP address.
+pub fn check_free(address: &Multiaddr) -> Result<(), Fault> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Err(not_tcp(address)),
+    };
+    let Some(Protocol::Tcp(port)) = parts.next() else { return Err(not_tcp(address)) };
+    std::net::TcpListener::bind(SocketAddr::new(ip, port))
+        .map(drop)
+        .map_err(|error| cannot_listen(&address.to_string(), &error))
+}
+
+fn not_tcp(address: &Multiaddr) -> Fault {
+    Fault::new(Code::Usage, format!("cannot listen at {address}: use /ip4/ADDR/tcp/PORT or /ip6/ADDR/tcp/PORT"))
 }
 
 async fn accept<T, S, F>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>, what: String, serve: S)

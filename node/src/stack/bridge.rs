@@ -1,5 +1,6 @@
 //! Moves what the overlay has for the sessions, and the other way round.
 
+use muses::event::HandshakeFailure;
 use muses::{Arrival, ResetReason};
 use overlay::address::Place;
 use overlay::dht::LookupResult;
@@ -78,16 +79,22 @@ impl Stack {
                 let first = !std::mem::replace(&mut self.joined_before, true);
                 let address = address_text(&place);
                 self.events.push_back(Event::Joined { overlay, address, first });
+                self.note_place(Some(place.clone()), now);
                 self.start_to_watch(now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
             Heard::PlaceChanged(place) => {
                 self.events.push_back(Event::AddressChanged(address_text(&place)));
+                self.note_place(Some(place.clone()), now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
-            Heard::PlaceRenewed(place) => self.sessions.handle_path_renewed(path_to(&place)),
+            Heard::PlaceRenewed(place) => {
+                self.sessions.handle_path_renewed(path_to(&place));
+                self.note_place(Some(place), now);
+            }
             Heard::Detached => {
                 self.events.push_back(Event::Detached);
+                self.note_place(None, now);
                 self.sessions.handle_detached(now);
             }
             // Its session is over, and it gets no other.
@@ -166,14 +173,19 @@ impl Stack {
         match event {
             Heard::CertRenewed => self.overlay.publish_node(self.sessions.cert().to_vec(), now),
             Heard::SessionEstablished { peer, .. } => self.check_first(peer, now),
+            Heard::HandshakeFailed { peer, why: HandshakeFailure::Certificate } => {
+                self.conns.ids_of_peer(peer).into_iter().for_each(|conn| self.fail(conn, Failure::Clock));
+            }
             Heard::HandshakeFailed { .. } => {}
             Heard::PeerReach { peer, reach } => self.hear_reach(peer, &reach, now),
             Heard::SessionSuspended { peer } => {
+                self.note_suspended(peer, now);
                 self.events.push_back(Event::SessionSuspended(peer));
                 self.check(peer, now);
             }
             Heard::SessionResumed { peer, .. } => {
                 self.resumes += 1;
+                self.note_resumed(peer, now);
                 self.events.push_back(Event::SessionResumed(peer));
             }
             Heard::StreamOpened { stream, peer, service, port } => {

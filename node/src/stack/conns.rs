@@ -6,6 +6,7 @@ use muses::StreamKey;
 use overlay::id::NodeId;
 
 use super::event::ConnId;
+use super::mobility::Fix;
 
 /// How far a connection is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +30,8 @@ pub struct Conn {
     pub peer: Option<NodeId>,
     /// Whether the application will write no more, said before there was a stream to say it to.
     pub finished: bool,
+    /// Where both ends are, if it fails when one of them moves.
+    pub fix: Option<Box<Fix>>,
     /// Bytes taken from the application.
     pub sent_bytes: u64,
     /// Bytes given to the application.
@@ -53,6 +56,7 @@ impl Conns {
             port,
             peer,
             finished: false,
+            fix: None,
             sent_bytes: 0,
             received_bytes: 0,
         };
@@ -92,6 +96,12 @@ impl Conns {
     /// The numbers of the connections with `peer`.
     pub fn ids_of_peer(&self, peer: NodeId) -> Vec<ConnId> {
         self.conns.iter().filter(|(_, conn)| conn.peer == Some(peer)).map(|(id, _)| *id).collect()
+    }
+
+    /// The fixed connections of which `which` holds.
+    pub fn fixed(&self, which: impl Fn(NodeId, &Fix) -> bool) -> Vec<ConnId> {
+        let holds = |conn: &Conn| conn.peer.zip(conn.fix.as_deref()).is_some_and(|(peer, fix)| which(peer, fix));
+        self.conns.iter().filter(|(_, conn)| holds(conn)).map(|(id, _)| *id).collect()
     }
 
     /// The stream of the connection `id`, once it has one.

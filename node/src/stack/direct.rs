@@ -34,6 +34,11 @@ pub enum Direct {
 pub(super) struct Reaches(BTreeMap<NodeId, Vec<Multiaddr>>);
 
 impl Reaches {
+    /// Where this peer can be dialled; empty when it does not say.
+    pub(super) fn of(&self, peer: NodeId) -> Vec<Multiaddr> {
+        self.0.get(&peer).cloned().unwrap_or_default()
+    }
+
     fn set(&mut self, peer: NodeId, addresses: Vec<Multiaddr>) {
         if addresses.is_empty() {
             self.0.remove(&peer);
@@ -54,6 +59,7 @@ impl Stack {
     /// A peer said where it can be dialled.
     pub(super) fn hear_reach(&mut self, peer: NodeId, reach: &[u8], now: Now) {
         self.reaches.set(peer, from_bytes(reach));
+        self.note_reach(peer, now);
         self.seek_link_again(peer, now);
     }
 

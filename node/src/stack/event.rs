@@ -142,6 +142,18 @@ pub enum Failure {
     /// Somebody ended the session on this node.
     #[error("the session was cut here (muses cut); connect again if that was a mistake")]
     Cut,
+    /// This node moved, and the connection was not made mobile.
+    #[error("this node moved, and the connection was to end with that; activate_mobility keeps connections")]
+    Moved,
+    /// The peer moved, and the connection was not made mobile.
+    #[error("the peer moved, and the connection was to end with that; activate_mobility keeps connections")]
+    PeerMoved,
+    /// The peer was silent for too long, and the connection was not made mobile.
+    #[error("the peer has been silent for too long; activate_mobility keeps connections however long that takes")]
+    Silent,
+    /// The peer's certificate is not good at this node's date, or ours not at the peer's.
+    #[error("the peer's certificate is not good at this machine's date; is the clock right, here (`date`) and there?")]
+    Clock,
     /// A name that was pinned belongs to another key now.
     #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
     NameChanged,

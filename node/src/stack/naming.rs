@@ -52,6 +52,11 @@ impl Naming {
         Self { petnames, pins: BTreeMap::new() }
     }
 
+    /// Other petnames from now on.
+    pub fn set_petnames(&mut self, petnames: BTreeMap<String, NodeId>) {
+        self.petnames = petnames;
+    }
+
     /// Takes over the stored pins; false when they are unreadable.
     pub fn restore(&mut self, bytes: &[u8]) -> bool {
         match codec::decode::<Vec<(String, NodeId)>, MAX_PINS_BYTES>(bytes) {

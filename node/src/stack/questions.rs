@@ -141,8 +141,12 @@ impl Stack {
 
     pub(super) fn hear_lookup(&mut self, id: LookupId, result: LookupResult, now: Now) {
         let Some(Asked { lookup, times }) = self.questions.lookups.remove(&id) else { return };
-        // A session asks again by itself, and whoever watches as well.
-        let patient = !matches!(lookup, Lookup::Session(_) | Lookup::Watch(_));
+        // A session that there was asks again by itself, and whoever watches as well; a new one would fail.
+        let patient = match &lookup {
+            Lookup::Session(peer) => self.sessions.is_resolving(peer),
+            Lookup::Watch(_) => false,
+            Lookup::Name(..) | Lookup::Node(..) => true,
+        };
         if matches!(result, LookupResult::Missing) && patient && times < MAX_ASKED {
             self.questions.again.insert((now.instant + ASK_AGAIN, id), Asked { lookup, times: times + 1 });
             return;

@@ -23,11 +23,16 @@ impl Overlay {
         if bytes.len() > lane.max_frame_bytes() {
             return Err(FrameError::Oversized);
         }
-        if matches!(state, LinkState::Closing(..)) {
-            return Ok(());
+        let is_link_frame = bytes.first().is_some_and(|first| first & LINK_FRAME_BIT != 0);
+        match state {
+            // The peer has sent it before it took the other link.
+            LinkState::Closing(CloseReason::Replaced, _) if !is_link_frame => {
+                return self.handle_packet(id, lane, bytes, now);
+            }
+            LinkState::Closing(..) => return Ok(()),
+            _ => {}
         }
         self.link_heard(id, now);
-        let is_link_frame = bytes.first().is_some_and(|first| first & LINK_FRAME_BIT != 0);
         if !is_link_frame {
             // The lanes are not in order with each other: data may come before the hello, and is lost then.
             return match state {

@@ -217,8 +217,10 @@ impl Overlay {
         } else if new > old {
             self.links.inherit(older, newer);
             self.make_live(newer, now);
-            self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant));
-            self.close(older, CloseReason::Replaced);
+            // The peer may not have read our hello yet. Closed now, its end of the old link could be gone before it knows the new one, and
+            // this node would be lost to it: so both ends wait.
+            self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
+            self.arm_link(older, now);
             self.link_replaced(peer, now);
         } else {
             self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));

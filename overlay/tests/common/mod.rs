@@ -80,6 +80,8 @@ pub struct Net {
     rng: Rng,
     digest: Sha256,
     pub frames: u64,
+    /// When the other end of a link hears that it was closed. Less than a frame takes where another link's frames are overtaken.
+    pub close_takes: Duration,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -110,6 +112,7 @@ impl Net {
             rng: Rng::from_seed([seed; 32]),
             digest: Sha256::new(),
             frames: 0,
+            close_takes: Duration::from_millis(5),
         }
     }
 
@@ -340,7 +343,7 @@ impl Net {
                         let audible = self.nodes[n].network && self.nodes[end.peer].network;
                         self.at(Duration::ZERO, What::Down { link });
                         if audible {
-                            self.at(Duration::from_millis(5), What::Down { link: other });
+                            self.at(self.close_takes, What::Down { link: other });
                         }
                     }
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::micros;
+use super::mobisocket;
 use super::pair::{Pair, excess_us, ratio};
 use super::resume::Round;
 use super::route::Role;
@@ -65,6 +66,8 @@ pub struct Figures {
     pub bytes_per_idle_stream: Option<f64>,
     /// From the network being back to the first new byte at the mover's application, in seconds, by the length of the outage.
     pub resume_by_outage_s: Option<Resumes>,
+    /// The same for a stream of the library, with and without MobiSocket's `resetTimer`, when one end moves and when both do.
+    pub mobisocket_resume_s: Option<mobisocket::Resumes>,
 
     /// The baseline's throughput over that of the same chain of `socat -b 262144`.
     pub baseline_over_socat: Option<f64>,
@@ -237,6 +240,11 @@ impl Figures {
                 |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
             row(&format!("resume after {outage_s} s"), spread.map(words));
         }
+        for (name, spread) in self.mobisocket_resume_s.iter().flat_map(mobisocket::Resumes::all) {
+            let words =
+                |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
+            row(&format!("stream, {name}"), spread.map(words));
+        }
         for failure in &self.failures {
             row("NOT EXACT", Some(failure.clone()));
         }
@@ -281,7 +289,7 @@ mod tests {
         let json = serde_json::to_value(Figures::default().judged(Duration::from_secs(1))).unwrap();
         for key in "throughput_ratio_1hop throughput_ratio_3hop throughput_ratio_5hop baseline_gbit_s cpu_s_per_gib \
                     rtt_over_baseline_us stream_open_us handshakes_per_s bytes_per_idle_session bytes_per_idle_stream \
-                    resume_by_outage_s"
+                    resume_by_outage_s mobisocket_resume_s"
             .split_whitespace()
         {
             assert!(json.get(key).is_some_and(serde_json::Value::is_null), "{key}");

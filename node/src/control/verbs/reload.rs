@@ -1,0 +1,60 @@
+//! The configuration read again while the node runs.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::Desk;
+use crate::config::Config;
+use crate::exit::Fault;
+
+impl Desk {
+    /// Takes over what a running node can of `after`, which differs from `before`: the keys that are in force now, and those that wait for the
+    /// next start. Connections and sessions that are there go on, whatever the new lists and limits say; `muses cut` ends them.
+    ///
+    /// # Errors
+    /// When the new configuration cannot be used, or the node has ended; then nothing has changed.
+    pub async fn reload(&self, before: &Config, after: &Config) -> Result<(Vec<String>, Vec<String>), Fault> {
+        let (taken_over, waiting) = before.differences(after);
+        let gone = self.exposures.reconfigure(after)?;
+        let stack_config = after.to_stack();
+        self.ask(move |stack, now| {
+            gone.iter().for_each(|name| stack.unexpose(name.as_str()));
+            stack.reconfigure(stack_config, now);
+        })
+        .await?;
+        for (name, exposure) in self.exposures.all() {
+            self.offer(&name, exposure).await?;
+        }
+        self.set_in_force(&taken_over, &after.to_json());
+        Ok((taken_over, waiting))
+    }
+
+    pub(super) fn config_in_force(&self) -> MutexGuard<'_, Value> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `muses config show` prints has the new values of these keys, and the old ones of all others.
+    fn set_in_force(&self, keys: &[String], after: &Value) {
+        let mut in_force = self.config_in_force();
+        for key in keys {
+            let (table, inner) =
+                key.split_once('.').map_or((key.as_str(), None), |(table, inner)| (table, Some(inner)));
+            let value = inner.map_or_else(|| after.get(table), |inner| after.get(table)?.get(inner)).cloned();
+            let Some(mut fields) = in_force.as_object_mut() else { return };
+            if inner.is_some() {
+                let Some(nested) =
+                    fields.entry(table).or_insert_with(|| Value::Object(serde_json::Map::new())).as_object_mut()
+                else {
+                    continue;
+                };
+                fields = nested;
+            }
+            let key = inner.unwrap_or(table);
+            match value {
+                Some(value) => _ = fields.insert(key.to_owned(), value),
+                None => _ = fields.remove(key),
+            }
+        }
+    }
+}

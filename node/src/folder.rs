@@ -1,0 +1,78 @@
+//! The folder of a node, `D`: one node at a time works in it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Code, Fault};
+
+/// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
+pub fn lock_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("lock")
+}
+
+/// Makes a folder for this user alone, if it is missing.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
+///
+/// # Errors
+/// [`Code::AlreadyRunning`] when another node has it, [`Code::State`] when it cannot be used.
+pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
+    let failed = |error: io::Error| {
+        Fault::new(
+            Code::State,
+            format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
+        )
+    };
+    make_folder(data_dir).map_err(failed)?;
+    let mut lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(lock_path(data_dir))
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let _ = lock.take(20).read_to_string(&mut process);
+            Err(Fault::new(
+                Code::AlreadyRunning,
+                format!(
+                    "another node (process {process}) runs on {0}; stop it (muses down --data-dir {0}) or choose another --data-dir",
+                    data_dir.display()
+                ),
+            ))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_node_for_each_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("a/b");
+        let lock = open_folder(&data_dir).unwrap();
+        let fault = open_folder(&data_dir).unwrap_err();
+        assert_eq!(fault.code, Code::AlreadyRunning as u8);
+        assert!(fault.message.contains(&std::process::id().to_string()), "{fault}");
+        drop(lock);
+        assert!(open_folder(&data_dir).is_ok());
+        assert_eq!(open_folder(Path::new("/dev/null/x")).unwrap_err().code, Code::State as u8);
+    }
+}

@@ -1,0 +1,198 @@
+//! What goes wrong around a node, or is changed while it runs: full disk, damaged state and keys, and the configuration on SIGHUP.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Node, dead_port, foreground, muses, output, stderr, until};
+use serde_json::Value;
+
+/// `up` on this folder ends at once with this code, and one line that has these words in it.
+fn refuses(folder: &Path, code: i32, words: &[&str]) {
+    is_refusal(&output(&mut foreground(folder, "up", &[])), code, words);
+}
+
+fn is_refusal(output: &Output, code: i32, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!((output.status.code(), line.lines().count()), (Some(code), 1), "{line}");
+    assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
+}
+
+/// A file system of its own size, until this is dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// None, and a word about it, where that is not allowed.
+    fn of(bytes: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes},mode=700");
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "muses-test"]).arg(folder.path()).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            other => {
+                eprintln!("skipped: cannot mount a small file system, which takes root ({other:?})");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Leaves no room for anything.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.path().join("ballast")).unwrap();
+        while file.write_all(&[0; 1024]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_loses_nothing_and_is_named() {
+    let Some(disk) = Disk::of("256k") else { return };
+    let folder = disk.path().join("node");
+    let start = || {
+        let process = foreground(&folder, "up", &[]).spawn().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // The folder of the guard is another one: what is looked at is on the small disk.
+        let node = Node { process, folder };
+        until("the node answers", || muses(&disk.path().join("node"), "status").status.success());
+        node
+    };
+    let mut node = start();
+    let expose = |service: &str| muses(&folder, &format!("expose {service} 127.0.0.1:1 --allow anyone"));
+    let services = || {
+        let status = muses(&folder, "status --json").stdout;
+        serde_json::from_slice::<Value>(&status).unwrap()["data"]["services"].clone()
+    };
+    assert!(expose("before").status.success());
+    disk.fill();
+    is_refusal(&expose("full"), 8, &["No space left", "node.exposures"]);
+    assert_eq!(services(), serde_json::json!(["before"]), "what is not kept is not offered");
+    let leftovers = fs::read_dir(folder.join("state")).unwrap();
+    assert!(!leftovers.flatten().any(|file| file.file_name().to_string_lossy().ends_with('~')), "half a file stays");
+    // Killed with a full disk, and started on it.
+    let id = muses(&folder, "status --json").stdout;
+    node.process.kill().unwrap();
+    node.wait();
+    disk.make_room();
+    let mut node = start();
+    assert_eq!(services(), serde_json::json!(["before"]));
+    let node_of = |status: &[u8]| serde_json::from_slice::<Value>(status).unwrap()["data"]["node"].clone();
+    assert_eq!(node_of(&muses(&folder, "status --json").stdout), node_of(&id));
+    assert!(expose("after").status.success());
+    muses(&folder, "down");
+    node.wait();
+}
+
+#[test]
+fn a_full_disk_keeps_a_new_node_from_starting() {
+    let Some(disk) = Disk::of("64k") else { return };
+    disk.fill();
+    let folder = disk.path().join("node");
+    refuses(&folder, 8, &["No space left", "--data-dir"]);
+    disk.make_room();
+    let process = foreground(&folder, "up", &[]).spawn().unwrap();
+    let mut node = Node { process, folder: tempfile::tempdir().unwrap() };
+    until("the node answers", || muses(&folder, "status").status.success());
+    muses(&folder, "down");
+    assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
+fn damaged_state_and_keys_are_named_and_left_alone() {
+    let mut node = Node::start(&[]);
+    node.json(&format!("expose web {}", dead_port()));
+    node.json("down");
+    node.wait();
+    let folder = node.folder.path();
+    let state: Vec<_> = fs::read_dir(folder.join("state")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(state.len() > 2, "{state:?}");
+    for path in &state {
+        let whole = fs::read(path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // Torn, and of another version.
+        for damaged in [&whole[..whole.len() - 1], &[b"mst9".as_slice(), &whole[4..]].concat()] {
+            fs::write(path, damaged).unwrap();
+            refuses(folder, 8, &[name, "damaged"]);
+            assert_eq!(fs::read(path).unwrap(), damaged);
+        }
+        fs::write(path, &whole).unwrap();
+    }
+    for key in ["identity.key", "session.key"] {
+        let path = folder.join(key);
+        let secret = fs::read(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        refuses(folder, 8, &[key, "open to other users", "chmod 600"]);
+        fs::remove_file(&path).unwrap();
+        // Root reads everything, so what nobody can read is a folder.
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        refuses(folder, 8, &[key, "cannot read"]);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, &secret).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    node.restart(&[]);
+    assert_eq!(node.json("status")["services"][0], "web");
+}
+
+#[test]
+fn the_configuration_is_read_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let id = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+    fs::write(&file, "[services.old]\nforward = '127.0.0.1:1'\n[limits]\nsessions = 5\n").unwrap();
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let process = foreground(folder.path(), "up", &[]).stderr(log).spawn().unwrap();
+    let mut node = Node { process, folder };
+    until("the node answers", || node.muses("status").status.success());
+    node.json("expose typed 127.0.0.1:2");
+    let log = || fs::read_to_string(node.folder.path().join("log")).unwrap();
+    let reload = || {
+        let process = rustix::process::Pid::from_child(&node.process);
+        rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+    };
+
+    // A mistake changes nothing, and is told.
+    fs::write(&file, "[services.new]\nforward = '127.0.0.1:3'\nalow = ['anyone']\n").unwrap();
+    reload();
+    until("the mistake is told", || log().contains("did you mean allow?"));
+    assert_eq!(log().lines().count(), 1, "{}", log());
+    assert_eq!(node.json("status")["services"], serde_json::json!(["old", "typed"]));
+
+    let next = format!(
+        "name = 'other'\n[services.new]\nforward = '127.0.0.1:3'\nallow = ['bob']\n[petnames]\nbob = '{id}'\n[links]\nbulk = false\n"
+    );
+    fs::write(&file, next).unwrap();
+    reload();
+    node.json_when("status", |status| status["services"] == serde_json::json!(["new", "typed"]));
+    until("what waits is told", || log().contains("not before the next start: links.bulk, name"));
+    assert_eq!(log().lines().count(), 2, "{}", log());
+    node.json_when("name list", |names| names.as_array().unwrap().iter().any(|row| row["name"] == "bob"));
+    let config = node.json("config show")["config"].clone();
+    assert_eq!(config["petnames"]["bob"], id);
+    assert_eq!((&config["links"]["bulk"], &config["name"]), (&true.into(), &Value::Null), "not in force");
+    assert_eq!(config["services"], serde_json::json!({"new": {"forward": "127.0.0.1:3", "allow": ["bob"]}}));
+    assert_eq!(config["limits"].get("sessions"), None);
+    node.json("down");
+    assert_eq!(node.wait(), Some(0));
+    assert!(node.said().contains("configuration reloaded: limits.sessions, petnames, services\n"));
+}
