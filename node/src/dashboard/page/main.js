@@ -14,7 +14,7 @@ const MAX_FACTS = 200;
 const CENTRES = ["all", "me", "root"];
 
 const $ = (id) => document.getElementById(id);
-const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false };
+const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false, asked: null };
 let call = short;
 const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; render(); } });
 
@@ -182,14 +182,13 @@ async function act(path, body) {
   }
 }
 
-async function cut(peer) {
-  const dialog = $("confirm");
+function cut(peer) {
+  page.asked = peer;
   $("confirm-text").textContent = `The session with ${call(peer)} ends at once, with every connection in it. Applications see a reset.`;
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  if (dialog.returnValue === "yes") await act("/api/cut", { peer });
+  $("confirm").showModal();
 }
+// Not the dialog's close event: that comes later, perhaps when the dialog is open again, and would be taken for the new answer.
+$("confirm-yes").addEventListener("click", () => act("/api/cut", { peer: page.asked }));
 
 function notice(text) {
   $("notice").hidden = !text;
