@@ -87,8 +87,7 @@ pub enum KeyError {
 pub fn rotate(data_dir: &Path, now: WallTime) -> Result<StaticKey, KeyError> {
     let path = data_dir.join(SESSION_FILE);
     let old = session_key(&path)?;
-    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
-    getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other).map_err(failed("make", &path))?;
+    let secret = random().map_err(failed("make", &path))?;
     let until_unix_s = now.as_unix_secs().saturating_add(PREVIOUS_KEY_KEPT.as_secs());
     let until = WallTime::from_unix_micros(until_unix_s.saturating_mul(1_000_000));
     let new = StaticKey { secret, epoch: old.epoch.saturating_add(1), previous: Some((old.secret, until)) };
@@ -163,6 +162,7 @@ fn read_up_to(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     Ok(bytes)
 }
 
+/// 32 bytes that nobody can guess.
 pub(crate) fn random() -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(secret.as_mut_slice()).map_err(io::Error::other)?;
@@ -180,8 +180,8 @@ fn make(path: &Path) -> io::Result<Zeroizing<[u8; SECRET_BYTES]>> {
     Ok(secret)
 }
 
-/// Puts `bytes` in the place of the file at once, or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts `bytes`, for this user alone, in the place of the file at once, or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(write_beside(path, bytes)?, path)?;
     sync_folder(path)
 }

@@ -88,17 +88,16 @@ fn read(service: &ResolvedService) -> Option<Found> {
 
 /// Announces the node behind `handle`, `node`, until it ends, whenever others on the network can reach it.
 pub async fn announce(handle: Handle, node: NodeId) {
-    let mut told: Option<(Facts, Announcement)> = None;
+    // With what could not be announced, which is not tried again until it changes.
+    let mut told: Option<(Facts, Option<Announcement>)> = None;
     while let Ok(facts) = facts(&handle).await {
         if told.as_ref().map(|(facts, _)| facts) != facts.as_ref() {
             // The old one first: two with one name would be in each other's way.
             drop(told.take());
-            told = facts.and_then(|facts| match Announcement::new(&facts, node) {
-                Ok(announcement) => Some((facts, announcement)),
-                Err(error) => {
-                    tracing::warn!("this node is not announced on the local network: {error}");
-                    None
-                }
+            told = facts.map(|facts| {
+                let announcement = Announcement::new(&facts, node)
+                    .inspect_err(|error| tracing::warn!("this node is not announced on the local network: {error}"));
+                (facts, announcement.ok())
             });
         }
         tokio::time::sleep(PERIOD).await;

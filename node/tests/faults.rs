@@ -88,7 +88,7 @@ fn a_disk_that_fills_up_loses_nothing_and_is_named() {
     assert_eq!(services(), serde_json::json!(["before"]), "what is not kept is not offered");
     let leftovers = fs::read_dir(folder.join("state")).unwrap();
     assert!(!leftovers.flatten().any(|file| file.file_name().to_string_lossy().ends_with('~')), "half a file stays");
-    // Killed with a full disk, and started on it.
+    // Killed with a full disk; started when there is room again.
     let id = muses(&folder, "status --json").stdout;
     node.process.kill().unwrap();
     node.wait();

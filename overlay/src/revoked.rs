@@ -1,7 +1,8 @@
-//! Identities that were revoked: known from a look-up, kept for good, and put again so that others find out.
+//! Identities that were revoked: known from a look-up, kept (at most [`MAX_REVOKED`]), and put again so that others find out.
 //!
 //! A revocation lies where the node's record would, and beats it ([`crate::record::Revocation`]), so whoever looks the node up sees it. From then on this
-//! node has no link with it, and tells the layer above. Binders forget records after a day; whoever knows a revocation puts it a few times a day.
+//! node has no link with it, and tells the layer above. Binders forget records after a day; a node that runs on puts each that it knows
+//! every [`PUT_EVERY`].
 
 use core::time::Duration;
 
@@ -12,16 +13,14 @@ use crate::id::NodeId;
 use crate::io::{CloseReason, Command};
 use crate::overlay::{KEY_REVOKED, Overlay, Timer};
 use crate::record::{Endorsed, Query, REVOKED_SEQ, RecordError, SignedRecord};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// Most revocations that are kept. Of more, those with the lowest ids are forgotten; a look-up finds them again.
-pub const MAX_REVOKED: usize = 1024;
+const MAX_REVOKED: usize = 1024;
 /// Longest stored form, in bytes.
 const STORED_LIMIT_BYTES: usize = 1024 * 1024;
 /// Each revocation is put again once in this time.
 const PUT_EVERY: Duration = Duration::from_hours(8);
-/// Two puts are at least so far apart.
-const MIN_PUT_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Overlay {
     /// Whether this node knows that `id` was revoked.
@@ -83,7 +82,7 @@ impl Overlay {
         }
         self.revoked.insert(id, record.clone());
         self.store_revoked();
-        self.arm_revoked(now);
+        self.timers.set_no_later(Timer::Revoked, self.next_put(now));
         for link in self.links.ids() {
             if self.links.link(link).is_some_and(|link| link.peer == id) {
                 self.part(link, CloseReason::Revoked, now);
@@ -132,8 +131,14 @@ impl Overlay {
     }
 
     fn arm_revoked(&mut self, now: Now) {
-        let Ok(count @ 1..) = u32::try_from(self.revoked.len()) else { return };
-        self.timers.set(Timer::Revoked, now.instant + (PUT_EVERY / count).max(MIN_PUT_INTERVAL));
+        if !self.revoked.is_empty() {
+            self.timers.set(Timer::Revoked, self.next_put(now));
+        }
+    }
+
+    /// When the next one has its turn, from now on.
+    fn next_put(&self, now: Now) -> Instant {
+        now.instant + PUT_EVERY / u32::try_from(self.revoked.len().max(1)).unwrap_or(u32::MAX)
     }
 
     fn store_revoked(&mut self) {

@@ -25,13 +25,13 @@ pub const MENU: &str = "  move NAME    its network is gone for 3 s, then it is b
   away NAME    its network is gone until `back NAME`
   back NAME
   kill NAME    as a crash does
-  partition    the first half of the nodes and the second one have no link between them any more
+  partition    the first half of the nodes and the second one have no link between them any more; who was away is back
   heal         they may link again
   nodes        who runs";
 
 /// One line, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Order {
+enum Order {
     /// To another address.
     Move(String),
     /// No network.
@@ -52,7 +52,7 @@ pub enum Order {
 ///
 /// # Errors
 /// What there is instead.
-pub fn parse(line: &str) -> std::result::Result<Option<Order>, String> {
+fn parse(line: &str) -> std::result::Result<Option<Order>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Ok(Some(match words[..] {
         [] => return Ok(None),

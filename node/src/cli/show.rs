@@ -57,10 +57,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             text(&data, "recovery"),
             text(&data, "node")
         ),
-        Request::KeyRevoke { node } => {
-            format!("{node} is revoked, for ever; every node that hears of it ends its sessions with it\n")
-        }
-        Request::KeyRecover { .. } => format!(
+        Request::KeyRevoke { .. } | Request::KeyRecover { .. } => format!(
             "{} is revoked, for ever; every node that hears of it ends its sessions with it\n",
             text(&data, "node")
         ),

@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use zeroize::Zeroizing;
 
 use super::console::Console;
 use super::join::{self, Joins};
@@ -21,7 +20,7 @@ use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
 use crate::folder::open_folder;
-use crate::identity::Keys;
+use crate::identity::{self, Keys};
 use crate::invite::Invite;
 use crate::local::exposures::{self, Exposures};
 use crate::local::invites::Grants;
@@ -173,9 +172,8 @@ async fn serve(
     let identity = keys.identity();
     let console = Console::new(identity.id(), config.petnames.clone());
     console.introduce(data_dir, keys.fresh);
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice())
-        .map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
+    let seed =
+        identity::random().map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
     // A leaf takes nobody in, and among friends nobody else is wanted.
     let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
     let node = identity.id();

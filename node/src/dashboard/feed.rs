@@ -128,8 +128,10 @@ impl Feed {
     fn tell(&self, fact: &crate::stack::Event) -> bool {
         let Some(line) = facts::line(fact, |id| id.to_string()) else { return false };
         let fact = json!({ "at_unix_ms": now_unix_us() / 1000, "kind": facts::kind(fact), "text": line });
+        // Under the lock, so that a reader has it from the history or as news, and not from both.
+        let mut history = self.history();
         let _ = self.news.send(message("fact", &fact));
-        keep(&mut self.history().facts, fact, MAX_FACTS);
+        keep(&mut history.facts, fact, MAX_FACTS);
         true
     }
 
@@ -190,8 +192,10 @@ impl Reader {
         }
     }
 
-    fn history(&self) -> Bytes {
+    /// All that is remembered; news that are in it are not told again.
+    fn history(&mut self) -> Bytes {
         let history = self.feed.history();
+        self.news = self.news.resubscribe();
         message("history", &json!({ "samples": history.samples, "facts": history.facts }))
     }
 }

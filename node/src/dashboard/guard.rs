@@ -1,10 +1,10 @@
 //! Who may use the dashboard: the token and what is derived from it, `Host`, `Origin`.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use hkdf::Hkdf;
 use hyper::header::{COOKIE, HOST, HeaderMap, ORIGIN};
@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::exit::{Code, Fault};
+use crate::identity;
 
 /// The file of the token in the data folder; it is kept over restarts, and whoever removes it before a start gets a new one.
 pub const TOKEN_FILE: &str = "dashboard.token";
@@ -144,22 +145,9 @@ fn read(path: &Path, file: File) -> io::Result<Result<Zeroizing<String>, Fault>>
     Ok(Ok(token))
 }
 
-/// Written beside it first, so that a crash leaves a whole token or none.
 fn make(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(io::Error::other)?;
-    let token = hexadecimal(&bytes);
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push("~");
-    let temporary = PathBuf::from(temporary);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(token.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    let token = hexadecimal(&*identity::random()?);
+    identity::write(path, token.as_bytes())?;
     Ok(token)
 }
 
@@ -173,6 +161,8 @@ fn hexadecimal(bytes: &[u8; TOKEN_BYTES]) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

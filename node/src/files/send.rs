@@ -184,7 +184,8 @@ fn heard(answers: &Receiver<Answer>) -> Result<Answer, Trouble> {
 fn unexpected(answer: Answer) -> Trouble {
     match answer {
         Answer::Refused { why } => Trouble::Refused(why),
-        other => Trouble::Broken(format!("the other side answers {other:?} now, which makes no sense")),
+        // Without its words: they are the peer's.
+        _ => Trouble::Broken("the other side gives another answer than it should".to_owned()),
     }
 }
 

@@ -124,7 +124,7 @@ pub fn read<T: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<T>, T
         None => Ok(None),
         Some(b'\n') => serde_json::from_slice(&line)
             .map(Some)
-            .map_err(|error| Trouble::Broken(format!("the other side says what is no message ({error})"))),
+            .map_err(|_| Trouble::Broken("the other side says what is no message".to_owned())),
         Some(_) => Err(Trouble::Broken("a message of the other side is too long or was cut off".to_owned())),
     }
 }

@@ -103,4 +103,6 @@ test("samples are averaged, and outages found", () => {
   const fact = (at, text, kind = "session") => ({ at_unix_ms: at, kind, text });
   const facts = [fact(1, `session with ${id("a")} suspended: waiting`), fact(2, "detached", "place"), fact(3, `session with ${id("b")} suspended: waiting`), fact(5, `session with ${id("a")} resumed`)];
   assert.deepEqual(outages(facts, 9), [[1, 5], [3, 9]]);
+  const revoked = fact(7, `the identity of ${id("b")} was revoked; nothing goes to it`);
+  assert.deepEqual(outages([...facts, revoked], 9), [[1, 5], [3, 7]], "nobody waits for it any more");
 });

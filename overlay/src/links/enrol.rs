@@ -36,6 +36,11 @@ impl Overlay {
         self.genesis.as_ref().is_some_and(|genesis| !genesis.genesis().open)
     }
 
+    /// Whether this node's overlay is for members, and it is none yet.
+    pub(super) fn lacks_membership(&self) -> bool {
+        self.is_closed() && self.rank().is_none()
+    }
+
     /// The answer to [`Event::GuestAsks`]: what the secret is worth. The link may be gone by now, which is no fault.
     ///
     /// A rank that this node cannot give is refused.
@@ -80,7 +85,7 @@ impl Overlay {
     /// What the hello's flags say: whether this node is a guest of `peer`.
     pub(super) fn hello_flags(&self, peer: &NodeId) -> u32 {
         let invited = self.config.enrolment.as_ref().is_some_and(|invite| invite.inviter == *peer);
-        let inside = self.genesis.is_some() && (!self.is_closed() || self.rank().is_some());
+        let inside = self.genesis.is_some() && !self.lacks_membership();
         if invited && !inside { FLAG_ENROLS } else { 0 }
     }
 

@@ -242,7 +242,7 @@ impl Overlay {
 
     /// The first open overlay that a fresh joiner hears of is pinned.
     fn agree_on_overlay(&mut self, id: LinkId, hello: &Hello, now: Now) -> Result<Agreement, FrameError> {
-        let outside = self.is_closed() && self.rank().is_none();
+        let outside = self.lacks_membership();
         let theirs = match hello.genesis.as_slice() {
             [] => None,
             bytes if !outside && self.genesis.as_ref().is_some_and(|own| own.as_bytes() == bytes) => {

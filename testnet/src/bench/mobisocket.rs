@@ -27,15 +27,15 @@ use super::spread::Spread;
 use crate::progress::Progress;
 use crate::wait::{Result, Trouble, io, stop_wanted};
 
-/// What the server sends at once, and how often: 512 KiB in a second.
+/// What the server sends at once, and how often: at most 500 KiB in a second.
 const CHUNK_BYTES: usize = 1024;
 const CHUNK_PERIOD: Duration = Duration::from_millis(2);
 /// Whoever has no new byte this long after the network is back has not resumed.
 const RESUME_LIMIT: Duration = Duration::from_secs(90);
 /// All nodes have joined within this time.
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
-/// How often the reader's count is looked at: what a figure may be too long.
-const LOOK: Duration = Duration::from_micros(500);
+/// How often the reader's count is looked at. With the 2 ms between two chunks a figure is up to 4 ms too long.
+const LOOK: Duration = Duration::from_millis(1);
 /// Between two rounds, for records to settle.
 const PAUSE: Duration = Duration::from_secs(2);
 

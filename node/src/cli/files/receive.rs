@@ -19,7 +19,7 @@ use crate::files::Trouble;
 use crate::files::folder::Folder;
 use crate::files::receive::{Received, next_offer, receive, refusal};
 
-/// Senders at one time; more are turned away, and try again.
+/// Senders at one time; more are turned away.
 const MAX_SENDERS: usize = 16;
 
 /// The arguments of `muses receive`.
@@ -85,7 +85,7 @@ pub(crate) fn run(args: Receive, data_dir: &Path, json: bool) -> Result<(), Faul
             News::Ready(allowed) => {
                 screen.note(&format!("taking files from {} into {}", names(&allowed), folder.path.display()))
             }
-            // Left at the door he is refused after a while, and tries again.
+            // Left at the door he is refused after a while.
             News::Arrival(_) if senders >= MAX_SENDERS => {}
             News::Arrival(arrival) => {
                 senders = senders.saturating_add(1);

@@ -7,7 +7,6 @@ use overlay::record::RecordError;
 use overlay::time::Now;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use zeroize::Zeroizing;
 
 use super::{Desk, on_disk, to_json};
 use crate::clock;
@@ -34,8 +33,7 @@ impl Desk {
     }
 
     pub(super) async fn make_recovery_key(&self) -> Result<Value, Fault> {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(secret.as_mut_slice())
+        let secret = identity::random()
             .map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
         let key = self.ask(move |stack, _| RecoveryKey::new(stack.id(), secret, |key| stack.endorse(key))).await?;
         Ok(json!({ "node": key.node.to_string(), "recovery": key.to_text().as_str() }))

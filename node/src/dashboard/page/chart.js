@@ -1,6 +1,6 @@
 // Throughput of the last five minutes.
 
-import { clock, rate } from "./words.js";
+import { ID, clock, rate } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WINDOW_MS = 300_000;
@@ -36,7 +36,7 @@ export function outages(facts, now) {
   const open = new Map();
   for (const { kind, text, at_unix_ms: at } of facts) {
     if (kind !== "session") continue;
-    const peer = text.split(" ")[2];
+    const [peer] = text.match(ID) ?? [];
     if (text.includes("suspended")) {
       if (!open.has(peer)) open.set(peer, at);
     } else if (open.has(peer)) {

@@ -48,7 +48,7 @@ export class Disk {
     const middle = nodes.has(centre) ? points.get(nodes.get(centre).address) : centre === "root" ? [0, 0] : middleOf(places);
     const view = centred(middle);
     const targets = new Map([...points].map(([address, point]) => [address, apply(view, point)]));
-    this.scene = { state, nodes, targets, path, tree };
+    this.scene = { state, nodes, path };
     const quick = this.still.matches || document.hidden || this.shown.size === 0;
     // A vertex that was not there begins where its parent was, so that what is new grows out of what is known.
     const before = (address) => {
@@ -130,7 +130,7 @@ export class Disk {
       const text = this.call(node.id) + (node.id === root && node.kind !== "me" ? " (root)" : "");
       const w = text.length * size * LETTER;
       const spots = [[x + 0.036, y - size / 2], [x - 0.036 - w, y - size / 2], [x - w / 2, y - 0.042 - size], [x - w / 2, y + 0.042]];
-      const fits = (box) => Math.abs(box.x) < 1.02 && box.x + w < 1.03 && box.x > -1.03 &&
+      const fits = (box) => Math.abs(box.x) < 1.02 && box.x + w < 1.03 &&
         !taken.some((other) => box.x < other.x + other.w && other.x < box.x + box.w && box.y < other.y + other.h && other.y < box.y + box.h);
       const boxes = spots.map(([bx, by]) => ({ x: bx, y: by, w, h: size })).filter(fits);
       const free = (box) => !crossed.some(([cx, cy]) => cx > box.x - 0.01 && cx < box.x + w + 0.01 && cy > box.y - 0.01 && cy < box.y + size + 0.01);

@@ -12,7 +12,7 @@ const polar = (r, angle) => [r * Math.cos(angle), r * Math.sin(angle)];
 export const length = ([a, b]) => Math.hypot(a, b);
 
 /** Isometries z -> (a z + b) / (conj(b) z + conj(a)), as [a, b]. */
-export const IDENTITY = [[1, 0], [0, 0]];
+const IDENTITY = [[1, 0], [0, 0]];
 export const apply = ([a, b], z) => div(add(mul(a, z), b), add(mul(conj(b), z), conj(a)));
 const compose = ([a, b], [c, d]) => [add(mul(a, c), mul(b, conj(d))), add(mul(a, d), mul(b, conj(c)))];
 const shift = (to) => { const a = 1 / Math.sqrt(1 - length(to) ** 2); return [[a, 0], [to[0] * a, to[1] * a]]; };

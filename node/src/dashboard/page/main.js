@@ -14,7 +14,7 @@ const MAX_FACTS = 200;
 const CENTRES = ["all", "me", "root"];
 
 const $ = (id) => document.getElementById(id);
-const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false, asked: null };
+const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false, asked: null, names: "" };
 let call = short;
 const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; render(); } });
 
@@ -34,6 +34,11 @@ function tell(event, data) {
     page.state = data;
     if (data.status.address !== null) page.placed = data;
     call = caller(data.names);
+    const names = JSON.stringify(data.names);
+    if (names !== page.names) {
+      page.names = names;
+      renderHistory();
+    }
     choosePath();
   }
   if (event !== "state") renderHistory();
@@ -156,7 +161,7 @@ function renderHistory() {
   $("rate-sent").textContent = `${rate(last?.sent_bytes_per_s ?? 0)} sent`;
   chart.draw($("chart"), $("chart-axis"), $("chart-text"), page.samples, page.facts);
   lists.samples($("samples"), page.samples);
-  const newest = `${page.facts.length} ${page.facts.at(-1)?.at_unix_ms} ${call === short}`;
+  const newest = `${page.facts.length} ${page.facts.at(-1)?.at_unix_ms} ${page.names}`;
   if ($("events").dataset.shown !== newest) {
     $("events").dataset.shown = newest;
     lists.events($("events"), page.facts, call);

@@ -1,6 +1,6 @@
 // Numbers and ids as people read them. Pure.
 
-const ID = /12D3KooW[1-9A-HJ-NP-Za-km-z]{44}/g;
+export const ID = /12D3KooW[1-9A-HJ-NP-Za-km-z]{44}/g;
 
 /** Bytes with a unit of 1000, three digits. */
 export function bytes(count) {
