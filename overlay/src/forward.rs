@@ -201,13 +201,22 @@ impl Overlay {
         }
         let before = Before::of(header);
         let plane = self.plane.as_ref()?;
-        let views = self.views(header, |_| true, |id| !self.links.is_lost(id));
+        let to = header.to();
+        let views =
+            self.views(header, |_| true, |id| *id == to || !(self.links.is_lost(id) || self.is_nearer_itself(id)));
         let link = next_hop(plane, header, &views)?;
         if repeats {
             self.routes.learn(before, header, link);
             self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
         }
         Some(link)
+    }
+
+    /// Whether nobody has to be asked who is beyond it: this node, or a neighbour, which is worth more by itself than at second hand. Where neighbours know
+    /// each other that spares most of the work.
+    fn is_nearer_itself(&self, id: &NodeId) -> bool {
+        let passes_on = |link: &Link| link.place.is_some() && link.standing != Standing::Leaf;
+        *id == self.id || self.links.to(id).is_some_and(passes_on)
     }
 
     /// What may bring a packet on: neighbours that are `usable`, and theirs that `lead_on`.

@@ -158,6 +158,30 @@ fn an_orphan_waits_for_an_ancestor_that_waits_for_a_late_heir() {
     }
 }
 
+/// Three children of the founder, 2 with a child 4, 3 with a child 5, and these two have a link. When the founder and its first two heirs are dead, 4 has no
+/// ancestor left; 3 minds the root after 14 s, just when 4 would ask 5 for another place.
+#[test]
+fn an_orphan_without_ancestors_waits_for_a_late_heir() {
+    for seed in 0..10 {
+        let mut net = Net::new(seed);
+        net.add(Config { extra_links: 0, ..Config::default() });
+        for through in [0, 0, 0, 2, 3] {
+            let config = Config { extra_links: 0, ..net.joining(&[through]) };
+            net.add(config);
+            net.run(secs(2));
+        }
+        let (beside, address) = (net.id(5), common::address(5));
+        net.with(4, |overlay, now| overlay.seek_link(beside, &[address], now));
+        net.run(secs(20));
+        let before = addresses(&net);
+        for n in [0, 1, 2] {
+            net.kill(n, true);
+        }
+        net.run(secs(60));
+        assert_unchanged(&mut net, &before);
+    }
+}
+
 /// The founder has more children than its first heir otherwise takes links.
 #[test]
 fn an_heir_has_room_for_all_of_a_dead_founders_children() {

@@ -13,7 +13,7 @@ fn outcome(graph: &str, seed: u64, change: impl FnOnce(&mut Options)) -> Outcome
 
 #[test]
 fn every_node_joins_and_every_packet_arrives_on_every_graph() {
-    for graph in ["ov:3", "ovp:3", "ba:2", "pl:2.5", "hrg:2.5", "rgg", "as"] {
+    for graph in ["ov:3", "ovp:3", "ba:2", "pl:2.5", "hrg:2.5", "rgg", "rgt", "as"] {
         let outcome = outcome(graph, 1, |_| {});
         assert!(outcome.is_exact(), "{outcome:?}");
         assert!(outcome.stretch_mean.unwrap() < 1.2, "{outcome:?}");

@@ -86,9 +86,8 @@ impl Overlay {
 
     /// Whether to find no other parent yet.
     pub(crate) fn waits_for_adoption(&self, tree: TreeId, now: Now) -> bool {
-        let of_founder = self.trees[tree].grant.as_ref().map(|grant| grant.parent) == self.founder();
         // The first heirs may be dead, too; but who hears that one minds the root, and was not adopted, cannot reach it.
-        let for_heirs = (of_founder && !self.is_passed_over(now)) || self.ancestor_waits(tree);
+        let for_heirs = (self.is_alone_below(tree) && !self.is_passed_over(now)) || self.ancestor_waits(tree);
         let heirs = if for_heirs { self.heirs_wait() } else { Duration::ZERO };
         self.trees[tree].orphan_since.is_some_and(|since| now.instant.since(since) < ADOPTION_WAITS + heirs)
     }
@@ -97,6 +96,11 @@ impl Overlay {
     fn heirs_wait(&self) -> Duration {
         let heirs = self.trees.titles.as_ref().map_or(0, |titles| titles.list(FIRST_TREE).count());
         self.config.timing.takeover_step.saturating_mul(u32::try_from(heirs).unwrap_or(u32::MAX))
+    }
+
+    /// Whether none of the ancestors can be reached, the founder included: only who minds the root can adopt.
+    fn is_alone_below(&self, tree: TreeId) -> bool {
+        self.trees[tree].chain.grants().iter().all(|grant| !self.links.is_live(&grant.parent))
     }
 
     /// Whether an ancestor is there that has no way to the root itself: it adopts as soon as it was adopted.

@@ -43,7 +43,6 @@ impl Overlay {
     pub(crate) fn name_heirs(&mut self, now: Now) {
         let (true, Some(overlay)) = (self.names_heirs(), self.overlay_id()) else { return };
         self.survey_again(now);
-        self.judge_roots(now);
         let candidates = self.candidates();
         let mut heirs: Vec<Heir> = self.child_heirs();
         let firsts: Vec<NodeId> = heirs.iter().map(|heir| heir.id).collect();

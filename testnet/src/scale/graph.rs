@@ -30,8 +30,10 @@ pub enum Kind {
     PowerLaw(f64),
     /// `hrg:G`: a hyperbolic random graph (Krioukov et al. 2010) whose degrees follow a power law of exponent G.
     Hyperbolic(f64),
-    /// `rgg`: random points on a torus, linked when near.
+    /// `rgg`: random points in a square, linked when near (Gilbert 1961).
     Geometric,
+    /// `rgt`: the same on a torus, where every way has another one around it.
+    Toroidal,
     /// `as`: like the Internet's autonomous systems, by generalised linear preference.
     Internet,
 }
@@ -42,7 +44,7 @@ pub struct ParseKindError;
 
 impl std::fmt::Display for ParseKindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no such graph; try ov:3, ovp:3, ba:2, pl:2.5, hrg:2.5, rgg or as")
+        f.write_str("no such graph; try ov:3, ovp:3, ba:2, pl:2.5, hrg:2.5, rgg, rgt or as")
     }
 }
 
@@ -66,6 +68,7 @@ impl FromStr for Kind {
             "pl" => Self::PowerLaw(exponent()?),
             "hrg" => Self::Hyperbolic(exponent()?),
             "rgg" if parameter.is_none() => Self::Geometric,
+            "rgt" if parameter.is_none() => Self::Toroidal,
             "as" if parameter.is_none() => Self::Internet,
             _ => return Err(ParseKindError),
         })
@@ -86,7 +89,8 @@ impl Graph {
             Kind::Internet => linear_preference(nodes, rng),
             Kind::PowerLaw(gamma) => with_enough(nodes, |n| chung_lu(n, gamma, rng)),
             Kind::Hyperbolic(gamma) => with_enough(nodes, |n| hyperbolic(n, gamma, rng)),
-            Kind::Geometric => with_enough(nodes, |n| geometric(n, rng)),
+            Kind::Geometric => with_enough(nodes, |n| geometric(n, square_distance, rng)),
+            Kind::Toroidal => with_enough(nodes, |n| geometric(n, torus_distance, rng)),
         }
     }
 
@@ -176,8 +180,12 @@ fn preferential(nodes: usize, m: usize, rng: &mut Rng) -> Graph {
     graph
 }
 
-/// A point on the torus of side 1.
+/// A point in the square, or on the torus, of side 1.
 type Point = (f64, f64);
+
+fn square_distance(a: Point, b: Point) -> f64 {
+    (a.0 - b.0).hypot(a.1 - b.1)
+}
 
 fn torus_distance(a: Point, b: Point) -> f64 {
     let along = |x: f64| x.abs().min(1.0 - x.abs());
@@ -291,7 +299,7 @@ fn truncated(graph: &Graph, nodes: usize) -> Graph {
     renumbered(graph, &order)
 }
 
-fn geometric(nodes: usize, rng: &mut Rng) -> Graph {
+fn geometric(nodes: usize, distance: fn(Point, Point) -> f64, rng: &mut Rng) -> Graph {
     let points: Vec<Point> = (0..nodes).map(|_| (unit(rng), unit(rng))).collect();
     let radius = (MEAN_DEGREE / (PI * nodes as f64)).sqrt();
     // Cells as wide as the radius: a neighbour is in the same cell or beside it.
@@ -308,7 +316,7 @@ fn geometric(nodes: usize, rng: &mut Rng) -> Graph {
         for (dx, dy) in (0..9).map(|n| (n / 3 + cells - 1, n % 3 + cells - 1)) {
             let (x, y) = ((cell(point.0) + dx) % cells, (cell(point.1) + dy) % cells);
             for &other in &grid[x * cells + y] {
-                if other < node && torus_distance(points[other], *point) <= radius {
+                if other < node && distance(points[other], *point) <= radius {
                     graph.link(node, other);
                 }
             }

@@ -10,7 +10,7 @@ use super::{Faults, Metric, NoSuchGraph, Options, Outcome, run};
 /// Graphs that are drawn.
 const GRAPHS: [&str; 2] = ["ov:3", "ba:2"];
 /// The other ones, of which only numbers are kept.
-const OTHERS: [&str; 5] = ["ovp:3", "pl:2.5", "hrg:2.5", "rgg", "as"];
+const OTHERS: [&str; 6] = ["ovp:3", "pl:2.5", "hrg:2.5", "rgg", "rgt", "as"];
 /// Nodes, up to what is asked for.
 const SIZES: [usize; 5] = [1000, 2000, 4000, 10_000, 100_000];
 /// Shares of nodes that die.

@@ -17,7 +17,7 @@ const EXIT_USAGE: u8 = 2;
 /// Arguments of `testnet sim`.
 #[derive(Args, Debug)]
 pub struct SimArgs {
-    /// The overlay alone, on a graph of links: ov:K, ovp:K, ba:M, pl:G, hrg:G, rgg or as
+    /// The overlay alone, on a graph of links: ov:K, ovp:K, ba:M, pl:G, hrg:G, rgg, rgt or as
     #[arg(long, value_name = "GRAPH")]
     graph: Option<String>,
     /// The overlay alone, as a TOML file says; other options of --graph do not count

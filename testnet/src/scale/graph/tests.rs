@@ -3,7 +3,7 @@ use super::*;
 #[test]
 #[allow(clippy::cast_possible_truncation)]
 fn all_are_connected_in_the_order_of_joining_and_the_same_for_a_seed() {
-    for text in ["ov:3", "ovp:3", "ba:2", "pl:2.5", "hrg:2.5", "rgg", "as"] {
+    for text in ["ov:3", "ovp:3", "ba:2", "pl:2.5", "hrg:2.5", "rgg", "rgt", "as"] {
         let kind: Kind = text.parse().unwrap();
         let make = |seed| Graph::new(kind, 1000, &mut Rng::from_seed([seed; 32]));
         let graph = make(1);
