@@ -67,6 +67,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dashboard;
+pub mod dial_back;
 pub mod driver;
 pub mod exit;
 pub mod facts;

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
 use crate::dashboard::Dashboard;
+use crate::dial_back::Asks;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
@@ -32,6 +33,7 @@ mod files;
 mod inviting;
 mod keys;
 pub mod naming;
+mod reached;
 mod reload;
 mod serving;
 
@@ -66,6 +68,7 @@ pub struct Desk {
     metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
     door: files::Door,
+    asks: Mutex<Asks>,
     ended: Notify,
 }
 
@@ -102,6 +105,7 @@ impl Desk {
             metrics: OnceLock::new(),
             pipes: Mutex::default(),
             door: files::Door::default(),
+            asks: Mutex::default(),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -110,6 +114,7 @@ impl Desk {
         if desk.grants.any() {
             desk.take_secrets().await?;
         }
+        desk.offer_dial_back().await?;
         Ok(desk)
     }
 
@@ -121,6 +126,9 @@ impl Desk {
                 tokio::spawn(async move { desk.redeem(request).await });
             } else if request.service == crate::files::SERVICE {
                 self.let_in(request);
+            } else if request.service == crate::dial_back::SERVICE {
+                let desk = Arc::clone(&self);
+                tokio::spawn(async move { desk.dial_asker(request).await });
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -333,6 +341,10 @@ impl Desk {
 
     fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Asks> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {

@@ -226,6 +226,35 @@ pub struct Invitation {
     /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
     #[serde(default)]
     pub admits: Option<String>,
+    /// How many neighbours were asked to dial this node.
+    #[serde(default)]
+    pub asked: usize,
+    /// What they found: first the addresses in the invite, then others at which they see this node.
+    #[serde(default)]
+    pub trials: Vec<Trial>,
+}
+
+/// Whether this node is reached at one address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trial {
+    /// A multiaddr.
+    pub address: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Who dialled, an id; none when nobody did.
+    pub by: Option<String>,
+}
+
+/// How a dial went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// This node answered there.
+    Reached,
+    /// It did not.
+    Failed,
+    /// No neighbour sees this node there, so none dialled.
+    Untested,
 }
 
 /// The answer to `doctor`.
