@@ -97,6 +97,9 @@ enum Verb {
         /// Where to listen: HOST:PORT, where port 0 picks a free one, or unix:/PATH for a socket that only you can open
         #[arg(long, value_name = "HOST:PORT|unix:/PATH")]
         listen: Forward,
+        /// Serve programs of your user alone, not those of others on this machine (a unix socket does so anyway)
+        #[arg(long)]
+        only_me: bool,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
@@ -322,7 +325,7 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
-        Verb::Connect { target, listen } => Request::Connect { target, listen },
+        Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
         Verb::Disconnect { what } => Request::Disconnect { what },
         Verb::Cut { peer } => Request::Cut { peer },
         Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
@@ -389,6 +392,8 @@ mod tests {
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
+            "connect alice/ssh --listen 127.0.0.1:2222 --only-me",
+            "up --socks 127.0.0.1:7080 --socks-guard token",
             "pipe alice/ssh --data-dir /tmp/a",
             "send big.iso alice --data-dir /tmp/a",
             "send a b c bob --quiet --json",
@@ -442,6 +447,7 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
+            "up --socks 127.0.0.1:1 --socks-guard none",
             "up --closed --join /ip4/1.2.3.4/tcp/1",
             "send big.iso",
             "receive --from",

@@ -84,6 +84,7 @@ pub mod reach;
 pub mod recovery;
 pub mod stack;
 pub mod store;
+pub mod token;
 pub mod web;
 
 pub use api::{Builder, Control, MobileStream, Node, Offer, Update};

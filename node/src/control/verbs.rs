@@ -19,6 +19,7 @@ use crate::dashboard::Dashboard;
 use crate::dial_back::Asks;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
+use crate::local::callers::Callers;
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
@@ -160,7 +161,7 @@ impl Desk {
             Request::Trace { peer } => self.question(peer, Stack::trace).await,
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
-            Request::Connect { target, listen } => self.connect(target, &listen).await,
+            Request::Connect { target, listen, only_me } => self.connect(target, &listen, only_me).await,
             Request::Invite { lifetime_s, services, uses, may_invite } => {
                 self.invite(lifetime_s, services, uses, may_invite).await
             }
@@ -283,7 +284,7 @@ impl Desk {
         }
     }
 
-    async fn connect(&self, target: Target, at: &Forward) -> Result<Value, Fault> {
+    async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
         // Only a name that certainly is nobody's is refused: a peer that is away now may be back when the port is used.
         if target.peer.parse::<NodeId>().is_err()
             && let Err(fault) = self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await
@@ -295,7 +296,11 @@ impl Desk {
             Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
             None => {
                 let (listener, address) = listen::bind(at).await?;
-                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener))
+                if only_me {
+                    listen::check_mine(address)?;
+                }
+                let callers = if only_me { Callers::OnlyMe } else { Callers::Anybody };
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener, callers))
             }
         };
         self.connects().insert(address.clone(), (target, port));

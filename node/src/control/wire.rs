@@ -59,6 +59,9 @@ pub enum Request {
         target: Target,
         /// `HOST:PORT`; port 0 picks a free one.
         listen: Forward,
+        /// Only for programs of the user as whom the node runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        only_me: bool,
     },
     /// Closes local ports that `connect` made; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
     Disconnect {
@@ -346,8 +349,20 @@ mod tests {
             (Request::NetworkUp { bind: Some([127, 0, 0, 2].into()) }, r#"{"verb":"network-up","bind":"127.0.0.2"}"#),
             (Request::Ping { peer: "alice".into() }, r#"{"verb":"ping","peer":"alice"}"#),
             (
-                Request::Connect { target: "alice/ssh".parse().unwrap(), listen: "127.0.0.1:0".parse().unwrap() },
+                Request::Connect {
+                    target: "alice/ssh".parse().unwrap(),
+                    listen: "127.0.0.1:0".parse().unwrap(),
+                    only_me: false,
+                },
                 r#"{"verb":"connect","target":"alice/ssh","listen":"127.0.0.1:0"}"#,
+            ),
+            (
+                Request::Connect {
+                    target: "a/b".parse().unwrap(),
+                    listen: "127.0.0.1:0".parse().unwrap(),
+                    only_me: true,
+                },
+                r#"{"verb":"connect","target":"a/b","listen":"127.0.0.1:0","only_me":true}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);
