@@ -53,7 +53,7 @@ fn tried(trial: &Trial) -> String {
 
 /// Who cannot come with this invite, and what to do about it.
 fn caution(invitation: &Invitation) -> Option<String> {
-    let with = |outcome, at_least| {
+    let with = |outcome: Outcome, at_least: Reach| {
         let trials = invitation.trials.iter().filter(move |trial| trial.outcome == outcome);
         trials.filter_map(|trial| trial.address.parse::<Multiaddr>().ok()).find(|at| reach(at) >= Some(at_least))
     };

@@ -108,7 +108,7 @@ fn judge(addresses: &[Multiaddr], ports: &[u16], reports: &[Report]) -> Vec<Tria
     let mut trials = Vec::new();
     let seen_elsewhere = reports.iter().flat_map(|report| {
         let at = move |port: &u16| Multiaddr::from(report.seen).with(Protocol::Tcp(*port));
-        ports.iter().map(at).filter(|address| !addresses.contains(address))
+        ports.iter().map(at).filter(move |address| !addresses.contains(address))
     });
     for address in addresses.iter().cloned().chain(seen_elsewhere) {
         let (ip, port) = (ip_of(&address), port_of(&address));

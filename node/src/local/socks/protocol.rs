@@ -136,7 +136,7 @@ async fn check_password<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, passw
     let version = stream.read_u8().await?;
     let mut name = vec![0; usize::from(stream.read_u8().await?)];
     stream.read_exact(&mut name).await?;
-    let mut given = Zeroizing::new(vec![0; usize::from(stream.read_u8().await?)]);
+    let mut given = Zeroizing::new(vec![0_u8; usize::from(stream.read_u8().await?)]);
     stream.read_exact(&mut given).await?;
     let right = version == PASSWORD_VERSION && token::same(password.as_bytes(), &given);
     stream.write_all(&[PASSWORD_VERSION, if right { RIGHT } else { WRONG }]).await?;
