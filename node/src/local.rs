@@ -11,5 +11,6 @@ pub mod exposures;
 pub mod invites;
 pub mod listen;
 pub mod pipe;
+pub mod reverse;
 pub mod service;
 pub mod socks;

@@ -40,6 +40,9 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Connect { target, .. } => {
             format!("{target} is at {} until the node ends\n", text(&data, "listen"))
         }
+        Request::Reverse { target, forward } => {
+            format!("{} at {}'s leads to {forward} as long as this runs\n", text(&data, "listen"), target.peer)
+        }
         Request::Disconnect { .. } => {
             let closed = data.get("closed").map(texts).unwrap_or_default();
             format!("closed {}; connections that were made through it go on\n", closed.join(", "))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use crate::local::callers::Callers;
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
-use crate::local::service::{Forward, ServiceName, Target};
+use crate::local::reverse::lend;
+use crate::local::service::{Forward, LISTEN, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
 use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
@@ -36,9 +38,11 @@ mod keys;
 pub mod naming;
 mod reached;
 mod reload;
+mod reverse;
 mod serving;
 
 pub(super) use files::Receiving;
+pub(super) use reverse::Reversal;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +74,8 @@ pub struct Desk {
     pipes: Mutex<Pipes>,
     door: files::Door,
     asks: Mutex<Asks>,
+    /// The latest one's number.
+    reversals: AtomicU64,
     ended: Notify,
 }
 
@@ -107,6 +113,7 @@ impl Desk {
             pipes: Mutex::default(),
             door: files::Door::default(),
             asks: Mutex::default(),
+            reversals: AtomicU64::new(0),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -130,6 +137,8 @@ impl Desk {
             } else if request.service == crate::dial_back::SERVICE {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.dial_asker(request).await });
+            } else if request.forward.starts_with(LISTEN) {
+                tokio::spawn(lend(self.handle.clone(), request));
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -190,6 +199,7 @@ impl Desk {
             | Request::Send { .. }
             | Request::Receive { .. }
             | Request::Take { .. }
+            | Request::Reverse { .. }
             | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
@@ -292,6 +302,9 @@ impl Desk {
         {
             return Err(fault);
         }
+        if at.is_place() {
+            return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
+        }
         let (address, port) = match at.unix() {
             Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
             None => {
@@ -346,6 +359,10 @@ impl Desk {
 
     fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_reversal(&self) -> u64 {
+        self.reversals.fetch_add(1, Ordering::Relaxed)
     }
 
     fn asks(&self) -> MutexGuard<'_, Asks> {

@@ -153,6 +153,13 @@ pub enum Request {
         /// From the [`Arrival`].
         transfer: u64,
     },
+    /// Has a port at a peer's lead to a local service as long as this connection is open: `{"node":"12D3...","listen":"127.0.0.1:8080","forward":"..."}`.
+    Reverse {
+        /// Which port of whom: a service there that is a place to listen.
+        target: Target,
+        /// The local service.
+        forward: Forward,
+    },
     /// How the pipe of this number ended; waits a little for that: `{"ended":true}`, or false to ask again.
     PipeEnd {
         /// From the reply to `pipe`.

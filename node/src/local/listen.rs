@@ -65,7 +65,7 @@ impl Drop for Port {
 /// # Errors
 /// [`Code::PortInUse`] with one clear line.
 pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
-    if at.unix().is_some() {
+    if at.unix().is_some() || at.is_place() {
         return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT")));
     }
     let listener = TcpListener::bind(at.as_str()).await.map_err(|error| cannot_listen(at.as_str(), &error))?;
