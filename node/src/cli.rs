@@ -76,8 +76,8 @@ enum Verb {
     Expose {
         /// The service's name
         service: ServiceName,
-        /// Where it listens, HOST:PORT or unix:/PATH
-        #[arg(value_name = "HOST:PORT|unix:/PATH")]
+        /// Where it listens, HOST:PORT or unix:/PATH; or listen:HOST:PORT, a port here that leads to whoever may have it, see `muses reverse`
+        #[arg(value_name = "HOST:PORT|unix:/PATH|listen:HOST:PORT")]
         forward: Forward,
         /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody but this node
         #[arg(long, value_name = "WHO", num_args = 1.., value_delimiter = ',')]
@@ -97,6 +97,9 @@ enum Verb {
         /// Where to listen: HOST:PORT, where port 0 picks a free one, or unix:/PATH for a socket that only you can open
         #[arg(long, value_name = "HOST:PORT|unix:/PATH")]
         listen: Forward,
+        /// Serve programs of your user alone, not those of others on this machine (a unix socket does so anyway)
+        #[arg(long)]
+        only_me: bool,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
@@ -110,6 +113,15 @@ enum Verb {
     Cut {
         /// Petname, claimed name or node id
         peer: String,
+    },
+    /// Have a port at a peer's lead to a local service as long as this runs, as ssh -R does; there: muses expose NAME listen:HOST:PORT --allow YOU
+    #[command(after_help = "Example:\n  muses reverse alice/door 127.0.0.1:8080")]
+    Reverse {
+        /// PEER/NAME, where NAME is a place to listen
+        target: Target,
+        /// Where the local service is, HOST:PORT or unix:/PATH
+        #[arg(value_name = "HOST:PORT|unix:/PATH")]
+        forward: Forward,
     },
     /// Connect stdin and stdout to a peer's service (for `ssh -o ProxyCommand='muses pipe alice/ssh' alice`)
     #[command(after_help = "Example:\n  muses pipe alice/ssh")]
@@ -319,10 +331,11 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
         Verb::Doctor { target } => return ask::doctor(&data_dir, target, json),
         Verb::Pipe { target } => return done(ask::pipe(&data_dir, target)),
+        Verb::Reverse { target, forward } => return ask::reverse(&data_dir, target, forward, json),
         Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
-        Verb::Connect { target, listen } => Request::Connect { target, listen },
+        Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
         Verb::Disconnect { what } => Request::Disconnect { what },
         Verb::Cut { peer } => Request::Cut { peer },
         Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
@@ -389,6 +402,10 @@ mod tests {
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
+            "connect alice/ssh --listen 127.0.0.1:2222 --only-me",
+            "up --socks 127.0.0.1:7080 --socks-guard token",
+            "reverse alice/door 127.0.0.1:3000",
+            "expose door listen:127.0.0.1:8080 --allow bob",
             "pipe alice/ssh --data-dir /tmp/a",
             "send big.iso alice --data-dir /tmp/a",
             "send a b c bob --quiet --json",
@@ -442,6 +459,7 @@ mod tests {
             "connect alice --listen h:1",
             "connect alice/ssh",
             "up --listen nonsense",
+            "up --socks 127.0.0.1:1 --socks-guard none",
             "up --closed --join /ip4/1.2.3.4/tcp/1",
             "send big.iso",
             "receive --from",

@@ -41,6 +41,9 @@ pub struct Config {
     /// Where to serve SOCKS5, if at all.
     #[serde(default)]
     pub socks: Option<Forward>,
+    /// What programs have to show there.
+    #[serde(default)]
+    pub socks_guard: Option<SocksGuard>,
     /// Where to serve the dashboard, if at all.
     #[serde(default)]
     pub dashboard: Option<Forward>,
@@ -62,6 +65,16 @@ pub struct Config {
     /// Services offered from the start.
     #[serde(default)]
     pub services: BTreeMap<ServiceName, ServiceTable>,
+}
+
+/// What programs have to show at the SOCKS proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SocksGuard {
+    /// That they are of the user as whom the node runs.
+    Uid,
+    /// The password in `socks.token` of the data folder.
+    Token,
 }
 
 /// `[overlay]`
@@ -337,7 +350,8 @@ mod tests {
                 "overlay",
                 "petnames",
                 "services",
-                "socks"
+                "socks",
+                "socks_guard"
             ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();

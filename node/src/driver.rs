@@ -304,6 +304,9 @@ impl Driver {
             Request::Listening { reply } => {
                 let _ = reply.send(self.links.listening());
             }
+            Request::DialBack { reply } => {
+                let _ = reply.send(self.links.dial_back());
+            }
             Request::Stop { reply } => {
                 if self.stopping.is_empty() {
                     self.stack.leave(now);

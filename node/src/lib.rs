@@ -67,6 +67,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dashboard;
+pub mod dial_back;
 pub mod driver;
 pub mod exit;
 pub mod facts;
@@ -83,6 +84,7 @@ pub mod reach;
 pub mod recovery;
 pub mod stack;
 pub mod store;
+pub mod token;
 pub mod web;
 
 pub use api::{Builder, Control, MobileStream, Node, Offer, Update};

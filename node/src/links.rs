@@ -19,12 +19,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
+pub use dial_back::DialBack;
 pub use input::{Input, StartError};
 
 mod arrivals;
 mod behaviour;
 pub mod bulk;
 mod changes;
+mod dial_back;
 mod gate;
 mod hard_close;
 mod input;
@@ -308,6 +310,11 @@ impl Links {
     /// The concrete addresses at which this node listens now.
     pub fn listening(&self) -> Vec<Multiaddr> {
         self.listeners.addresses()
+    }
+
+    /// What finds out whether a node answers somewhere, without a link to it.
+    pub fn dial_back(&self) -> DialBack {
+        DialBack(self.dialler.clone())
     }
 
     /// Closes all links, and gives goodbyes a moment to get out.

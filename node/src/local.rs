@@ -5,10 +5,12 @@
 //! its connection with that source port; the stack keys the stream by it. An application's socket is never closed because of an
 //! outage: while the session is suspended the task waits, and TCP's own flow control holds the application back.
 
+pub mod callers;
 pub mod dial;
 pub mod exposures;
 pub mod invites;
 pub mod listen;
 pub mod pipe;
+pub mod reverse;
 pub mod service;
 pub mod socks;

@@ -17,13 +17,7 @@ pub enum Reach {
 
 /// The reach of an address that starts with an IP address; none where others have no use for it.
 pub fn reach(address: &Multiaddr) -> Option<Reach> {
-    let ip: IpAddr = match address.iter().next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    let ip = ip.to_canonical();
-    match ip {
+    match ip_of(address)? {
         ip if ip.is_unspecified() || ip.is_multicast() => None,
         ip if ip.is_loopback() => Some(Reach::Machine),
         IpAddr::V4(ip) if ip.is_private() || ip.is_link_local() || is_shared(ip) => Some(Reach::Network),
@@ -32,6 +26,23 @@ pub fn reach(address: &Multiaddr) -> Option<Reach> {
         IpAddr::V6(ip) if ip.is_unique_local() => Some(Reach::Network),
         _ => Some(Reach::World),
     }
+}
+
+/// The IP address that an address starts with, an IPv4 one as such.
+pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(IpAddr::from(ip).to_canonical()),
+        _ => None,
+    }
+}
+
+/// Its TCP port.
+pub fn port_of(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    })
 }
 
 /// RFC 6598: between a carrier's NAT and its customers.

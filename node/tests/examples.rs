@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use common::schema::{compare, documented};
 use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
@@ -18,7 +19,7 @@ use overlay::record::Endorsed;
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 36] = [
     "status",
     "peers",
     "lookup",
@@ -28,6 +29,7 @@ const ORDER: [&str; 35] = [
     "invite",
     "connect",
     "pipe",
+    "reverse",
     "send",
     "receive",
     "sessions",
@@ -138,6 +140,7 @@ impl Place {
     fn new() -> Self {
         let (alice, bob) = alice_and_bob();
         alice.json(&format!("expose ssh {} --allow bob", greeter(b"SSH-2.0-nothing")));
+        alice.json("expose door listen:127.0.0.1:0 --allow bob");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
         let id = alice.json("status")["node"].as_str().unwrap().to_owned();
@@ -186,6 +189,8 @@ impl Place {
                 scope.spawn(move || until("bob takes files", || self.alice.muses(&send).status.success()));
                 self.bob.muses(line)
             }
+            // It would stay for ever.
+            "reverse" => first_line(self.bob.folder.path(), line),
             // Bob's own end would spoil the rest.
             "key revoke" => self.alice.muses(line),
             _ => self.bob.muses(line),
@@ -202,6 +207,19 @@ impl Place {
         let silent = ["pipe"].contains(&verb);
         assert!(!output.stdout.is_empty() || silent, "{line} says nothing");
     }
+}
+
+/// What a verb prints first that stays until it is ended.
+fn first_line(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.arg("--data-dir").arg(folder).args(line.split_whitespace()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut stdout = Vec::new();
+    BufReader::new(process.stdout.take().unwrap()).read_until(b'\n', &mut stdout).unwrap();
+    assert_eq!(process.try_wait().unwrap(), None, "{line} has ended");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    Output { status: ExitStatus::default(), stdout, stderr: Vec::new() }
 }
 
 /// A node in the foreground that can be talked to and ended.

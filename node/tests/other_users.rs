@@ -1,14 +1,15 @@
-//! Another user of the same machine: control socket, secrets and dashboard are closed to it. Needs root to become one.
+//! Another user of the same machine: control socket, secrets, dashboard and guarded ports are closed to it. Needs root to become one.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::fs::{self, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-use common::{Node, output, stderr};
+use common::{Node, greeter, muses, output, stderr};
 
 /// `nobody` on every Linux.
 const UID: u32 = 65_534;
@@ -19,15 +20,16 @@ fn another_user_of_the_machine_gets_nothing() {
         println!("skipped: only root can become another user");
         return;
     }
-    let node = Node::start(&["--dashboard", "127.0.0.1:0", "--name", "alice"]);
+    let ports = ["--dashboard", "127.0.0.1:0", "--socks", "127.0.0.1:0", "--socks-guard", "token"];
+    let node = Node::start(&[&ports[..], &["--name", "alice"]].concat());
     let folder = node.folder.path();
     // The folder is opened on purpose: each thing in it has to keep others out by itself.
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
     let tools = tempfile::tempdir().unwrap();
     fs::set_permissions(tools.path(), Permissions::from_mode(0o755)).unwrap();
-    let muses = tools.path().join("muses");
-    fs::copy(env!("CARGO_BIN_EXE_muses"), &muses).unwrap();
-    let muses = format!("{} --data-dir {}", muses.display(), folder.display());
+    let program = tools.path().join("muses");
+    fs::copy(env!("CARGO_BIN_EXE_muses"), &program).unwrap();
+    let muses = format!("{} --data-dir {}", program.display(), folder.display());
 
     // What follows is refused for who asks, not for how: the owner may.
     let (mine, theirs) = (run_as(0, &format!("{muses} status")), run_as(UID, &format!("{muses} status")));
@@ -39,7 +41,7 @@ fn another_user_of_the_machine_gets_nothing() {
         assert_eq!((theirs.status.code(), theirs.stdout.len()), (Some(6), 0), "{verb}");
     }
     assert!(run_as(UID, &format!("ls {}", folder.display())).status.success(), "it can see that they are there");
-    for secret in ["dashboard.token", "identity.key", "session.key"] {
+    for secret in ["dashboard.token", "identity.key", "session.key", "socks.token"] {
         let path = folder.join(secret);
         assert!(run_as(0, &format!("cat {}", path.display())).status.success(), "{secret}");
         assert!(!run_as(UID, &format!("cat {}", path.display())).status.success(), "{secret}");
@@ -62,7 +64,61 @@ fn another_user_of_the_machine_gets_nothing() {
         assert!(!answer.contains("12D3KooW") && !answer.to_lowercase().contains("set-cookie"), "{answer}");
     }
     assert!(ask("GET /").starts_with("HTTP/1.1 200 "), "the page itself holds no secret");
+
+    // So is that of the proxy; without its password no program gets to ask for anything.
+    let socks: SocketAddr = node.json("status")["socks"].as_str().unwrap().parse().unwrap();
+    let token = fs::read_to_string(folder.join("socks.token")).unwrap();
+    for (methods, password, answer) in [
+        (r"\x05\x01\x00", String::new(), &b"\x05\xff"[..]),
+        (r"\x05\x01\x02", "0".repeat(64), b"\x05\x02\x01\x01"),
+        (r"\x05\x01\x02", token, b"\x05\x02\x01\x00\x05\x04"),
+    ] {
+        let password = if password.is_empty() { password } else { format!(r"\x01\x01x\x40{password}") };
+        let said = talk(UID, socks, &format!(r"{methods}{password}\x05\x01\x00\x03\x0cnobody.muses\x00\x50"));
+        assert!(said.starts_with(answer), "{said:?} to {methods} {password}");
+    }
     assert_eq!(node.json("status")["name"], "alice");
+}
+
+#[test]
+fn a_port_that_is_for_me_alone_turns_others_away() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let alice = Node::start(&["--name", "alice"]);
+    let ports = ["--socks", "127.0.0.1:0", "--socks-guard", "uid", "--name", "bob"];
+    let bob = Node::start(&[&ports[..], &["--join", &alice.invite()]].concat());
+    bob.json_when("lookup alice", |found| found["node"].is_string());
+    alice.json(&format!("expose web {} --allow anyone", greeter(b"hello")));
+    let connect = |flags: &str| -> SocketAddr {
+        let made = bob.json(&format!("connect alice/web --listen 127.0.0.1:0 {flags}"));
+        made["listen"].as_str().unwrap().parse().unwrap()
+    };
+    let (open, mine) = (connect(""), connect("--only-me"));
+    assert_eq!((talk(0, open, ""), talk(UID, open, "")), (b"hello".to_vec(), b"hello".to_vec()), "as any port");
+    assert_eq!((talk(0, mine, ""), talk(UID, mine, "")), (b"hello".to_vec(), Vec::new()));
+    let socks: SocketAddr = bob.json("status")["socks"].as_str().unwrap().parse().unwrap();
+    let request = r"\x05\x01\x00\x05\x01\x00\x03\x0balice.muses\x00\x50";
+    let answer = [&b"\x05\x00\x05\x00\x00\x01\0\0\0\0\0\0"[..], b"hello"].concat();
+    assert_eq!((talk(0, socks, request), talk(UID, socks, request)), (answer, Vec::new()));
+
+    let everywhere = bob.muses("connect alice/web --listen 0.0.0.0:0 --only-me");
+    assert_eq!(
+        (everywhere.status.code(), stderr(&everywhere).lines().count()),
+        (Some(2), 1),
+        "{}",
+        stderr(&everywhere)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = muses(folder.path(), "up --listen /ip4/127.0.0.1/tcp/0 --socks 0.0.0.0:0 --socks-guard uid");
+    assert_eq!((proxy.status.code(), stderr(&proxy).lines().count()), (Some(2), 1), "{}", stderr(&proxy));
+}
+
+/// What a program of `uid` hears at `port` after it has said `words`, as printf has them.
+fn talk(uid: u32, port: SocketAddr, words: &str) -> Vec<u8> {
+    let line = format!("exec 3<>/dev/tcp/{}/{}; printf '{words}' >&3; timeout 20 cat <&3", port.ip(), port.port());
+    run_as(uid, &line).stdout
 }
 
 fn run_as(uid: u32, line: &str) -> Output {

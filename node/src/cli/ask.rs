@@ -14,7 +14,7 @@ use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
 use crate::folder::lock_path;
-use crate::local::service::Target;
+use crate::local::service::{Forward, Target};
 
 /// How long a node that has left may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +104,25 @@ pub(super) fn pipe(data_dir: &Path, target: Target) -> Result<(), Fault> {
     let mut client = Client::connect(data_dir)?;
     while client.ask(&Request::PipeEnd { pipe })?.get("ended") == Some(&Value::Bool(false)) {}
     Ok(())
+}
+
+/// Has a port at a peer's lead to `forward`, and stays.
+pub(super) fn reverse(data_dir: &Path, target: Target, forward: Forward, json: bool) -> Result<ExitCode, Fault> {
+    if forward.is_place() {
+        return Err(Fault::new(Code::Usage, format!("{forward} is no service; use HOST:PORT or unix:/PATH")));
+    }
+    let what = target.to_string();
+    let request = Request::Reverse { target, forward };
+    let mut client = Client::connect(data_dir)?;
+    let data = client.ask(&request)?;
+    let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    // Nothing more is said: this waits for the end.
+    let _ = client.next_reply();
+    Err(Fault::new(
+        Code::Failed,
+        format!("{what}: the port is closed; one of the two nodes has ended, or cut the session"),
+    ))
 }
 
 /// The node answers `down` when it has left; its folder is free when its process is gone, a moment later.

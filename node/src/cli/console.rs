@@ -14,6 +14,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
 use crate::facts;
+use crate::local::socks::{Guard, TOKEN_FILE};
 use crate::reach::{Reach, reach};
 use crate::stack::Event;
 
@@ -56,9 +57,11 @@ impl Console {
     }
 
     /// How programs use the proxy.
-    pub(super) fn offer_socks(&self, at: SocketAddr) {
+    pub(super) fn offer_socks(&self, at: SocketAddr, guard: &Guard, data_dir: &Path) {
         self.say(&format!("programs reach peers through SOCKS5: curl --proxy socks5h://{at} http://PEER.muses/"));
-        if !at.ip().is_loopback() {
+        if let Guard::Token(_) = guard {
+            self.say(&format!("they need the password in {}, with any user name", data_dir.join(TOKEN_FILE).display()));
+        } else if !at.ip().is_loopback() {
             self.say(&format!("caution: whoever reaches {at} uses services as this node"));
         }
     }

@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-use qrcode::render::unicode::Dense1x2;
-use qrcode::{EcLevel, QrCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::span;
-use crate::control::wire::{Diagnosis, Exposed, Invitation, Request};
+use crate::control::wire::{Diagnosis, Exposed, Request};
 use crate::exit::{Code, Fault};
-use crate::local::service::ServiceName;
 use crate::stack::{KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+
+mod invite;
+
+pub(super) use invite::qr_code;
 
 /// The text, whole lines, for the answer `data` to `request`.
 pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
@@ -35,9 +36,12 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
-        Request::Invite { lifetime_s, .. } => invitation(&read(data)?, *lifetime_s),
+        Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s),
         Request::Connect { target, .. } => {
             format!("{target} is at {} until the node ends\n", text(&data, "listen"))
+        }
+        Request::Reverse { target, forward } => {
+            format!("{} at {}'s leads to {forward} as long as this runs\n", text(&data, "listen"), target.peer)
         }
         Request::Disconnect { .. } => {
             let closed = data.get("closed").map(texts).unwrap_or_default();
@@ -196,41 +200,6 @@ fn exposed(exposed: &Exposed) -> String {
         };
     }
     text
-}
-
-fn invitation(invitation: &Invitation, lifetime_s: u64) -> String {
-    let mut text =
-        format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
-    if let Some(uses) = invitation.uses {
-        let names: Vec<&str> = invitation.services.iter().map(ServiceName::as_str).collect();
-        let admits = invitation.admits.as_deref().map(|rank| match rank {
-            "inviter" => "is a member of this closed overlay and may invite others".to_owned(),
-            _ => "is a member of this closed overlay".to_owned(),
-        });
-        let uses_them = (!names.is_empty()).then(|| format!("may use {}", names.join(", ")));
-        let gets: Vec<String> = admits.into_iter().chain(uses_them).collect();
-        let guests = if uses == 1 {
-            "whoever is the first to come".to_owned()
-        } else {
-            format!("each of the first {uses} who come")
-        };
-        _ = writeln!(text, "{guests} with it {}: keep it secret", gets.join(" and "));
-    }
-    text.push_str(match invitation.reach.as_str() {
-        "machine" => "caution: only programs on this machine reach this node; listen at another address: muses up --listen ...\n",
-        "network" => "caution: the addresses in it are private; from outside of this network nobody reaches them unless your router forwards the port\n",
-        _ => "",
-    });
-    text
-}
-
-/// The code as lines of half blocks. In upper case the text fits the alphanumeric mode, with two thirds of the modules.
-pub(super) fn qr_code(text: &str) -> Result<String, Fault> {
-    let code = QrCode::with_error_correction_level(text.to_uppercase(), EcLevel::L)
-        .map_err(|error| Fault::new(Code::Failed, format!("this does not fit into a QR code: {error}")))?;
-    // Terminals are mostly dark: the light modules are what is printed.
-    let image = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-    Ok(format!("\n{image}\n"))
 }
 
 fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {

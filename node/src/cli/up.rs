@@ -15,7 +15,7 @@ use super::console::Console;
 use super::join::{self, Joins};
 use super::reload::Reloads;
 use super::supervisor;
-use crate::config::{Config, check_name};
+use crate::config::{Config, SocksGuard, check_name};
 use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
@@ -26,7 +26,7 @@ use crate::local::exposures::{self, Exposures};
 use crate::local::invites::Grants;
 use crate::local::listen::check_free;
 use crate::local::service::Forward;
-use crate::local::{invites, listen};
+use crate::local::{invites, listen, socks};
 use crate::store::{FileStore, Store};
 use crate::{clock, dashboard, driver, lan, stack};
 
@@ -70,6 +70,9 @@ pub(super) struct Up {
     /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) socks: Option<Forward>,
+    /// What programs have to show at the SOCKS5 proxy: that they are of your user, or the password in socks.token of the data folder
+    #[arg(long, value_enum, value_name = "GUARD")]
+    pub(super) socks_guard: Option<SocksGuard>,
     /// Serve a page about this node to its owner's browser, on loopback [default: 127.0.0.1:7070]; see `muses dashboard`
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = dashboard::DEFAULT_ADDRESS)]
     pub(super) dashboard: Option<Forward>,
@@ -114,6 +117,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     config.leaf |= up.leaf;
     config.links.mdns &= !up.no_mdns;
     config.socks = up.socks.or(config.socks);
+    config.socks_guard = up.socks_guard.or(config.socks_guard);
     config.dashboard = up.dashboard.or(config.dashboard);
     config.metrics = up.metrics.or(config.metrics);
     let listen = listen_addresses(&config.listen)?;
@@ -146,7 +150,10 @@ async fn serve(
     // Before anything that is announced to others, so that a node that cannot be talked to does not start.
     let server = Server::bind(data_dir)?;
     let socks = match &config.socks {
-        Some(at) => Some(listen::bind(at).await?),
+        Some(at) => {
+            let (listener, address) = listen::bind(at).await?;
+            Some((listener, address, socks::Guard::open(config.socks_guard, address, data_dir)?))
+        }
         None => None,
     };
     let page = match &config.dashboard {
@@ -186,9 +193,9 @@ async fn serve(
     let guests = handle.subscribe();
     let desk =
         Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);
-    if let Some((listener, address)) = socks {
-        console.offer_socks(address);
-        desk.serve_socks(listener, address);
+    if let Some((listener, address, guard)) = socks {
+        console.offer_socks(address, &guard, data_dir);
+        desk.serve_socks(listener, address, guard);
     }
     if let Some(page) = page {
         console.offer_dashboard(data_dir);

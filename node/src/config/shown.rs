@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use overlay::id::NodeId;
 use toml::Value;
 
-use super::{Config, LimitsTable, LinksTable, OverlayTable, ServiceTable};
+use super::{Config, LimitsTable, LinksTable, OverlayTable, ServiceTable, SocksGuard};
 use crate::local::service::ServiceName;
 use crate::stack::Direct;
 
@@ -19,8 +19,21 @@ impl Config {
     /// The keys and values of this configuration, as a file would have them; what is empty is left out.
     pub fn to_toml(&self) -> toml::Table {
         // Taken apart without a rest, so that a new key is not forgotten here.
-        let Self { listen, join, name, leaf, socks, dashboard, metrics, overlay, links, limits, petnames, services } =
-            self;
+        let Self {
+            listen,
+            join,
+            name,
+            leaf,
+            socks,
+            socks_guard,
+            dashboard,
+            metrics,
+            overlay,
+            links,
+            limits,
+            petnames,
+            services,
+        } = self;
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: Option<Value>| _ = value.and_then(|value| table.insert(key.to_owned(), value));
         put("listen", list(listen));
@@ -28,6 +41,11 @@ impl Config {
         put("name", name.clone().map(Value::String));
         put("leaf", leaf.then_some(Value::Boolean(true)));
         put("socks", socks.as_ref().map(|socks| socks.to_string().into()));
+        let guard = |guard: &SocksGuard| match guard {
+            SocksGuard::Uid => "uid".into(),
+            SocksGuard::Token => "token".into(),
+        };
+        put("socks_guard", socks_guard.as_ref().map(guard));
         put("dashboard", dashboard.as_ref().map(|dashboard| dashboard.to_string().into()));
         put("metrics", metrics.as_ref().map(|metrics| metrics.to_string().into()));
         let overlay = overlay.to_toml();

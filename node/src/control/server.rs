@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::client::path_too_long;
 use super::socket_path;
-use super::verbs::{Desk, Pipe, Receiving};
+use super::verbs::{Desk, Pipe, Receiving, Reversal};
 use super::wire::{MAX_LINE_BYTES, Reply, Request};
 use crate::exit::{Code, Fault};
 
@@ -114,6 +114,10 @@ async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
                         return result;
                     }
                 },
+                Ok(Request::Reverse { target, forward }) => match desk.reverse(target, forward).await {
+                    Err(fault) => Err(fault),
+                    Ok(reversal) => return stay(reversal, from, to).await,
+                },
                 Ok(Request::Down {}) => {
                     let result = desk.leave().await;
                     to.write_all(Reply::from(Ok(result)).to_line().as_bytes()).await?;
@@ -132,6 +136,14 @@ async fn become_pipe(pipe: Pipe, from: BufReader<OwnedReadHalf>, mut to: OwnedWr
     to.write_all(Reply::from(Ok(pipe.data())).to_line().as_bytes()).await?;
     pipe.run(from, to).await;
     Ok(())
+}
+
+/// The port is there until the other end is closed.
+async fn stay(reversal: Reversal, from: BufReader<OwnedReadHalf>, mut to: OwnedWriteHalf) -> io::Result<()> {
+    let told = to.write_all(Reply::from(Ok(reversal.data())).to_line().as_bytes()).await;
+    // Whoever asked may have gone: what was made for him goes, too.
+    reversal.run(from).await;
+    told
 }
 
 /// Says who comes with files, until the other end is closed.

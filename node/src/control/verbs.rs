@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +17,15 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
 use crate::dashboard::Dashboard;
+use crate::dial_back::Asks;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
+use crate::local::callers::Callers;
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
 use crate::local::listen::{self, Port};
-use crate::local::service::{Forward, ServiceName, Target};
+use crate::local::reverse::lend;
+use crate::local::service::{Forward, LISTEN, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
 use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
@@ -32,10 +36,13 @@ mod files;
 mod inviting;
 mod keys;
 pub mod naming;
+mod reached;
 mod reload;
+mod reverse;
 mod serving;
 
 pub(super) use files::Receiving;
+pub(super) use reverse::Reversal;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,6 +73,9 @@ pub struct Desk {
     metrics: OnceLock<Metrics>,
     pipes: Mutex<Pipes>,
     door: files::Door,
+    asks: Mutex<Asks>,
+    /// The latest one's number.
+    reversals: AtomicU64,
     ended: Notify,
 }
 
@@ -102,6 +112,8 @@ impl Desk {
             metrics: OnceLock::new(),
             pipes: Mutex::default(),
             door: files::Door::default(),
+            asks: Mutex::default(),
+            reversals: AtomicU64::new(0),
             ended: Notify::new(),
         };
         for (service, exposure) in desk.exposures.all() {
@@ -110,6 +122,7 @@ impl Desk {
         if desk.grants.any() {
             desk.take_secrets().await?;
         }
+        desk.offer_dial_back().await?;
         Ok(desk)
     }
 
@@ -121,6 +134,11 @@ impl Desk {
                 tokio::spawn(async move { desk.redeem(request).await });
             } else if request.service == crate::files::SERVICE {
                 self.let_in(request);
+            } else if request.service == crate::dial_back::SERVICE {
+                let desk = Arc::clone(&self);
+                tokio::spawn(async move { desk.dial_asker(request).await });
+            } else if request.forward.starts_with(LISTEN) {
+                tokio::spawn(lend(self.handle.clone(), request));
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -152,7 +170,7 @@ impl Desk {
             Request::Trace { peer } => self.question(peer, Stack::trace).await,
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
-            Request::Connect { target, listen } => self.connect(target, &listen).await,
+            Request::Connect { target, listen, only_me } => self.connect(target, &listen, only_me).await,
             Request::Invite { lifetime_s, services, uses, may_invite } => {
                 self.invite(lifetime_s, services, uses, may_invite).await
             }
@@ -181,6 +199,7 @@ impl Desk {
             | Request::Send { .. }
             | Request::Receive { .. }
             | Request::Take { .. }
+            | Request::Reverse { .. }
             | Request::Down {} => Err(Fault::new(Code::Usage, "not here")),
         }
     }
@@ -275,7 +294,7 @@ impl Desk {
         }
     }
 
-    async fn connect(&self, target: Target, at: &Forward) -> Result<Value, Fault> {
+    async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
         // Only a name that certainly is nobody's is refused: a peer that is away now may be back when the port is used.
         if target.peer.parse::<NodeId>().is_err()
             && let Err(fault) = self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await
@@ -283,11 +302,18 @@ impl Desk {
         {
             return Err(fault);
         }
+        if at.is_place() {
+            return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
+        }
         let (address, port) = match at.unix() {
             Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
             None => {
                 let (listener, address) = listen::bind(at).await?;
-                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener))
+                if only_me {
+                    listen::check_mine(address)?;
+                }
+                let callers = if only_me { Callers::OnlyMe } else { Callers::Anybody };
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener, callers))
             }
         };
         self.connects().insert(address.clone(), (target, port));
@@ -333,6 +359,14 @@ impl Desk {
 
     fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_reversal(&self) -> u64 {
+        self.reversals.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Asks> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {

@@ -59,6 +59,9 @@ pub enum Request {
         target: Target,
         /// `HOST:PORT`; port 0 picks a free one.
         listen: Forward,
+        /// Only for programs of the user as whom the node runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        only_me: bool,
     },
     /// Closes local ports that `connect` made; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
     Disconnect {
@@ -150,6 +153,13 @@ pub enum Request {
         /// From the [`Arrival`].
         transfer: u64,
     },
+    /// Has a port at a peer's lead to a local service as long as this connection is open: `{"node":"12D3...","listen":"127.0.0.1:8080","forward":"..."}`.
+    Reverse {
+        /// Which port of whom: a service there that is a place to listen.
+        target: Target,
+        /// The local service.
+        forward: Forward,
+    },
     /// How the pipe of this number ended; waits a little for that: `{"ended":true}`, or false to ask again.
     PipeEnd {
         /// From the reply to `pipe`.
@@ -226,6 +236,35 @@ pub struct Invitation {
     /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
     #[serde(default)]
     pub admits: Option<String>,
+    /// How many neighbours were asked to dial this node.
+    #[serde(default)]
+    pub asked: usize,
+    /// What they found: first the addresses in the invite, then others at which they see this node.
+    #[serde(default)]
+    pub trials: Vec<Trial>,
+}
+
+/// Whether this node is reached at one address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trial {
+    /// A multiaddr.
+    pub address: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Who dialled, an id; none when nobody did.
+    pub by: Option<String>,
+}
+
+/// How a dial went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// This node answered there.
+    Reached,
+    /// It did not.
+    Failed,
+    /// No neighbour sees this node there, so none dialled.
+    Untested,
 }
 
 /// The answer to `doctor`.
@@ -317,8 +356,20 @@ mod tests {
             (Request::NetworkUp { bind: Some([127, 0, 0, 2].into()) }, r#"{"verb":"network-up","bind":"127.0.0.2"}"#),
             (Request::Ping { peer: "alice".into() }, r#"{"verb":"ping","peer":"alice"}"#),
             (
-                Request::Connect { target: "alice/ssh".parse().unwrap(), listen: "127.0.0.1:0".parse().unwrap() },
+                Request::Connect {
+                    target: "alice/ssh".parse().unwrap(),
+                    listen: "127.0.0.1:0".parse().unwrap(),
+                    only_me: false,
+                },
                 r#"{"verb":"connect","target":"alice/ssh","listen":"127.0.0.1:0"}"#,
+            ),
+            (
+                Request::Connect {
+                    target: "a/b".parse().unwrap(),
+                    listen: "127.0.0.1:0".parse().unwrap(),
+                    only_me: true,
+                },
+                r#"{"verb":"connect","target":"a/b","listen":"127.0.0.1:0","only_me":true}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);

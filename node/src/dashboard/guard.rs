@@ -1,25 +1,18 @@
 //! Who may use the dashboard: the token and what is derived from it, `Host`, `Origin`.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hkdf::Hkdf;
 use hyper::header::{COOKIE, HOST, HeaderMap, ORIGIN};
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::exit::{Code, Fault};
-use crate::identity;
+use crate::exit::Fault;
+use crate::token::{self, TOKEN_BYTES, hexadecimal};
 
 /// The file of the token in the data folder; it is kept over restarts, and whoever removes it before a start gets a new one.
 pub const TOKEN_FILE: &str = "dashboard.token";
-/// Random bytes of a token; it is written as twice as many hexadecimal digits.
-const TOKEN_BYTES: usize = 32;
-const TOKEN_CHARS: usize = 2 * TOKEN_BYTES;
 
 /// The token and what it is exchanged for.
 pub struct Guard {
@@ -34,19 +27,7 @@ impl Guard {
     /// # Errors
     /// A file that cannot be read or written, that others may read, or that holds no token.
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
-        let path = data_dir.join(TOKEN_FILE);
-        let failed = |error: io::Error| {
-            Fault::new(
-                Code::State,
-                format!("the dashboard's token {}: {error}; check its owner and mode", path.display()),
-            )
-        };
-        let token = match File::open(&path) {
-            Ok(file) => read(&path, file).map_err(failed)??,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path).map_err(failed)?,
-            Err(error) => return Err(failed(error)),
-        };
-        Ok(Self::of(token))
+        Ok(Self::of(token::open(&data_dir.join(TOKEN_FILE), "dashboard's token")?))
     }
 
     fn of(token: Zeroizing<String>) -> Self {
@@ -75,9 +56,8 @@ impl Guard {
     }
 }
 
-/// Takes the same time wherever the two differ.
 fn same(ours: &str, theirs: &str) -> bool {
-    ours.as_bytes().ct_eq(theirs.as_bytes()).into()
+    token::same(ours.as_bytes(), theirs.as_bytes())
 }
 
 /// Whether a request can come from this machine's own page: `changes` when it is one that changes something.
@@ -129,62 +109,12 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-fn read(path: &Path, file: File) -> io::Result<Result<Zeroizing<String>, Fault>> {
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let line =
-            format!("the dashboard's token {0} is open to other users (mode {mode:o}); remove it", path.display());
-        return Ok(Err(Fault::new(Code::State, line)));
-    }
-    let mut token = Zeroizing::new(String::with_capacity(TOKEN_CHARS + 1));
-    let read = file.take(TOKEN_CHARS as u64 + 1).read_to_string(&mut token);
-    if read.is_err() || token.len() != TOKEN_CHARS || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let line = format!("{} is no token; remove it, and the next start makes a new one", path.display());
-        return Ok(Err(Fault::new(Code::State, line)));
-    }
-    Ok(Ok(token))
-}
-
-fn make(path: &Path) -> io::Result<Zeroizing<String>> {
-    let token = hexadecimal(&*identity::random()?);
-    identity::write(path, token.as_bytes())?;
-    Ok(token)
-}
-
-fn hexadecimal(bytes: &[u8; TOKEN_BYTES]) -> Zeroizing<String> {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    // With room for all of it, so that no unwiped part stays behind.
-    let mut text = Zeroizing::new(String::with_capacity(TOKEN_CHARS));
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_token_is_made_once_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let (first, again) = (Guard::open(folder.path()).unwrap(), Guard::open(folder.path()).unwrap());
-        assert_eq!((first.token(), first.token().len()), (again.token(), 64));
-        let path = folder.path().join(TOKEN_FILE);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let other = tempfile::tempdir().unwrap();
-        assert_ne!(Guard::open(other.path()).unwrap().token(), first.token());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(Guard::open(folder.path()).err().unwrap().message.contains("other users"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        for spoilt in [&b""[..], b"abc", &[b'x'; 64], &[b'a'; 65], &[0xff; 64]] {
-            fs::write(&path, spoilt).unwrap();
-            assert!(Guard::open(folder.path()).err().unwrap().message.contains("no token"));
-        }
     }
 
     #[test]

@@ -78,6 +78,21 @@ impl Conn {
         }
     }
 
+    /// All that the peer says until it ends its direction; none when that is more than `most` bytes, or the connection breaks.
+    pub async fn read_to_end(&self, most: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let Portion { pieces, then } = self.read(most.saturating_add(1)).await.ok()?;
+            bytes.extend(pieces.into_iter().flatten());
+            match then {
+                _ if bytes.len() > most => return None,
+                Then::More => {}
+                Then::End => return Some(bytes),
+                Then::Gone => return None,
+            }
+        }
+    }
+
     /// Returns when the session has taken all of `bytes`, and gives the vector back.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use overlay::time::Now;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::conn::Conn;
+use crate::links::DialBack;
 use crate::stack::{Answer, ConnId, Event, Failure, QueryId, Stack};
 
 /// The node has ended.
@@ -125,6 +126,14 @@ impl Handle {
         self.ask(|reply| Request::Listening { reply }).await
     }
 
+    /// What finds out whether a node answers somewhere, without a link to it.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn dial_back(&self) -> Result<DialBack, Stopped> {
+        self.ask(|reply| Request::DialBack { reply }).await
+    }
+
     /// Another receiver of console events, from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.console.subscribe()
@@ -156,6 +165,7 @@ pub(super) enum Request {
     CopyLinks { to: IpAddr, reply: oneshot::Sender<Result<usize, String>> },
     NetworkIsUp { reply: oneshot::Sender<bool> },
     Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
+    DialBack { reply: oneshot::Sender<DialBack> },
     Stop { reply: oneshot::Sender<()> },
 }
 

@@ -9,6 +9,7 @@ use multiaddr::{Multiaddr, Protocol};
 
 use super::StartError;
 use super::network::ip_of;
+use crate::reach::port_of;
 
 /// All listeners of a node.
 pub(super) struct Listeners {
@@ -164,13 +165,6 @@ fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
 /// The innermost cause: what is around it says nothing to a person.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
-}
-
-fn port_of(address: &Multiaddr) -> Option<u16> {
-    address.iter().find_map(|part| match part {
-        Protocol::Tcp(port) => Some(port),
-        _ => None,
-    })
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::service::ServiceName;
-use crate::driver::{Conn, Portion, Then};
+use crate::driver::Conn;
 use crate::exit::{Code, Fault};
 use crate::invite::{SECRET_BYTES, Secret};
 use crate::store::Store;
@@ -150,7 +150,7 @@ impl Grants {
 
 /// The secret that a guest sends; none when it is something else.
 pub async fn read_secret(conn: &Conn) -> Option<Secret> {
-    let bytes = read_to_end(conn, SECRET_BYTES).await?;
+    let bytes = conn.read_to_end(SECRET_BYTES).await?;
     bytes.try_into().map(Secret).ok()
 }
 
@@ -170,27 +170,13 @@ pub async fn ask(conn: &Conn, secret: &Secret) -> Result<Vec<ServiceName>, Fault
     conn.write_all(secret.0.to_vec()).await?;
     conn.finish();
     let broke = || Fault::new(Code::Failed, "the inviter did not answer to the invite");
-    let answer = read_to_end(conn, MAX_ANSWER_BYTES).await.ok_or_else(broke)?;
+    let answer = conn.read_to_end(MAX_ANSWER_BYTES).await.ok_or_else(broke)?;
     match serde_json::from_slice(&answer).map_err(|_| broke())? {
         Answer::Services(services) => Ok(services),
         Answer::Refused {} => Err(Fault::new(
             Code::Refused,
             "the invite's services were given away already, or it has expired; ask for a new one",
         )),
-    }
-}
-
-async fn read_to_end(conn: &Conn, most: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    loop {
-        let Portion { pieces, then } = conn.read(most.saturating_add(1)).await.ok()?;
-        bytes.extend(pieces.into_iter().flatten());
-        match then {
-            _ if bytes.len() > most => return None,
-            Then::More => {}
-            Then::End => return Some(bytes),
-            Then::Gone => return None,
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::callers::Callers;
 use super::pipe;
 use super::service::{Forward, Target};
 use crate::driver::Handle;
@@ -64,7 +65,7 @@ impl Drop for Port {
 /// # Errors
 /// [`Code::PortInUse`] with one clear line.
 pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
-    if at.unix().is_some() {
+    if at.unix().is_some() || at.is_place() {
         return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT")));
     }
     let listener = TcpListener::bind(at.as_str()).await.map_err(|error| cannot_listen(at.as_str(), &error))?;
@@ -72,9 +73,11 @@ pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
     Ok((listener, address))
 }
 
-/// Each application that connects at `listener` gets a connection to `target`.
-pub fn connect(handle: Handle, target: Target, listener: TcpListener) -> Port {
-    Port::open(listener, target.to_string(), move |socket, from| serve(handle.clone(), target.clone(), socket, from))
+/// Each application of `callers` that connects at `listener` gets a connection to `target`.
+pub fn connect(handle: Handle, target: Target, listener: TcpListener, callers: Callers) -> Port {
+    Port::open(listener, target.to_string(), move |socket, from| {
+        serve(handle.clone(), target.clone(), socket, from, callers)
+    })
 }
 
 /// The same at a new unix socket, which only this user can open. It replaces one that nobody serves any more.
@@ -111,6 +114,20 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+/// Whether `address` can be for this user's programs alone.
+///
+/// # Errors
+/// [`Code::Usage`] when programs of other machines reach it: nobody knows whose these are.
+pub fn check_mine(address: SocketAddr) -> Result<(), Fault> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let line = format!(
+        "{address} is reached from other machines, and whose programs these are nobody knows; use 127.0.0.1:PORT"
+    );
+    Err(Fault::new(Code::Usage, line))
 }
 
 /// The one line about an address at which nothing can listen.
@@ -172,7 +189,11 @@ where
     }
 }
 
-async fn serve(handle: Handle, target: Target, socket: TcpStream, from: SocketAddr) {
+async fn serve(handle: Handle, target: Target, socket: TcpStream, from: SocketAddr, callers: Callers) {
+    if !callers.admit(&socket).await {
+        let _ = socket.set_zero_linger();
+        return;
+    }
     let what = format!("{} to {target}", from.port());
     // Bytes flow before the other side has accepted: one round trip less.
     match handle.start_open(target.peer, target.service.to_string(), from.port()).await {

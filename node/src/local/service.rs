@@ -12,6 +12,8 @@ pub const MAX_SERVICE_NAME_BYTES: usize = 64;
 const MAX_HOST_BYTES: usize = 255;
 /// What is before the path of a unix socket.
 const UNIX: &str = "unix:";
+/// What is before a place where a peer may have a port, see [`super::reverse`].
+pub const LISTEN: &str = "listen:";
 /// Longest path of a unix socket, in bytes (unix(7)).
 const MAX_UNIX_PATH_BYTES: usize = 107;
 
@@ -20,7 +22,8 @@ const MAX_UNIX_PATH_BYTES: usize = 107;
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(String);
 
-/// `HOST:PORT` of a local TCP service, whose host is resolved at each connection, or `unix:/PATH` of a socket.
+/// `HOST:PORT` of a local TCP service, whose host is resolved at each connection; `unix:/PATH` of a socket; or `listen:HOST:PORT`, where a peer may
+/// have a port that leads to him.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Forward(String);
@@ -46,6 +49,11 @@ impl Forward {
     /// `HOST:PORT` or `unix:/PATH`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a place where a peer may have a port.
+    pub fn is_place(&self) -> bool {
+        self.0.starts_with(LISTEN)
     }
 
     /// The path of a unix socket, if it is one.
@@ -82,6 +90,14 @@ impl FromStr for Forward {
                 Ok(Self(text.to_owned()))
             } else {
                 Err(format!("{text:?} is not unix:/PATH of at most {MAX_UNIX_PATH_BYTES} bytes"))
+            };
+        }
+        if let Some(place) = text.strip_prefix(LISTEN) {
+            let whole =
+                |place: Self| if place.unix().is_none() && !place.0.starts_with(LISTEN) { Ok(()) } else { Err(()) };
+            return match place.parse::<Self>().map_err(drop).and_then(whole) {
+                Ok(()) => Ok(Self(text.to_owned())),
+                Err(()) => Err(format!("{text:?} is not listen:HOST:PORT, as in listen:127.0.0.1:8080")),
             };
         }
         let bad = || format!("{text:?} is not HOST:PORT, as in 127.0.0.1:22 or [::1]:80, nor unix:/PATH");
@@ -146,12 +162,17 @@ mod tests {
 
     #[test]
     fn forms() {
-        for good in ["127.0.0.1:22", "[::1]:80", "localhost:0", "db.example:5432", "unix:/run/db.sock"] {
+        for good in
+            ["127.0.0.1:22", "[::1]:80", "localhost:0", "db.example:5432", "unix:/run/db.sock", "listen:[::1]:0"]
+        {
             assert!(good.parse::<Forward>().is_ok(), "{good}");
         }
         for bad in ["", ":22", "127.0.0.1", "h:70000", "::1:80", "a b:1", "h:x", "a/b:1", "unix:", "unix:x", "unix:/a/"]
         {
             assert!(bad.parse::<Forward>().is_err(), "{bad}");
+        }
+        for bad in ["listen:", "listen:8080", "listen:unix:/a", "listen:listen:127.0.0.1:1"] {
+            assert!(bad.parse::<Forward>().unwrap_err().contains("listen:HOST:PORT"), "{bad}");
         }
         assert!(format!("unix:/{}", "x".repeat(107)).parse::<Forward>().is_err());
         assert_eq!("unix:/x".parse::<Forward>().unwrap().unix(), Some(Path::new("/x")));

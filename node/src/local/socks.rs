@@ -3,33 +3,79 @@
 //! It leads to services of peers and nowhere else. A connection through it survives what any connection here survives.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use zeroize::Zeroizing;
 
-use super::listen::Port;
+use super::callers::Callers;
+use super::listen::{Port, check_mine};
 use super::pipe;
+use crate::config::SocksGuard;
 use crate::driver::{Conn, Error, Handle};
+use crate::exit::Fault;
 use crate::stack::Failure;
+use crate::token;
 
 pub mod name;
 pub mod protocol;
 
 use protocol::{Host, NoRequest, Reply};
 
+/// The file of the proxy's password in the data folder; it is kept over restarts.
+pub const TOKEN_FILE: &str = "socks.token";
 /// How long a program may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to accept. Longer than a handshake with losses, shorter than programs wait for a proxy.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves programs at `listener` as long as the port is kept.
-pub fn run(handle: Handle, listener: TcpListener) -> Port {
-    Port::open(listener, "socks".to_owned(), move |socket, from| serve(handle.clone(), socket, from))
+/// What a program has to show.
+#[derive(Clone)]
+pub enum Guard {
+    /// Nothing: whoever can connect is served.
+    Open,
+    /// That it is one of this node's own user.
+    Uid,
+    /// The password in the file [`TOKEN_FILE`] of the data folder.
+    Token(Arc<Zeroizing<String>>),
 }
 
-async fn serve(handle: Handle, mut socket: TcpStream, from: SocketAddr) {
+impl Guard {
+    /// As the configuration says, for a proxy at `address`.
+    ///
+    /// # Errors
+    /// An address at which one's own programs cannot be told from others; a token that cannot be read, or that others can.
+    pub fn open(wanted: Option<SocksGuard>, address: SocketAddr, data_dir: &Path) -> Result<Self, Fault> {
+        Ok(match wanted {
+            None => Self::Open,
+            Some(SocksGuard::Uid) => {
+                check_mine(address)?;
+                Self::Uid
+            }
+            Some(SocksGuard::Token) => Self::Token(Arc::new(token::open(&data_dir.join(TOKEN_FILE), "proxy's token")?)),
+        })
+    }
+}
+
+/// Serves programs at `listener` as long as the port is kept.
+pub fn run(handle: Handle, listener: TcpListener, guard: Guard) -> Port {
+    Port::open(listener, "socks".to_owned(), move |socket, from| serve(handle.clone(), socket, from, guard.clone()))
+}
+
+async fn serve(handle: Handle, mut socket: TcpStream, from: SocketAddr, guard: Guard) {
     let _ = socket.set_nodelay(true);
-    let request = match tokio::time::timeout(REQUEST_TIMEOUT, protocol::read_request(&mut socket)).await {
+    let callers = if matches!(guard, Guard::Uid) { Callers::OnlyMe } else { Callers::Anybody };
+    if !callers.admit(&socket).await {
+        let _ = socket.set_zero_linger();
+        return;
+    }
+    let password = match &guard {
+        Guard::Token(token) => Some(token.as_str()),
+        Guard::Open | Guard::Uid => None,
+    };
+    let request = match tokio::time::timeout(REQUEST_TIMEOUT, protocol::read_request(&mut socket, password)).await {
         Ok(Ok(request)) => request,
         Ok(Err(NoRequest::Io(error))) => return tracing::debug!("socks: {error}"),
         Ok(Err(why)) => return tracing::info!("socks: {why}"),

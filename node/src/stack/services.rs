@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use overlay::id::NodeId;
 
 use super::event::Who;
+use crate::local::service::LISTEN;
 
 /// One offered service.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +50,8 @@ impl Services {
     fn by_port(&self, port: &str, peer: NodeId) -> Option<(&str, &str)> {
         // One spelling for each port, so that "0080" is no way around anything.
         let port = port.parse::<u16>().ok().filter(|number| number.to_string() == port)?;
-        let offered = || self.offered(peer).filter(|(name, _)| !name.starts_with(INTERNAL));
+        let offered =
+            || self.offered(peer).filter(|(name, forward)| !name.starts_with(INTERNAL) && !forward.starts_with(LISTEN));
         let named = |name: &str| offered().find(|(offered, _)| *offered == name);
         named(&port.to_string())
             .or_else(|| only(offered().filter(|(_, forward)| port_of(forward) == Some(port))))
@@ -125,8 +127,10 @@ mod tests {
         };
         expose(&mut services, "blog", "127.0.0.1:8000");
         expose(&mut services, "~own", "");
+        expose(&mut services, "door", "listen:127.0.0.1:8000");
         let choose = |services: &Services, asked| services.choose(asked, friend).map(|(name, _)| name.to_owned());
         assert_eq!(choose(&services, ":80").as_deref(), Some("blog"), "the only one");
+        assert_eq!(choose(&services, ":8000").as_deref(), Some("blog"), "a place to listen serves nothing");
         assert_eq!(choose(&services, ":443"), None, "but only for the port that nobody has to name");
         expose(&mut services, "ssh", "127.0.0.1:2222");
         expose(&mut services, "wiki", "[::1]:8001");

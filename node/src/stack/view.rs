@@ -1,5 +1,6 @@
 //! What people are shown.
 
+use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
 use overlay::status::{Neighbour, NeighbourRole};
 use overlay::time::Now;
@@ -62,6 +63,11 @@ impl Stack {
             up_s: now.instant.since(neighbour.up_at).as_secs_f64(),
         };
         self.overlay.neighbours().into_iter().map(row).collect()
+    }
+
+    /// Where it sees its neighbours: at the address that was dialled, or that they come from. Both ends have proved who they are over it.
+    pub fn neighbours_at(&self) -> Vec<(NodeId, Multiaddr)> {
+        self.overlay.neighbours().into_iter().map(|neighbour| (neighbour.id, neighbour.remote)).collect()
     }
 
     /// Its sessions.

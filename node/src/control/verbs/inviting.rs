@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Desk, on_disk, to_json};
 use crate::clock;
-use crate::control::wire::Invitation;
+use crate::control::wire::{Invitation, Outcome, Trial};
 use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
@@ -40,7 +40,10 @@ impl Desk {
         let overlay = overlay.ok_or_else(|| {
             Fault::new(Code::Unreachable, "this node is in no overlay yet; `muses status` shows when it is attached")
         })?;
-        let (farthest, addresses) = addresses(&self.handle).await?;
+        let own = addresses(&self.handle).await?;
+        let (trials, asked) = self.try_addresses(&own).await?;
+        let addresses = with_reached(own, &trials);
+        let farthest = addresses.first().and_then(reach).unwrap_or(Reach::Machine);
         let now = clock::now().wall;
         let expires_unix_s = now.as_unix_secs().saturating_add(lifetime_s);
         let grant = if services.is_empty() && !closed {
@@ -71,6 +74,8 @@ impl Desk {
             uses: if services.is_empty() && !closed { None } else { Some(uses) },
             admits: closed.then(|| if may_invite { "inviter" } else { "member" }.to_owned()),
             services,
+            asked,
+            trials,
         })
     }
 
@@ -194,8 +199,8 @@ impl Desk {
     }
 }
 
-/// Where others reach this node, farthest first, and how far that is. An address of this machine is only told when there is no other.
-async fn addresses(handle: &Handle) -> Result<(Reach, Vec<Multiaddr>), Fault> {
+/// Where this node listens, what reaches farthest first. An address of this machine is only told when there is no other.
+async fn addresses(handle: &Handle) -> Result<Vec<Multiaddr>, Fault> {
     let mut listening: Vec<(Reach, Multiaddr)> =
         handle.listening().await?.into_iter().filter_map(|address| Some((reach(&address)?, address))).collect();
     listening.sort_by_key(|(reach, _)| Reverse(*reach));
@@ -207,7 +212,21 @@ async fn addresses(handle: &Handle) -> Result<(Reach, Vec<Multiaddr>), Fault> {
     };
     let near = |reach: Reach| reach == Reach::Machine && farthest > Reach::Machine;
     let told = listening.into_iter().filter(|(reach, _)| !near(*reach)).map(|(_, address)| address);
-    Ok((farthest, told.take(MAX_ADDRESSES).collect()))
+    Ok(told.take(MAX_ADDRESSES).collect())
+}
+
+/// With those at which neighbours have reached this node, although it does not listen there: at a router that forwards the port.
+fn with_reached(mut addresses: Vec<Multiaddr>, trials: &[Trial]) -> Vec<Multiaddr> {
+    for trial in trials.iter().filter(|trial| trial.outcome == Outcome::Reached) {
+        if let Ok(address) = trial.address.parse::<Multiaddr>()
+            && !addresses.contains(&address)
+        {
+            let nearer = addresses.iter().position(|other| reach(other) <= reach(&address));
+            addresses.insert(nearer.unwrap_or(addresses.len()), address);
+        }
+    }
+    addresses.truncate(MAX_ADDRESSES);
+    addresses
 }
 
 fn secret() -> Result<Secret, Fault> {

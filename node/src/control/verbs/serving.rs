@@ -16,8 +16,8 @@ use crate::metrics;
 
 impl Desk {
     /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
-    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr) {
-        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener)));
+    pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr, guard: socks::Guard) {
+        let _ = self.socks.set((address, socks::run(self.handle.clone(), listener, guard)));
     }
 
     /// Serves the dashboard until the node ends; a second one is closed.

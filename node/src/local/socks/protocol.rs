@@ -1,18 +1,26 @@
-//! SOCKS version 5 as RFC 1928 has it, the server's part, without authentication.
+//! SOCKS version 5 as RFC 1928 has it, the server's part; if wanted with a password (RFC 1929).
 //!
 //! The maintained crates for this bring a second error and socket library along (fast-socks5 1.0), or are GPL (socks5-proto,
-//! socks5-impl). What is needed here is two messages of at most 262 bytes each. Exactly what belongs to them is read, so that what a
+//! socks5-impl). What is needed here is three messages of at most 513 bytes each. Exactly what belongs to them is read, so that what a
 //! program sends ahead of the reply stays in its socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use zeroize::Zeroizing;
+
+use crate::token;
 
 const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
+const USERNAME_PASSWORD: u8 = 2;
 const NO_ACCEPTABLE_METHOD: u8 = 0xff;
 const CONNECT: u8 = 1;
+/// RFC 1929: the version of its messages, and what says that the password is right or wrong.
+const PASSWORD_VERSION: u8 = 1;
+const RIGHT: u8 = 0;
+const WRONG: u8 = 1;
 
 /// REP of RFC 1928, section 6: how a request went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +70,12 @@ pub enum NoRequest {
     /// It wants to authenticate, which is not offered.
     #[error("the program insists on a user name and password; this proxy has none")]
     NoMethod,
+    /// It does not want to authenticate, which is required.
+    #[error("the program has no password, and this proxy wants one (--socks-guard token)")]
+    NoPassword,
+    /// Its password is another one.
+    #[error("a program has a wrong password")]
+    WrongPassword,
     /// It was told why.
     #[error("refused: {0:?}")]
     Refused(Reply),
@@ -70,18 +84,25 @@ pub enum NoRequest {
     Io(#[from] io::Error),
 }
 
-/// Reads the greeting and the request after it. What cannot be served is answered here.
+/// Reads the greeting and the request after it, between them `password` if there is one. What cannot be served is answered here.
 ///
 /// # Errors
 /// [`NoRequest`]; the connection is of no more use then.
-pub async fn read_request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Request, NoRequest> {
+pub async fn read_request<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    password: Option<&str>,
+) -> Result<Request, NoRequest> {
     expect_version(stream).await?;
     let mut methods = vec![0; usize::from(stream.read_u8().await?)];
     stream.read_exact(&mut methods).await?;
-    let offered = methods.contains(&NO_AUTHENTICATION);
-    stream.write_all(&[VERSION, if offered { NO_AUTHENTICATION } else { NO_ACCEPTABLE_METHOD }]).await?;
+    let method = if password.is_some() { USERNAME_PASSWORD } else { NO_AUTHENTICATION };
+    let offered = methods.contains(&method);
+    stream.write_all(&[VERSION, if offered { method } else { NO_ACCEPTABLE_METHOD }]).await?;
     if !offered {
-        return Err(NoRequest::NoMethod);
+        return Err(if password.is_some() { NoRequest::NoPassword } else { NoRequest::NoMethod });
+    }
+    if let Some(password) = password {
+        check_password(stream, password).await?;
     }
 
     expect_version(stream).await?;
@@ -110,6 +131,18 @@ pub async fn reply<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> io::R
     stream.write_all(&[VERSION, reply as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
 }
 
+/// Any user name will do: who has the password may use the proxy.
+async fn check_password<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, password: &str) -> Result<(), NoRequest> {
+    let version = stream.read_u8().await?;
+    let mut name = vec![0; usize::from(stream.read_u8().await?)];
+    stream.read_exact(&mut name).await?;
+    let mut given = Zeroizing::new(vec![0_u8; usize::from(stream.read_u8().await?)]);
+    stream.read_exact(&mut given).await?;
+    let right = version == PASSWORD_VERSION && token::same(password.as_bytes(), &given);
+    stream.write_all(&[PASSWORD_VERSION, if right { RIGHT } else { WRONG }]).await?;
+    if right { Ok(()) } else { Err(NoRequest::WrongPassword) }
+}
+
 async fn expect_version<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(), NoRequest> {
     match stream.read_u8().await? {
         VERSION => Ok(()),
@@ -130,10 +163,14 @@ mod tests {
 
     /// What the server makes of `sent`, and what it answered.
     async fn serve(sent: &[u8]) -> (Result<Request, NoRequest>, Vec<u8>) {
+        serve_with(None, sent).await
+    }
+
+    async fn serve_with(password: Option<&str>, sent: &[u8]) -> (Result<Request, NoRequest>, Vec<u8>) {
         let (mut program, mut proxy) = tokio::io::duplex(1024);
         program.write_all(sent).await.unwrap();
         program.shutdown().await.unwrap();
-        let request = read_request(&mut proxy).await;
+        let request = read_request(&mut proxy, password).await;
         let mut rest = Vec::new();
         if request.is_ok() {
             proxy.read_to_end(&mut rest).await.unwrap();
@@ -173,6 +210,31 @@ mod tests {
         assert_eq!(answered, [5, 0xff]);
         for (sent, first) in [(b"GET / HTTP/1.1\r\n".as_slice(), b'G'), (b"\x04\x01\x00\x50\0\0\0\x01u\0", 4)] {
             assert!(matches!(serve(sent).await.0, Err(NoRequest::NotSocks5(byte)) if byte == first));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_a_password_is_wanted_only_the_right_one_will_do() {
+        let with = |password: &str| {
+            let length = [u8::try_from(password.len()).unwrap()];
+            let request = b"\x05\x01\x00\x03\x0balice.muses\x1f\x90ahead";
+            [b"\x05\x02\x00\x02\x01\x02me", length.as_slice(), password.as_bytes(), request].concat()
+        };
+        let (request, answered) = serve_with(Some("secret"), &with("secret")).await;
+        assert_eq!(request.unwrap(), Request { host: Host::Name("alice.muses".into()), port: 8080 });
+        assert_eq!(answered, [5, 2, 1, 0]);
+        for wrong in ["", "secre", "secret ", "Secret"] {
+            let (request, answered) = serve_with(Some("secret"), &with(wrong)).await;
+            assert!(matches!(request, Err(NoRequest::WrongPassword)), "{wrong:?}");
+            assert_eq!(answered, [5, 2, 1, 1], "{wrong:?}");
+        }
+        let (request, answered) = serve_with(Some("secret"), b"\x05\x01\x00\x05\x01\x00\x03\x01a\x00\x50").await;
+        assert!(matches!(request, Err(NoRequest::NoPassword)), "none");
+        assert_eq!(answered, [5, 0xff]);
+        let whole = with("secret");
+        for length in 0..whole.len() - "ahead".len() {
+            let (request, _) = serve_with(Some("secret"), &whole[..length]).await;
+            assert!(matches!(request, Err(NoRequest::Io(_))), "{length} bytes");
         }
     }
 
