@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn nobody_asks_too_often() {
-        let (mut asks, at) = (Asks::default(), |s| Instant::from_micros(s * 1_000_000));
+        let (mut asks, at) = (Asks::default(), |s: u64| Instant::from_micros(s * 1_000_000));
         let who = |n: usize| NodeId::from_bytes([u8::try_from(n).unwrap(); 32]);
         assert_eq!((0..10).filter(|_| asks.admit(who(1), at(1))).count(), MAX_ASKS_EACH);
         assert!(asks.admit(who(2), at(1)), "another one is not in his way");
