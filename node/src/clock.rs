@@ -1,6 +1,6 @@
 //! The only place of this crate that reads the clock for a protocol object.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use overlay::time::{Instant, Now, WallTime};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -11,7 +11,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 pub fn now() -> Now {
     Now {
         instant: Instant::from_micros(micros(clock_gettime(ClockId::Boottime))),
-        wall: WallTime::from_unix_micros(micros(clock_gettime(ClockId::Realtime))),
+        wall: WallTime::from_unix_micros(wall_us()),
     }
 }
 
@@ -19,6 +19,12 @@ pub fn now() -> Now {
 pub fn suspended() -> Duration {
     let running = micros(clock_gettime(ClockId::Monotonic));
     Duration::from_micros(micros(clock_gettime(ClockId::Boottime)).saturating_sub(running))
+}
+
+/// Zero before the Unix epoch. Asked of the C library, which `faketime` can make tell another date: that is how a wrong clock is tested.
+fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn micros(time: Timespec) -> u64 {

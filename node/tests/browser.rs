@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "common/chromium.rs"]
+mod chromium;
 mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,29 +32,14 @@ const LINKS: [(&str, &[&str]); 12] = [
     ("alice", &["r1"]),
     ("bob", &["r3", "r5"]),
 ];
-const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// What the download sends each [`PAUSE`].
 const PIECE_BYTES: usize = 40_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[test]
 fn the_dashboard_in_a_browser() {
-    let found =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    let Some(chromium) = CHROMIUMS.into_iter().find(|program| found(program)) else {
-        println!("skipped: no Chromium (apt-get install chromium)");
-        return;
-    };
-    if !found("node") {
-        println!("skipped: no Node.js (apt-get install nodejs)");
-        return;
-    }
-    // axe-core (MPL-2.0) is used by this test alone, when somebody says where it is.
-    let axe = std::env::var("MUSES_AXE").ok();
-    println!(
-        "accessibility: {}",
-        if axe.is_some() { "axe-core and own checks" } else { "own checks; no axe-core at MUSES_AXE" }
-    );
+    let Some(chromium) = chromium::chromium() else { return };
+    let axe = chromium::axe();
     let nodes = overlay();
     let (alice, bob) = (&nodes["alice"], &nodes["bob"]);
     download(alice, bob);
@@ -66,8 +52,7 @@ fn the_dashboard_in_a_browser() {
         "page": std::env::var("MUSES_PAGE").ok(),
         "relays": relays,
     });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/run.mjs");
-    let status = Command::new("node").arg(script).arg(task.to_string()).status().unwrap();
+    let status = Command::new("node").arg(chromium::script("run.mjs")).arg(task.to_string()).status().unwrap();
     assert!(status.success(), "see above");
 }
 

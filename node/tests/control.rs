@@ -77,7 +77,9 @@ fn one_clear_line_and_a_documented_code_for_each_mistake() {
         assert_eq!(output.stdout.starts_with(b"{\"status\":\"error\",\"code\":6,"), line.contains("--json"));
     }
     let listen = format!("up --listen /ip4/127.0.0.1/tcp/{}", taken.port());
-    assert_eq!(muses(nobody.path(), &listen).status.code(), Some(9));
+    let output = muses(nobody.path(), &listen);
+    assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(9), 1), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&taken.port().to_string()), "{}", stderr(&output));
     std::fs::write(nobody.path().join("config.toml"), "listne = []\n").unwrap();
     let output = muses(nobody.path(), "up");
     assert_eq!(output.status.code(), Some(2));
@@ -85,7 +87,10 @@ fn one_clear_line_and_a_documented_code_for_each_mistake() {
     std::fs::remove_file(nobody.path().join("config.toml")).unwrap();
     std::fs::write(nobody.path().join("identity.key"), "short").unwrap();
     std::fs::set_permissions(nobody.path().join("identity.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(muses(nobody.path(), "up").status.code(), Some(8));
+    let output = muses(nobody.path(), "up");
+    assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(8), 1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("identity.key"), "{}", stderr(&output));
+    assert_eq!(std::fs::read(nobody.path().join("identity.key")).unwrap(), b"short", "it is left alone");
 }
 
 #[test]

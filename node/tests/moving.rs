@@ -18,14 +18,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{pattern, until, until_within};
-use namespaces::Namespaces;
+use namespaces::{Namespaces, full, outage};
 use ssh::{Shell, Sshd, is_there};
 
 const MIB: usize = 1024 * 1024;
 
-/// How long, and how much.
+/// How much.
 struct Size {
-    outage: Duration,
     file_bytes: usize,
     /// How fast scp may be, so that it is not over too soon.
     file_kbit_per_s: usize,
@@ -35,9 +34,8 @@ struct Size {
 
 impl Size {
     fn wanted() -> Self {
-        if std::env::var_os("MUSES_FULL").is_some_and(|value| value == "1") {
+        if full() {
             return Self {
-                outage: Duration::from_secs(30),
                 file_bytes: 1024 * MIB,
                 file_kbit_per_s: 160_000,
                 repository_bytes: 96 * MIB,
@@ -45,7 +43,6 @@ impl Size {
             };
         }
         Self {
-            outage: Duration::from_secs(2),
             file_bytes: 96 * MIB,
             file_kbit_per_s: 48_000,
             repository_bytes: 96 * MIB,
@@ -67,12 +64,8 @@ fn a_shell_scp_and_git_clone_survive_a_move_between_real_networks() {
     write_big(&at("film"), size.file_bytes);
     let commit = repository(&at("repository"), size.repository_bytes);
 
-    let alice = lab.node("alice", "up", &["--name", "alice"]);
-    lab.bob_joins(1);
-    let invite = alice.json_when("invite", |invite| invite["invite"].is_string());
-    let bob = lab.node("bob", "join", &["--name", "bob", invite["invite"].as_str().unwrap()]);
+    let (alice, bob) = lab.alice_and_bob(&[]);
     alice.json(&format!("expose ssh {} --allow anyone", sshd.address));
-    bob.json_when("lookup alice", |found| found["node"].is_string());
 
     let mut shell = Shell::start(sshd.ssh(&bob, "echo $$; while read -r line; do echo \"got $line\"; done; echo $$"));
     let process = shell.line();
@@ -97,7 +90,7 @@ fn a_shell_scp_and_git_clone_survive_a_move_between_real_networks() {
     assert!(running(&mut git), "git clone was over before the network went away");
     shell.type_lines(10..20);
     bob.json_when("sessions", |sessions| sessions[0]["state"] == "suspended");
-    std::thread::sleep(size.outage);
+    std::thread::sleep(outage());
     assert!(running(&mut scp), "scp did not survive the outage");
     assert!(running(&mut git), "git clone did not survive the outage");
     lab.bob_joins(2);

@@ -73,6 +73,47 @@ fn a_laptop() {
     Page::read("how-to/laptop.md").follow(&[&ALICE_AND_BOB[..], &served].concat());
 }
 
+/// What README says two people type, but for installing and for ssh, which the how-to page does.
+#[test]
+fn the_readme() {
+    if !is_installed("curl") || !is_installed("python3") {
+        println!("skipped: curl or python3 is not installed");
+        return;
+    }
+    let text = fs::read_to_string(docs().join("../README.md")).unwrap();
+    let section = text.split("## Two nodes, two terminals").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut street = Street::default();
+    for port in ["4741", "4742"] {
+        street.find_ports(&format!("127.0.0.1:{port}"));
+    }
+    let invite = "muses invite --data-dir /tmp/alice";
+    assert!(section.contains(&format!("`{invite}`")));
+    let blocks = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut typed = vec!["python3 -m http.server 8000 --bind 127.0.0.1 &".to_owned()];
+    for command in blocks.flat_map(str::lines) {
+        if command.starts_with("cargo ") || command.starts_with("ssh ") {
+            continue;
+        }
+        if command.starts_with("muses join ") {
+            typed.push(invite.to_owned());
+            // As the text says further down.
+            typed.push(format!("{command} --socks 127.0.0.1:7080"));
+        } else {
+            typed.push(command.to_owned());
+        }
+    }
+    assert!(typed.len() >= 8, "{typed:#?}");
+    for mut command in typed {
+        let bobs = command.contains("/tmp/bob") || command.starts_with("curl ");
+        for folder in ["/tmp/alice", "/tmp/bob"] {
+            command = command.replace(folder, "$HOME/node");
+        }
+        let who = if bobs { "bob" } else { "alice" }.to_owned();
+        let shown = if command.starts_with("curl ") { vec!["...Directory listing...".to_owned()] } else { Vec::new() };
+        street.take(&Step { who, command, shown });
+    }
+}
+
 #[test]
 fn the_reference_is_what_the_program_says() {
     let mut cli = "# Command line\n\nWhat `muses --help` and the help of each verb print.\n".to_owned();

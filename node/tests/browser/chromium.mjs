@@ -10,10 +10,11 @@ const CALL_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
 
 export class Chromium {
-  static async start(program) {
+  /** `more` are arguments beside the usual ones. */
+  static async start(program, more = []) {
     const browser = new Chromium();
     browser.folder = mkdtempSync(join(tmpdir(), "muses-chromium-"));
-    const args = ["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run", `--user-data-dir=${browser.folder}`, "about:blank"];
+    const args = ["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run", `--user-data-dir=${browser.folder}`, ...more, "about:blank"];
     browser.process = spawn(program, args, { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
     browser.calls = new Map();
     browser.last = 0;
@@ -51,7 +52,7 @@ export class Chromium {
     const { browserContextId } = await this.call("Target.createBrowserContext");
     const { targetId } = await this.call("Target.createTarget", { url: "about:blank", browserContextId });
     const { sessionId } = await this.call("Target.attachToTarget", { targetId, flatten: true });
-    const page = new Page(this, sessionId);
+    const page = new Page(this, sessionId, browserContextId);
     await Promise.all(["Page.enable", "Runtime.enable", "Network.enable", "Log.enable"].map((method) => page.call(method)));
     return page;
   }
@@ -68,8 +69,8 @@ export class Chromium {
 }
 
 class Page {
-  constructor(browser, session) {
-    Object.assign(this, { browser, session, complaints: [], requests: [] });
+  constructor(browser, session, profile) {
+    Object.assign(this, { browser, session, profile, complaints: [], requests: [] });
     browser.listeners.push(({ method, params, sessionId }) => {
       if (sessionId !== session) return;
       if (method === "Runtime.exceptionThrown") this.complaints.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);

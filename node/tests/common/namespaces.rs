@@ -8,12 +8,23 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::common::{Node, until};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether outages are as long and files as big as they are for people: with `MUSES_FULL=1`.
+pub fn full() -> bool {
+    std::env::var_os("MUSES_FULL").is_some_and(|value| value == "1")
+}
+
+/// How long Bob has no network.
+pub fn outage() -> Duration {
+    Duration::from_secs(if full() { 30 } else { 2 })
+}
 
 /// The namespaces of one test; they are removed when it is dropped.
 pub struct Namespaces(String);
@@ -67,12 +78,31 @@ impl Namespaces {
         node
     }
 
+    /// Alice's node, which founded, and Bob's, who came into the first network and joined by an invite with `bob_args`; they know each other's names.
+    pub fn alice_and_bob(&self, bob_args: &[&str]) -> (Node, Node) {
+        let alice = self.node("alice", "up", &["--name", "alice"]);
+        self.bob_joins(1);
+        let invite = alice.json_when("invite", |invite| invite["invite"].is_string());
+        let args = [&["--name", "bob"], bob_args, &[invite["invite"].as_str().unwrap()]].concat();
+        let bob = self.node("bob", "join", &args);
+        for (node, other) in [(&alice, "bob"), (&bob, "alice")] {
+            node.json_when(&format!("lookup {other}"), |found| found["node"].is_string());
+        }
+        (alice, bob)
+    }
+
     /// `muses` there, for a verb and its arguments.
     pub fn muses(&self, who: &str, folder: &Path) -> Command {
+        let mut command = self.program(who, env!("CARGO_BIN_EXE_muses"));
+        command.arg("--data-dir").arg(folder);
+        command
+    }
+
+    /// Any program there.
+    pub fn program(&self, who: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
-        // `ip` replaces itself by the program, so the process is the node's.
-        command.args(["netns", "exec", &format!("{}{who}", self.0), env!("CARGO_BIN_EXE_muses"), "--data-dir"]);
-        command.arg(folder);
+        // `ip` replaces itself by the program, so the process is the program's.
+        command.args(["netns", "exec", &format!("{}{who}", self.0), program]);
         command
     }
 

@@ -108,7 +108,7 @@ impl Sshd {
     }
 }
 
-/// A remote shell that says "got" to each line.
+/// A remote shell that says "got" to each line, or another program that answers what is typed.
 pub struct Shell {
     ssh: Child,
     stdin: Option<ChildStdin>,
@@ -136,6 +136,10 @@ impl Shell {
     pub fn type_lines(&mut self, numbers: core::ops::Range<u32>) {
         let stdin = self.stdin.as_mut().unwrap();
         numbers.for_each(|number| writeln!(stdin, "{number}").unwrap());
+    }
+
+    pub fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     pub fn expect(&self, numbers: core::ops::Range<u32>) {

@@ -1,0 +1,85 @@
+//! Machines whose clock is off by a year: what they are told, and that nothing is lost when it is right again.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{Node, foreground, greeter, output, stderr, until};
+
+const OFF: [&str; 2] = ["+365d", "-365d"];
+
+/// The library that shows a program another time (Debian: faketime). None, with a printed reason, where it is not.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    if found.is_none() {
+        println!("skipped: no libfaketime (apt-get install faketime)");
+    }
+    found
+}
+
+/// A node in the foreground on a machine whose clock is that much off.
+fn off(library: &Path, by: &str, folder: &Path, verb: &str, args: &[&str]) -> Command {
+    let mut command = foreground(folder, verb, args);
+    // Time that passes is no date; it stays as it is.
+    command.env("LD_PRELOAD", library).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
+fn is_one_line(output: &Output, code: i32, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!((output.status.code(), line.lines().count()), (Some(code), 1), "{line}");
+    assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
+}
+
+#[test]
+fn a_clock_that_is_a_year_off_is_named_and_nothing_is_lost() {
+    let Some(library) = faketime() else { return };
+    let alice = Node::start(&["--name", "alice"]);
+    let way = alice.invite();
+    let id = alice.json("status")["node"].as_str().unwrap().to_owned();
+    alice.json(&format!("expose hello {} --allow anyone", greeter(b"hello")));
+    for by in OFF {
+        let folder = tempfile::tempdir().unwrap();
+        let process = off(&library, by, folder.path(), "up", &["--join", &way]).spawn().unwrap();
+        let mut node = Node { process, folder };
+        node.json_when("status", |status| status["address"].is_string());
+        let mut said = node.muses(&format!("pipe {id}/hello"));
+        // Whoever has just joined may not find her yet.
+        until("a word about the clock", || {
+            stderr(&said).contains("clock") || {
+                said = node.muses(&format!("pipe {id}/hello"));
+                false
+            }
+        });
+        is_one_line(&said, 3, &["is the clock right", "`date`"]);
+        node.json(&format!("expose kept {} --allow anyone", greeter(b"kept")));
+        node.json("down");
+        assert_eq!(node.wait(), Some(0));
+
+        // The clock is set, and all is as it was.
+        node.restart(&[]);
+        let status = node.json_when("status", |status| status["address"].is_string());
+        assert_eq!(status["services"][0], "kept", "{by}");
+        until("alice is found", || node.muses(&format!("pipe {id}/hello")).stdout == b"hello");
+        let bob = status["node"].as_str().unwrap();
+        until("bob is found", || alice.muses(&format!("pipe {bob}/kept")).stdout == b"kept");
+        node.json("down");
+        node.wait();
+    }
+}
+
+#[test]
+fn an_invite_that_has_expired_by_a_wrong_clock_says_so() {
+    let Some(library) = faketime() else { return };
+    let alice = Node::start(&[]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("fresh");
+    is_one_line(&output(off(&library, "+365d", &folder, "join", &[]).arg(invite)), 4, &["expired", "clock is right"]);
+    assert!(!folder.exists(), "it made a folder");
+}
