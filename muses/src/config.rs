@@ -46,6 +46,13 @@ pub const RESETS: Rate = Rate { burst: 16, every: Duration::from_millis(100) };
 pub const HALF_OPEN_LIFETIME: Duration = Duration::from_mins(10);
 /// How often a node looks whether its certificate is old.
 pub const CERT_CHECK: Duration = Duration::from_hours(6);
+/// A session with streams asks its peer for a sign of life when nothing was heard for so many probe timeouts, and twice as long after each question that
+/// was answered and brought nothing else.
+pub const FIRST_VIGIL_PROBE_TIMEOUTS: u32 = 4;
+/// Not sooner than this, however short the round trip is.
+pub const MIN_VIGIL: Duration = Duration::from_millis(500);
+/// Not later than this, however long streams have been silent: as often as the overlay probes its idle links.
+pub const MAX_VIGIL: Duration = Duration::from_secs(15);
 /// Unanswered probes before a session is suspended.
 pub const PROBES_BEFORE_SUSPENSION: u32 = 3;
 

@@ -5,6 +5,7 @@
 
 mod receive;
 mod transmit;
+mod vigil;
 
 pub(crate) use transmit::FlowTimeout;
 
@@ -23,6 +24,7 @@ use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
 use crate::stream::{Signal, Stage, Stream};
+use vigil::Vigil;
 
 /// Where a flow leaves what others have to know.
 #[derive(Debug, Default)]
@@ -79,6 +81,7 @@ pub(crate) struct Flow {
     /// Packets that may leave although the window is full: probes.
     exempt: u32,
     last_progress: Instant,
+    vigil: Vigil,
     suspended: bool,
     sent_bytes: u64,
     send_limit: u64,
@@ -136,6 +139,7 @@ impl Flow {
             ping_due: false,
             exempt: 0,
             last_progress: now,
+            vigil: Vigil::new(now),
             suspended: true,
             sent_bytes: 0,
             send_limit: INITIAL_SESSION_CREDIT_BYTES,
@@ -312,6 +316,7 @@ impl Flow {
         self.suspended = suspended;
         self.last_progress = now;
         if !suspended {
+            self.vigil = Vigil::new(now);
             self.recovery.touch(now);
             let capacity = self.config.send_buffer_bytes;
             for (key, stream) in &mut self.streams {

@@ -252,6 +252,7 @@ impl Session {
         if self.flow.on_timeout(now) == FlowTimeout::Silent && !self.is_confirming() {
             self.suspend(end, now);
             self.attempt(end, now);
+            self.resolve(end, now);
         }
     }
 

@@ -39,13 +39,19 @@ impl Flow {
     ) -> Result<bool, Violation> {
         let mut eliciting = false;
         let mut progress = false;
+        let mut speaking = false;
+        self.vigil.hear(now);
         for frame in Frames::new(payload) {
             let frame = frame.map_err(|_| Violation::Malformed)?;
             eliciting |= !matches!(frame, Frame::Ack(_) | Frame::Padding);
+            speaking |= !matches!(frame, Frame::Ack(_) | Frame::Padding | Frame::Ping);
             match frame {
                 Frame::Ack(ack) => progress |= self.on_ack_frame(&ack, now, out)?,
                 other => self.on_frame(other, out)?,
             }
+        }
+        if speaking {
+            self.vigil.wake();
         }
         self.acks.on_packet(number, eliciting, ecn, now, self.config.max_ack_delay);
         Ok(progress)

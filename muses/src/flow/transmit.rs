@@ -36,12 +36,9 @@ impl Flow {
         if self.suspended {
             return None;
         }
-        let loss = self.recovery.timeout(self.config.max_ack_delay);
+        let loss = self.recovery.timeout(self.config.max_ack_delay).map(|at| at.min(self.verdict_at()));
         let ack = self.acks.due_at.filter(|_| !self.acks.frozen);
-        match (loss, ack) {
-            (Some(loss), Some(ack)) => Some(loss.min(ack)),
-            (loss, ack) => loss.or(ack),
-        }
+        [loss, ack, self.vigil_timeout()].into_iter().flatten().min()
     }
 
     /// The timer ran out; a due acknowledgement leaves with the next [`Flow::poll`].
@@ -53,6 +50,12 @@ impl Flow {
             // The timer must not fire again before there is room for the packet.
             self.acks.due_at = None;
             self.acks.at_once = true;
+        }
+        self.keep_vigil(now);
+        if self.recovery.in_flight_packets() > 0 && self.verdict_at() <= now {
+            // Whoever cannot act on it is told again after as long a silence, not at once.
+            self.last_progress = now;
+            return FlowTimeout::Silent;
         }
         match self.recovery.on_timeout(self.config.max_ack_delay, now) {
             LossTimeout::Early => {}
@@ -71,6 +74,15 @@ impl Flow {
             }
         }
         FlowTimeout::Fine
+    }
+
+    /// When a path that has not answered enough probes is given up: not only with the next probe, whose wait has grown by then.
+    fn verdict_at(&self) -> Instant {
+        if self.recovery.probes() >= PROBES_BEFORE_SUSPENSION {
+            self.last_progress + MIN_SILENCE
+        } else {
+            Instant::FAR_FUTURE
+        }
     }
 
     /// Whether [`Flow::poll`] may have something.
@@ -104,6 +116,9 @@ impl Flow {
         }
         if frames.len() > eliciting_from {
             self.exempt = self.exempt.saturating_sub(1);
+            if frames.iter().skip(eliciting_from).any(|frame| *frame != SentFrame::Ping) {
+                self.vigil.wake();
+            }
             if self.recovery.in_flight_packets() == 0 {
                 self.last_progress = now;
             }

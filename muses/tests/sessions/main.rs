@@ -14,4 +14,5 @@ mod limits;
 mod pair;
 mod refresh;
 mod resume;
+mod silence;
 mod transfer;

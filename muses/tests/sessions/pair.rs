@@ -65,6 +65,8 @@ pub struct Node {
     pub id: NodeId,
     pub sessions: Sessions,
     pub place: String,
+    /// Another place at which it can still be reached.
+    pub also_at: Option<String>,
     pub online: bool,
     pub events: Vec<(Now, Event)>,
     pub apps: BTreeMap<StreamKey, App>,
@@ -115,6 +117,7 @@ impl Node {
             id,
             sessions,
             place: format!("place-{seed}"),
+            also_at: None,
             online: true,
             events: Vec::new(),
             apps: BTreeMap::new(),
@@ -124,6 +127,11 @@ impl Node {
             seed,
             config,
         }
+    }
+
+    fn is_at(&self, path: &[u8]) -> bool {
+        let also = self.also_at.as_ref().is_some_and(|place| place.as_bytes() == path);
+        self.online && (self.place.as_bytes() == path || also)
     }
 
     pub fn info(&self) -> SessionInfo {
@@ -278,8 +286,7 @@ impl Pair {
             }
             match entry.remove() {
                 Due::Packet { path, arrival, payload } => {
-                    let to =
-                        self.nodes.iter_mut().find(|n| n.online && n.place.as_bytes() == path && n.id != arrival.from);
+                    let to = self.nodes.iter_mut().find(|n| n.is_at(&path) && n.id != arrival.from);
                     if let Some(node) = to {
                         node.sessions.handle_packet(arrival, payload, self.now);
                     }

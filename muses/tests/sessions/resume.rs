@@ -132,6 +132,45 @@ fn a_move_without_an_outage_stops_nothing_for_long() {
     pair.run_until(SECOND * 9, done).unwrap();
 }
 
+/// The longest time without a new byte at A, to whom B sends 200 bytes in every millisecond.
+fn longest_gap(pair: &mut Pair, span_ms: u32) -> Duration {
+    let (mut last, mut gap) = (pair.now, Duration::ZERO);
+    for _ in 0..span_ms {
+        pair.nodes[B].apps.values_mut().for_each(|app| app.to_write += 200);
+        pair.settle();
+        let held = pair.nodes[A].app().read;
+        pair.run(MS);
+        gap = gap.max(pair.now.instant.since(last.instant));
+        if pair.nodes[A].app().read > held {
+            last = pair.now;
+        }
+    }
+    gap
+}
+
+#[test]
+fn who_has_the_new_path_before_the_old_one_goes_waits_no_two_round_trips() {
+    let rtt = 20 * MS;
+    for (mover, seed) in [A, B].into_iter().flat_map(|mover| (0..4).map(move |seed| (mover, seed))) {
+        let mut pair = Pair::new(seed);
+        pair.nodes[B].serve = Some(|| App { to_write: 1000, read_until: u64::MAX, ..App::default() });
+        pair.open(A, App::sending(10));
+        pair.run(SECOND);
+        // The first bytes are under way.
+        longest_gap(&mut pair, 30);
+        let before = longest_gap(&mut pair, 300);
+        pair.nodes[mover].also_at = Some(pair.nodes[mover].place.clone());
+        pair.attach(mover, "elsewhere");
+        let during = longest_gap(&mut pair, 300);
+        pair.nodes[mover].also_at = None;
+        let after = longest_gap(&mut pair, 300);
+        assert!(before <= 5 * MS, "it is no stream: {before:?}");
+        assert!(during.max(after) <= 2 * rtt, "{mover}: {during:?}, {after:?}");
+        assert!(!pair.nodes.iter().any(|node| node.saw(|e| matches!(e, Event::SessionSuspended { .. }))));
+        assert!(pair.nodes[A].saw(|e| matches!(e, Event::SessionResumed { .. })), "nothing has moved");
+    }
+}
+
 #[test]
 fn a_silent_path_suspends_and_its_return_resumes() {
     let mut pair = downloading(4, 10_000_000);
