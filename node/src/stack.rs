@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use multiaddr::Multiaddr;
 use muses::cert::StaticKey;
 use muses::{Path, Sessions};
 use overlay::address::Place;
-use overlay::id::{Identity, NodeId, OverlayId};
+use overlay::id::{CheckSignatures, Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use overlay::membership::{Admission, Enrolment, Rank};
 use overlay::overlay::Overlay;
@@ -169,6 +170,11 @@ impl Stack {
             received_bytes: 0,
             unsettled: None,
         })
+    }
+
+    /// Has the overlay's signatures checked in another way: see [`CheckSignatures`]. Call before [`Stack::start`].
+    pub fn set_signature_checks(&mut self, checks: Arc<dyn CheckSignatures>) {
+        self.overlay.set_signature_checks(checks);
     }
 
     /// Takes over what the store held, then founds, resumes or joins. Call once, before anything else.

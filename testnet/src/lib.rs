@@ -13,6 +13,7 @@ pub mod bench;
 pub mod cluster;
 pub mod command;
 pub mod experiment;
+mod memo;
 pub mod netns;
 pub mod network;
 pub mod plot;

@@ -10,7 +10,6 @@ mod churn;
 pub mod graph;
 mod kademlia;
 mod measure;
-mod memo;
 mod options;
 mod outcome;
 mod suite;

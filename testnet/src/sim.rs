@@ -9,6 +9,7 @@ pub mod command;
 pub mod fault;
 pub mod pipe;
 pub mod store;
+mod sum;
 pub mod world;
 
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Options {
     pub faults: Faults,
     /// Virtual time after which a transfer that is not complete counts as lost.
     pub limit: Duration,
+    /// Nodes of one run share what they found out about signatures. The trace is the same without it.
+    pub memo: bool,
 }
 
 impl Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             bytes: 2 * 1024 * 1024,
             faults: Faults::default(),
             limit: Duration::from_secs(900),
+            memo: true,
         }
     }
 }
@@ -73,14 +77,21 @@ pub struct Outcome {
     pub bytes: u64,
     /// Bytes that were not the expected ones at their offset: lost, duplicated or reordered.
     pub wrong_bytes: u64,
+    /// Bytes that had not arrived at the end of the run.
+    pub lost_bytes: u64,
     /// Faults that were injected.
     pub faults: usize,
+    /// The longest outage among them, in virtual seconds.
+    pub longest_outage_s: f64,
     /// Transfers at whose end the two nodes were neighbours.
     pub over_one_link: usize,
     /// Sessions that were resumed.
     pub resumes: u64,
-    /// Operations with public keys in sessions, after all handshakes were done.
+    /// Operations with public keys in sessions, after all handshakes were done. A run of more than a day has some: certificates are renewed and
+    /// resume secrets refreshed.
     pub public_key_ops_after_handshakes: u64,
+    /// Those of movers between the return of their network and the first resume after it.
+    pub public_key_ops_in_resumes: u64,
     /// Virtual seconds until all was done.
     pub virtual_s: f64,
     /// SHA-256 over every frame delivered, its time and its link.

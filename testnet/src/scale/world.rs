@@ -22,12 +22,13 @@ use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 use sha2::{Digest as _, Sha256};
 
 use super::graph::Graph;
-use super::memo::Memo;
 use agenda::{Agenda, Entry, Happening};
 pub use shard::{Conduct, Node};
 use shard::{Effect, End, Outcome, Shard, at};
 use trouble::Gaps;
 pub use trouble::draw;
+
+use crate::memo::Memo;
 
 /// Latency of a link: from this, and up to [`LATENCY_SPREAD_US`] or more beyond it.
 const LATENCY_US: u64 = 1000;

@@ -1,5 +1,7 @@
 //! Applications of the simulation, and the checker: every byte has to arrive once and in order.
 
+use std::ops::Range;
+
 use node::stack::ConnId;
 
 /// A transfer between two nodes: both ends send `bytes` bytes of a known pattern and check what they receive.
@@ -42,18 +44,17 @@ impl Transfer {
     pub fn next_bytes(&self, number: usize, end: usize, max: usize, produced: u64) -> Vec<u8> {
         let from = self.sent[end];
         let to = self.bytes.min(produced).min(from.saturating_add(max as u64));
-        (from..to).map(|offset| pattern(number, end, offset)).collect()
+        pattern(number, end, from..to).collect()
     }
 
     /// Checks bytes that `end` received.
     pub fn check(&mut self, number: usize, end: usize, bytes: &[u8]) {
-        for &byte in bytes {
-            let offset = self.received[end];
-            if offset >= self.bytes || byte != pattern(number, 1 - end, offset) {
-                self.wrong += 1;
-            }
-            self.received[end] += 1;
-        }
+        let expected = pattern(number, 1 - end, self.received[end]..self.bytes);
+        let room = self.bytes.saturating_sub(self.received[end]).min(bytes.len() as u64);
+        let (within, beyond) = bytes.split_at(usize::try_from(room).unwrap_or(bytes.len()));
+        let wrong = within.iter().zip(expected).filter(|(byte, expected)| *byte != expected).count();
+        self.wrong += wrong as u64 + beyond.len() as u64;
+        self.received[end] += bytes.len() as u64;
     }
 
     /// Whether every byte arrived in both directions, once and in order, and both ends were told so.
@@ -70,11 +71,11 @@ impl Transfer {
     }
 }
 
-/// The byte that `end` of transfer `number` sends at `offset`: neighbours, transfers and directions differ, so that a
+/// The bytes that `end` of transfer `number` sends at `offsets`: neighbours, transfers and directions differ, so that a
 /// lost, repeated or swapped byte shows.
-fn pattern(number: usize, end: usize, offset: u64) -> u8 {
-    let mixed = offset.wrapping_add(((number as u64) << 1 | end as u64) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed.to_be_bytes()[0]
+fn pattern(number: usize, end: usize, offsets: Range<u64>) -> impl Iterator<Item = u8> {
+    let base = ((number as u64) << 1 | end as u64) << 40;
+    offsets.map(move |offset| base.wrapping_add(offset).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0])
 }
 
 #[cfg(test)]

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use overlay::rng::Rng;
 
+/// What an outage is simulated of in full. In the midst of a longer one all machines of the overlay sleep, and wake up with clocks that ran on:
+/// a year of heartbeats would only take time.
+pub const AWAKE: Duration = Duration::from_secs(100);
+
+/// The shortest outage where they are spread over doublings.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// What goes wrong in a run. All counts are per run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
@@ -21,7 +28,7 @@ pub struct Faults {
     pub kills: usize,
     /// Nodes in the middle that are killed and started again from their store.
     pub restarts: usize,
-    /// Longest outage of a move, and of a restart.
+    /// Longest outage of a move, and of a restart. Beyond [`AWAKE`] short ones are as likely as long ones: each doubling is.
     pub longest_outage: Duration,
     /// The span, after everybody has joined, in which faults happen.
     pub window: Duration,
@@ -62,12 +69,26 @@ impl Faults {
         for (count, kind) in kinds {
             for _ in 0..count {
                 let at = span_below(rng, self.window);
-                let outage = span_below(rng, self.longest_outage);
-                plan.push((at, Fault { kind, outage, pick: rng.below(u64::MAX) }));
+                let outage = self.outage(rng);
+                plan.push((at, Fault { kind, outage, pick: rng.below(u64::MAX), put_off: 0 }));
             }
         }
         plan.sort_by_key(|(at, fault)| (*at, fault.pick));
         plan
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.link_losses + self.blackholes + self.moves + self.kills + self.restarts
+    }
+
+    fn outage(&self, rng: &mut Rng) -> Duration {
+        if self.longest_outage <= AWAKE {
+            return span_below(rng, self.longest_outage);
+        }
+        let doublings = self.longest_outage.as_secs().ilog2() + 1;
+        let from = SHORTEST * 2_u32.saturating_pow(u32::try_from(rng.below(doublings.into())).unwrap_or(0));
+        (from + span_below(rng, from)).min(self.longest_outage)
     }
 
     /// The latency of one link.
@@ -85,6 +106,8 @@ pub struct Fault {
     pub outage: Duration,
     /// Chooses among the candidates at that time.
     pub pick: u64,
+    /// How often there was no candidate.
+    pub put_off: u32,
 }
 
 /// The kinds of fault.

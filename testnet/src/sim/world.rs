@@ -5,11 +5,12 @@ mod faults;
 mod links;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
 use node::stack::{Config, ConnId, Event, Stack, Who};
-use overlay::id::Identity;
+use overlay::id::{CheckEach, CheckSignatures, Identity};
 use overlay::io::{Command, Lane, LinkId, StoreKey};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
@@ -20,6 +21,7 @@ use super::fault::Fault;
 use super::pipe::Pipe;
 use super::store::CrashingStore;
 use super::{Options, Outcome};
+use crate::memo::Memo;
 
 /// Room that a new link has, as the driver grants it, in bytes.
 const INITIAL_ROOM: [(Lane, usize); 2] = [(Lane::Control, 64 * 1024), (Lane::Data, 512 * 1024)];
@@ -37,6 +39,12 @@ const JOIN_LIMIT: Duration = Duration::from_secs(60);
 const START_GAP: Duration = Duration::from_millis(300);
 /// Wall time at the start of every run: 2026-01-01.
 const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
+/// How soon a fault that met no candidate is tried again.
+const PUT_OFF: Duration = Duration::from_secs(1);
+/// How often: longer than any outage is awake.
+const MAX_PUT_OFF: u32 = 600;
+/// With fewer nodes there may be no relay to kill.
+const ROOM_FOR_FAULTS: usize = 8;
 /// Happenings after which a run is stopped as a livelock.
 const MAX_HAPPENINGS: u64 = 50_000_000;
 
@@ -78,6 +86,8 @@ enum Happening {
         key: StoreKey,
     },
     Fault(Fault),
+    /// All machines sleep for so long.
+    Sleep(Duration),
     NetworkBack {
         node: usize,
         life: u64,
@@ -100,6 +110,8 @@ struct SimNode {
     network: bool,
     joined: bool,
     armed: Option<Instant>,
+    /// Its operations with public keys when its network was back, until the first resume after that.
+    ops_when_back: Option<u64>,
 }
 
 /// One run.
@@ -117,9 +129,14 @@ pub struct World {
     rng: Rng,
     digest: Sha256,
     faults_done: usize,
+    faults_to_come: usize,
+    longest_outage: Duration,
+    checks: Arc<dyn CheckSignatures>,
     joined_before_faults: usize,
     resumes: u64,
     ops_after_handshakes: Option<u64>,
+    ops_in_resumes: u64,
+    slept: bool,
     transfers_begin: Instant,
     failures: Vec<String>,
 }
@@ -147,9 +164,14 @@ impl World {
             rng,
             digest: Sha256::new(),
             faults_done: 0,
+            faults_to_come: 0,
+            longest_outage: Duration::ZERO,
+            checks: if options.memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
             joined_before_faults: 0,
             resumes: 0,
             ops_after_handshakes: None,
+            ops_in_resumes: 0,
+            slept: false,
             transfers_begin: Instant::FAR_FUTURE,
             failures: Vec::new(),
         };
@@ -174,28 +196,55 @@ impl World {
 
     /// What the run showed.
     pub fn outcome(mut self) -> Outcome {
-        for (number, transfer) in self.transfers.iter().enumerate() {
-            if !transfer.exact() {
-                self.failures.push(transfer.describe(number));
-            }
-        }
-        let after = self.ops_after_handshakes.map_or(0, |before| self.public_key_ops().saturating_sub(before));
+        self.judge();
+        let asked = self.transfers.iter().map(|transfer| transfer.bytes * 2).sum::<u64>();
+        let right = self.transfers.iter().map(|transfer| transfer.received.iter().sum::<u64>() - transfer.wrong).sum();
         Outcome {
             seed: self.options.seed,
             nodes: self.nodes.len(),
             joined: self.joined_before_faults,
             transfers: self.transfers.len(),
             exact: self.transfers.iter().filter(|transfer| transfer.exact()).count(),
-            bytes: self.transfers.iter().map(|transfer| transfer.received.iter().sum::<u64>() - transfer.wrong).sum(),
+            bytes: right,
             wrong_bytes: self.transfers.iter().map(|transfer| transfer.wrong).sum(),
+            lost_bytes: asked.saturating_sub(right),
             faults: self.faults_done,
+            longest_outage_s: self.longest_outage.as_secs_f64(),
             over_one_link: self.transfers.iter().filter(|transfer| self.are_neighbours(transfer.nodes)).count(),
             resumes: self.resumes,
-            public_key_ops_after_handshakes: after,
+            public_key_ops_after_handshakes: self.ops_since_handshakes(),
+            public_key_ops_in_resumes: self.ops_in_resumes,
             virtual_s: self.now.instant.as_micros() as f64 / 1e6,
             trace_digest: hex(&self.digest.finalize()),
             failures: self.failures,
         }
+    }
+
+    /// Says what is not as it should be.
+    fn judge(&mut self) {
+        for (number, transfer) in self.transfers.iter().enumerate() {
+            if !transfer.exact() {
+                self.failures.push(transfer.describe(number));
+            }
+        }
+        let planned = self.options.faults.count();
+        if self.faults_done < planned && self.nodes.len() >= ROOM_FOR_FAULTS {
+            self.failures.push(format!("only {} of {planned} faults found something to break", self.faults_done));
+        }
+        if self.joined_before_faults < self.nodes.len() {
+            self.failures.push(format!("only {} of {} nodes joined", self.joined_before_faults, self.nodes.len()));
+        }
+        let ops = self.ops_since_handshakes();
+        if ops != 0 && !self.slept {
+            self.failures.push(format!("{ops} public-key operations after the handshakes"));
+        }
+        if self.ops_in_resumes != 0 {
+            self.failures.push(format!("{} public-key operations in resumes", self.ops_in_resumes));
+        }
+    }
+
+    fn ops_since_handshakes(&self) -> u64 {
+        self.ops_after_handshakes.map_or(0, |before| self.public_key_ops().saturating_sub(before))
     }
 
     fn are_neighbours(&self, [a, b]: [usize; 2]) -> bool {
@@ -267,6 +316,7 @@ impl World {
                 }
             }
             Happening::Fault(fault) => self.inject(fault),
+            Happening::Sleep(span) => self.sleep(span),
             Happening::NetworkBack { node, life } => self.network_back(node, life),
             Happening::Transfers => self.start_transfers(),
             Happening::Produce => self.produce(),
@@ -288,6 +338,7 @@ impl World {
             Ok(stack) => stack,
             Err(line) => return self.failures.push(format!("node {number}: {line}")),
         };
+        stack.set_signature_checks(Arc::clone(&self.checks));
         if let Err(line) = stack.start(&node.store.snapshot(), now) {
             self.failures.push(format!("node {number} did not start: {line}"));
             return;
@@ -361,7 +412,7 @@ impl World {
     fn react(&mut self, number: usize, event: Event) {
         match event {
             Event::Joined { .. } | Event::Founded(_) => self.nodes[number].joined = true,
-            Event::SessionResumed(_) => self.resumes += 1,
+            Event::SessionResumed(_) => self.note_resume(number),
             Event::Incoming { conn, peer, .. } => self.accept(number, conn, peer),
             Event::Readable(conn) => self.read(number, conn),
             Event::Writable(conn) | Event::Opened(conn) => self.write(number, conn),
@@ -388,6 +439,7 @@ impl SimNode {
             network: false,
             joined: false,
             armed: None,
+            ops_when_back: None,
         }
     }
 }

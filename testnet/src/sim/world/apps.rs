@@ -28,7 +28,9 @@ impl World {
         let window = overlay::time::micros(self.options.faults.window).max(1);
         let elapsed = overlay::time::micros(self.now.instant.since(self.transfers_begin)).min(window);
         let share = u128::from(self.options.bytes) * u128::from(elapsed) / u128::from(window);
-        u64::try_from(share).unwrap_or(u64::MAX)
+        let produced = u64::try_from(share).unwrap_or(u64::MAX);
+        // A fault that was put off beyond that time still meets open streams.
+        if self.faults_to_come > 0 { produced.min(self.options.bytes.saturating_sub(1)) } else { produced }
     }
 
     pub(super) fn produce(&mut self) {
@@ -70,6 +72,7 @@ impl World {
 
     /// Faults begin when all connections are open: one that cannot even be opened may fail, an open one never.
     pub(super) fn plan_faults(&mut self) {
+        self.faults_to_come = self.options.faults.count();
         for (after, fault) in self.options.faults.clone().plan(&mut self.rng) {
             self.at(after, Happening::Fault(fault));
         }
@@ -121,7 +124,10 @@ impl World {
     /// Of the ends of transfers: a relay that is started again makes itself a certificate, which is no session's work.
     pub(super) fn public_key_ops(&self) -> u64 {
         let is_end = |number: &usize| self.transfers.iter().any(|transfer| transfer.nodes.contains(number));
-        let ends = (0..self.nodes.len()).filter(is_end).filter_map(|number| self.nodes[number].stack.as_ref());
-        ends.map(|stack| stack.status(self.now).counters.public_key_ops).sum()
+        (0..self.nodes.len()).filter(is_end).map(|number| self.public_key_ops_of(number)).sum()
+    }
+
+    pub(super) fn public_key_ops_of(&self, node: usize) -> u64 {
+        self.nodes[node].stack.as_ref().map_or(0, |stack| stack.status(self.now).counters.public_key_ops)
     }
 }

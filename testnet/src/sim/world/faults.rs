@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Happening, World, address_of};
-use crate::sim::fault::{Fault, Kind};
+use super::{Happening, MAX_PUT_OFF, PUT_OFF, World, address_of};
+use crate::sim::fault::{AWAKE, Fault, Kind};
 
 impl World {
     pub(super) fn inject(&mut self, fault: Fault) {
@@ -14,10 +14,16 @@ impl World {
             Kind::Kill => self.pick_relay(fault.pick).map(|node| self.kill(node)),
             Kind::Restart => self.pick_relay(fault.pick).map(|node| {
                 self.kill(node);
-                self.at(fault.outage, Happening::Start(node));
+                self.after_outage(fault.outage, Happening::Start(node));
             }),
         };
-        self.faults_done += usize::from(done.is_some());
+        if done.is_some() {
+            self.faults_done += 1;
+        } else if fault.put_off < MAX_PUT_OFF {
+            let put_off = fault.put_off + 1;
+            return self.at(PUT_OFF, Happening::Fault(Fault { put_off, ..fault }));
+        }
+        self.faults_to_come = self.faults_to_come.saturating_sub(1);
     }
 
     pub(super) fn pick_pipe(&self, pick: u64) -> Option<usize> {
@@ -58,7 +64,49 @@ impl World {
             }
         }
         let life = self.nodes[node].life;
-        self.at(outage, Happening::NetworkBack { node, life });
+        self.after_outage(outage, Happening::NetworkBack { node, life });
+    }
+
+    /// Has an outage end: the midst of a long one is slept through.
+    fn after_outage(&mut self, outage: Duration, end: Happening) {
+        self.longest_outage = self.longest_outage.max(outage);
+        if outage > AWAKE {
+            self.at(AWAKE / 2, Happening::Sleep(outage.saturating_sub(AWAKE)));
+        }
+        self.at(outage.min(AWAKE), end);
+    }
+
+    /// All machines sleep. Then what was due meanwhile is late, all of it at once, and applications, faults and outages go on where they were.
+    pub(super) fn sleep(&mut self, span: Duration) {
+        self.slept = true;
+        self.transfers_begin = self.transfers_begin + span;
+        self.now = self.now.after(span);
+        let awake = self.now.instant;
+        for ((at, order), happening) in std::mem::take(&mut self.agenda) {
+            let at = match &happening {
+                Happening::Start(_)
+                | Happening::Fault(_)
+                | Happening::Sleep(_)
+                | Happening::NetworkBack { .. }
+                | Happening::Transfers
+                | Happening::Produce => at + span,
+                _ => at.max(awake),
+            };
+            self.agenda.insert((at, order), happening);
+        }
+        for node in &mut self.nodes {
+            node.armed = node.armed.map(|at| at.max(awake));
+            // Whoever wakes up renews its certificate if that is old, which is no part of a resume that it was about to make.
+            node.ops_when_back = None;
+        }
+    }
+
+    /// A session of `node` goes on: what did that cost since its network was back?
+    pub(super) fn note_resume(&mut self, node: usize) {
+        self.resumes += 1;
+        if let Some(before) = self.nodes[node].ops_when_back.take() {
+            self.ops_in_resumes += self.public_key_ops_of(node).saturating_sub(before);
+        }
     }
 
     pub(super) fn network_back(&mut self, number: usize, life: u64) {
@@ -68,6 +116,9 @@ impl World {
         }
         node.network = true;
         node.moves += 1;
+        let ops = self.public_key_ops_of(number);
+        let node = &mut self.nodes[number];
+        node.ops_when_back = Some(ops);
         let old = std::mem::replace(&mut node.address, address_of(number, node.moves));
         let address = node.address.clone();
         self.by_address.remove(&old);

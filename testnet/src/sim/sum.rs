@@ -1,0 +1,79 @@
+//! What many runs showed, in one line each and in one for all.
+
+use std::fmt;
+
+use super::Outcome;
+
+/// Many outcomes, added up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sum {
+    /// Runs.
+    pub seeds: u64,
+    /// Runs with a failure.
+    pub failed: u64,
+    transfers: usize,
+    exact: usize,
+    lost_bytes: u64,
+    wrong_bytes: u64,
+    faults: usize,
+    fewest_faults: usize,
+    longest_outage_s: f64,
+    resumes: u64,
+    public_key_ops_in_resumes: u64,
+}
+
+impl Sum {
+    /// One more run.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.fewest_faults = if self.seeds == 0 { outcome.faults } else { self.fewest_faults.min(outcome.faults) };
+        self.seeds += 1;
+        self.failed += u64::from(!outcome.failures.is_empty());
+        self.transfers += outcome.transfers;
+        self.exact += outcome.exact;
+        self.lost_bytes += outcome.lost_bytes;
+        self.wrong_bytes += outcome.wrong_bytes;
+        self.faults += outcome.faults;
+        self.longest_outage_s = self.longest_outage_s.max(outcome.longest_outage_s);
+        self.resumes += outcome.resumes;
+        self.public_key_ops_in_resumes += outcome.public_key_ops_in_resumes;
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} seeds: {} failed; {} of {} transfers exact; bytes lost {}, duplicated or reordered {}; {} faults, at least {} a seed; \
+             longest outage {:.1} s; {} resumes with {} public-key operations",
+            self.seeds,
+            self.failed,
+            self.exact,
+            self.transfers,
+            self.lost_bytes,
+            self.wrong_bytes,
+            self.faults,
+            self.fewest_faults,
+            self.longest_outage_s,
+            self.resumes,
+            self.public_key_ops_in_resumes
+        )
+    }
+}
+
+/// One run in one line on stderr, and a line for each failure.
+pub fn report(outcome: &Outcome) {
+    eprintln!(
+        "seed {}: {} of {} transfers exact, {} faults, longest outage {:.1} s, {} resumes, {:.1} virtual s, digest {}",
+        outcome.seed,
+        outcome.exact,
+        outcome.transfers,
+        outcome.faults,
+        outcome.longest_outage_s,
+        outcome.resumes,
+        outcome.virtual_s,
+        outcome.trace_digest.get(..16).unwrap_or(&outcome.trace_digest)
+    );
+    for failure in &outcome.failures {
+        eprintln!("  {failure}");
+    }
+}
