@@ -40,8 +40,9 @@ const BELOW_WAITS: Duration = Duration::from_secs(3);
 /// How long the founder's orphan waits to be adopted after it has heard that somebody minds the root: word of that comes by any neighbour, and the
 /// heir may have many to adopt.
 const MINDER_ADOPTS: Duration = Duration::from_secs(3);
-/// Who stands in for dead nodes accepts so many times the links that it has otherwise.
-const REPAIR_LINKS: usize = 4;
+/// Who stands in for dead nodes accepts so many links beside those that it has otherwise. (With 30 % of 10,000 nodes of ba:2 dead at once, more than 900 orphans had no nearer
+/// ancestor left than the founder.)
+const REPAIR_LINKS: usize = MAX_ADOPTED;
 
 /// A child of a dead node that this node stands in for.
 #[derive(Clone, Debug)]
@@ -143,7 +144,7 @@ impl Overlay {
     pub(crate) fn most_links(&self) -> usize {
         let (first, most) = (&self.trees[FIRST_TREE], self.config.max_links);
         let repairs = first.minds || first.slots.misses_any() || self.misses_founder();
-        if repairs { most.saturating_mul(REPAIR_LINKS) } else { most }
+        if repairs { most.saturating_add(REPAIR_LINKS) } else { most }
     }
 
     /// Whether this is an heir that has lost the founder: orphans gather at it before it minds the root.
