@@ -14,7 +14,7 @@
 //! docs/reference/dashboard.md describes the interface.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -37,11 +37,13 @@ use crate::web::{self, Answer};
 mod assets;
 mod feed;
 pub mod guard;
+mod scenario;
 
 use feed::Feed;
 use guard::Guard;
+use scenario::Testnet;
 
-/// Questions to the overlay that are under way at once; more are answered with 503.
+/// Questions to the overlay or the testnet that are under way at once; more are answered with 503.
 const MAX_QUESTIONS: usize = 4;
 /// Where it is unless told otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
@@ -58,6 +60,7 @@ pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     guard: Guard,
+    testnet: Option<Testnet>,
 }
 
 impl Bound {
@@ -79,17 +82,25 @@ impl Bound {
         }
         let guard = Guard::open(data_dir)?;
         let (listener, address) = listen::bind(at).await?;
-        Ok(Self { listener, address, guard })
+        Ok(Self { listener, address, guard, testnet: None })
+    }
+
+    /// The same for a node of the testnet that takes orders at the unix socket `socket`: whoever may use the page may give them.
+    #[must_use]
+    pub fn of_testnet(mut self, socket: Option<PathBuf>) -> Self {
+        self.testnet = socket.map(Testnet);
+        self
     }
 
     /// Serves it for the node behind `handle`; what the page asks for `desk` does.
     pub fn serve(self, desk: &Arc<Desk>, handle: &Handle) -> Dashboard {
-        let Self { listener, address, guard } = self;
+        let Self { listener, address, guard, testnet } = self;
         let guard = Arc::new(guard);
         let desk = Arc::downgrade(desk);
         let site = Arc::new(Site {
             handle: handle.clone(),
             guard: Arc::clone(&guard),
+            testnet,
             feed: Feed::start(handle.clone()),
             questions: Semaphore::new(MAX_QUESTIONS),
             cookie: format!("muses-{}", address.port()),
@@ -123,6 +134,7 @@ impl Dashboard {
 struct Site {
     handle: Handle,
     guard: Arc<Guard>,
+    testnet: Option<Testnet>,
     feed: Arc<Feed>,
     questions: Semaphore,
     /// The cookie's name: browsers do not keep those of two ports apart by themselves.
@@ -196,7 +208,9 @@ impl Site {
                 Ok(Cut { peer }) => outcome(desk.answer(Verb::Cut { peer: peer.0.to_string() }).await),
                 Err(answer) => answer,
             },
+            ("GET" | "POST", "/api/scenario") => self.scenario(request).await,
             (_, "/api/state" | "/api/feed" | "/api/path") => not_allowed("GET"),
+            (_, "/api/scenario") => not_allowed("GET, POST"),
             (_, "/api/network" | "/api/cut") => not_allowed("POST"),
             _ => error(StatusCode::NOT_FOUND, "there is no such resource"),
         }
@@ -225,6 +239,27 @@ impl Site {
             answer.headers_mut().insert(SET_COOKIE, cookie);
         }
         answer
+    }
+
+    /// Who runs in the testnet, null where this node belongs to none; or an order to it.
+    async fn scenario(&self, request: Request<Incoming>) -> Answer {
+        let order = match *request.method() {
+            Method::POST => match parse::<Value>(request).await {
+                Ok(order) => Some(order),
+                Err(answer) => return answer,
+            },
+            _ => None,
+        };
+        let Some(testnet) = &self.testnet else {
+            return match order {
+                Some(_) => error(StatusCode::NOT_FOUND, "this node is part of no testnet"),
+                None => json(StatusCode::OK, &Value::Null),
+            };
+        };
+        let Ok(_place) = self.questions.try_acquire() else {
+            return error(StatusCode::SERVICE_UNAVAILABLE, "too many questions at once");
+        };
+        outcome(testnet.ask(&order.unwrap_or_else(|| json!({"order": "nodes"}))).await)
     }
 
     /// `peer=ID`: the relays on the way there.

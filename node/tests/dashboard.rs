@@ -5,9 +5,11 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::sync::mpsc::{Receiver, channel};
 
 use common::http::{self, Reply};
 use common::schema::{compare, documented};
@@ -277,6 +279,8 @@ fn the_interface_is_as_documented() {
         ("GET /api/state", page.get("/api/state").json()),
         ("GET /api/path", page.get(&format!("/api/path?peer={alice_id}")).json()),
         ("POST /api/network", page.post("/api/network", "{\"up\":true}").json()),
+        ("GET /api/scenario", page.get("/api/scenario").json()),
+        ("POST /api/scenario", testnets_page_says()),
         ("POST /api/cut", page.post("/api/cut", &format!("{{\"peer\":\"{alice_id}\"}}")).json()),
         ("errors", page.post("/api/cut", "{}").json()),
     ]);
@@ -296,6 +300,80 @@ fn the_interface_is_as_documented() {
         let complaints = compare(&data, &documented[what]);
         assert!(complaints.is_empty(), "{what}: {complaints:#?}\n{data}");
     }
+}
+
+/// What a testnet answers to an order, as in [`orders_go_to_the_testnet_and_to_nobody_else`].
+const TESTNET: &str = r#"{"status":"ok","data":{"said":"n1 is away","parted":false,"nodes":[{"name":"n1","node":"x","network":"away"}]}}"#;
+
+/// A node of a testnet, which answers with each of `answers` in turn; what it was asked.
+fn node_of_a_testnet(answers: Vec<&'static str>) -> (Node, Receiver<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("orders.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let node = Node::start(&["--dashboard", "127.0.0.1:0", "--testnet", socket.to_str().unwrap()]);
+    let (sender, orders) = channel();
+    std::thread::spawn(move || {
+        let _folder = folder;
+        for answer in answers {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&socket).read_line(&mut line).unwrap();
+            sender.send(line).unwrap();
+            socket.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    });
+    (node, orders)
+}
+
+fn testnets_page_says() -> Value {
+    let (node, _orders) = node_of_a_testnet(vec![TESTNET]);
+    Page::open(&node).post("/api/scenario", "{\"order\":\"away\",\"node\":\"n1\"}").json()
+}
+
+#[test]
+fn orders_go_to_the_testnet_and_to_nobody_else() {
+    let refusal = r#"{"status":"error","code":1,"message":"there is no node n9"}"#;
+    let (node, orders) = node_of_a_testnet(vec![TESTNET, TESTNET, refusal, "nonsense"]);
+    let page = Page::open(&node);
+    let order = "{\"order\":\"away\",\n\"node\":\"n1\"}";
+    // Nobody without cookie, key and Origin orders anything.
+    for (name, status) in [("Cookie", 401), ("X-Muses-Key", 401), ("Origin", 403), ("Content-Type", 415)] {
+        let reply = page.with("POST", "/api/scenario", order, |headers| _ = headers.remove(name));
+        assert_eq!(reply.status, status, "{name}: {}", reply.body);
+    }
+    for name in ["Cookie", "X-Muses-Key"] {
+        assert_eq!(page.with("GET", "/api/scenario", "", |headers| _ = headers.remove(name)).status, 401, "{name}");
+    }
+    for (name, foreign) in [("Origin", "http://evil.example"), ("Origin", "null"), ("Host", "evil.example")] {
+        for (method, body) in [("GET", ""), ("POST", order)] {
+            let reply = page.with(method, "/api/scenario", body, |headers| _ = headers.insert(name, foreign));
+            assert_eq!(reply.status, 403, "{method} {name}: {foreign}: {}", reply.body);
+        }
+    }
+    assert_eq!(
+        (page.post("/api/scenario", "{").status, page.with("PUT", "/api/scenario", order, |_| ()).status),
+        (400, 405)
+    );
+    assert!(orders.try_recv().is_err(), "nothing of that came there");
+
+    assert_eq!(page.get("/api/scenario").json()["nodes"][0]["network"], "away");
+    assert_eq!(page.post("/api/scenario", order).json()["said"], "n1 is away");
+    let refused = page.post("/api/scenario", order);
+    assert_eq!((refused.status, refused.json()["message"].as_str()), (409, Some("there is no node n9")));
+    let asked: Vec<Value> = orders.try_iter().map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let away = serde_json::json!({"order": "away", "node": "n1"});
+    assert_eq!(asked, [serde_json::json!({"order": "nodes"}), away.clone(), away]);
+    for _ in ["nonsense", "nobody"] {
+        let reply = page.post("/api/scenario", order);
+        assert!(reply.status == 409 && reply.body.contains("the testnet does not answer"), "{}", reply.body);
+    }
+
+    let alone = self::node();
+    let ordinary = Page::open(&alone);
+    assert_eq!(
+        (ordinary.get("/api/scenario").json(), ordinary.post("/api/scenario", order).status),
+        (Value::Null, 404)
+    );
 }
 
 #[test]

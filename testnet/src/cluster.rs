@@ -63,6 +63,7 @@ impl Cluster {
                 log: logs.join(format!("{}.log", spec.name)),
                 listen: &spec.listen,
                 joins: &joins,
+                flags: &spec.flags,
             })?;
             node.wait_joined(JOIN_LIMIT)?;
             say(&spec.name);
@@ -180,7 +181,11 @@ fn id_of(ids: &BTreeMap<String, String>, name: &str) -> Result<String> {
     ids.get(name).cloned().ok_or_else(|| Trouble::new(format!("there is no node {name}")))
 }
 
-fn temp_folder() -> Result<TempDir> {
+/// A folder of this user's alone whose path is short enough for unix sockets in it.
+///
+/// # Errors
+/// When there can be none.
+pub fn temp_folder() -> Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("muses-testnet-");
     let usual = std::env::temp_dir();

@@ -52,6 +52,8 @@ pub struct Launch<'a> {
     pub listen: &'a [String],
     /// Multiaddrs of bootstrap peers.
     pub joins: &'a [String],
+    /// More arguments.
+    pub flags: &'a [String],
 }
 
 /// Our own binary, which is also the nodes'.
@@ -73,12 +75,13 @@ impl NodeProcess {
     /// # Errors
     /// When the process cannot be started.
     pub fn start(launch: Launch<'_>) -> Result<Self> {
-        let Launch { mut command, name, id, data_dir, log, listen, joins } = launch;
+        let Launch { mut command, name, id, data_dir, log, listen, joins, flags } = launch;
         let out = File::create(&log).map_err(io(log.display()))?;
         let err = out.try_clone().map_err(io(log.display()))?;
         command.arg("up").arg("--data-dir").arg(&data_dir).arg("--name").arg(name);
         listen.iter().for_each(|address| _ = command.arg("--listen").arg(address));
         joins.iter().for_each(|address| _ = command.arg("--join").arg(address));
+        command.args(flags);
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info");
         }

@@ -1,11 +1,15 @@
-//! What can be done to a running overlay while one looks at it: lines on stdin of `testnet up`.
+//! What can be done to a running overlay while one looks at it: lines on stdin of `testnet up`, and the menu of its dashboard.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::BufRead as _;
 use std::net::Ipv4Addr;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use node::control::wire::Reply;
+use node::exit::{Code, Fault};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -13,10 +17,14 @@ use crate::command::print_line;
 use crate::process::NodeProcess;
 use crate::wait::Result;
 
+mod page;
+
+use page::Desk;
+
 /// A node that moves has no network for so long.
 const MOVE_OUTAGE: Duration = Duration::from_secs(3);
-/// Lines that wait; a faster typist waits.
-const MAX_LINES: usize = 16;
+/// Orders that wait; who is faster waits.
+const MAX_ORDERS: usize = 16;
 /// Moves under way at once.
 const MAX_MOVES: usize = 64;
 
@@ -29,23 +37,53 @@ pub const MENU: &str = "  move NAME    its network is gone for 3 s, then it is b
   heal         they may link again
   nodes        who runs";
 
-/// One line, understood.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// One order, typed or of the page.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(tag = "order", rename_all = "lowercase", deny_unknown_fields)]
 enum Order {
     /// To another address.
-    Move(String),
+    Move { node: String },
     /// No network.
-    Away(String),
+    Away { node: String },
     /// The network is back.
-    Back(String),
+    Back { node: String },
     /// At once.
-    Kill(String),
+    Kill { node: String },
     /// Two halves.
-    Partition,
+    Partition {},
     /// One overlay again.
-    Heal,
+    Heal {},
     /// A list.
-    Nodes,
+    Nodes {},
+}
+
+/// What the page is told after each order.
+#[derive(Serialize, Debug)]
+struct Scene {
+    /// What came of the order; none for a list.
+    said: Option<String>,
+    nodes: Vec<Node>,
+    /// Whether there are two halves.
+    parted: bool,
+}
+
+/// A node that runs.
+#[derive(Serialize, Debug)]
+struct Node {
+    name: String,
+    /// Its id.
+    node: String,
+    network: Network,
+}
+
+#[derive(Serialize, Debug)]
+#[serde(rename_all = "lowercase")]
+enum Network {
+    Up,
+    /// Until it is told to come back.
+    Away,
+    /// For [`MOVE_OUTAGE`].
+    Moving,
 }
 
 /// The order in `line`; none for an empty one.
@@ -56,40 +94,67 @@ fn parse(line: &str) -> std::result::Result<Option<Order>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Ok(Some(match words[..] {
         [] => return Ok(None),
-        ["move", name] => Order::Move(name.to_owned()),
-        ["away", name] => Order::Away(name.to_owned()),
-        ["back", name] => Order::Back(name.to_owned()),
-        ["kill", name] => Order::Kill(name.to_owned()),
-        ["partition"] => Order::Partition,
-        ["heal"] => Order::Heal,
-        ["nodes"] => Order::Nodes,
+        ["move", name] => Order::Move { node: name.to_owned() },
+        ["away", name] => Order::Away { node: name.to_owned() },
+        ["back", name] => Order::Back { node: name.to_owned() },
+        ["kill", name] => Order::Kill { node: name.to_owned() },
+        ["partition"] => Order::Partition {},
+        ["heal"] => Order::Heal {},
+        ["nodes"] => Order::Nodes {},
         _ => return Err(format!("{:?} is none of these:\n{MENU}", line.trim())),
     }))
 }
 
+/// Where an order comes from.
+enum Input {
+    /// A line of stdin; the answer goes to stdout.
+    Typed(String),
+    /// A line of the page, and where the answer goes.
+    Asked(String, SyncSender<Reply>),
+}
+
 /// Carries orders out.
 pub struct Scenario {
-    lines: Receiver<String>,
+    inputs: Receiver<Input>,
+    /// For more who give orders.
+    orders: SyncSender<Input>,
     /// Who is back at which address, and when.
     moving: VecDeque<(Instant, String, Ipv4Addr)>,
     moves: u8,
+    away: BTreeSet<String>,
+    parted: bool,
+    page: Option<Desk>,
 }
 
 impl Scenario {
+    /// Nobody gives orders yet.
+    pub fn new() -> Self {
+        let (orders, inputs) = sync_channel(MAX_ORDERS);
+        Self { inputs, orders, moving: VecDeque::new(), moves: 0, away: BTreeSet::new(), parted: false, page: None }
+    }
+
+    /// Takes orders of a dashboard's page, too; the unix socket at which it gives them.
+    ///
+    /// # Errors
+    /// When there can be no such socket.
+    pub fn listen(&mut self) -> Result<&Path> {
+        let page = Desk::open(self.orders.clone())?;
+        Ok(self.page.insert(page).socket())
+    }
+
     /// Reads stdin from now on, in a thread that ends with the process.
-    pub fn on_stdin() -> Self {
-        let (typed, lines) = sync_channel(MAX_LINES);
+    pub fn read_stdin(&self) {
+        let typed = self.orders.clone();
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
-                if typed.send(line).is_err() {
+                if typed.send(Input::Typed(line)).is_err() {
                     return;
                 }
             }
         });
-        Self { lines, moving: VecDeque::new(), moves: 0 }
     }
 
-    /// Does what was typed and what is due. What a node refuses is said and nothing more.
+    /// Does what was ordered and what is due. What a node refuses is said and nothing more.
     pub fn go_on(&mut self, cluster: &mut Cluster) {
         if self.moving.front().is_some_and(|(due, ..)| *due <= Instant::now())
             && let Some((_, name, address)) = self.moving.pop_front()
@@ -97,52 +162,109 @@ impl Scenario {
             let done = tell(cluster, &name, json!({"verb": "network-up", "bind": address}));
             say(done.map(|()| format!("{name} is back, at {address}")));
         }
-        let Ok(line) = self.lines.try_recv() else { return };
-        match parse(&line) {
-            Ok(None) => {}
-            Ok(Some(order)) => say(self.obey(order, cluster)),
-            Err(what) => print_line(&what),
+        for _ in 0..MAX_ORDERS {
+            match self.inputs.try_recv() {
+                Err(_) => return,
+                Ok(Input::Typed(line)) => match parse(&line) {
+                    Ok(None) => {}
+                    Ok(Some(order)) => say(self.obey(order, cluster)),
+                    Err(what) => print_line(&what),
+                },
+                // Whoever asked may have gone away.
+                Ok(Input::Asked(line, answer)) => _ = answer.try_send(self.answer(&line, cluster).into()),
+            }
         }
+    }
+
+    /// What comes of a line of the page.
+    fn answer(&mut self, line: &str, cluster: &mut Cluster) -> std::result::Result<Value, Fault> {
+        let order: Order = serde_json::from_str(line)
+            .map_err(|why| Fault::new(Code::Usage, format!("that is no order of a testnet: {why}")))?;
+        let said = match order {
+            Order::Nodes {} => None,
+            order => {
+                let done = self.obey(order, cluster).map_err(|trouble| Fault::new(Code::Failed, trouble.what()))?;
+                // As if it had been typed, so that stdout tells all that happened.
+                print_line(&done);
+                Some(done)
+            }
+        };
+        let nodes = cluster.nodes().iter().map(|node| self.shown(&node.name, &node.id)).collect();
+        serde_json::to_value(Scene { said, nodes, parted: self.parted })
+            .map_err(|error| Fault::new(Code::Failed, error.to_string()))
+    }
+
+    fn shown(&self, name: &str, id: &str) -> Node {
+        let network = if self.moving.iter().any(|(_, who, _)| who == name) {
+            Network::Moving
+        } else if self.away.contains(name) {
+            Network::Away
+        } else {
+            Network::Up
+        };
+        Node { name: name.to_owned(), node: id.to_owned(), network }
     }
 
     fn obey(&mut self, order: Order, cluster: &mut Cluster) -> Result<String> {
         match order {
-            Order::Move(_) if self.moving.len() >= MAX_MOVES => Ok("too many move already".to_owned()),
-            Order::Move(name) => {
-                tell(cluster, &name, json!({"verb": "network-down"}))?;
+            Order::Move { .. } if self.moving.len() >= MAX_MOVES => Ok("too many move already".to_owned()),
+            Order::Move { node } => {
+                tell(cluster, &node, json!({"verb": "network-down"}))?;
                 self.moves = self.moves.wrapping_add(1);
                 let address = Ipv4Addr::new(127, 0, 3, self.moves);
-                let said = format!("{name} has no network");
-                self.moving.push_back((Instant::now() + MOVE_OUTAGE, name, address));
+                let said = format!("{node} has no network");
+                self.forget(&node);
+                self.moving.push_back((Instant::now() + MOVE_OUTAGE, node, address));
                 Ok(said)
             }
-            Order::Away(name) => {
-                tell(cluster, &name, json!({"verb": "network-down"})).map(|()| format!("{name} is away; back {name}"))
+            Order::Away { node } => {
+                tell(cluster, &node, json!({"verb": "network-down"}))?;
+                let said = format!("{node} is away; back {node}");
+                self.forget(&node);
+                self.away.insert(node);
+                Ok(said)
             }
-            Order::Back(name) => {
-                tell(cluster, &name, json!({"verb": "network-up"})).map(|()| format!("{name} is back"))
+            Order::Back { node } => {
+                tell(cluster, &node, json!({"verb": "network-up"}))?;
+                self.forget(&node);
+                Ok(format!("{node} is back"))
             }
-            Order::Kill(name) => cluster.kill(&name).map(|()| format!("{name} is dead")),
-            Order::Partition => {
-                let ids: Vec<String> = cluster.nodes().iter().map(|node| node.id.clone()).collect();
-                let (first, second) = ids.split_at(ids.len() / 2);
-                for (index, node) in cluster.nodes().iter().enumerate() {
-                    let half = if index < first.len() { first } else { second };
-                    link_only(node, half)?;
-                    // Links that there are would stay.
-                    node.ask::<Value>(json!({"verb": "network-down"}))?;
-                }
-                for node in cluster.nodes() {
-                    node.ask::<Value>(json!({"verb": "network-up"}))?;
-                }
-                Ok(format!("parted: {} nodes and {}", first.len(), second.len()))
+            Order::Kill { node } => {
+                cluster.kill(&node)?;
+                self.forget(&node);
+                Ok(format!("{node} is dead"))
             }
-            Order::Heal => {
+            Order::Partition {} => self.part(cluster),
+            Order::Heal {} => {
                 cluster.nodes().iter().try_for_each(|node| link_only(node, &[]))?;
+                self.parted = false;
                 Ok("they may link again".to_owned())
             }
-            Order::Nodes => Ok(cluster.nodes().iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(" ")),
+            Order::Nodes {} => Ok(cluster.nodes().iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(" ")),
         }
+    }
+
+    /// The newest order holds: who is told to be away does not come back because of a move before.
+    fn forget(&mut self, node: &str) {
+        self.away.remove(node);
+        self.moving.retain(|(_, who, _)| who != node);
+    }
+
+    fn part(&mut self, cluster: &Cluster) -> Result<String> {
+        let ids: Vec<String> = cluster.nodes().iter().map(|node| node.id.clone()).collect();
+        let (first, second) = ids.split_at(ids.len() / 2);
+        for (index, node) in cluster.nodes().iter().enumerate() {
+            let half = if index < first.len() { first } else { second };
+            link_only(node, half)?;
+            // Links that there are would stay.
+            node.ask::<Value>(json!({"verb": "network-down"}))?;
+        }
+        for node in cluster.nodes() {
+            node.ask::<Value>(json!({"verb": "network-up"}))?;
+        }
+        self.away.clear();
+        self.parted = true;
+        Ok(format!("parted: {} nodes and {}", first.len(), second.len()))
     }
 }
 
@@ -167,8 +289,8 @@ mod tests {
 
     #[test]
     fn lines_are_orders_or_are_answered_with_the_menu() {
-        assert_eq!(parse("  move  n3 "), Ok(Some(Order::Move("n3".into()))));
-        assert_eq!((parse("nodes"), parse(" ")), (Ok(Some(Order::Nodes)), Ok(None)));
+        assert_eq!(parse("  move  n3 "), Ok(Some(Order::Move { node: "n3".into() })));
+        assert_eq!((parse("nodes"), parse(" ")), (Ok(Some(Order::Nodes {})), Ok(None)));
         for bad in ["move", "move n1 n2", "fly", "kill"] {
             let what = parse(bad).unwrap_err();
             assert!(what.contains(bad) && what.contains("move NAME"), "{what}");

@@ -41,6 +41,8 @@ pub struct NodeSpec {
     pub only: Vec<Friend>,
     /// Bootstrap peers.
     pub joins: Vec<Join>,
+    /// More arguments of `muses up`.
+    pub flags: Vec<String>,
     /// Keys before the first table of its configuration file, whole lines.
     pub settings: String,
     /// More tables of it.
@@ -78,6 +80,7 @@ impl NodeSpec {
             listen: vec![format!("/ip4/{address}/tcp/0")],
             only: only.iter().map(|friend| friend_of(friend)).collect(),
             joins: joins.iter().map(|peer| Join::Node((*peer).into())).collect(),
+            flags: Vec::new(),
             settings: String::new(),
             config: String::new(),
         }
@@ -179,6 +182,7 @@ impl Topology {
                 listen,
                 only: Vec::new(),
                 joins,
+                flags: Vec::new(),
                 settings: String::new(),
                 config: String::new(),
             }

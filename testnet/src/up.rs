@@ -87,8 +87,12 @@ impl UpArgs {
         }
         let started = Instant::now();
         let mut topology = Topology::random(self.n);
+        let mut scenario = Scenario::new();
         if let (Some(at), Some(first)) = (&self.dashboard, topology.nodes.first_mut()) {
             first.settings = format!("dashboard = \"{at}\"\n");
+            if self.kill.is_none() {
+                first.flags = vec!["--testnet".to_owned(), scenario.listen()?.display().to_string()];
+            }
             // A direct link would be all that there is to see of a path.
             topology.nodes.iter_mut().for_each(|node| node.config = "[links]\ndirect = \"never\"\n".to_owned());
         }
@@ -97,12 +101,12 @@ impl UpArgs {
         })?;
         match self.kill {
             Some(kill) => self.drill(&mut cluster, kill, started),
-            None => self.keep_running(&mut cluster),
+            None => self.keep_running(&mut cluster, scenario),
         }
     }
 
-    /// Does what is typed until Ctrl-C.
-    fn keep_running(&self, cluster: &mut Cluster) -> Result<bool> {
+    /// Does what is typed, and what the page orders, until Ctrl-C.
+    fn keep_running(&self, cluster: &mut Cluster, mut scenario: Scenario) -> Result<bool> {
         introduce(cluster)?;
         if let (Some(_), [first, others @ ..]) = (&self.dashboard, cluster.nodes()) {
             if let Some(last) = others.last() {
@@ -110,9 +114,9 @@ impl UpArgs {
             }
             let data: Value = first.ask(json!({"verb": "dashboard"}))?;
             let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
-            print_line(&format!("\nThe dashboard of {}: {url}", first.name));
+            print_line(&format!("\nThe dashboard of {}, with a menu for all of that: {url}", first.name));
         }
-        let mut scenario = Scenario::on_stdin();
+        scenario.read_stdin();
         while !stop_wanted() {
             cluster.must_run()?;
             scenario.go_on(cluster);

@@ -27,6 +27,11 @@ impl Trouble {
         Self { what: what.into(), log: None }
     }
 
+    /// What went wrong, without the log.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The same, with the log to read, unless one is named already.
     #[must_use]
     pub fn see(mut self, log: &Path) -> Self {

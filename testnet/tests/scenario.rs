@@ -1,6 +1,9 @@
-//! `testnet up` obeys what is typed, and prints the URL of a dashboard that answers.
+//! `testnet up` obeys what is typed, and prints the URL of a dashboard that answers; in a browser its menu gives the same orders.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "../../node/tests/common/chromium.rs"]
+mod chromium;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,6 +22,7 @@ struct Testnet {
     process: Child,
     input: ChildStdin,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    _out: tempfile::TempDir,
 }
 
 impl Testnet {
@@ -31,23 +35,43 @@ impl Testnet {
         }
     }
 
+    /// By Ctrl-C, in order.
+    fn ends(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
+        assert_eq!(self.process.wait().unwrap().code(), Some(130));
+    }
+
     fn told(&mut self, line: &str, answer: &str) {
         writeln!(self.input, "{line}").unwrap();
         self.says(answer);
     }
 }
 
-#[test]
-fn orders_that_are_typed_are_obeyed() {
+impl Drop for Testnet {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// So many nodes with a dashboard; also each one's folder, and the URL.
+fn testnet(nodes: usize) -> (Testnet, Vec<PathBuf>, String) {
     let out = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
-    command.args(["--out", out.path().to_str().unwrap(), "up", "-n", "4", "--dashboard", "127.0.0.1:0"]);
+    command.args(["--out", out.path().to_str().unwrap(), "up", "-n", &nodes.to_string(), "--dashboard", "127.0.0.1:0"]);
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (input, stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-    let mut testnet = Testnet { process, input, lines: BufReader::new(stdout).lines() };
-    let folders: Vec<PathBuf> =
-        (0..4).map(|_| testnet.says("muses status --data-dir").split_once("--data-dir ").unwrap().1.into()).collect();
-    let url = testnet.says("The dashboard of n0");
+    let mut testnet = Testnet { process, input, lines: BufReader::new(stdout).lines(), _out: out };
+    let mut folder = || testnet.says("muses status --data-dir").split_once("--data-dir ").unwrap().1.into();
+    let folders = (0..nodes).map(|_| folder()).collect();
+    let line = testnet.says("The dashboard of n0");
+    let url = line[line.find("http://").unwrap()..].to_owned();
+    (testnet, folders, url)
+}
+
+#[test]
+fn orders_that_are_typed_are_obeyed() {
+    let (mut testnet, folders, url) = testnet(4);
     let address = url.split_once("http://").unwrap().1.split_once("/#").unwrap().0.to_owned();
     let mut socket = TcpStream::connect(&address).unwrap();
     write!(socket, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
@@ -78,12 +102,34 @@ fn orders_that_are_typed_are_obeyed() {
     until("n2 has no link", || status(2)["links"] == 0);
     testnet.told("back n2", "n2 is back");
     until("n2 has a link", || status(2)["links"] != 0);
+    testnet.told("move n3", "n3 has no network");
+    testnet.told("away n3", "n3 is away");
+    testnet.told("move n2", "n2 has no network");
+    let back = testnet.says(" is back, at ");
+    assert!(back.contains("n2"), "the newest order holds, though the move of n3 was due first: {back}");
+    testnet.told("back n3", "n3 is back");
     testnet.told("kill n1", "n1 is dead");
     testnet.told("nodes", "n0 n2 n3");
     assert!(UnixStream::connect(folders[1].join("control.sock")).is_err());
 
-    kill_process(Pid::from_child(&testnet.process), Signal::INT).unwrap();
-    assert_eq!(testnet.process.wait().unwrap().code(), Some(130));
+    testnet.ends();
+}
+
+/// Each order of the menu, pressed in Chromium, and seen at the nodes themselves.
+#[test]
+fn orders_of_the_dashboards_menu_are_obeyed() {
+    let Some(chromium) = chromium::chromium() else { return };
+    let (testnet, folders, url) = testnet(6);
+    let task = json!({
+        "url": url,
+        "chromium": chromium,
+        "axe": chromium::axe(),
+        "pictures": std::env::var("MUSES_PICTURES").ok(),
+        "sockets": folders.iter().map(|folder| folder.join("control.sock")).collect::<Vec<_>>(),
+    });
+    let status = Command::new("node").arg(chromium::script("scenario.mjs")).arg(task.to_string()).status().unwrap();
+    assert!(status.success(), "see above");
+    testnet.ends();
 }
 
 fn ask(folder: &std::path::Path, request: &Value) -> Value {

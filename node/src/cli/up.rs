@@ -79,6 +79,9 @@ pub(super) struct Up {
     /// Serve figures for Prometheus at /metrics
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) metrics: Option<Forward>,
+    /// The unix socket of the testnet that this node is a part of: the dashboard's page gets a menu, and gives its orders there
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(super) testnet: Option<PathBuf>,
     /// Do not announce this node on the local network
     #[arg(long)]
     pub(super) no_mdns: bool,
@@ -126,16 +129,25 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(&data_dir, config, reloads, Entry { joining, invite }, keys, store, listen));
+    let result = runtime.block_on(serve(
+        &data_dir,
+        config,
+        reloads,
+        Entry { joining, invite, testnet: up.testnet },
+        keys,
+        store,
+        listen,
+    ));
     runtime.shutdown_background();
     result
 }
 
-/// How the command line says to get into an overlay.
+/// What the command line alone says.
 struct Entry {
-    /// Whether it says anything about that.
+    /// Whether it says how to get into an overlay.
     joining: bool,
     invite: Option<Invite>,
+    testnet: Option<PathBuf>,
 }
 
 async fn serve(
@@ -157,7 +169,7 @@ async fn serve(
         None => None,
     };
     let page = match &config.dashboard {
-        Some(at) => Some(dashboard::Bound::new(at, data_dir).await?),
+        Some(at) => Some(dashboard::Bound::new(at, data_dir).await?.of_testnet(entry.testnet)),
         None => None,
     };
     let metrics = match &config.metrics {

@@ -27,5 +27,6 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "/disk.js" SCRIPT "disk.js"
     "/chart.js" SCRIPT "chart.js"
     "/lists.js" SCRIPT "lists.js"
+    "/scenario.js" SCRIPT "scenario.js"
     "/words.js" SCRIPT "words.js"
 };

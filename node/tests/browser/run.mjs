@@ -145,6 +145,7 @@ async function run() {
   await page.click("#confirm .danger");
   await page.until("no session", `${text("sessions")}.includes("No session")`);
 
+  assert.ok(await page.run(`!(${shown("testnet")})`), "an ordinary node has no menu");
   assert.deepEqual(page.complaints, []);
   const strange = page.requests.filter((request) => !request.startsWith(`${origin}/`) && request !== "about:blank");
   assert.deepEqual(strange, [], "everything came from the node");

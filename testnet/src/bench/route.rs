@@ -148,6 +148,7 @@ fn topology(hops: usize, config: &str) -> Topology {
             listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
             only: before.iter().cloned().chain(after).map(Friend::Node).collect(),
             joins: before.into_iter().map(Join::Node).collect(),
+            flags: Vec::new(),
             settings: String::new(),
             config: config.into(),
         }

@@ -4,6 +4,7 @@ import { Refused, follow, forgetKey, get, hasKey, logIn, post } from "./api.js";
 import * as chart from "./chart.js";
 import { Disk } from "./disk.js";
 import * as lists from "./lists.js";
+import * as scenario from "./scenario.js";
 import { caller, count, rate, short } from "./words.js";
 
 const RETRY_MS = 1500;
@@ -16,7 +17,7 @@ const CENTRES = ["all", "me", "root"];
 const $ = (id) => document.getElementById(id);
 const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false, asked: null, names: "" };
 let call = short;
-const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; render(); } });
+const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; scenario.pick(id); render(); } });
 
 // ---- what is told ----
 
@@ -33,13 +34,15 @@ function tell(event, data) {
     page.rates = ratesBetween(page.state, data, page.rates);
     page.state = data;
     if (data.status.address !== null) page.placed = data;
-    call = caller(data.names);
-    const names = JSON.stringify(data.names);
+    const known = [...data.names, ...scenario.names()];
+    call = caller(known);
+    const names = JSON.stringify(known);
     if (names !== page.names) {
       page.names = names;
       renderHistory();
     }
     choosePath();
+    scenario.look();
   }
   if (event !== "state") renderHistory();
   if (page.state && event !== "sample") render();
@@ -188,12 +191,21 @@ async function act(path, body) {
 }
 
 function cut(peer) {
-  page.asked = peer;
-  $("confirm-text").textContent = `The session with ${call(peer)} ends at once, with every connection in it. Applications see a reset.`;
+  const text = `The session with ${call(peer)} ends at once, with every connection in it. Applications see a reset.`;
+  ask("Cut this session?", text, "Cut", () => act("/api/cut", { peer }));
+}
+
+/** Asks before what cannot be taken back. */
+function ask(title, text, yes, act) {
+  page.asked = act;
+  $("confirm-title").textContent = title;
+  $("confirm-text").textContent = text;
+  $("confirm-yes").textContent = yes;
   $("confirm").showModal();
 }
 // Not the dialog's close event: that comes later, perhaps when the dialog is open again, and would be taken for the new answer.
-$("confirm-yes").addEventListener("click", () => act("/api/cut", { peer: page.asked }));
+$("confirm-yes").addEventListener("click", () => page.asked());
+scenario.wire({ ask, own: () => page.state?.status.node });
 
 function notice(text) {
   $("notice").hidden = !text;

@@ -43,7 +43,7 @@ export const short = (id) => `…${id.slice(-6)}`;
 
 /** What a node is called: by name where one is known. */
 export function caller(names) {
-  const rank = { own: 0, petname: 1, pin: 2 };
+  const rank = { own: 0, petname: 1, pin: 2, testnet: 3 };
   const best = new Map();
   for (const { name, node, kind } of [...names].sort((a, b) => rank[a.kind] - rank[b.kind])) {
     if (!best.has(node)) best.set(node, name);
