@@ -6,7 +6,7 @@ mod common;
 #[path = "common/namespaces.rs"]
 mod namespaces;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 
@@ -16,8 +16,12 @@ use namespaces::Namespaces;
 /// Where the router and the node are in their network, see `Namespaces`.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 2);
 const NODE: &str = "10.78.1.1";
+/// Where nobody is.
+const NOBODY: &str = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWGALSavFeznypf57MbRwpvyBHc7Nm8SMVr72ugJsJURCJ";
 /// What is searched for, each by a packet of its own.
 const SEARCHES: usize = 3;
+/// A rule: the first description has no end.
+const ENDLESS: &str = "endless";
 
 #[test]
 fn the_port_is_forwarded_told_to_others_and_taken_back_at_the_end() {
@@ -26,10 +30,10 @@ fn the_port_is_forwarded_told_to_others_and_taken_back_at_the_end() {
     let mut alice = lab.node("alice", "up", &["--name", "alice"]);
     listens_at(&alice, "/ip4/203.0.113.7/tcp/4741");
     let add = format!("add 4741 to {NODE}:4741 for 3600 s");
-    assert_eq!(router.asked(), [add.as_str()]);
+    assert!(router.asked().iter().all(|line| *line == add), "{:?}", router.asked());
     let invite = alice.json("invite");
-    let addresses = ["/ip4/203.0.113.7/tcp/4741".to_owned(), format!("/ip4/{NODE}/tcp/4741")];
-    assert_eq!((&invite["addresses"], &invite["reach"]), (&serde_json::json!(addresses), &"world".into()), "{invite}");
+    let first = (&invite["addresses"][0], &invite["reach"]);
+    assert_eq!(first, (&"/ip4/203.0.113.7/tcp/4741".into(), &"world".into()), "{invite}");
 
     alice.json("network down");
     assert_eq!(alice.json("status")["listen"], serde_json::json!([]));
@@ -39,7 +43,7 @@ fn the_port_is_forwarded_told_to_others_and_taken_back_at_the_end() {
     alice.wait();
     let mut asked = router.asked();
     assert_eq!(asked.pop().as_deref(), Some("delete 4741"));
-    // Once more after it was away, if that was noticed.
+    // More than once, as addresses came and went.
     assert!(asked.iter().all(|line| *line == add), "{asked:?}");
 }
 
@@ -48,9 +52,14 @@ fn a_router_with_rules_of_its_own_is_given_in_to() {
     let Some(lab) = Namespaces::new() else { return };
     let router = Router::start(&lab, "203.0.113.7", &["taken 4741"]);
     let alice = lab.node("alice", "up", &[]);
-    let listen = alice.json_when("status", |status| status["listen"].to_string().contains("203.0.113.7"))["listen"].to_string();
+    let listen =
+        alice.json_when("status", |status| status["listen"].to_string().contains("203.0.113.7"))["listen"].to_string();
     let other = router.asked()[1].split(' ').nth(1).unwrap().to_owned();
-    assert!(other != "4741" && listen.contains(&format!("/ip4/203.0.113.7/tcp/{other}/")), "{listen} {:?}", router.asked());
+    assert!(
+        other != "4741" && listen.contains(&format!("/ip4/203.0.113.7/tcp/{other}/")),
+        "{listen} {:?}",
+        router.asked()
+    );
     drop((alice, router));
 
     let Some(lab) = Namespaces::new() else { return };
@@ -60,7 +69,8 @@ fn a_router_with_rules_of_its_own_is_given_in_to() {
     alice.json("down");
     alice.wait();
     let asked = ["for 3600 s", "for 0 s"].map(|lease| format!("add 4741 to {NODE}:4741 {lease}"));
-    assert_eq!(router.asked(), [&asked[..], &["delete 4741".to_owned()]].concat());
+    let seen = router.asked();
+    assert!(seen.starts_with(&asked) && seen.last().is_some_and(|line| line == "delete 4741"), "{seen:?}");
 }
 
 #[test]
@@ -70,7 +80,7 @@ fn nothing_is_asked_where_that_is_of_no_use_or_not_wanted() {
     let nodes = [
         lab.node("alice", "up", &["--no-upnp"]),
         lab.node("alice", "up", &["--listen", "/ip4/127.0.0.1/tcp/0"]),
-        lab.node("alice", "up", &["--leaf", "--listen", "/ip4/0.0.0.0/tcp/0"]),
+        lab.node("alice", "up", &["--leaf", "--join", NOBODY, "--listen", "/ip4/0.0.0.0/tcp/0"]),
     ];
     for node in &nodes {
         node.json_when("status", |status| status["listen"][0].is_string());
@@ -81,6 +91,19 @@ fn nothing_is_asked_where_that_is_of_no_use_or_not_wanted() {
     behind_two.json_when("status", |status| status["address"].is_string());
     assert!(router.asked().is_empty(), "it is behind another one, so it could only forward from there");
     assert_eq!(router.searches(), SEARCHES, "that of the one node");
+}
+
+#[test]
+fn an_answer_that_leads_elsewhere_or_has_no_end_is_passed_over() {
+    let Some(lab) = Namespaces::new() else { return };
+    let elsewhere = lab.inside("alice", || TcpListener::bind("0.0.0.0:0").unwrap());
+    elsewhere.set_nonblocking(true).unwrap();
+    let leads = format!("leads http://{NODE}:{}/root.xml", elsewhere.local_addr().unwrap().port());
+    let router = Router::start(&lab, "203.0.113.7", &[&leads, ENDLESS]);
+    let alice = lab.node("alice", "up", &[]);
+    listens_at(&alice, "/ip4/203.0.113.7/tcp/4741");
+    assert!(router.without_end(), "it was read, as far as that went");
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 fn listens_at(node: &Node, address: &str) {
@@ -99,11 +122,13 @@ struct Seen {
     rules: Vec<String>,
     searches: usize,
     asked_for_its_address: bool,
+    /// Whether a description that has no end was read.
+    without_end: bool,
     asked: Vec<String>,
 }
 
 impl Router {
-    /// `rules`: `taken PORT`, `permanent`.
+    /// `rules`: `taken PORT`, `permanent`, `leads URL` (by another answer before each), `endless`.
     fn start(lab: &Namespaces, outside: &str, rules: &[&str]) -> Self {
         lab.bob_joins(1);
         let (search, web) = lab.inside("bob", || {
@@ -133,6 +158,10 @@ impl Router {
         self.0.lock().unwrap().searches
     }
 
+    fn without_end(&self) -> bool {
+        self.0.lock().unwrap().without_end
+    }
+
     fn asked_for_its_address(&self) -> bool {
         self.0.lock().unwrap().asked_for_its_address
     }
@@ -142,12 +171,29 @@ fn answer_searches(socket: &UdpSocket, web: SocketAddr, seen: &Mutex<Seen>) {
     let mut buffer = [0; 2048];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         if buffer[..length].starts_with(b"M-SEARCH * HTTP/1.1\r\n") {
-            seen.lock().unwrap().searches += 1;
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=60\r\nEXT:\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nLOCATION: http://{web}/root.xml\r\n\r\n"
-            );
-            let _ = socket.send_to(answer.as_bytes(), from);
+            let mut locations = vec![format!("http://{web}/root.xml")];
+            {
+                let mut seen = seen.lock().unwrap();
+                seen.searches += 1;
+                locations
+                    .splice(..0, seen.rules.iter().filter_map(|rule| rule.strip_prefix("leads ")).map(str::to_owned));
+            }
+            for location in locations {
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=60\r\nEXT:\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nLOCATION: {location}\r\n\r\n"
+                );
+                let _ = socket.send_to(answer.as_bytes(), from);
+            }
         }
+    }
+}
+
+/// Until the other side has had enough.
+fn write_without_end(mut socket: TcpStream) {
+    let start = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n\r\n<root><device>";
+    let mut going_on = socket.write_all(start.as_bytes());
+    while going_on.is_ok() {
+        going_on = socket.write_all("<device></device>".repeat(1000).as_bytes());
     }
 }
 
@@ -163,16 +209,30 @@ fn serve(mut socket: TcpStream, seen: &Mutex<Seen>) {
     let mut body = vec![0; length];
     from.read_exact(&mut body).unwrap();
     let body = String::from_utf8(body).unwrap();
+    if head.contains("/root.xml") && seen.lock().unwrap().ends_no_more() {
+        write_without_end(socket);
+        return;
+    }
     let answer = match head.split_whitespace().nth(1) {
         Some("/root.xml") => DEVICE.to_owned(),
         Some("/scpd.xml") => actions(),
         _ => seen.lock().unwrap().act(&body),
     };
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        answer.len()
+    );
     let _ = socket.write_all((head + &answer).as_bytes());
 }
 
 impl Seen {
+    /// Whether this is the description that has no end.
+    fn ends_no_more(&mut self) -> bool {
+        let first = !self.without_end && self.rules.iter().any(|rule| rule == ENDLESS);
+        self.without_end |= first;
+        first
+    }
+
     fn act(&mut self, body: &str) -> String {
         let field = |name: &str| {
             let after = body.split_once(&format!("<{name}>")).map(|(_, after)| after);
@@ -182,15 +242,24 @@ impl Seen {
         if body.contains("GetExternalIPAddress") {
             self.asked_for_its_address = true;
             let ip = format!("<NewExternalIPAddress>{}</NewExternalIPAddress>", self.outside);
-            return envelope(&format!("<u:GetExternalIPAddressResponse {SERVICE}>{ip}</u:GetExternalIPAddressResponse>"));
+            return envelope(&format!(
+                "<u:GetExternalIPAddressResponse {SERVICE}>{ip}</u:GetExternalIPAddressResponse>"
+            ));
         }
         if body.contains("DeletePortMapping") {
             self.asked.push(format!("delete {port}"));
             return envelope(&format!("<u:DeletePortMappingResponse {SERVICE}></u:DeletePortMappingResponse>"));
         }
-        assert!(body.contains("AddPortMapping") && field("NewProtocol") == "TCP" && field("NewRemoteHost").is_empty(), "{body}");
+        assert!(
+            body.contains("AddPortMapping") && field("NewProtocol") == "TCP" && field("NewRemoteHost").is_empty(),
+            "{body}"
+        );
         let lease = field("NewLeaseDuration");
-        self.asked.push(format!("add {port} to {}:{} for {lease} s", field("NewInternalClient"), field("NewInternalPort")));
+        self.asked.push(format!(
+            "add {port} to {}:{} for {lease} s",
+            field("NewInternalClient"),
+            field("NewInternalPort")
+        ));
         if self.rules.contains(&format!("taken {port}")) {
             return fault(718, "ConflictInMappingEntry");
         }
@@ -228,11 +297,8 @@ fn actions() -> String {
         "NewPortMappingDescription",
         "NewLeaseDuration",
     ];
-    let list = [
-        action("AddPortMapping", &add),
-        action("DeletePortMapping", &add[..3]),
-        action("GetExternalIPAddress", &[]),
-    ];
+    let list =
+        [action("AddPortMapping", &add), action("DeletePortMapping", &add[..3]), action("GetExternalIPAddress", &[])];
     let namespace = "xmlns=\"urn:schemas-upnp-org:service-1-0\"";
     format!("<?xml version=\"1.0\"?><scpd {namespace}><actionList>{}</actionList></scpd>", list.concat())
 }
