@@ -246,7 +246,7 @@ mod tests {
             };
             let (port, lease) = (field("NewExternalPort"), field("NewLeaseDuration"));
             ASKED.with_borrow_mut(|asked| asked.push(format!("{action} {port} {lease}").trim_end().to_owned()));
-            let taken = "<s:Fault><detail><UPnPError><errorCode>718</errorCode><errorDescription/></UPnPError></detail></s:Fault>";
+            let taken = "<s:Fault><detail><UPnPError><errorCode>718</errorCode><errorDescription>taken</errorDescription></UPnPError></detail></s:Fault>";
             let ip = "<NewExternalIPAddress>203.0.113.7</NewExternalIPAddress>";
             let answer = match (action, port.as_str()) {
                 ("AddPortMapping", "4741") => taken.to_owned(),
