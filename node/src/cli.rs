@@ -397,6 +397,7 @@ mod tests {
             "invite --inviter --uses 2",
             "join",
             "join --name bob --no-mdns",
+            "up --no-upnp",
             "invite",
             "invite --for 12h --allow web,ssh --uses 3 --qr --json",
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",

@@ -102,11 +102,13 @@ pub struct LinksTable {
     pub bulk: bool,
     /// Whether the node is announced on the local network, see [`crate::lan`].
     pub mdns: bool,
+    /// Whether the router is asked to forward the port, see [`crate::upnp`].
+    pub upnp: bool,
 }
 
 impl Default for LinksTable {
     fn default() -> Self {
-        Self { only: Vec::new(), direct: Direct::default(), bulk: true, mdns: true }
+        Self { only: Vec::new(), direct: Direct::default(), bulk: true, mdns: true, upnp: true }
     }
 }
 
@@ -355,7 +357,7 @@ mod tests {
             ]
         );
         let of = |table: &str| config.to_json()[table].as_object().unwrap().len();
-        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (4, 2, 1, 1));
+        assert_eq!((of("links"), of("overlay"), of("petnames"), of("services")), (5, 2, 1, 1));
         assert_ne!(table["links"], Config::default().to_toml()["links"], "an example is not the default");
         // And what is shown is a configuration again, the same one.
         let again = parse(&table.to_string()).unwrap();

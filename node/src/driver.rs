@@ -304,6 +304,13 @@ impl Driver {
             Request::Listening { reply } => {
                 let _ = reply.send(self.links.listening());
             }
+            Request::ReachableAt { reply } => {
+                let _ = reply.send(self.links.reachable_at());
+            }
+            Request::Outside { outside, reply } => {
+                self.links.set_outside(outside);
+                let _ = reply.send(());
+            }
             Request::DialBack { reply } => {
                 let _ = reply.send(self.links.dial_back());
             }

@@ -85,6 +85,7 @@ pub mod recovery;
 pub mod stack;
 pub mod store;
 pub mod token;
+pub mod upnp;
 pub mod web;
 
 pub use api::{Builder, Control, MobileStream, Node, Offer, Update};

@@ -73,6 +73,8 @@ pub struct Links {
     /// None when this node wants no bulk lanes.
     door: Option<Door>,
     listeners: Listeners,
+    /// Where this node is reached without listening there itself: at a router.
+    outside: Vec<Multiaddr>,
     connections: BTreeMap<ConnectionId, Connection>,
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
@@ -137,6 +139,7 @@ impl Links {
             dialler,
             door,
             listeners,
+            outside: Vec::new(),
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 1,
@@ -312,6 +315,24 @@ impl Links {
         self.listeners.addresses()
     }
 
+    /// The same, and those of its router.
+    pub fn reachable_at(&self) -> Vec<Multiaddr> {
+        let mut addresses = self.listeners.addresses();
+        // In flight mode, or between two networks, the router leads nowhere.
+        if !addresses.is_empty() {
+            addresses.extend(self.outside.iter().cloned());
+        }
+        addresses
+    }
+
+    /// At `outside` a router leads to this node, and no longer where another call said.
+    pub fn set_outside(&mut self, outside: Vec<Multiaddr>) {
+        if outside != self.outside {
+            self.outside = outside;
+            self.changes.note_listening();
+        }
+    }
+
     /// What finds out whether a node answers somewhere, without a link to it.
     pub fn dial_back(&self) -> DialBack {
         DialBack(self.dialler.clone())
@@ -436,7 +457,7 @@ impl Links {
     }
 
     fn announce(&mut self, news: News) {
-        self.ready.push(Input::Listening(self.listeners.addresses()));
+        self.ready.push(Input::Listening(self.reachable_at()));
         if news == News::Moved {
             self.ready.push(Input::AddressChanged);
         }

@@ -42,7 +42,7 @@ impl Builder {
         self
     }
 
-    /// Everything that a configuration file can say, before the other calls. `services`, `socks`, `dashboard`, `metrics`, `links.mdns` and the data folder's own file are the
+    /// Everything that a configuration file can say, before the other calls. `services`, `socks`, `dashboard`, `metrics`, `links.mdns`, `links.upnp` and the data folder's own file are the
     /// business of `muses up` and count for nothing here.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {

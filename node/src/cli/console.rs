@@ -111,7 +111,7 @@ impl Console {
                     Err(RecvError::Closed) => return None,
                 },
                 _ = period.tick() => {
-                    let Ok(addresses) = handle.listening().await else { return None };
+                    let Ok(addresses) = handle.reachable_at().await else { return None };
                     alone = alone && neighbours(&handle).await == 0;
                     // Flight mode listens nowhere; being back at the same addresses is no news.
                     if !addresses.is_empty() && addresses != printed {

@@ -28,6 +28,7 @@ use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
 use crate::store::{FileStore, Store};
+use crate::upnp::Upnp;
 use crate::{clock, dashboard, driver, lan, stack};
 
 /// Where a node listens unless told otherwise.
@@ -85,6 +86,9 @@ pub(super) struct Up {
     /// Do not announce this node on the local network
     #[arg(long)]
     pub(super) no_mdns: bool,
+    /// Do not ask the router to forward the port (UPnP)
+    #[arg(long)]
+    pub(super) no_upnp: bool,
     /// How to write the log on stderr; what is in it says RUST_LOG [default: warn]
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -119,6 +123,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     config.name = up.name.or(config.name);
     config.leaf |= up.leaf;
     config.links.mdns &= !up.no_mdns;
+    config.links.upnp &= !up.no_upnp;
     config.socks = up.socks.or(config.socks);
     config.socks_guard = up.socks_guard.or(config.socks_guard);
     config.dashboard = up.dashboard.or(config.dashboard);
@@ -195,6 +200,8 @@ async fn serve(
         identity::random().map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
     // A leaf takes nobody in, and among friends nobody else is wanted.
     let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
+    // A leaf takes nobody in.
+    let forwarded = config.links.upnp && !config.leaf;
     let node = identity.id();
     let stack_config =
         stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
@@ -221,6 +228,7 @@ async fn serve(
     if announced {
         tokio::spawn(lan::announce(handle.clone(), node));
     }
+    let upnp = forwarded.then(|| Upnp::keep(handle.clone()));
     tokio::spawn(Arc::clone(&desk).receive(incoming));
     tokio::spawn(Arc::clone(&desk).admit_guests(guests));
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
@@ -244,10 +252,17 @@ async fn serve(
     };
     supervisor::stopping();
     console.say("leaving");
+    let taking_back = async {
+        if let Some(upnp) = upnp {
+            upnp.end().await;
+        }
+    };
     tokio::select! {
-        stopped = tokio::time::timeout(STOP_TIMEOUT, handle.stop()) => if stopped.is_err() {
-            tracing::warn!("the node did not stop in time");
-        },
+        (stopped, ()) = futures::future::join(tokio::time::timeout(STOP_TIMEOUT, handle.stop()), taking_back) => {
+            if stopped.is_err() {
+                tracing::warn!("the node did not stop in time");
+            }
+        }
         // Whoever asks twice does not want to wait.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

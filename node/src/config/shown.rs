@@ -89,13 +89,13 @@ impl OverlayTable {
 
 impl LinksTable {
     fn to_toml(&self) -> toml::Table {
-        let Self { only, direct, bulk, mdns } = self;
+        let Self { only, direct, bulk, mdns, upnp } = self;
         let direct = match direct {
             Direct::Auto => "auto",
             Direct::Never => "never",
         };
         let flag = |key: &str, value: bool| (key.to_owned(), Value::Boolean(value));
-        let set = [("direct".to_owned(), direct.into()), flag("bulk", *bulk), flag("mdns", *mdns)];
+        let set = [("direct".to_owned(), direct.into()), flag("bulk", *bulk), flag("mdns", *mdns), flag("upnp", *upnp)];
         set.into_iter().chain(list(only).map(|only| ("only".to_owned(), only))).collect()
     }
 }

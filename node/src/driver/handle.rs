@@ -126,6 +126,22 @@ impl Handle {
         self.ask(|reply| Request::Listening { reply }).await
     }
 
+    /// The same, and those at which its router forwards a port.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn reachable_at(&self) -> Result<Vec<Multiaddr>, Stopped> {
+        self.ask(|reply| Request::ReachableAt { reply }).await
+    }
+
+    /// At `outside` a router leads to this node, and no longer where an earlier call said: others are told.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn announce(&self, outside: Vec<Multiaddr>) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Outside { outside, reply }).await
+    }
+
     /// What finds out whether a node answers somewhere, without a link to it.
     ///
     /// # Errors
@@ -165,6 +181,8 @@ pub(super) enum Request {
     CopyLinks { to: IpAddr, reply: oneshot::Sender<Result<usize, String>> },
     NetworkIsUp { reply: oneshot::Sender<bool> },
     Listening { reply: oneshot::Sender<Vec<Multiaddr>> },
+    ReachableAt { reply: oneshot::Sender<Vec<Multiaddr>> },
+    Outside { outside: Vec<Multiaddr>, reply: oneshot::Sender<()> },
     DialBack { reply: oneshot::Sender<DialBack> },
     Stop { reply: oneshot::Sender<()> },
 }

@@ -108,14 +108,18 @@ impl Namespaces {
 
     /// A local service of Alice's.
     pub fn alice_listens(&self) -> TcpListener {
-        let space = format!("/run/netns/{}alice", self.0);
-        let listen = || {
+        self.inside("alice", || TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Sockets that are made there stay there.
+    pub fn inside<R: Send>(&self, who: &str, make: impl FnOnce() -> R + Send) -> R {
+        let space = format!("/run/netns/{}{who}", self.0);
+        let make = || {
             let file = File::open(Path::new(&space)).unwrap();
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            TcpListener::bind("127.0.0.1:0").unwrap()
+            make()
         };
-        // The socket stays there, the thread ends.
-        std::thread::scope(|scope| scope.spawn(listen).join().unwrap())
+        std::thread::scope(|scope| scope.spawn(make).join().unwrap())
     }
 }
 

@@ -199,10 +199,10 @@ impl Desk {
     }
 }
 
-/// Where this node listens, what reaches farthest first. An address of this machine is only told when there is no other.
+/// Where this node or its router listens, what reaches farthest first. An address of this machine is only told when there is no other.
 async fn addresses(handle: &Handle) -> Result<Vec<Multiaddr>, Fault> {
     let mut listening: Vec<(Reach, Multiaddr)> =
-        handle.listening().await?.into_iter().filter_map(|address| Some((reach(&address)?, address))).collect();
+        handle.reachable_at().await?.into_iter().filter_map(|address| Some((reach(&address)?, address))).collect();
     listening.sort_by_key(|(reach, _)| Reverse(*reach));
     let Some(&(farthest, _)) = listening.first() else {
         return Err(Fault::new(

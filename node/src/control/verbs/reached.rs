@@ -76,7 +76,7 @@ impl Desk {
     async fn try_asker(&self, asker: NodeId, ask: Ask) -> Option<Answer> {
         let neighbours = self.handle.with(|stack, _| stack.neighbours_at()).await.ok()?;
         let seen = neighbours.iter().find(|(id, _)| *id == asker).and_then(|(_, remote)| ip_of(remote))?;
-        let own: Vec<IpAddr> = self.handle.listening().await.ok()?.iter().filter_map(ip_of).collect();
+        let own: Vec<IpAddr> = self.handle.reachable_at().await.ok()?.iter().filter_map(ip_of).collect();
         if !may_dial(seen, &own) || !self.asks().admit(asker, clock::now().instant) {
             return None;
         }
