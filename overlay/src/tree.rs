@@ -146,6 +146,12 @@ impl Tree {
         self.slots.slot_of(peer).is_some() || self.adopted.iter().any(|adopted| adopted.child == *peer)
     }
 
+    /// All who have their places by this node, those in the place of a dead one last.
+    pub fn all_children(&self) -> Vec<NodeId> {
+        let adopted = self.adopted.iter().map(|adopted| adopted.child);
+        self.slots.children().into_iter().map(|(child, _)| child).chain(adopted).collect()
+    }
+
     /// Whether `peer` is the parent in the place of a dead one.
     pub fn stands_in(&self, peer: &NodeId) -> bool {
         self.parent() == Some(*peer) && self.grant.as_ref().is_some_and(|grant| grant.parent != *peer)

@@ -9,11 +9,14 @@ use core::time::Duration;
 use common::Net;
 use overlay::address::TreeId;
 use overlay::config::{Config, Only, Timing};
+use overlay::dht::REPLICAS;
 
 /// So many nodes have a geography: see [`overlay`]'s survey of members.
 const ROW: usize = 72;
 /// Between two looks at who holds a root.
 const STEP: Duration = Duration::from_millis(100);
+/// Until all have told whom they choose binders from.
+const TABLES_TOLD: Duration = Duration::from_mins(1);
 
 /// Nodes in a row, each linked to the one before it and the one after it.
 fn row() -> Net {
@@ -45,5 +48,18 @@ fn another_root_is_followed_by_all_at_once() {
     net.run(Timing::default().beacon - STEP);
     for n in 0..ROW {
         assert_eq!(net.node(n).root_of(tree), Some(net.id(root)), "{n} follows another: {}", net.picture());
+    }
+}
+
+/// Tables come right behind the new places, before anybody has advertised where it is now; none may get lost on its way down.
+#[test]
+fn all_know_the_tables_above_them_after_another_root_was_named() {
+    let mut net = row();
+    net.run(TABLES_TOLD * 2);
+    let named = (2..ROW).any(|n| net.text_in(TreeId::ALL[1], n) == "/");
+    assert!(named, "nobody else was named: {}", net.picture());
+    for (n, replica) in (0..ROW).flat_map(|n| (0..REPLICAS).map(move |replica| (n, replica))) {
+        let turns = net.node(n).walk_turns_at(&[replica; 32], replica);
+        assert!(turns.is_some(), "{n} misses a table above it, replica {replica}: {}", net.picture());
     }
 }

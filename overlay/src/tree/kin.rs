@@ -272,9 +272,7 @@ impl Overlay {
     }
 
     pub(crate) fn tell_children_detached(&mut self, tree: TreeId, levels: u8, now: Now) {
-        let adopted = self.trees[tree].adopted.iter().map(|adopted| adopted.child);
-        let children = self.trees[tree].slots.children().into_iter().map(|(child, _)| child);
-        for child in children.chain(adopted).collect::<Vec<_>>() {
+        for child in self.trees[tree].all_children() {
             if let Some(id) = self.links.to(&child).map(|link| link.id) {
                 self.send_frame(id, &Frame::Detached(Detached { tree, levels }), now);
             }

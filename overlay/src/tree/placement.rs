@@ -48,9 +48,11 @@ impl Overlay {
 
     fn tell_table(&mut self, tree: TreeId, depth: usize, table: &Table, now: Now) {
         let Some(frame) = frame_of(tree, depth, table) else { return };
-        let children: Vec<LinkId> = self.children_here(tree).map(|(link, _)| link.id).collect();
-        for child in children {
-            self.send_frame(child, &frame, now);
+        // Also those that have not advertised yet where they are now: a table that comes right behind a new place is told only once.
+        for child in self.trees[tree].all_children() {
+            if let Some(id) = self.links.to(&child).map(|link| link.id) {
+                self.send_frame(id, &frame, now);
+            }
         }
     }
 
