@@ -202,8 +202,8 @@ impl Overlay {
         let before = Before::of(header);
         let plane = self.plane.as_ref()?;
         let to = header.to();
-        let views =
-            self.views(header, |_| true, |id| *id == to || !(self.links.is_lost(id) || self.is_nearer_itself(id)));
+        let leads_on = |id: &NodeId| !self.links.is_lost(id) && (*id == to || !self.is_nearer_itself(id));
+        let views = self.views(header, |_| true, leads_on);
         let link = next_hop(plane, header, &views)?;
         if repeats {
             self.routes.learn(before, header, link);

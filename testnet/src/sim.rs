@@ -61,7 +61,7 @@ impl Default for Options {
 }
 
 /// What a run showed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,

@@ -9,6 +9,19 @@ import { join } from "node:path";
 const CALL_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
 
+/** Runs to the end or to the first fault, stops the browser, and ends this process; its exit code says whether there was a fault. */
+export async function drive(browser, run) {
+  try {
+    await run();
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
+  } finally {
+    await browser.stop();
+  }
+  process.exit();
+}
+
 export class Chromium {
   /** `more` are arguments beside the usual ones. */
   static async start(program, more = []) {

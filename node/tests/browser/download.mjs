@@ -2,7 +2,7 @@
 //
 // The argument is JSON: { chromium, proxy, url, folder }.
 
-import { Chromium } from "./chromium.mjs";
+import { Chromium, drive } from "./chromium.mjs";
 
 const { chromium, proxy, url, folder } = JSON.parse(process.argv[2]);
 const browser = await Chromium.start(chromium, [`--proxy-server=${proxy}`]);
@@ -20,12 +20,4 @@ async function run() {
   if (state !== "completed") throw new Error(`the download is ${state}`);
 }
 
-try {
-  await run();
-} catch (error) {
-  console.error(error);
-  process.exitCode = 1;
-} finally {
-  await browser.stop();
-}
-process.exit();
+await drive(browser, run);

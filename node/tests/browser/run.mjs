@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import assert from "node:assert/strict";
-import { Chromium } from "./chromium.mjs";
+import { Chromium, drive } from "./chromium.mjs";
 import { faults } from "./accessibility.mjs";
 
 const { url, chromium, axe: axeFile, pictures, relays, page: folder } = JSON.parse(process.argv[2]);
@@ -151,12 +151,4 @@ async function run() {
   assert.deepEqual(strange, [], "everything came from the node");
 }
 
-try {
-  await run();
-} catch (error) {
-  console.error(error);
-  process.exitCode = 1;
-} finally {
-  await browser.stop();
-}
-process.exit();
+await drive(browser, run);

@@ -22,10 +22,12 @@ const SEEK_AGAIN: Duration = Duration::from_secs(1);
 const JOIN_WAITS: Duration = Duration::from_millis(250);
 /// What a parent costs that is not the latest one, in half levels.
 const OTHER_PARENT_COST: usize = 3;
-/// What a parent costs for each other tree in which it is the parent, too, in half levels; and if it is so many edges below the root, or more.
+/// What a parent costs for each other tree in which it is the parent, too, in half levels.
 const SHARED_PARENT_COST: usize = 4;
+/// The same where the tree is deep.
 const DEEP_SHARED_PARENT_COST: usize = 1;
-const DEEP_EDGES: usize = 12;
+/// A parent so many edges below the root, or more, is where the tree is deep.
+const DEEP_PARENT_EDGES: usize = 12;
 /// What a parent costs that moves often, or to which the link was lost again and again: it is the last resort.
 const SHAKY_PARENT_COST: usize = 1000;
 /// What a descendant waits longer for each level between it and the break, so that the upper ones mend first.
@@ -106,7 +108,7 @@ impl Overlay {
         let other_parent = if self.trees[tree].last_parent == Some(link.peer) { 0 } else { OTHER_PARENT_COST };
         let shaky = link.standing != Standing::Relay || self.penalties.is_held_down(&link.peer, now.instant);
         let shaky = if shaky { SHAKY_PARENT_COST } else { 0 };
-        let shared = if depth < DEEP_EDGES { SHARED_PARENT_COST } else { DEEP_SHARED_PARENT_COST };
+        let shared = if depth < DEEP_PARENT_EDGES { SHARED_PARENT_COST } else { DEEP_SHARED_PARENT_COST };
         Some(2 * depth + other_parent + shaky + shared * self.trees.times_parent(&link.peer, tree))
     }
 

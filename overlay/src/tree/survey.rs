@@ -37,6 +37,8 @@ const SURVEY_AGAIN: Duration = Duration::from_mins(10);
 const LEAST_SIZE: u32 = 64;
 /// Members are so many edges from the next root in the mean where there is geography.
 const DEEP_EDGES: usize = 6;
+/// What a way counts, in edges, between two that are in no common tree; a sum over all samples stays a number.
+const NO_WAY_EDGES: usize = usize::MAX / MAX_SAMPLES / 2;
 /// Others are named when the way to them is at most so much, in percent, of that to the roots there are: everybody gets other addresses by that.
 const WORTH_IT_PERCENT: usize = 90;
 /// How often each root is looked at again when the others were chosen.
@@ -109,7 +111,7 @@ impl Survey {
 /// The shortest way along a tree, in edges.
 fn edges_between(a: &AddressSet, b: &AddressSet) -> usize {
     let both = a.iter().filter_map(|(tree, from)| Some(from.tree_distance(b.in_tree(tree)?)));
-    both.min().unwrap_or(usize::MAX / MAX_SAMPLES / 2)
+    both.min().unwrap_or(NO_WAY_EDGES)
 }
 
 impl Overlay {

@@ -77,3 +77,35 @@ pub fn report(outcome: &Outcome) {
         eprintln!("  {failure}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_run_lacks_shows_in_the_sum_whichever_comes_first() {
+        let good =
+            Outcome { transfers: 2, exact: 2, faults: 12, longest_outage_s: 60.0, resumes: 9, ..Outcome::default() };
+        let bad = Outcome {
+            transfers: 3,
+            exact: 1,
+            lost_bytes: 7,
+            wrong_bytes: 5,
+            faults: 10,
+            longest_outage_s: 3600.0,
+            resumes: 4,
+            public_key_ops_in_resumes: 1,
+            failures: vec!["a stream ended early".to_owned()],
+            ..Outcome::default()
+        };
+        for runs in [[&good, &bad], [&bad, &good]] {
+            let mut sum = Sum::default();
+            runs.into_iter().for_each(|run| sum.add(run));
+            assert_eq!(
+                sum.to_string(),
+                "2 seeds: 1 failed; 3 of 5 transfers exact; bytes lost 7, duplicated or reordered 5; 22 faults, at least 10 a seed; \
+                 longest outage 3600.0 s; 13 resumes with 1 public-key operations"
+            );
+        }
+    }
+}

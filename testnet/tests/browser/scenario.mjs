@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import assert from "node:assert/strict";
-import { Chromium } from "../../../node/tests/browser/chromium.mjs";
+import { Chromium, drive } from "../../../node/tests/browser/chromium.mjs";
 import { faults } from "../../../node/tests/browser/accessibility.mjs";
 
 const { url, chromium, axe: axeFile, pictures, sockets } = JSON.parse(process.argv[2]);
@@ -120,12 +120,4 @@ async function run() {
   assert.deepEqual(unexpected, []);
 }
 
-try {
-  await run();
-} catch (error) {
-  console.error(error);
-  process.exitCode = 1;
-} finally {
-  await browser.stop();
-}
-process.exit();
+await drive(browser, run);
