@@ -85,6 +85,8 @@ pub(crate) struct Tree {
     pub changed: u128,
     /// The own table, as the children know it.
     pub told_table: Table,
+    /// How many nodes are here and below, as they were counted last: a hub cannot count for every heartbeat.
+    pub counted: u32,
     /// How many nodes there are in the tree, as the root counts them.
     pub size: u32,
     /// How many there were when the children were told last.
@@ -122,6 +124,7 @@ impl Tree {
             lineage: Vec::new(),
             changed: 0,
             told_table: Table::default(),
+            counted: 1,
             size: 1,
             told_size: 1,
             orphan_since: None,

@@ -87,7 +87,7 @@ impl Overlay {
 
     fn size_of(&self, tree: TreeId) -> u32 {
         let state = &self.trees[tree];
-        if state.is_root() && !state.minds { self.subtree_size(tree) } else { state.size }
+        if state.is_root() && !state.minds { state.counted } else { state.size }
     }
 
     /// What `peer` has to know from its parent, in each tree in which that is this node.

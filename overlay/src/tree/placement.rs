@@ -30,7 +30,7 @@ const REBIND_INTERVAL: Duration = Duration::from_secs(2);
 impl Overlay {
     /// The table of this vertex may have changed.
     pub(crate) fn placement_changed(&mut self, tree: TreeId, now: Now) {
-        let wait = TABLE_SETTLES.saturating_add(TABLE_SETTLES_PER_NODE.saturating_mul(self.subtree_size(tree)));
+        let wait = TABLE_SETTLES.saturating_add(TABLE_SETTLES_PER_NODE.saturating_mul(self.trees[tree].counted));
         self.timers.set_no_later(Timer::Placement(tree), now.instant + wait.min(MAX_TABLE_SETTLES));
         self.table_changed(tree, self.trees[tree].level(), now);
         self.sizes_changed(now);
@@ -185,9 +185,9 @@ impl Overlay {
         self.children_here(tree).map(|(link, _)| link.subtree[tree.index()]).fold(own, u32::saturating_add)
     }
 
-    /// The same in each tree.
+    /// The same in each tree, as it was counted last.
     pub(crate) fn subtree_sizes(&self) -> [u32; MAX_TREES] {
-        TreeId::ALL.map(|tree| self.subtree_size(tree))
+        TreeId::ALL.map(|tree| self.trees[tree].counted)
     }
 
     /// A neighbour told how large its subtrees are.
@@ -207,14 +207,17 @@ impl Overlay {
         self.sizes_changed(now);
     }
 
-    /// Parents are told soon, if it matters.
+    /// They are counted soon, and parents are told, if it matters.
     fn sizes_changed(&mut self, now: Now) {
         self.timers.set_no_later(Timer::Sizes, now.instant + self.config.timing.advert_delay);
     }
 
-    /// Tells those parents that know something far from true; the others hear of it with the next heartbeat.
+    /// Counts, and tells those parents that know something far from true; the others hear of it with the next heartbeat.
     pub(crate) fn tell_sizes(&mut self, now: Now) {
         self.timers.cancel(Timer::Sizes);
+        for tree in TreeId::ALL {
+            self.trees[tree].counted = self.subtree_size(tree);
+        }
         let sizes = self.subtree_sizes();
         let far = |link: &Link| {
             TreeId::ALL.into_iter().any(|tree| {
