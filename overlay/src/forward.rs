@@ -29,8 +29,6 @@ pub(crate) use pointers::Pointers;
 
 /// How much of an echo's payload an Unreachable brings back.
 pub(crate) const ECHO_TOKEN_BYTES: usize = 10;
-/// Neighbours of neighbours that a decision looks at in all: 16 of each of 64. A hub has more, and knows better ways itself.
-const MAX_BEYOND: usize = 1024;
 /// How long decisions are remembered at most: links may be loaded otherwise by then.
 const ROUTES_KEPT: Duration = Duration::from_secs(1);
 
@@ -200,11 +198,8 @@ impl Overlay {
             return Some(link);
         }
         let before = Before::of(header);
-        let plane = self.plane.as_ref()?;
-        let to = header.to();
-        let leads_on = |id: &NodeId| !self.links.is_lost(id) && (*id == to || !self.is_nearer_itself(id));
-        let views = self.views(header, |_| true, leads_on);
-        let link = next_hop(plane, header, &views)?;
+        self.links.look_beyond(&self.id);
+        let link = next_hop(self.plane.as_ref()?, header, &self.views_ahead(header))?;
         if repeats {
             self.routes.learn(before, header, link);
             self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
@@ -212,14 +207,18 @@ impl Overlay {
         Some(link)
     }
 
-    /// Whether nobody has to be asked who is beyond it: this node, or a neighbour, which is worth more by itself than at second hand. Where neighbours know
-    /// each other that spares most of the work.
-    fn is_nearer_itself(&self, id: &NodeId) -> bool {
-        let passes_on = |link: &Link| link.place.is_some() && link.standing != Standing::Leaf;
-        *id == self.id || self.links.to(id).is_some_and(passes_on)
+    /// What may bring a packet on: all neighbours, and of theirs those that lead on and the target itself.
+    fn views_ahead(&self, header: &Header) -> Vec<NeighbourView<'_>> {
+        let (to, seq) = (header.to(), header.dst_seq);
+        let sought = !self.links.is_lost(&to);
+        let ahead = self.links.beyond().filter_map(|(link, leading)| {
+            let itself = link.two_hop.iter().filter(|known| sought && known.id == to && known.place.seq >= seq);
+            view(link, &to, seq, leading.filter(|known| known.id != to).chain(itself))
+        });
+        ahead.collect()
     }
 
-    /// What may bring a packet on: neighbours that are `usable`, and theirs that `lead_on`.
+    /// What may bring a packet around what is dead: neighbours that are `usable`, and theirs that `lead_on`.
     pub(crate) fn views(
         &self,
         header: &Header,
@@ -227,9 +226,13 @@ impl Overlay {
         leads_on: impl Fn(&NodeId) -> bool,
     ) -> Vec<NeighbourView<'_>> {
         let (to, seq) = (header.to(), header.dst_seq);
-        let told = (MAX_BEYOND / self.links.live_len().max(1)).max(1);
-        let live = self.links.live().filter(|link| usable(&link.peer));
-        live.filter_map(|link| view(link, &to, seq, told, &leads_on)).collect()
+        let told = self.links.looked_at();
+        let is_new = |known: &TwoHop| (known.id != to || known.place.seq >= seq) && leads_on(&known.id);
+        let live = self.links.live().filter(|link| usable(&link.peer)).filter_map(|link| {
+            let near = link.two_hop.iter().enumerate().filter(|(number, known)| *number < told || known.id == to);
+            view(link, &to, seq, near.map(|(_, known)| known).filter(|known| is_new(known)))
+        });
+        live.collect()
     }
 
     /// A hint that leads here, or to a child that is gone, and so does not lead on is not followed any more.
@@ -309,28 +312,24 @@ impl Overlay {
     }
 }
 
-/// A neighbour, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead to
-/// where it was. Of those beyond it the `told` highest count, and `to` itself.
+/// A neighbour and those `beyond` it, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead
+/// to where it was.
 fn view<'a>(
     link: &'a Link,
     to: &NodeId,
     seq: u64,
-    told: usize,
-    leads_on: impl Fn(&NodeId) -> bool,
+    beyond: impl Iterator<Item = &'a TwoHop>,
 ) -> Option<NeighbourView<'a>> {
     let place = link.place.as_ref()?;
     if (link.peer == *to && place.seq < seq) || (link.peer != *to && link.standing == Standing::Leaf) {
         return None;
     }
-    let is_new = |known: &TwoHop| (known.id != *to || known.place.seq >= seq) && leads_on(&known.id);
-    let near = link.two_hop.iter().enumerate().filter(|(number, known)| *number < told || known.id == *to);
-    let adverts = near.map(|(_, known)| known).filter(|known| is_new(known));
     Some(NeighbourView {
         link: link.id,
         id: link.peer,
         addresses: &place.addresses,
         held: &link.held,
-        adverts: adverts.map(|known| &known.place.addresses).collect(),
+        adverts: beyond.map(|known| &known.place.addresses).collect(),
         load_bytes: link.queue.data_bytes(),
     })
 }

@@ -4,6 +4,7 @@
 //! one peer for a moment; `live` names the one in use.
 
 mod alive;
+mod beyond;
 mod dispatch;
 mod enrol;
 mod greet;
@@ -157,6 +158,7 @@ pub(crate) struct Links {
     ready: VecDeque<LinkId>,
     /// Neighbours that were lost lately: others may still tell that they lead to them.
     lost: VecDeque<NodeId>,
+    beyond: beyond::Beyond,
 }
 
 impl Links {
@@ -166,6 +168,7 @@ impl Links {
 
     pub fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.by_id.remove(&id)?;
+        self.beyond_changed();
         if self.live.get(&link.peer) == Some(&id) {
             self.live.remove(&link.peer);
         }
@@ -201,15 +204,18 @@ impl Links {
             self.lost.pop_front();
         }
         self.lost.push_back(peer);
+        self.beyond_changed();
     }
 
     /// The neighbour is there again, or somebody knows that it is.
     pub fn note_back(&mut self, peer: &NodeId) {
         self.lost.retain(|lost| lost != peer);
+        self.beyond_changed();
     }
 
     /// Makes `id` the link in use to its peer.
     pub fn set_live(&mut self, id: LinkId) {
+        self.beyond_changed();
         if let Some(link) = self.by_id.get_mut(&id) {
             link.state = LinkState::Live;
             self.live.insert(link.peer, id);
@@ -285,6 +291,7 @@ fn pop(id: LinkId, link: &mut Link, now: Instant) -> Option<Transmit> {
 impl Links {
     /// Takes `id` out of use; it stays in the table until the driver says that it is down.
     pub fn retire(&mut self, id: LinkId, state: LinkState) {
+        self.beyond_changed();
         if let Some(link) = self.by_id.get_mut(&id) {
             link.state = state;
             if self.live.get(&link.peer) == Some(&id) {
@@ -295,6 +302,7 @@ impl Links {
 
     /// What the peer told over one link holds for the next one to it.
     pub fn inherit(&mut self, from: LinkId, to: LinkId) {
+        self.beyond_changed();
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);
