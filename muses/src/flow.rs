@@ -3,10 +3,12 @@
 //! A [`Flow`] turns what applications write into the insides of packets and back. It knows neither keys nor paths: the
 //! session above it seals and opens packets, and tells it when an epoch of packet numbers begins.
 
+mod late;
 mod receive;
 mod transmit;
 mod vigil;
 
+pub(crate) use late::EpochTags;
 pub(crate) use transmit::FlowTimeout;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +26,7 @@ use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
 use crate::stream::{Signal, Stage, Stream};
+use late::Late;
 use vigil::Vigil;
 
 /// Where a flow leaves what others have to know.
@@ -77,6 +80,7 @@ pub(crate) struct Flow {
     pub recovery: Recovery<SentFrame>,
     congestion: Congestion,
     acks: Acks,
+    late: Option<Box<Late>>,
     ping_due: bool,
     /// Packets that may leave although the window is full: probes.
     exempt: u32,
@@ -136,6 +140,7 @@ impl Flow {
             recovery: Recovery::default(),
             congestion: Congestion::new(now),
             acks: Acks::default(),
+            late: None,
             ping_due: false,
             exempt: 0,
             last_progress: now,
@@ -341,11 +346,23 @@ impl Flow {
         self.ping();
     }
 
-    /// A new epoch for what we send: `received` is what the peer says it has of the old one; the rest is sent again.
-    pub fn restart_sending(&mut self, received: Option<&Ranges>, now: Instant, out: &mut Outbox) {
-        let (acked, lost) = self.recovery.restart(received);
+    /// A new epoch for what we send: `received` is what the peer says it has of the old one. The rest is sent again, at once or, where the old path
+    /// is alive, if it does not arrive by that.
+    pub fn restart_sending(
+        &mut self,
+        received: Option<&Ranges>,
+        alive: Option<EpochTags>,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let (acked, rest) = self.recovery.restart(received);
         acked.into_iter().for_each(|packet| self.on_acked(packet.frames, out));
-        lost.into_iter().for_each(|packet| self.on_lost(packet.frames));
+        self.forget_late();
+        if let Some(tags) = alive {
+            self.await_late(tags, rest, now);
+        } else {
+            rest.into_values().for_each(|packet| self.on_lost(packet.frames));
+        }
         self.congestion = Congestion::new(now);
         self.acks.frozen = true;
         self.exempt = 0;

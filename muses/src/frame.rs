@@ -3,8 +3,13 @@
 //! A frame is a type byte and its fields; integers are variable-length as in RFC 9000, section 16. A frame that this
 //! version does not know makes the whole packet invalid: versions are agreed in the handshake, never guessed here.
 
+mod ack;
+
 use crate::ack::Ranges;
 use crate::event::ResetReason;
+
+pub use ack::Ack;
+use ack::{decode_ranges, encode_ranges};
 
 /// Longest service name, in bytes.
 pub const MAX_SERVICE_BYTES: usize = 64;
@@ -31,6 +36,7 @@ const STREAM: u8 = 0x08;
 const STREAM_FIN: u8 = 0x09;
 const REACH: u8 = 0x0a;
 const REFRESH: u8 = 0x0b;
+const LATE_ACK: u8 = 0x0c;
 
 /// One frame; data is borrowed from the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +99,13 @@ pub enum Frame<'a> {
     },
     /// A step of mixing a fresh secret into the resume secret.
     Refresh(Refresh),
+    /// What was received of the epoch before, whose packets had numbers of their own.
+    LateAck {
+        /// Names that epoch.
+        tag: u64,
+        /// Packet numbers; never empty on the wire.
+        ranges: Ranges,
+    },
 }
 
 /// The steps of a refresh, of which each answers the one before. `generation` is of the resume secret that it begins from.
@@ -124,17 +137,6 @@ pub enum Refresh {
     },
 }
 
-/// Which packets were received.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Ack {
-    /// Packet numbers; never empty on the wire.
-    pub ranges: Ranges,
-    /// How long the receiver held back the acknowledgement of the largest, in microseconds.
-    pub delay_us: u64,
-    /// How many packets with an ECN mark arrived in this epoch.
-    pub ecn_count: u64,
-}
-
 /// Why the inside of an authenticated packet is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed frame")]
@@ -149,6 +151,11 @@ impl Frame<'_> {
             Self::Ack(ack) => {
                 out.push(ACK);
                 ack.encode(out);
+            }
+            Self::LateAck { tag, ranges } => {
+                out.push(LATE_ACK);
+                out.extend_from_slice(&tag.to_be_bytes());
+                encode_ranges(ranges, out);
             }
             Self::MaxData(limit) => {
                 out.push(MAX_DATA);
@@ -227,51 +234,6 @@ impl Refresh {
     }
 }
 
-impl Ack {
-    /// Appends the highest ranges: delay, marks, count of further ranges, largest, length of its range, then gaps and
-    /// lengths downwards (RFC 9000, section 19.3).
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.delay_us);
-        put_varint(out, self.ecn_count);
-        let count = self.ranges.len().min(MAX_ACK_RANGES);
-        put_varint(out, count.saturating_sub(1).try_into().unwrap_or(0));
-        let mut below = None;
-        for range in self.ranges.descending().take(count) {
-            match below {
-                None => put_varint(out, *range.end()),
-                // Ranges are never adjacent, so at least one number is missing between two of them.
-                Some(start) => put_varint(out, u64::saturating_sub(start, *range.end()).saturating_sub(2)),
-            }
-            put_varint(out, range.end() - range.start());
-            below = Some(*range.start());
-        }
-    }
-
-    /// The ack at the front of `input`, which moves on behind it.
-    ///
-    /// # Errors
-    /// [`MalformedFrame`] when it is cut off, goes below zero or has too many ranges.
-    pub fn decode(input: &mut &[u8]) -> Result<Self, MalformedFrame> {
-        let delay_us = take_varint(input)?;
-        let ecn_count = take_varint(input)?;
-        let more = take_varint(input)?;
-        if more >= MAX_ACK_RANGES as u64 {
-            return Err(MalformedFrame);
-        }
-        let mut ranges = Ranges::default();
-        let mut end = take_varint(input)?;
-        for left in (0..=more).rev() {
-            let start = end.checked_sub(take_varint(input)?).ok_or(MalformedFrame)?;
-            ranges.insert(start, end);
-            if left > 0 {
-                let gap = take_varint(input)?.saturating_add(2);
-                end = start.checked_sub(gap).ok_or(MalformedFrame)?;
-            }
-        }
-        Ok(Self { ranges, delay_us, ecn_count })
-    }
-}
-
 /// The frames of a packet, one after the other; ends after the first error.
 #[derive(Debug)]
 pub struct Frames<'a>(&'a [u8]);
@@ -288,6 +250,10 @@ impl<'a> Frames<'a> {
             PADDING => Frame::Padding,
             PING => Frame::Ping,
             ACK => Frame::Ack(Ack::decode(input)?),
+            LATE_ACK => {
+                let tag = u64::from_be_bytes(take_array(input)?);
+                Frame::LateAck { tag, ranges: decode_ranges(input)? }
+            }
             MAX_DATA => Frame::MaxData(take_varint(input)?),
             MAX_STREAM_DATA => Frame::MaxStreamData { stream: take_varint(input)?, limit: take_varint(input)? },
             OPEN => {
@@ -412,6 +378,7 @@ mod tests {
             Frame::Reach { number: 3, reach: b"me" },
             Frame::Refresh(Refresh::Answer { generation: 64, key: [7; 32] }),
             Frame::Refresh(Refresh::Done { generation: 1 }),
+            Frame::LateAck { tag: 9, ranges: ranges(&[(2, 4)]) },
         ];
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
@@ -424,6 +391,7 @@ mod tests {
                 .replace(' ', "")
                 + &"07".repeat(32)
                 + "0b0301"
+                + "0c0000000000000009000402"
         );
         let back: Vec<_> = Frames::new(&bytes).collect::<Result<_, _>>().unwrap();
         assert_eq!(back, frames);

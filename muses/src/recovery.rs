@@ -190,13 +190,13 @@ impl<F> Recovery<F> {
         Ok(AckOutcome { acked: acked.into_iter().map(|(_, packet)| packet).collect(), lost, rtt })
     }
 
-    /// Begins a new epoch: `received` is what the peer says it got of the old one. Returns what arrived and what did
-    /// not; numbers begin at 0 again, the round-trip estimate stays.
-    pub fn restart(&mut self, received: Option<&Ranges>) -> (Vec<Sent<F>>, Vec<Sent<F>>) {
+    /// Begins a new epoch: `received` is what the peer says it got of the old one. Returns what arrived, and by number what is not known to
+    /// have; numbers begin at 0 again, the round-trip estimate stays.
+    pub fn restart(&mut self, received: Option<&Ranges>) -> (Vec<Sent<F>>, BTreeMap<u64, Sent<F>>) {
         let acked = received.map(|ranges| self.take(ranges)).unwrap_or_default();
-        let lost = core::mem::take(&mut self.sent);
+        let rest = core::mem::take(&mut self.sent);
         *self = Self { rtt: self.rtt.clone(), ..Self::default() };
-        (acked.into_iter().map(|(_, packet)| packet).collect(), lost.into_values().collect())
+        (acked.into_iter().map(|(_, packet)| packet).collect(), rest)
     }
 
     /// When [`Recovery::on_timeout`] is due.
@@ -342,8 +342,8 @@ mod tests {
     #[test]
     fn restart_sorts_what_arrived_from_what_did_not() {
         let mut r = filled(4);
-        let (acked, lost) = r.restart(Some(&acks(&[1, 2])));
-        assert_eq!((acked.len(), lost.len()), (2, 2));
+        let (acked, rest) = r.restart(Some(&acks(&[1, 2])));
+        assert_eq!((acked.len(), rest.into_keys().collect::<Vec<_>>()), (2, vec![0, 3]));
         assert_eq!((r.in_flight_bytes(), r.next), (0, 0));
     }
 }

@@ -10,6 +10,7 @@
 
 mod endpoint;
 mod greeting;
+mod received;
 mod refresh;
 mod resume;
 mod stored;
@@ -84,6 +85,8 @@ pub(crate) struct Bound {
     stale: bool,
     /// When the previous resume secret is erased.
     forget_at: Option<Instant>,
+    /// What opens packets of the epoch before, while they may still arrive over the old path; and until when.
+    late: Option<Box<(Opener, Instant)>>,
     /// When the packet key before the last step is erased.
     forget_key_at: Option<Instant>,
     /// Since when packets are sealed under the present key.
@@ -188,7 +191,12 @@ impl Session {
         let offered_frames;
         let (seq, frames) = if let Some(seq) = current {
             self.on_current_epoch(end, now);
-            (seq, packet::ciphertext(packet).and_then(|range| packet.get(range)).unwrap_or_default())
+            (seq, frames_in(packet))
+        } else if let Some(seq) = bound.late.as_mut().and_then(|late| late.0.open_in_place(packet).ok()) {
+            if self.flow.handle_late(seq, frames_in(packet), now, &mut end.out).is_err() {
+                end.counters.violations += 1;
+            }
+            return;
         } else if let Some(opened) = offered.and_then(|packet| self.open_offered(&packet, end, now)) {
             offered_frames = opened.frames;
             (opened.seq, offered_frames.as_slice())
@@ -242,7 +250,8 @@ impl Session {
                 let confirming = bound.confirming.as_ref().map(|c| c.retry.at);
                 let attempt = bound.attempt.as_ref().map(|attempt| attempt.retry.at);
                 let refresh = self.refresh_timeout();
-                [confirming, attempt, bound.forget_at, bound.forget_key_at, refresh].into_iter().flatten().min()
+                let late = bound.late.as_ref().map(|late| late.1);
+                [confirming, attempt, bound.forget_at, bound.forget_key_at, late, refresh].into_iter().flatten().min()
             }
         }
     }
@@ -349,10 +358,21 @@ impl Session {
                 opener.forget_previous();
             }
         }
+        if let Some(bound) = self.bound_mut()
+            && bound.late.as_ref().is_some_and(|late| late.1 <= now)
+        {
+            bound.late = None;
+            self.flow.forget_late();
+        }
         self.on_attempt_timeout(end, now);
         self.on_refresh_timeout(end, now);
         Fate::Lives
     }
+}
+
+/// What an opened packet held.
+fn frames_in(packet: &[u8]) -> &[u8] {
+    packet::ciphertext(packet).and_then(|range| packet.get(range)).unwrap_or_default()
 }
 
 impl Bound {
@@ -374,6 +394,7 @@ impl Bound {
             restarted: false,
             stale: false,
             forget_at: None,
+            late: None,
             forget_key_at: None,
             key_used_since: None,
             refresh: Refresh::new(now + REFRESH_EVERY),

@@ -13,7 +13,7 @@ use crate::send::SendHalf;
 use crate::stream::{Signal, Stage};
 
 /// Ranges of received packets that are remembered.
-const MAX_RECEIVED_RANGES: usize = 64;
+pub(super) const MAX_RECEIVED_RANGES: usize = 64;
 /// An acknowledgement leaves at once after so many packets.
 const PACKETS_PER_ACK: u32 = 2;
 /// The peer may use stream ids this many times the allowed number of streams ahead of the lowest unused one.
@@ -43,11 +43,12 @@ impl Flow {
         self.vigil.hear(now);
         for frame in Frames::new(payload) {
             let frame = frame.map_err(|_| Violation::Malformed)?;
-            eliciting |= !matches!(frame, Frame::Ack(_) | Frame::Padding);
-            speaking |= !matches!(frame, Frame::Ack(_) | Frame::Padding | Frame::Ping);
+            let quiet = matches!(frame, Frame::Ack(_) | Frame::LateAck { .. } | Frame::Padding);
+            eliciting |= !quiet;
+            speaking |= !quiet && frame != Frame::Ping;
             match frame {
                 Frame::Ack(ack) => progress |= self.on_ack_frame(&ack, now, out)?,
-                other => self.on_frame(other, out)?,
+                other => self.on_frame(other, now, out)?,
             }
         }
         if speaking {
@@ -82,9 +83,10 @@ impl Flow {
         Ok(progress)
     }
 
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<(), Violation> {
+    pub(super) fn on_frame(&mut self, frame: Frame<'_>, now: Instant, out: &mut Outbox) -> Result<(), Violation> {
         match frame {
             Frame::Padding | Frame::Ping | Frame::Ack(_) => {}
+            Frame::LateAck { tag, ranges } => self.on_late_ack(tag, &ranges, now, out),
             Frame::Reach { number, reach } => self.on_reach(number, reach, out),
             Frame::Refresh(step) => self.heard_refresh = Some(step),
             Frame::MaxData(limit) => self.on_max_data(limit),

@@ -38,7 +38,7 @@ impl Flow {
         }
         let loss = self.recovery.timeout(self.config.max_ack_delay).map(|at| at.min(self.verdict_at()));
         let ack = self.acks.due_at.filter(|_| !self.acks.frozen);
-        [loss, ack, self.vigil_timeout()].into_iter().flatten().min()
+        [loss, ack, self.late_timeout(), self.vigil_timeout()].into_iter().flatten().min()
     }
 
     /// The timer ran out; a due acknowledgement leaves with the next [`Flow::poll`].
@@ -50,6 +50,9 @@ impl Flow {
             // The timer must not fire again before there is room for the packet.
             self.acks.due_at = None;
             self.acks.at_once = true;
+        }
+        if self.late_timeout().is_some_and(|at| at <= now) {
+            self.lose_late();
         }
         self.keep_vigil(now);
         if self.recovery.in_flight_packets() > 0 && self.verdict_at() <= now {
@@ -106,6 +109,7 @@ impl Flow {
         }
         payload.resize(head, 0);
         self.put_ack(&mut payload, &mut frames, now);
+        self.put_late_ack(&mut payload);
         let eliciting_from = frames.len();
         if with_data {
             self.put_session_frames(&mut payload, &mut frames);
@@ -148,7 +152,8 @@ impl Flow {
     }
 
     fn ack_is_due(&self, now: Instant) -> bool {
-        !self.acks.frozen && (self.acks.at_once || self.acks.due_at.is_some_and(|at| at <= now))
+        let late = self.late_ack_is_due();
+        late || !self.acks.frozen && (self.acks.at_once || self.acks.due_at.is_some_and(|at| at <= now))
     }
 
     fn put_ack(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>, now: Instant) {

@@ -2,19 +2,19 @@
 
 use overlay::time::Instant;
 
-use super::{Endpoint, Retry, Session};
-use crate::ack::Ranges;
-use crate::config::{OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE};
+use super::received::{MAX_RECEIVED_RANGES, Received};
+use super::{Bound, Endpoint, Retry, Session};
+use crate::config::{
+    OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
+};
 use crate::event::{Arrival, Event, Path};
-use crate::frame::Ack;
+use crate::flow::EpochTags;
 use crate::keys::Agreed;
 use crate::packet::Opened;
 use crate::resume::{Proposal, ReHello, ResumeError};
 
 /// Answers that wait for their proof. More than one, because an old Re-Hello may be replayed by anyone.
 const MAX_OFFERS: usize = 4;
-/// Ranges that fit into a Re-Hello.
-const MAX_RECEIVED_RANGES: usize = 24;
 /// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
 const YIELD: core::time::Duration = core::time::Duration::from_secs(1);
 
@@ -42,14 +42,6 @@ pub(super) struct Offer {
     /// Our own path when we answered.
     local: Path,
     restarted: bool,
-}
-
-/// What an end says it received: of which epoch, which packets, and whether it lost its streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Received {
-    tag: u64,
-    restarted: bool,
-    ranges: Ranges,
 }
 
 /// How a Re-Hello was taken.
@@ -249,11 +241,11 @@ impl Session {
         bound.restarted |= attempt.restarted;
         bound.attempt = None;
         bound.offers.clear();
-        bound.keys = Some(bound.secrets.adopt(agreed));
-        bound.key_used_since = None;
-        bound.forget_at = None;
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
+        let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
+        let late = bound.adopt(agreed, alive, now);
+        bound.forget_at = None;
         let acked = received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
         let tag = tag(packet);
         bound.send_tag = tag;
@@ -261,7 +253,7 @@ impl Session {
         if !from.return_path.0.is_empty() {
             self.path = from.return_path.clone();
         }
-        self.flow.restart_sending(acked.as_ref(), now, &mut end.out);
+        self.flow.restart_sending(acked.as_ref(), late, now, &mut end.out);
         if restarted {
             self.flow.forget_streams(now, &mut end.out);
         }
@@ -310,10 +302,10 @@ impl Session {
         let offer = bound.offers.remove(index)?;
         bound.offers.clear();
         bound.attempt = None;
-        bound.keys = Some(bound.secrets.adopt(offer.agreed));
-        bound.key_used_since = None;
-        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
+        let alive = !restarted && offer.received.as_ref().is_some_and(|received| received.alive);
+        let late = bound.adopt(offer.agreed, alive, now);
+        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         let acked = offer.received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
         let tag = tag(&offer.answer);
         (bound.send_tag, bound.receive_tag, bound.next_receive_tag) = (tag, tag, tag);
@@ -321,7 +313,7 @@ impl Session {
         bound.confirming = bound.confirming.take().filter(|_| bound.secrets.peer_token.is_none());
         bound.stale = end.local.as_ref() != Some(&offer.local);
         self.path = offer.path;
-        self.flow.restart_sending(acked.as_ref(), now, &mut end.out);
+        self.flow.restart_sending(acked.as_ref(), late, now, &mut end.out);
         if restarted {
             self.flow.forget_streams(now, &mut end.out);
         }
@@ -358,68 +350,25 @@ impl Session {
     fn received(&self) -> Received {
         let mut ranges = self.flow.received().clone();
         ranges.keep_highest(MAX_RECEIVED_RANGES);
-        let (tag, restarted) = self.bound_ref().map(|bound| (bound.receive_tag, bound.restarted)).unwrap_or_default();
-        Received { tag, restarted, ranges }
+        let bound = self.bound_ref();
+        let (tag, restarted) = bound.map(|bound| (bound.receive_tag, bound.restarted)).unwrap_or_default();
+        Received { tag, restarted, alive: bound.is_some_and(|bound| bound.suspended.is_none()), ranges }
     }
 }
 
-impl Received {
-    /// The same in at most `most` bytes: the oldest ranges are left out, and what they hold is sent again.
-    fn to_bytes_within(&self, most: usize) -> Vec<u8> {
-        let mut short = self.clone();
-        let mut bytes = short.to_bytes();
-        while bytes.len() > most && !short.ranges.is_empty() {
-            short.ranges.keep_highest(short.ranges.len().saturating_sub(1));
-            bytes = short.to_bytes();
-        }
-        bytes
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.tag.to_be_bytes().to_vec();
-        out.push(u8::from(self.restarted));
-        if !self.ranges.is_empty() {
-            Ack { ranges: self.ranges.clone(), delay_us: 0, ecn_count: 0 }.encode(&mut out);
-        }
-        out
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (tag, rest) = bytes.split_first_chunk()?;
-        let (flags, mut rest) = rest.split_first()?;
-        let ranges = if rest.is_empty() { Ranges::default() } else { Ack::decode(&mut rest).ok()?.ranges };
-        Some(Self { tag: u64::from_be_bytes(*tag), restarted: flags & 1 != 0, ranges })
+impl Bound {
+    /// Goes on with the keys that a resume agreed on. What opens the packets of the epoch before is kept for a while, and its names are returned, if its
+    /// path is `alive` by the peer's word and by what this end knows, and both ends have sent in it.
+    fn adopt(&mut self, agreed: Agreed, alive: bool, now: Instant) -> Option<EpochTags> {
+        let before = self.keys.replace(self.secrets.adopt(agreed));
+        self.key_used_since = None;
+        let alive = alive && self.suspended.is_none() && self.receive_tag == self.next_receive_tag;
+        self.late = before.filter(|_| alive).map(|(_, opener)| Box::new((opener, now + OLD_KEY_LIFETIME)));
+        self.late.is_some().then_some(EpochTags { sent: self.send_tag, received: self.receive_tag })
     }
 }
 
 /// Names an epoch by the end of the answer that led to it: a MAC, which both ends know and which no other epoch shares.
 fn tag(answer: &[u8]) -> u64 {
     answer.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn received_round_trips_and_stays_small() {
-        let mut ranges = Ranges::default();
-        for i in 0..MAX_RECEIVED_RANGES as u64 {
-            ranges.insert(1_000_000_000 + i * 70_000, 1_000_000_000 + i * 70_000 + 20_000);
-        }
-        let received = Received { tag: 7, restarted: true, ranges };
-        let bytes = received.to_bytes();
-        assert!(bytes.len() <= crate::resume::MAX_RECEIVED_BYTES, "{}", bytes.len());
-        assert_eq!(Received::from_bytes(&bytes), Some(received.clone()));
-        assert_eq!(received.to_bytes_within(bytes.len()), bytes);
-        for most in 9..bytes.len() {
-            let short = received.to_bytes_within(most);
-            let kept = Received::from_bytes(&short).map(|kept| (kept.tag, kept.restarted, kept.ranges.largest()));
-            let newest = if short.len() == 9 { None } else { received.ranges.largest() };
-            assert!(short.len() <= most && kept == Some((7, true, newest)), "{most}");
-        }
-        let empty = Received { tag: 7, restarted: false, ranges: Ranges::default() };
-        assert_eq!(Received::from_bytes(&empty.to_bytes()), Some(empty));
-        assert_eq!(Received::from_bytes(&[0; 5]), None);
-    }
 }

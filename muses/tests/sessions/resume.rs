@@ -132,11 +132,11 @@ fn a_move_without_an_outage_stops_nothing_for_long() {
     pair.run_until(SECOND * 9, done).unwrap();
 }
 
-/// The longest time without a new byte at A, to whom B sends 200 bytes in every millisecond.
-fn longest_gap(pair: &mut Pair, span_ms: u32) -> Duration {
+/// The longest time without a new byte at A, to whom B sends so many more bytes in every millisecond.
+fn longest_gap(pair: &mut Pair, bytes: u64, span_ms: u32) -> Duration {
     let (mut last, mut gap) = (pair.now, Duration::ZERO);
     for _ in 0..span_ms {
-        pair.nodes[B].apps.values_mut().for_each(|app| app.to_write += 200);
+        pair.nodes[B].apps.values_mut().for_each(|app| app.to_write += bytes);
         pair.settle();
         let held = pair.nodes[A].app().read;
         pair.run(MS);
@@ -157,17 +157,67 @@ fn who_has_the_new_path_before_the_old_one_goes_waits_no_two_round_trips() {
         pair.open(A, App::sending(10));
         pair.run(SECOND);
         // The first bytes are under way.
-        longest_gap(&mut pair, 30);
-        let before = longest_gap(&mut pair, 300);
+        longest_gap(&mut pair, 200, 30);
+        let before = longest_gap(&mut pair, 200, 300);
         pair.nodes[mover].also_at = Some(pair.nodes[mover].place.clone());
         pair.attach(mover, "elsewhere");
-        let during = longest_gap(&mut pair, 300);
+        let during = longest_gap(&mut pair, 200, 300);
         pair.nodes[mover].also_at = None;
-        let after = longest_gap(&mut pair, 300);
+        let after = longest_gap(&mut pair, 200, 300);
         assert!(before <= 5 * MS, "it is no stream: {before:?}");
         assert!(during.max(after) <= 2 * rtt, "{mover}: {during:?}, {after:?}");
         assert!(!pair.nodes.iter().any(|node| node.saw(|e| matches!(e, Event::SessionSuspended { .. }))));
         assert!(pair.nodes[A].saw(|e| matches!(e, Event::SessionResumed { .. })), "nothing has moved");
+    }
+}
+
+/// What travels beside the bytes of streams in a second, and what more of them is under way at its end than at its beginning.
+const OVERHEAD_BYTES: usize = 80_000;
+
+#[test]
+fn a_full_path_goes_on_over_the_new_one_and_nothing_travels_twice() {
+    for (mover, rate) in [A, B].into_iter().flat_map(|mover| [1, 5, 20].map(|rate| (mover, rate))) {
+        let faults = Faults { bytes_per_second: rate * 1_000_000, ..Faults::default() };
+        let rtt = 2 * faults.delay;
+        let mut pair = Pair::with(1, Config::default(), faults);
+        pair.nodes[B].serve = Some(|| App::sending(1_000_000_000));
+        pair.open(A, App::sending(10));
+        pair.run(2 * SECOND);
+        let bytes =
+            |pair: &Pair| (pair.sent[B].iter().sum::<usize>(), usize::try_from(pair.nodes[A].app().read).unwrap());
+        let (sent, read) = bytes(&pair);
+        pair.nodes[mover].also_at = Some(pair.nodes[mover].place.clone());
+        pair.attach(mover, "elsewhere");
+        let during = longest_gap(&mut pair, 0, 1000);
+        assert!(during <= 2 * rtt, "{mover}: {during:?} at {rate} MB/s");
+        let (sent, read) = (bytes(&pair).0 - sent, bytes(&pair).1 - read);
+        assert!(sent <= read + OVERHEAD_BYTES, "{mover}: sent {sent}, read {read} at {rate} MB/s");
+        assert!(pair.nodes[A].saw(|e| matches!(e, Event::SessionResumed { .. })), "nothing has moved");
+    }
+}
+
+#[test]
+fn exact_through_many_moves_with_both_paths_alive_on_a_bad_network() {
+    for seed in 0..12 {
+        let faults = Faults {
+            loss_percent: u64::from(seed % 4) * 5,
+            duplicate_percent: 30,
+            jitter: 20 * MS,
+            bytes_per_second: 1_000_000,
+            ..Faults::default()
+        };
+        let mut pair = Pair::with(seed, Config::default(), faults);
+        pair.nodes[B].serve = Some(|| App::sending(1_000_000));
+        pair.open(A, App::sending(600_000));
+        for turn in 0..8u32 {
+            pair.run(MS * (100 + 37 * turn + u32::from(seed)));
+            let mover = if turn % 3 == 0 { B } else { A };
+            // Sometimes the old path is gone, and nobody was told.
+            let alive = (turn + u32::from(seed)) % 4 != 0;
+            pair.nodes[mover].also_at = alive.then(|| pair.nodes[mover].place.clone());
+            pair.attach(mover, &format!("place {mover} {turn}"));
+        }
+        pair.run_until(100 * SECOND, done).unwrap_or_else(|| panic!("seed {seed} was not done"));
     }
 }
 

@@ -27,8 +27,14 @@ use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now};
 use crate::wire::link::{Chain, Contact, Frame, Granted, MAX_HELD, Refuse, RefuseReason, to_wire};
 
-/// Most children of dead nodes that one node adopts.
-const MAX_ADOPTED: usize = 1024;
+/// Most children of dead nodes that one node adopts; it accepts so many links beside those that it has otherwise. (With 30 % of 10,000 nodes of ba:2
+/// dead at once, a founder with 832 links, four times those that it has otherwise, turned orphans away.)
+const MAX_ADOPTED: u32 = 1024;
+/// Who stands in for the founder adopts this part of the overlay, 1 over it, if that is more. (With the founder among those dead 1,216 orphans of
+/// that graph had no other ancestor.)
+const FOUNDERS_SHARE: u32 = 4;
+/// But no more than this.
+const MAX_ADOPTED_FOR_FOUNDER: u32 = 8192;
 /// An orphan that was not adopted within this looks for another parent: a little more than T2.
 const ADOPTION_WAITS: Duration = Duration::from_secs(14);
 /// How long an orphan waits for one ancestor to answer before it dials the next one, too.
@@ -40,9 +46,6 @@ const BELOW_WAITS: Duration = Duration::from_secs(3);
 /// How long the founder's orphan waits to be adopted after it has heard that somebody minds the root: word of that comes by any neighbour, and the
 /// heir may have many to adopt.
 const MINDER_ADOPTS: Duration = Duration::from_secs(3);
-/// Who stands in for dead nodes accepts so many links beside those that it has otherwise. (With 30 % of 10,000 nodes of ba:2 dead at once, a founder with 832 links,
-/// four times those that it has otherwise, turned orphans away.)
-const REPAIR_LINKS: usize = MAX_ADOPTED;
 
 /// A child of a dead node that this node stands in for.
 #[derive(Clone, Debug)]
@@ -144,7 +147,14 @@ impl Overlay {
     pub(crate) fn most_links(&self) -> usize {
         let (first, most) = (&self.trees[FIRST_TREE], self.config.max_links);
         let repairs = first.minds || first.slots.misses_any() || self.misses_founder();
-        if repairs { most.saturating_add(REPAIR_LINKS) } else { most }
+        if repairs { most.saturating_add(self.most_adopted()) } else { most }
+    }
+
+    fn most_adopted(&self) -> usize {
+        let first = &self.trees[FIRST_TREE];
+        let founders = (first.size / FOUNDERS_SHARE).clamp(MAX_ADOPTED, MAX_ADOPTED_FOR_FOUNDER);
+        let most = if first.minds || self.misses_founder() { founders } else { MAX_ADOPTED };
+        usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// Whether this is an heir that has lost the founder: orphans gather at it before it minds the root.
@@ -269,7 +279,7 @@ impl Overlay {
     /// The grants below this node's own place, or below the root that it minds, if all that hold the places between are dead.
     fn adoptable(&self, peer: &NodeId, chain: &GrantChain, now: Now) -> Option<(Vec<Grant>, bool)> {
         let state = &self.trees[FIRST_TREE];
-        let room = state.adopted.len() < MAX_ADOPTED && !state.chain.contains(peer);
+        let room = state.adopted.len() < self.most_adopted() && !state.chain.contains(peer);
         if !room || !state.is_attached() || self.leaving || self.refuses_as_leaf().is_some() {
             return None;
         }
