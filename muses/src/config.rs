@@ -20,7 +20,7 @@ pub const REHELLOS_PER_RESOLVE: u32 = 3;
 pub const MIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 /// For how long a packet key is used, before the next step of its chain.
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(120);
-/// How long packets under the key before the last step are still opened.
+/// How long packets under the key before the last step are still opened; and packets of the epoch before, after a move whose old path is alive.
 pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
 /// A live peer is asked for a sign of life at most once in this time.
 pub const MIN_ASK_INTERVAL: Duration = Duration::from_millis(200);
