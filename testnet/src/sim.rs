@@ -10,6 +10,7 @@ pub mod fault;
 pub mod pipe;
 pub mod store;
 mod sum;
+pub mod trial;
 pub mod world;
 
 use std::time::Duration;

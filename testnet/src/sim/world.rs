@@ -3,6 +3,7 @@
 mod apps;
 mod faults;
 mod links;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +109,8 @@ struct SimNode {
     address: Multiaddr,
     moves: u16,
     network: bool,
+    /// Until then it passes on no packet of a session between others.
+    swallows_until: Instant,
     joined: bool,
     armed: Option<Instant>,
     /// Its operations with public keys when its network was back, until the first resume after that.
@@ -183,15 +186,19 @@ impl World {
 
     /// Runs until every transfer is over or the limit is reached.
     pub fn run(&mut self) {
+        self.join_all();
+        self.plan_transfers();
+        let deadline = self.now.instant + self.options.limit;
+        self.run_while(deadline, |world| !world.transfers.iter().all(Transfer::exact));
+    }
+
+    fn join_all(&mut self) {
         let deadline = self.now.instant + JOIN_LIMIT;
         self.run_while(deadline, |world| !world.nodes.iter().all(|node| node.joined));
         self.joined_before_faults = self.nodes.iter().filter(|node| node.joined).count();
         // Records have to reach their binders before names are asked for.
         let settled = self.now.instant + Duration::from_secs(5);
         self.run_while(settled, |_| true);
-        self.plan_transfers();
-        let deadline = self.now.instant + self.options.limit;
-        self.run_while(deadline, |world| !world.transfers.iter().all(Transfer::exact));
     }
 
     /// What the run showed.
@@ -437,6 +444,7 @@ impl SimNode {
             address: address_of(number, 0),
             moves: 0,
             network: false,
+            swallows_until: Instant::ZERO,
             joined: false,
             armed: None,
             ops_when_back: None,

@@ -1,0 +1,56 @@
+//! How long an application waits when one thing goes wrong: the same world as a whole simulation's, with one fault at a known time.
+//!
+//! One connection between two nodes carries as much as its links let through in both directions; what is measured is virtual time.
+
+use std::time::Duration;
+
+use super::world::World;
+use super::{Faults, Options};
+
+/// Nodes of each world.
+const NODES: usize = 12;
+/// More than the links carry in the time of a trial, so that there always is something to send.
+const BYTES: u64 = 24 << 20;
+/// Slow, so that a trial is cheap: the waits that are measured are round trips and timers.
+const RATE_BYTES_PER_S: u64 = 200_000;
+/// From the first byte to the fault: rates and round trips are known by then.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// A trial that has not ended by then has failed.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// Both ends lose their networks, each for its own time, and come back elsewhere. Counted from when the second is back.
+    BothMove,
+    /// A node between the two passes nothing on any more between others, and keeps its links alive.
+    Swallow,
+    /// Every link of one end falls silent, and neither side is told: a NAT forgot them. New ones can be had.
+    Rebind,
+    /// One end copies its links, as to another interface; a second later the old ones are gone, and nobody is told. Counted is the longest time
+    /// without a new byte at either end.
+    Copy,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waited {
+    /// From the fault, or from the second network's return, to the first new byte at either end.
+    pub first: Duration,
+    /// The same, to when both ends had new bytes.
+    pub both: Duration,
+    /// A round trip of the connection before, as its sender has measured it.
+    pub rtt: Duration,
+}
+
+/// One trial; none when nothing came to that, such as two nodes with no node between them.
+///
+/// # Errors
+/// One line when the connection did not come about, or nothing arrived any more.
+pub fn run(trial: Trial, seed: u64) -> Result<Option<Waited>, String> {
+    let faults = Faults { rate_bytes_per_s: RATE_BYTES_PER_S, ..Faults::none() };
+    let mut world =
+        World::new(&Options { seed, nodes: NODES, transfers: 1, bytes: BYTES, faults, limit: LIMIT, memo: true });
+    world.connect_ends(LIMIT, WARM_UP)?;
+    world.attempt(trial, LIMIT)
+}

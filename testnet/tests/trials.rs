@@ -1,0 +1,63 @@
+//! How long applications wait when one thing goes wrong, in virtual time.
+
+use std::time::Duration;
+
+use testnet::sim::trial::{Trial, Waited, run};
+
+/// The trials of these seeds that came to something, on two threads.
+fn trials(trial: Trial, seeds: std::ops::Range<u64>) -> Vec<(u64, Waited)> {
+    let halves: Vec<_> = (0..2)
+        .map(|half| {
+            let seeds = seeds.clone().filter(move |seed| seed % 2 == half);
+            std::thread::spawn(move || {
+                let of = |seed| run(trial, seed).unwrap_or_else(|why| panic!("{trial:?}, seed {seed}: {why}"));
+                seeds.filter_map(|seed| of(seed).map(|waited| (seed, waited))).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    halves.into_iter().flat_map(|half| half.join().expect("a trial failed")).collect()
+}
+
+/// The median, the 99th percentile and the largest, with its seed.
+fn spread(times: impl Iterator<Item = (u64, Duration)>) -> (Duration, Duration, (Duration, u64)) {
+    let mut sorted: Vec<_> = times.map(|(seed, time)| (time, seed)).collect();
+    sorted.sort();
+    let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100) - 1].0;
+    (rank(50), rank(99), sorted[sorted.len() - 1])
+}
+
+#[test]
+fn both_ends_that_moved_find_each_other_within_a_second() {
+    let waited = trials(Trial::BothMove, 0..40);
+    let first = spread(waited.iter().map(|(seed, waited)| (*seed, waited.first)));
+    let both = spread(waited.iter().map(|(seed, waited)| (*seed, waited.both)));
+    println!("both ends moved, {} trials: first byte (p50, p99, max) {first:?}; both ends {both:?}", waited.len());
+    assert_eq!(waited.len(), 40);
+    assert!(both.1 <= Duration::from_secs(1), "{both:?}");
+}
+
+#[test]
+fn a_relay_that_swallows_is_gone_around() {
+    let waited = trials(Trial::Swallow, 0..40);
+    let both = spread(waited.iter().map(|(seed, waited)| (*seed, waited.both)));
+    println!("a relay swallows, {} trials: both ends (p50, p99, max) {both:?}", waited.len());
+    assert!(waited.len() >= 15, "too few relays: {}", waited.len());
+    assert!(both.2.0 <= Duration::from_secs(4), "{both:?}");
+}
+
+#[test]
+fn links_that_a_nat_forgot_are_replaced() {
+    let waited = trials(Trial::Rebind, 0..40);
+    let both = spread(waited.iter().map(|(seed, waited)| (*seed, waited.both)));
+    println!("links are forgotten, {} trials: both ends (p50, p99, max) {both:?}", waited.len());
+    assert!(both.2.0 <= Duration::from_secs(4), "{both:?}");
+}
+
+#[test]
+fn who_makes_before_he_breaks_waits_for_nothing() {
+    let waited = trials(Trial::Copy, 0..40);
+    let worst = spread(waited.iter().map(|(seed, waited)| (*seed, waited.both)));
+    println!("links copied, {} trials: longest gap (p50, p99, max) {worst:?}", waited.len());
+    let late: Vec<_> = waited.iter().filter(|(_, waited)| waited.both > waited.rtt * 2).collect();
+    assert!(late.is_empty(), "{late:?}");
+}
