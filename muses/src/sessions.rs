@@ -340,6 +340,15 @@ impl Sessions {
         done
     }
 
+    /// A neighbour can be reached again, or anew: what waits for a peer's answer asks again at once, each at most once in
+    /// [`MIN_ASK_INTERVAL`](crate::config::MIN_ASK_INTERVAL).
+    pub fn handle_new_way(&mut self, now: Now) {
+        let waiting = self.sessions.iter().filter(|(_, session)| session.waits_for_answer()).map(|(peer, _)| *peer);
+        for peer in waiting.collect::<Vec<_>>() {
+            self.with(peer, now, |session, end, now| session.hurry(end, now));
+        }
+    }
+
     /// Where the packets of the session with `peer` go; none without a session.
     pub fn path_to(&self, peer: &NodeId) -> Option<&Path> {
         self.sessions.get(peer).map(|session| &session.path)

@@ -41,6 +41,11 @@ pub enum Event {
         /// Who.
         peer: NodeId,
     },
+    /// A newer link has taken the place of the one to this neighbour.
+    LinkRenewed {
+        /// Who.
+        peer: NodeId,
+    },
     /// A neighbour cannot be used any more.
     LinkLost {
         /// Who.

@@ -197,6 +197,7 @@ impl Overlay {
             self.trees[tree].orphan_since = None;
             self.timers.cancel(Timer::Ask(tree));
         }
+        self.spare_copies();
         self.probe_all(now);
         self.timers.set(Timer::Urgent, now.instant + URGENT_AFTER);
         self.seek_parent(now);

@@ -65,6 +65,8 @@ pub(crate) struct Link {
     pub beat_at: Instant,
     /// When the open probe was sent.
     pub probe_sent: Option<Instant>,
+    /// The peer was dialled beside this link, because that probe was not answered.
+    pub copied: bool,
     /// Own and the peer's attachment numbers, as in the hellos of this link.
     pub own_seq: u64,
     pub peer_seq: u64,
@@ -109,6 +111,7 @@ impl Link {
             unanswered_since: None,
             beat_at: now,
             probe_sent: None,
+            copied: false,
             own_seq,
             peer_seq: 0,
             addresses: Vec::new(),

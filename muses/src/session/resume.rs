@@ -5,7 +5,7 @@ use overlay::time::Instant;
 use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
-    OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
+    MIN_ASK_INTERVAL, OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
 };
 use crate::event::{Arrival, Event, Path};
 use crate::flow::EpochTags;
@@ -132,6 +132,21 @@ impl Session {
             end.send(peer, &path, flow_label, proposal.packet().to_vec());
         } else {
             self.attempt(end, now);
+        }
+    }
+
+    /// Whether the path failed and a Re-Hello is on its way.
+    pub fn waits_for_answer(&self) -> bool {
+        let suspended = self.bound_ref().filter(|bound| bound.suspended.is_some());
+        let attempt = suspended.and_then(|bound| bound.attempt.as_ref());
+        attempt.is_some_and(|attempt| attempt.proposal.is_some())
+    }
+
+    /// Sends the Re-Hello that waits for its answer again, unless that was done just now.
+    pub fn hurry(&mut self, end: &mut Endpoint, now: Instant) {
+        if self.waits_for_answer() && self.reset_at.is_none_or(|at| now.since(at) >= MIN_ASK_INTERVAL) {
+            self.reset_at = Some(now);
+            self.attempt_again(end, now);
         }
     }
 

@@ -143,7 +143,11 @@ impl Stack {
             }
             Heard::Revoked(id) => self.hear_revoked(id, now),
             Heard::RevocationStored(id) => self.events.push_back(Event::RevocationStored(id)),
-            Heard::LinkLive { peer } => self.check(peer, now),
+            Heard::LinkLive { peer } => {
+                self.check(peer, now);
+                self.sessions.handle_new_way(now);
+            }
+            Heard::LinkRenewed { .. } => self.sessions.handle_new_way(now),
             Heard::Left => self.events.push_back(Event::Left),
             Heard::LinkLost { peer } => self.seek_link_again(peer, now),
             Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) => {}

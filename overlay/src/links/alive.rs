@@ -2,16 +2,30 @@
 //!
 //! Parent and child send heartbeats, and count each other as lost after T1 of silence. Other links are probed when they were idle
 //! for a while, any link when data went and nothing came back, and all when the local address changed; a probe has to be
-//! answered within 3 s.
+//! answered within 3 s. Long before that, the peer of a link in doubt is dialled beside it: where only the connection is gone, as behind a NAT that
+//! forgot it, the new one takes its place and nobody is lost.
 
 use core::time::Duration;
 
 use super::LinkState;
 use super::enrol::ENROL_TIMEOUT;
-use crate::io::{CloseReason, LinkId};
+use crate::io::{CloseReason, Command, LinkId};
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
 use crate::wire::link::Frame;
+
+/// A link is in doubt when its probe was not answered for so many of its round trips.
+const DOUBT_ROUND_TRIPS: u64 = 8;
+/// Not sooner than this: TCP needs as long to repeat what was lost.
+const MIN_DOUBT: Duration = Duration::from_millis(400);
+/// Not later than this.
+const MAX_DOUBT: Duration = Duration::from_secs(1);
+
+/// How long a probe over a link of this round trip may take, in microseconds, before the link is in doubt.
+fn doubt_after(rtt_us: Option<u64>) -> Duration {
+    let wait = rtt_us.map_or(MAX_DOUBT, |rtt_us| Duration::from_micros(rtt_us.saturating_mul(DOUBT_ROUND_TRIPS)));
+    wait.clamp(MIN_DOUBT, MAX_DOUBT)
+}
 
 impl Overlay {
     /// Sets the link's timer to whatever has to be done first.
@@ -26,7 +40,8 @@ impl Overlay {
                 let kin = self.trees.is_kin(&link.peer);
                 let beat = link.beat_at + if kin { timing.heartbeat } else { timing.probe };
                 let silent = if kin { link.heard_at + timing.parent_silent } else { Instant::FAR_FUTURE };
-                let probe = link.probe_sent.map_or(Instant::FAR_FUTURE, |sent| sent + timing.probe_timeout);
+                let wait = if link.copied { timing.probe_timeout } else { doubt_after(link.rtt_us) };
+                let probe = link.probe_sent.map_or(Instant::FAR_FUTURE, |sent| sent + wait);
                 let quiet = match link.unanswered_since {
                     Some(since) if link.probe_sent.is_none() => since + timing.quiet,
                     _ => Instant::FAR_FUTURE,
@@ -66,8 +81,12 @@ impl Overlay {
                     self.drop_link(id, CloseReason::Silent, now);
                     return;
                 }
+                let doubtful = link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= doubt_after(link.rtt_us));
                 let quiet = link.unanswered_since.is_some_and(|since| now.instant.since(since) >= timing.quiet);
                 let beat_due = now.instant.since(link.beat_at) >= if kin { timing.heartbeat } else { timing.probe };
+                if doubtful {
+                    self.copy_link(id, now);
+                }
                 if quiet || (beat_due && !kin) {
                     self.probe(id, now);
                 } else if beat_due {
@@ -85,6 +104,30 @@ impl Overlay {
             link.unanswered_since = None;
             // Any frame after the probe shows as much as its answer does.
             link.probe_sent = None;
+            link.copied = false;
+        }
+    }
+
+    /// Dials the peer beside a link in doubt, once; the newer link will count.
+    fn copy_link(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        if core::mem::replace(&mut link.copied, true) || self.leaving {
+            return;
+        }
+        let (peer, address) = (link.peer, link.dialable());
+        let under_way = self.links.begun().any(|other| other.peer == peer && other.id != id);
+        if let Some(address) = address.filter(|_| !under_way && self.links.len() < self.config.max_links) {
+            self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+            self.commands.push_back(Command::Dial(address));
+        }
+    }
+
+    /// Whoever is in doubt is dialled by another rule.
+    pub(crate) fn spare_copies(&mut self) {
+        for id in self.links.ids() {
+            if let Some(link) = self.links.link_mut(id) {
+                link.copied = true;
+            }
         }
     }
 

@@ -222,6 +222,7 @@ impl Overlay {
             self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
             self.arm_link(older, now);
             self.link_replaced(peer, now);
+            self.events.push_back(Event::LinkRenewed { peer });
         } else {
             self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));
             self.close(newer, CloseReason::Replaced);

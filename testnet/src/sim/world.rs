@@ -109,8 +109,6 @@ struct SimNode {
     address: Multiaddr,
     moves: u16,
     network: bool,
-    /// Until then it passes on no packet of a session between others.
-    swallows_until: Instant,
     joined: bool,
     armed: Option<Instant>,
     /// Its operations with public keys when its network was back, until the first resume after that.
@@ -444,7 +442,6 @@ impl SimNode {
             address: address_of(number, 0),
             moves: 0,
             network: false,
-            swallows_until: Instant::ZERO,
             joined: false,
             armed: None,
             ops_when_back: None,

@@ -45,11 +45,6 @@ impl World {
         choose(&relays, pick)
     }
 
-    /// From now on, for a while, the node passes nothing on that one session's end sends to the other.
-    pub(super) fn swallow(&mut self, node: usize, span: Duration) {
-        self.nodes[node].swallows_until = self.now.instant + span;
-    }
-
     pub(super) fn break_pipe(&mut self, number: usize) {
         self.pipes[number].carries = false;
         for end in [0, 1] {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use multiaddr::Multiaddr;
 use overlay::io::{Lane, LinkId, Transmit};
-use overlay::wire::packet::Header;
 use sha2::Digest as _;
 
 use super::{DIAL_TIMEOUT, Happening, INITIAL_ROOM, World};
@@ -83,20 +82,11 @@ impl World {
             return;
         }
         let (node, link) = (pipe.nodes[to], pipe.links[to]);
-        if self.is_swallowed(node, lane, &bytes) {
-            return;
-        }
         self.digest.update(self.now.instant.as_micros().to_le_bytes());
         self.digest.update(link.0.to_le_bytes());
         self.digest.update([u8::from(lane == Lane::Data)]);
         self.digest.update(&bytes);
         self.with(node, |stack, now| stack.handle_frame(link, lane, bytes, now));
-    }
-
-    fn is_swallowed(&self, number: usize, lane: Lane, bytes: &[u8]) -> bool {
-        let node = &self.nodes[number];
-        let routed = lane == Lane::Data && node.swallows_until > self.now.instant;
-        routed && Header::decode(bytes).is_ok_and(|(header, _)| header.to() != node.identity.id())
     }
 
     /// One side closes its link: the other is told a latency later.

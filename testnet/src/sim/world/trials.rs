@@ -34,7 +34,7 @@ impl World {
     ///
     /// # Errors
     /// When nothing comes within `limit`.
-    pub fn attempt(&mut self, trial: Trial, limit: Duration) -> Result<Option<Waited>, String> {
+    pub fn attempt(&mut self, trial: Trial, limit: Duration) -> Result<Waited, String> {
         let [a, b] = self.transfers[0].nodes;
         let rtt = self.round_trip(a, b);
         let Some(rtt) = rtt else { return Err("the session is gone".into()) };
@@ -44,11 +44,6 @@ impl World {
                 self.take_network(a, outages[0]);
                 self.take_network(b, outages[1]);
                 self.pass(outages[0].max(outages[1]));
-                self.wait_for_bytes(limit)
-            }
-            Trial::Swallow => {
-                let Some(relay) = self.relay_between(a, b) else { return Ok(None) };
-                self.swallow(relay, limit * 2);
                 self.wait_for_bytes(limit)
             }
             Trial::Rebind => {
@@ -68,7 +63,7 @@ impl World {
             }
         };
         match waited {
-            Some([first, both]) => Ok(Some(Waited { first, both, rtt })),
+            Some([first, both]) => Ok(Waited { first, both, rtt }),
             None => Err(self.transfers[0].describe(0)),
         }
     }
@@ -128,23 +123,5 @@ impl World {
         let peer = self.nodes[b].identity.id().to_string();
         let sessions = self.nodes[a].stack.as_ref()?.sessions(self.now);
         sessions.iter().find(|row| row.peer == peer)?.rtt_us.map(Duration::from_micros)
-    }
-
-    /// The neighbour by which `a` reaches `b` today: the one that has passed most of late.
-    fn relay_between(&mut self, a: usize, b: usize) -> Option<usize> {
-        let passed = |world: &Self| -> Vec<u64> {
-            world
-                .nodes
-                .iter()
-                .map(|node| node.stack.as_ref().map_or(0, |stack| stack.status(world.now).counters.forwarded))
-                .collect()
-        };
-        let before = passed(self);
-        self.pass(Duration::from_secs(1));
-        let after = passed(self);
-        let busiest = (0..self.nodes.len())
-            .filter(|n| *n != a && *n != b)
-            .max_by_key(|n| after[*n].saturating_sub(before[*n]))?;
-        (after[busiest] > before[busiest] + 2).then_some(busiest)
     }
 }
