@@ -135,18 +135,26 @@ impl Session {
         }
     }
 
-    /// Whether the path failed and a Re-Hello is on its way.
+    /// Whether the peer is silent: a Re-Hello is on its way, or what was sent has not been acknowledged in time.
     pub fn waits_for_answer(&self) -> bool {
-        let suspended = self.bound_ref().filter(|bound| bound.suspended.is_some());
-        let attempt = suspended.and_then(|bound| bound.attempt.as_ref());
-        attempt.is_some_and(|attempt| attempt.proposal.is_some())
+        let Some(bound) = self.bound_ref() else { return false };
+        match bound.suspended {
+            Some(_) => bound.attempt.as_ref().is_some_and(|attempt| attempt.proposal.is_some()),
+            None => self.flow.recovery.probes() > 0,
+        }
     }
 
-    /// Sends the Re-Hello that waits for its answer again, unless that was done just now.
+    /// Asks a silent peer again, unless that was done just now.
     pub fn hurry(&mut self, end: &mut Endpoint, now: Instant) {
-        if self.waits_for_answer() && self.reset_at.is_none_or(|at| now.since(at) >= MIN_ASK_INTERVAL) {
-            self.reset_at = Some(now);
+        if !self.waits_for_answer() || self.reset_at.is_some_and(|at| now.since(at) < MIN_ASK_INTERVAL) {
+            return;
+        }
+        self.reset_at = Some(now);
+        if self.bound_ref().is_some_and(|bound| bound.suspended.is_some()) {
             self.attempt_again(end, now);
+        } else {
+            // Its acknowledgement shows what was lost with the old way.
+            self.flow.reset_timers(now);
         }
     }
 
