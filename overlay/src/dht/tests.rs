@@ -272,6 +272,18 @@ fn a_name_stays_with_the_first_and_the_second_is_told() {
 }
 
 #[test]
+fn whose_clock_is_a_year_ahead_is_told_once_for_each_version() {
+    let mut net = Net::new(15, 6);
+    let year_us = 365 * 24 * 60 * 60 * 1_000_000;
+    let ahead = |net: &Net| net.members[3].events.iter().filter(|event| matches!(event, Event::Ahead { .. })).count();
+    for (version, told) in [(WALL_US, 0), (WALL_US + year_us, 1), (WALL_US + year_us + 1, 2)] {
+        net.members[3].dht.publish(claim(3, "alice", version), net.now).unwrap();
+        net.run(60 * SECOND);
+        assert_eq!(ahead(&net), told);
+    }
+}
+
+#[test]
 fn a_restarted_node_learns_that_its_number_is_too_low() {
     let mut net = Net::new(15, 6);
     net.members[3].dht.publish(node_record(3, 50), net.now).unwrap();
