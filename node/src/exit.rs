@@ -15,7 +15,7 @@ pub enum Code {
     Failed = 1,
     /// The command line, the configuration or a request was wrong.
     Usage = 2,
-    /// No such peer, or no way to it; or its clock and ours are weeks apart.
+    /// No such peer, or no way to it; or its clock and ours are days apart.
     Unreachable = 3,
     /// The peer does not offer the service to us, or nothing answers behind it; an invite has expired, the overlay is closed, or an identity was revoked.
     Refused = 4,
@@ -37,7 +37,7 @@ Exit codes:
   0  done
   1  failed otherwise, for instance a connection that was reset
   2  wrong command line, configuration or request
-  3  unreachable: no such peer, no way to it, or clocks that are weeks apart
+  3  unreachable: no such peer, no way to it, or clocks that are days apart
   4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or an overlay is closed
   5  no answer in time
   6  no node runs on this --data-dir

@@ -22,6 +22,7 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
         Event::NameRefused { name, holder } => {
             format!("the name {name} belongs to {}; choose another --name", who(holder))
         }
+        Event::NameAhead(name) => clock_line(name),
         Event::PeerRevoked(peer) => {
             format!("the identity of {} was revoked; nothing goes to it or comes from it any more", who(peer))
         }
@@ -40,11 +41,18 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
     })
 }
 
+/// Why a name cannot be claimed by a machine whose clock is far ahead.
+pub fn clock_line(name: &str) -> String {
+    format!(
+        "the name {name} is not confirmed: by the clock of a node that would keep it this machine is more than a day ahead; is the clock right, here (`date`) and there? when it is, start this node again"
+    )
+}
+
 /// What kind of fact it is: `place`, `link`, `name` or `session`.
 pub const fn kind(fact: &Event) -> &'static str {
     match fact {
         Event::LinkRefused(_) | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
-        Event::NameClaimed(_) | Event::NameRefused { .. } => "name",
+        Event::NameClaimed(_) | Event::NameRefused { .. } | Event::NameAhead(_) => "name",
         Event::SessionSuspended(_) | Event::SessionResumed(_) | Event::PeerRevoked(_) => "session",
         _ => "place",
     }

@@ -83,20 +83,20 @@ fn every_json_output_is_as_documented() {
     let verbs: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
     let tried: BTreeSet<&str> = ORDER.into_iter().filter(|verb| !WITHOUT_JSON.contains(verb)).collect();
     assert_eq!(verbs, tried);
-    let place = Place::new();
-    for (verb, line) in ORDER.iter().flat_map(|verb| examples().into_iter().filter(move |(of, _)| of == verb)) {
-        let line = place.filled_in(&line);
+    let (place, examples) = (Place::new(), examples());
+    for (verb, line) in ORDER.iter().flat_map(|verb| examples.iter().filter(move |(of, _)| of == verb)) {
+        let line = place.filled_in(line);
         if WITHOUT_JSON.contains(&verb.as_str()) {
-            place.works(&verb, &line);
+            place.works(verb, &line);
             continue;
         }
-        let output = place.output(&verb, &format!("{line} --json"));
+        let output = place.output(verb, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
         assert!(lines.all(<[u8]>::is_empty), "{line}: more than one line");
         assert_eq!((&reply["status"], reply.as_object().unwrap().len()), (&"ok".into(), 2), "{line}");
-        let complaints = compare(&reply["data"], &documented[&verb]);
+        let complaints = compare(&reply["data"], &documented[verb]);
         assert!(complaints.is_empty(), "{line}: {complaints:#?}\n{reply}");
     }
 }

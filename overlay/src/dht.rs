@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub use lookup::{LookupId, LookupResult, MAX_LOOKUPS};
 pub use placement::{Child, Choice, REPLICAS, Table, Weight, choose};
 pub use publish::MAX_OWN_RECORDS;
+pub(crate) use store::is_ahead;
 pub use store::{MAX_CLAIMS_PER_NODE, MAX_STORED_RECORDS};
 pub use wire::{MAX_BODY_BYTES, Refusal};
 
@@ -136,6 +137,12 @@ pub enum Event {
     NameConflict {
         /// The claim that stands, or one of those seen.
         incumbent: SignedRecord,
+    },
+    /// A binder does not keep this version of an own record: it is numbered more than a day ahead of the binder's clock, so one of the two clocks is
+    /// wrong. Said once for each version; others may keep it.
+    Ahead {
+        /// What it answers.
+        query: Query,
     },
     /// Binders know a newer record signed with this node's key (from before a restart): sign a new one, numbered above it.
     Superseded {

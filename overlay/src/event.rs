@@ -76,6 +76,8 @@ pub enum Event {
         /// The claim that stands.
         incumbent: Box<SignedRecord>,
     },
+    /// A binder refuses this node's record or claim, which is numbered more than a day ahead of its clock: one of the two clocks is wrong.
+    Ahead(Query),
     /// This node's record or claim is stored.
     Stored(Query),
     /// An echo came back.

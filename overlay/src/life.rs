@@ -111,7 +111,8 @@ impl Overlay {
         if let Some(bytes) = snapshot.get(KEY_KNOWN) {
             let (seq, known) =
                 codec::decode::<Known, STORED_LIMIT_BYTES>(bytes).map_err(|_| RestoreError::Damaged(KEY_KNOWN))?;
-            self.seq_floor = seq;
+            // A machine whose clock was far ahead then, and is not now: what goes on from there would be refused until the clock is there, too.
+            self.seq_floor = if dht::is_ahead(seq, now) { 0 } else { seq };
             self.returns = seq > 0;
             for (address, peer) in known {
                 if let Ok(address) = Multiaddr::try_from(address) {
@@ -297,6 +298,7 @@ impl Overlay {
                         self.events.push_back(Event::Conflict { name, incumbent: Box::new(incumbent) });
                     }
                 }
+                dht::Event::Ahead { query } => self.events.push_back(Event::Ahead(query)),
                 dht::Event::Superseded { record } => self.superseded(&record, now),
             }
         }

@@ -150,7 +150,8 @@ impl Stack {
             Heard::LinkRenewed { .. } => self.sessions.handle_new_way(now),
             Heard::Left => self.events.push_back(Event::Left),
             Heard::LinkLost { peer } => self.seek_link_again(peer, now),
-            Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) => {}
+            Heard::Ahead(Query::Name(name)) => self.events.push_back(Event::NameAhead(name.as_str().to_owned())),
+            Heard::Ahead(Query::Node(_)) | Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) => {}
         }
     }
 

@@ -73,6 +73,8 @@ pub enum Event {
         /// Who holds it.
         holder: NodeId,
     },
+    /// A node that would keep the claim of this name does not: it is dated more than a day after that node's clock.
+    NameAhead(String),
     /// A session went from established to waiting for a path.
     SessionSuspended(NodeId),
     /// A session goes on.

@@ -9,8 +9,8 @@ use super::status::{NameKind, NameStatus};
 use super::{Command, Stack};
 
 impl Stack {
-    /// Claims `name` for this node; [`Event::NameClaimed`](super::Event::NameClaimed) or
-    /// [`Event::NameRefused`](super::Event::NameRefused) follows when a binder has answered.
+    /// Claims `name` for this node; [`Event::NameClaimed`](super::Event::NameClaimed), [`Event::NameRefused`](super::Event::NameRefused)
+    /// or [`Event::NameAhead`](super::Event::NameAhead) follows when binders have answered.
     pub fn claim_name(&mut self, name: Name, now: Now) {
         self.name = Some(name.clone());
         self.overlay.claim_name(name, now);

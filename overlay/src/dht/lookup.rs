@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::requests::Purpose;
 use super::wire::{Answer, Request};
-use super::{Dht, Event, REPLICAS, Timer};
+use super::{Dht, Event, REPLICAS, Timer, is_ahead};
 use crate::id::NodeId;
 use crate::record::{Query, RecordKey, SignedRecord};
 use crate::time::{Instant, Now};
@@ -137,7 +137,7 @@ impl Dht {
             Answer::Found { remaining_s, record } => {
                 // A forgery is no answer: the replica is asked again, the others go on.
                 let Some(record) = self.valid_record(&key, &record) else { return };
-                if self.is_stale(&record) {
+                if self.is_stale(&record, now) {
                     self.counters.stale_records += 1;
                     Heard::Nothing
                 } else {
@@ -238,9 +238,11 @@ impl Dht {
         self.lookups.seen.get(key).map(|seen| &seen.record)
     }
 
-    fn is_stale(&self, record: &SignedRecord) -> bool {
-        let seen = self.lookups.seen.get(record.key());
-        seen.is_some_and(|seen| seen.record.signer() == record.signer() && seen.record.seq() > record.seq())
+    fn is_stale(&self, record: &SignedRecord, now: Now) -> bool {
+        let seen = self.lookups.seen.get(record.key()).map(|seen| &seen.record);
+        // What only a wrong clock numbers so high does not hide what its node says when the clock is right.
+        let seen = seen.filter(|seen| seen.is_revocation() || !is_ahead(seen.seq(), now));
+        seen.is_some_and(|seen| seen.signer() == record.signer() && seen.seq() > record.seq())
     }
 
     fn remember(&mut self, record: SignedRecord, now: Instant) {

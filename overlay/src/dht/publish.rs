@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::requests::Purpose;
-use super::wire::{Answer, Request};
+use super::wire::{Answer, Refusal, Request};
 use super::{Dht, Event, REPLICAS, Timer};
 use crate::id::NodeId;
 use crate::record::{Query, RecordError, RecordKey, SignedRecord};
@@ -35,6 +35,8 @@ struct Own {
     stored: u8,
     /// This version was reported as published.
     reported: bool,
+    /// It was reported that a binder's clock is far behind this version's number.
+    ahead: bool,
     /// Signer and number of the last incumbent reported, so that each is reported once.
     incumbent: Option<(NodeId, u64)>,
 }
@@ -56,7 +58,16 @@ impl Dht {
         }
         self.publisher.own.insert(
             key,
-            Own { record, tries: 0, last_try: None, settled: 0, stored: 0, reported: false, incumbent: None },
+            Own {
+                record,
+                tries: 0,
+                last_try: None,
+                settled: 0,
+                stored: 0,
+                reported: false,
+                ahead: false,
+                incumbent: None,
+            },
         );
         self.put_unsettled(&key, now);
         Ok(())
@@ -145,6 +156,7 @@ impl Dht {
                 None => return,
             },
             // Another binder may stand here soon; this one may have room or the right time.
+            Answer::Refused(Refusal::Ahead) => return self.report_ahead(key),
             Answer::Refused(_) | Answer::Found { .. } | Answer::Missing => return,
         };
         let Some(own) = self.publisher.own.get_mut(key) else { return };
@@ -162,6 +174,12 @@ impl Dht {
             own.reported = true;
             self.events.push_back(Event::Published { query: own.record.query(), seq });
         }
+    }
+
+    fn report_ahead(&mut self, key: &RecordKey) {
+        let Some(own) = self.publisher.own.get_mut(key).filter(|own| !own.ahead) else { return };
+        own.ahead = true;
+        self.events.push_back(Event::Ahead { query: own.record.query() });
     }
 
     fn report_incumbent(&mut self, incumbent: SignedRecord) {

@@ -45,7 +45,7 @@ impl Store {
     /// The number orders the records of one signer; the same record again renews the lifetime. An unexpired claim of a name
     /// beats one by another node.
     pub(super) fn put(&mut self, replica: u8, record: SignedRecord, remaining_s: u32, now: Now) -> PutOutcome {
-        if !record.is_revocation() && record.seq() > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US) {
+        if !record.is_revocation() && is_ahead(record.seq(), now) {
             return PutOutcome::Refused(Refusal::Ahead);
         }
         let remaining = Duration::from_secs(remaining_s.min(record.lifetime_s()).into());
@@ -116,6 +116,11 @@ impl Store {
         let of_id = |entry: &&Entry| entry.record.claim().is_some_and(|claim| claim.id == *id);
         self.entries.values().filter(of_id).count()
     }
+}
+
+/// Whether nobody with the right time keeps a record of this number.
+pub(crate) const fn is_ahead(seq: u64, now: Now) -> bool {
+    seq > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US)
 }
 
 const fn replica_bit(replica: u8) -> u8 {

@@ -6,6 +6,7 @@ use super::testing::{Manner, Net, WALL_US, claim, identity, node_record, node_re
 use super::wire::{Request, decode_request};
 use super::{Config, Dht, DhtTransmit, Event, LookupResult, Query, REPLICAS};
 use crate::address::Address;
+use crate::time::WallTime;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -269,6 +270,35 @@ fn a_name_stays_with_the_first_and_the_second_is_told() {
     assert_eq!(told, 1);
     let (result, _) = net.look_up(12, Query::Name("alice".parse().unwrap()), false);
     assert!(matches!(result, LookupResult::Found(record) if record.signer() == identity(3).id()));
+}
+
+#[test]
+fn whose_clock_is_a_year_ahead_is_told_once_for_each_version() {
+    let mut net = Net::new(15, 6);
+    let year_us = 365 * 24 * 60 * 60 * 1_000_000;
+    let ahead = |net: &Net| net.members[3].events.iter().filter(|event| matches!(event, Event::Ahead { .. })).count();
+    for (version, told) in [(WALL_US, 0), (WALL_US + year_us, 1), (WALL_US + year_us + 1, 2)] {
+        net.members[3].dht.publish(claim(3, "alice", version), net.now).unwrap();
+        net.run(60 * SECOND);
+        assert_eq!(ahead(&net), told);
+    }
+}
+
+#[test]
+fn what_a_wrong_clock_numbered_hides_nothing_when_it_is_right() {
+    let mut net = Net::new(15, 6);
+    let ahead = WALL_US + 365 * 24 * 60 * 60 * 1_000_000;
+    net.now.wall = WallTime::from_unix_micros(ahead);
+    net.members[3].dht.publish(node_record(3, ahead), net.now).unwrap();
+    net.run(SECOND);
+    assert_eq!(found_seq(&net.look_up(6, query(3), true).0), Some(ahead));
+    // All clocks are right now, and nobody keeps that any more but in memory.
+    net.now.wall = WallTime::from_unix_micros(WALL_US + 60_000_000);
+    net.members.iter_mut().for_each(|member| member.dht.forget_records());
+    net.members[3].dht.withdraw(&query(3));
+    net.members[3].dht.publish(node_record(3, WALL_US), net.now).unwrap();
+    net.run(SECOND);
+    assert_eq!(found_seq(&net.look_up(6, query(3), true).0), Some(WALL_US));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Desk, on_disk, to_json};
 use crate::exit::{Code, Fault};
+use crate::facts;
 use crate::stack::Event;
 
 /// How long a binder may take to confirm a claim. The node goes on trying after that.
@@ -23,14 +24,20 @@ impl Desk {
 
     pub(super) async fn claim(&self, text: &str) -> Result<Value, Fault> {
         let name = parse(text)?;
-        let mut facts = self.handle.subscribe();
+        let mut heard = self.handle.subscribe();
         let (before, me, claimed) = (self.ask(|stack, _| stack.own_name()).await?, self.node().await?, name.clone());
         self.ask(move |stack, now| stack.claim_name(claimed, now)).await?;
         let answer = async {
             loop {
-                match facts.recv().await {
+                match heard.recv().await {
                     Ok(Event::NameClaimed(said)) if said == text => return Ok(()),
-                    Ok(Event::NameRefused { name: said, holder }) if said == text => return Err(holder),
+                    Ok(Event::NameRefused { name: said, holder }) if said == text => {
+                        let line = format!("the name {text} belongs to {holder}; choose another one");
+                        return Err(Fault::new(Code::Refused, line));
+                    }
+                    Ok(Event::NameAhead(said)) if said == text => {
+                        return Err(Fault::new(Code::Unreachable, facts::clock_line(text)));
+                    }
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     // The node ends; the next request says so.
                     Err(RecvError::Closed) => std::future::pending().await,
@@ -43,9 +50,9 @@ impl Desk {
                 on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
                 Ok(json!({ "name": text, "node": me.to_string() }))
             }
-            Ok(Err(holder)) => {
+            Ok(Err(fault)) => {
                 self.ask(move |stack, _| stack.show_name(before)).await?;
-                Err(Fault::new(Code::Refused, format!("the name {text} belongs to {holder}; choose another one")))
+                Err(fault)
             }
             Err(_) => {
                 self.ask(move |stack, _| stack.show_name(before)).await?;
