@@ -12,6 +12,7 @@ use multiaddr::Multiaddr;
 use muses::cert::StaticKey;
 use muses::{Path, Sessions};
 use overlay::address::Place;
+use overlay::error::RestoreError;
 use overlay::id::{CheckSignatures, Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use overlay::membership::{Admission, Enrolment, Rank};
@@ -196,7 +197,10 @@ impl Stack {
         if let Some(name) = self.name.clone() {
             self.overlay.claim_name(name, now);
         }
-        self.overlay.restore(snapshot, now).map_err(|why| why.to_string())?;
+        self.overlay.restore(snapshot, now).map_err(|why| match why {
+            RestoreError::Damaged(key) => crate::store::damaged(&format!("state/{}", key.replace('/', "."))),
+            other => other.to_string(),
+        })?;
         if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {
             return Err("this data folder belongs to an open overlay, which stays open; found a closed one with another --data-dir".to_owned());
         }

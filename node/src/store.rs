@@ -2,6 +2,8 @@
 //!
 //! A value is written to a temporary file, synced, renamed over the old one, and the folder is synced; what was on disk before is
 //! there until the rename, the new value after it. A leftover temporary file is a write that never happened.
+//!
+//! Files rather than a database: there are a few dozen values, each written as a whole, most of them seldom, and an administrator can see, copy and remove each one by itself.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -54,11 +56,26 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A file under `state/` was not written by a store.
-    #[error("{} is damaged; restore it from a backup, or remove it to start without it", .0.display())]
+    #[error("{}", damaged(&.0.display().to_string()))]
     Damaged(PathBuf),
     /// A key or value outside of the limits.
     #[error("the state value {0:?} cannot be stored")]
     Unstorable(String),
+}
+
+/// The file in which the overlay's genesis is.
+const GENESIS_FILE: &str = "overlay.genesis";
+
+/// What to do about a damaged file.
+pub(crate) fn damaged(file: &str) -> String {
+    if file.ends_with(GENESIS_FILE) {
+        // Without it the node would found another overlay.
+        format!(
+            "{file} is damaged; restore it from a backup, or join the overlay again by an invite, with another --data-dir"
+        )
+    } else {
+        format!("{file} is damaged; restore it from a backup, or remove it to start without it")
+    }
 }
 
 /// A [`Store`] that keeps nothing: a node with it is another one after each start.
@@ -231,7 +248,7 @@ mod tests {
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
             let error = store.load().unwrap_err().to_string();
-            assert!(error.contains("overlay.grants is damaged"), "{error}");
+            assert!(error.contains("overlay.grants is damaged") && error.contains("remove it"), "{error}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! The command line of `testnet`.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use multiaddr::Multiaddr;
 use overlay::id::NodeId;
 use serde_json::{Value, json};
@@ -55,7 +58,7 @@ enum Verb {
     #[command(hide = true, disable_help_flag = true)]
     NodeProcess {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
+        arguments: Vec<OsString>,
     },
     /// Be a plain TCP relay: what `bench` compares with
     #[command(hide = true, name = relay::RELAY_PROCESS)]
@@ -116,9 +119,33 @@ fn outage(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+fn parse(words: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+    let typed = Cli::command().try_get_matches_from(words)?;
+    check_place(&typed)?;
+    Cli::from_arg_matches(&typed)
+}
+
+/// A flag of the main job before a verb would be heard by nobody; only the folder is everybody's.
+fn check_place(typed: &ArgMatches) -> std::result::Result<(), clap::Error> {
+    let Some(verb) = typed.subcommand_name() else { return Ok(()) };
+    let given = |id: &&str| typed.value_source(id) == Some(ValueSource::CommandLine);
+    let jobs = Job::augment_args(clap::Command::new(""))
+        .get_arguments()
+        .map(|flag| flag.get_id().to_string())
+        .collect::<Vec<_>>();
+    match jobs.iter().map(String::as_str).filter(|id| *id != "out").find(given) {
+        Some(id) => {
+            let line =
+                format!("--{id} is for the experiment alone; see `testnet {verb} --help` for what `{verb}` takes\n");
+            Err(Cli::command().error(ErrorKind::ArgumentConflict, line))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match cli.verb {
         Some(Verb::NodeProcess { arguments }) => {
             die_with_parent();
@@ -246,12 +273,11 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> std::result::Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("testnet").chain(line.split_whitespace()))
+        super::parse(std::iter::once("testnet").chain(line.split_whitespace()).map(OsString::from))
     }
 
     #[test]
     fn the_documented_lines_parse() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
         for line in [
             "",
@@ -259,6 +285,7 @@ mod tests {
             "--outage 3 --out /tmp/x",
             "--runs 3 --strict --json",
             "--netns --json",
+            "--out /tmp/x up -n 20",
             "up -n 20",
             "up -n 40 --kill 10 --json",
             "bench --quick --json",
@@ -266,9 +293,19 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in
-            ["--outage 0", "--runs 0", "up -n 0", "up -n 1000", "up --json", "fly", "--bytes 0", "bench --only nothing"]
-        {
+        for line in [
+            "--outage 0",
+            "--runs 0",
+            "up -n 0",
+            "up -n 1000",
+            "up --json",
+            "fly",
+            "--bytes 0",
+            "bench --only nothing",
+            "--netns up -n 20",
+            "--json sim",
+            "--runs 2 bench",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let plain = parse("").unwrap().job;

@@ -115,7 +115,8 @@ impl Console {
                     alone = alone && neighbours(&handle).await == 0;
                     // Flight mode listens nowhere; being back at the same addresses is no news.
                     if !addresses.is_empty() && addresses != printed {
-                        self.invite(&addresses);
+                        let closed = handle.with(|stack, _| stack.is_closed()).await.unwrap_or_default();
+                        self.invite(&addresses, closed);
                         printed = addresses;
                     }
                 }
@@ -124,9 +125,13 @@ impl Console {
     }
 
     /// The line that somebody else pastes, for each address at which this node can be reached.
-    fn invite(&self, addresses: &[Multiaddr]) {
+    fn invite(&self, addresses: &[Multiaddr], closed: bool) {
         for address in addresses {
             self.say(&format!("listening at {address}"));
+        }
+        if closed {
+            self.say("others join with what `muses invite` prints");
+            return;
         }
         let shown: Vec<_> = addresses.iter().filter(|address| reach(address).is_some()).collect();
         let elsewhere: Vec<_> = shown.iter().filter(|address| !is_loopback(address)).collect();

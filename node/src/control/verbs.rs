@@ -259,6 +259,10 @@ impl Desk {
     }
 
     async fn unexpose(&self, service: ServiceName) -> Result<Value, Fault> {
+        if !self.exposures.all().contains_key(&service) {
+            let line = format!("no service {service} is offered; `muses status` lists those that are");
+            return Err(Fault::new(Code::Usage, line));
+        }
         let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
         on_disk(move || exposures.remove(&name)).await?;
         self.ask(move |stack, _| stack.unexpose(service.as_str())).await?;

@@ -1,12 +1,17 @@
-//! Writes to the store, in order, beside the loop: an fsync takes as long as it takes.
+//! Writes to the store, in order, beside the loop: an fsync takes as long as it takes. What cannot be written, because the disk is full, is tried again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use overlay::io::StoreKey;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::store::Store;
+
+/// How long after a failure what was not written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
     jobs: mpsc::UnboundedSender<(StoreKey, Vec<u8>)>,
@@ -14,22 +19,21 @@ pub(super) struct Writer {
     task: JoinHandle<()>,
 }
 
+/// The latest value of a key that could not be written, and how many writes wait for it.
+struct Failed {
+    bytes: Vec<u8>,
+    writes: usize,
+}
+
 impl Writer {
     pub(super) fn spawn(store: Arc<dyn Store>) -> Self {
-        let (jobs, mut waiting) = mpsc::unbounded_channel::<(StoreKey, Vec<u8>)>();
+        Self::retrying(store, RETRY)
+    }
+
+    fn retrying(store: Arc<dyn Store>, retry: Duration) -> Self {
+        let (jobs, waiting) = mpsc::unbounded_channel();
         let (done_in, done) = mpsc::unbounded_channel();
-        let task = tokio::task::spawn_blocking(move || {
-            while let Some((key, bytes)) = waiting.blocking_recv() {
-                let result = if bytes.is_empty() { store.delete(&key) } else { store.put(&key, &bytes) };
-                match result {
-                    Ok(()) => {
-                        let _ = done_in.send(key);
-                    }
-                    // What depends on this value goes on waiting: that is what durable means.
-                    Err(error) => tracing::error!(key, %error, "cannot store; is the disk full?"),
-                }
-            }
-        });
+        let task = tokio::spawn(write_all(store, retry, waiting, done_in));
         Self { jobs, done, task }
     }
 
@@ -49,9 +53,67 @@ impl Writer {
     }
 }
 
+/// Writes until nobody can ask any more; then what is left is tried once more.
+async fn write_all(
+    store: Arc<dyn Store>,
+    retry: Duration,
+    mut waiting: mpsc::UnboundedReceiver<(StoreKey, Vec<u8>)>,
+    done: mpsc::UnboundedSender<StoreKey>,
+) {
+    let mut failed: BTreeMap<StoreKey, Failed> = BTreeMap::new();
+    loop {
+        let job = tokio::select! {
+            job = waiting.recv() => job,
+            () = tokio::time::sleep(retry), if !failed.is_empty() => {
+                write_again(&store, &mut failed, &done).await;
+                continue;
+            }
+        };
+        let Some((key, bytes)) = job else { break };
+        // A newer value stands for those before it that were not written.
+        let writes = failed.remove(&key).map_or(0, |old| old.writes) + 1;
+        write(&store, key, Failed { bytes, writes }, &mut failed, &done).await;
+    }
+    write_again(&store, &mut failed, &done).await;
+}
+
+async fn write_again(
+    store: &Arc<dyn Store>,
+    failed: &mut BTreeMap<StoreKey, Failed>,
+    done: &mpsc::UnboundedSender<StoreKey>,
+) {
+    for (key, value) in std::mem::take(failed) {
+        write(store, key, value, failed, done).await;
+    }
+}
+
+async fn write(
+    store: &Arc<dyn Store>,
+    key: StoreKey,
+    value: Failed,
+    failed: &mut BTreeMap<StoreKey, Failed>,
+    done: &mpsc::UnboundedSender<StoreKey>,
+) {
+    let (store, name) = (Arc::clone(store), key.clone());
+    let written = spawn_blocking(move || {
+        let result = if value.bytes.is_empty() { store.delete(&name) } else { store.put(&name, &value.bytes) };
+        (result, value)
+    });
+    match written.await {
+        Ok((Ok(()), value)) => (0..value.writes).for_each(|_| drop(done.send(key.clone()))),
+        // What depends on this value goes on waiting: that is what durable means.
+        Ok((Err(error), value)) => {
+            tracing::error!(key, %error, "cannot store; is the disk full? it is tried again");
+            failed.insert(key, value);
+        }
+        Err(error) => tracing::error!(key, %error, "a write to the store ended early"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use overlay::io::Snapshot;
 
@@ -59,7 +121,7 @@ mod tests {
     use crate::store::StoreError;
 
     #[derive(Default)]
-    struct Journal(Mutex<Vec<String>>);
+    struct Journal(Mutex<Vec<String>>, AtomicBool);
 
     impl Store for Journal {
         fn load(&self) -> Result<Snapshot, StoreError> {
@@ -67,7 +129,7 @@ mod tests {
         }
 
         fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-            if key == "bad" {
+            if key == "bad" && !self.1.load(Ordering::SeqCst) {
                 return Err(StoreError::Damaged("bad".into()));
             }
             self.0.lock().unwrap().push(format!("put {key} {}", bytes.len()));
@@ -92,5 +154,33 @@ mod tests {
         }
         writer.end().await;
         assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put a 2", "delete b", "delete a"]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_when_there_is_room_and_each_write_is_reported() {
+        let journal = Arc::new(Journal::default());
+        let mut writer = Writer::retrying(Arc::clone(&journal) as Arc<dyn Store>, Duration::from_millis(1));
+        for (key, bytes) in [("bad", "1"), ("bad", "22"), ("a", "1")] {
+            writer.put(key.to_owned(), bytes.as_bytes().to_vec());
+        }
+        assert_eq!(writer.done().await.as_deref(), Some("a"));
+        journal.1.store(true, Ordering::SeqCst);
+        // The newest value counts for both.
+        assert_eq!(writer.done().await.as_deref(), Some("bad"));
+        assert_eq!(writer.done().await.as_deref(), Some("bad"));
+        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put bad 2"]);
+        writer.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_tried_at_the_end() {
+        let journal = Arc::new(Journal::default());
+        let mut writer = Writer::spawn(Arc::clone(&journal) as Arc<dyn Store>);
+        writer.put("bad".to_owned(), b"1".to_vec());
+        writer.put("a".to_owned(), b"1".to_vec());
+        assert_eq!(writer.done().await.as_deref(), Some("a"));
+        journal.1.store(true, Ordering::SeqCst);
+        writer.end().await;
+        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put bad 1"]);
     }
 }
