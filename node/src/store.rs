@@ -2,8 +2,6 @@
 //!
 //! A value is written to a temporary file, synced, renamed over the old one, and the folder is synced; what was on disk before is
 //! there until the rename, the new value after it. A leftover temporary file is a write that never happened.
-//!
-//! Files rather than a database: there are a few dozen values, each written as a whole, most of them seldom, and an administrator can see, copy and remove each one by itself.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -1,5 +1,5 @@
 //! The epoch before the present one, after a move in which the old path still carried data (make before break): what is under way in it arrives, and is
-//! acknowledged by its old numbers. So nothing is sent twice, and the reader waits for nothing.
+//! acknowledged by its old numbers. So what arrives is not sent again.
 
 use std::collections::BTreeMap;
 

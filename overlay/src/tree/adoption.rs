@@ -30,8 +30,8 @@ use crate::wire::link::{Chain, Contact, Frame, Granted, MAX_HELD, Refuse, Refuse
 /// Most children of dead nodes that one node adopts; it accepts so many links beside those that it has otherwise. (With 30 % of 10,000 nodes of ba:2
 /// dead at once, a founder with 832 links, four times those that it has otherwise, turned orphans away.)
 const MAX_ADOPTED: u32 = 1024;
-/// Who stands in for the founder adopts this part of the overlay, 1 over it, if that is more. (With the founder among those dead 1,216 orphans of
-/// that graph had no other ancestor.)
+/// Who stands in for the founder adopts this part of the overlay, 1 over it, if that is more. (With the founder among those dead 192 orphans of
+/// that graph found the first heir full.)
 const FOUNDERS_SHARE: u32 = 4;
 /// But no more than this.
 const MAX_ADOPTED_FOR_FOUNDER: u32 = 8192;
