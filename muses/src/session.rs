@@ -312,6 +312,15 @@ impl Session {
 
     /// Begins every wait anew, see [`crate::Sessions::reset_timers`]; whether that was allowed so soon.
     pub fn reset_timers(&mut self, end: &mut Endpoint, now: Instant) -> bool {
+        let done = self.ask_again(end, now);
+        if done {
+            self.resolve(end, now);
+        }
+        done
+    }
+
+    /// The same, without looking the peer up.
+    pub fn ask_again(&mut self, end: &mut Endpoint, now: Instant) -> bool {
         if self.reset_at.is_some_and(|at| now.since(at) < MIN_ASK_INTERVAL) {
             return false;
         }
@@ -320,9 +329,9 @@ impl Session {
             Phase::Resolving { .. } => {}
             Phase::Greeting(_) => self.greet_again(end, now),
             Phase::Bound(bound) if bound.suspended.is_some() => self.attempt_again(end, now),
+            // The acknowledgement shows what was lost with the old way.
             Phase::Bound(_) => self.flow.reset_timers(now),
         }
-        self.resolve(end, now);
         true
     }
 

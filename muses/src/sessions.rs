@@ -345,7 +345,7 @@ impl Sessions {
     pub fn handle_new_way(&mut self, now: Now) {
         let waiting = self.sessions.iter().filter(|(_, session)| session.waits_for_answer()).map(|(peer, _)| *peer);
         for peer in waiting.collect::<Vec<_>>() {
-            self.with(peer, now, |session, end, now| session.hurry(end, now));
+            self.with(peer, now, |session, end, now| _ = session.ask_again(end, now));
         }
     }
 

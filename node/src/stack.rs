@@ -198,7 +198,7 @@ impl Stack {
             self.overlay.claim_name(name, now);
         }
         self.overlay.restore(snapshot, now).map_err(|why| match why {
-            RestoreError::Damaged(key) => crate::store::damaged(&format!("state/{}", key.replace('/', "."))),
+            RestoreError::Damaged(key) => crate::store::damaged(&format!("state/{}", crate::store::file_of(key))),
             other => other.to_string(),
         })?;
         if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {

@@ -61,6 +61,11 @@ pub enum StoreError {
     Unstorable(String),
 }
 
+/// The file, in the folder of the state, in which the value of `key` is. No key has a '.', so no two of them share one.
+pub(crate) fn file_of(key: &str) -> String {
+    key.replace('/', ".")
+}
+
 /// The file in which the overlay's genesis is.
 const GENESIS_FILE: &str = "overlay.genesis";
 
@@ -115,8 +120,7 @@ impl FileStore {
         if key.is_empty() || key.starts_with('/') || key.len() > 200 || !key.chars().all(legal) {
             return Err(StoreError::Unstorable(key.to_owned()));
         }
-        // '.' is in no key, so two keys never share a file.
-        Ok(self.folder.join(key.replace('/', ".")))
+        Ok(self.folder.join(file_of(key)))
     }
 
     fn sync_folder(&self) -> Result<(), StoreError> {
@@ -248,6 +252,9 @@ mod tests {
             let error = store.load().unwrap_err().to_string();
             assert!(error.contains("overlay.grants is damaged") && error.contains("remove it"), "{error}");
         }
+        // Who removes that one founds another overlay.
+        let genesis = damaged(&file_of("overlay/genesis"));
+        assert!(genesis.contains("join the overlay again") && !genesis.contains("remove"), "{genesis}");
     }
 
     #[test]

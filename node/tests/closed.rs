@@ -33,7 +33,7 @@ fn refused(way: &str) -> String {
 
 #[test]
 fn an_invite_lets_in_one_and_a_restart_keeps_him_in() {
-    let alice = founder();
+    let mut alice = founder();
     let written = alice.json("invite");
     assert_eq!((&written["admits"], &written["uses"]), (&"member".into(), &1.into()));
     let invite = written["invite"].as_str().unwrap();
@@ -52,6 +52,11 @@ fn an_invite_lets_in_one_and_a_restart_keeps_him_in() {
     bob.restart(&[]);
     is_member(&bob, "member");
     bob.json_when("ping alice", |echo| echo["hops"] == 1);
+    // Whoever reads her terminal learns of the only way in.
+    alice.json("down");
+    alice.wait();
+    let said = alice.said();
+    assert!(said.contains("others join with what `muses invite` prints") && !said.contains("--join"), "{said}");
 }
 
 #[test]

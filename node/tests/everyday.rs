@@ -95,6 +95,9 @@ fn a_session_is_cut_at_once_and_comes_back_only_if_allowed() {
         socket.write_all(b"back").and_then(|()| socket.read_exact(&mut [0; 4])).is_ok()
     });
     alice.json("unexpose echo");
+    let again = alice.muses("unexpose echo");
+    assert_eq!((again.status.code(), stderr(&again).lines().count()), (Some(2), 1), "{}", stderr(&again));
+    assert!(stderr(&again).contains("no service echo is offered"), "{}", stderr(&again));
     alice.json("cut bob");
     until("bob is refused", || bob.muses("pipe alice/echo").status.code() == Some(4));
 }

@@ -253,15 +253,21 @@ impl Overlay {
     /// Dials are to leave from another interface from now on: each neighbour is dialled beside its link, and the new link takes the place
     /// of the old one, which serves until then. How many are dialled; [`Overlay::copied_links`] tells how many are there.
     pub fn copy_links(&mut self, now: Now) -> usize {
-        // The newer attachment is what makes both ends keep the new link.
-        self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+        let targets: Vec<Multiaddr> = self.links.live().filter_map(|link| link.dialable()).collect();
+        let dialled = self.dial_beside(targets, now);
         self.copied_seq = self.attach_seq;
-        let room = self.config.max_links.saturating_sub(self.links.len());
-        let targets: Vec<Multiaddr> = self.links.live().filter_map(|link| link.dialable()).take(room).collect();
-        let dialled = targets.len();
-        self.commands.extend(targets.into_iter().map(Command::Dial));
         self.settle_down(now);
         dialled
+    }
+
+    /// Dials neighbours at these addresses beside the links to them, as far as there is room. How many.
+    pub(crate) fn dial_beside(&mut self, targets: impl IntoIterator<Item = Multiaddr>, now: Now) -> usize {
+        // The newer attachment is what makes both ends keep the new link.
+        self.attach_seq = crate::record::next_seq(self.attach_seq, now);
+        let room = self.config.max_links.saturating_sub(self.links.len());
+        let before = self.commands.len();
+        self.commands.extend(targets.into_iter().take(room).map(Command::Dial));
+        self.commands.len().saturating_sub(before)
     }
 
     /// Live links that came up since the last [`Overlay::copy_links`].

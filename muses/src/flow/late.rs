@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use overlay::time::Instant;
 
-use super::receive::MAX_RECEIVED_RANGES;
+use super::receive::note_received;
 use super::{Flow, Outbox, SentFrame};
 use crate::ack::Ranges;
 use crate::error::Violation;
@@ -79,14 +79,12 @@ impl Flow {
             }
         }
         if let Some(late) = self.late.as_deref_mut() {
-            late.received.insert(number, number);
-            late.received.keep_highest(MAX_RECEIVED_RANGES);
+            note_received(&mut late.received, number);
             late.due = true;
         }
         if self.acks.frozen {
             // The peer does not send in the present epoch yet: the next Re-Hello would speak of this one.
-            self.acks.received.insert(number, number);
-            self.acks.received.keep_highest(MAX_RECEIVED_RANGES);
+            note_received(&mut self.acks.received, number);
         }
         Ok(())
     }

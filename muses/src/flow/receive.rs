@@ -5,6 +5,7 @@ use core::time::Duration;
 use overlay::time::Instant;
 
 use super::{Acks, Flow, Outbox};
+use crate::ack::Ranges;
 use crate::congestion::Acked;
 use crate::error::Violation;
 use crate::event::{Event, ResetReason, StreamKey};
@@ -13,7 +14,7 @@ use crate::send::SendHalf;
 use crate::stream::{Signal, Stage};
 
 /// Ranges of received packets that are remembered.
-pub(super) const MAX_RECEIVED_RANGES: usize = 64;
+const MAX_RECEIVED_RANGES: usize = 64;
 /// An acknowledgement leaves at once after so many packets.
 const PACKETS_PER_ACK: u32 = 2;
 /// The peer may use stream ids this many times the allowed number of streams ahead of the lowest unused one.
@@ -262,11 +263,15 @@ impl Flow {
     }
 }
 
+pub(super) fn note_received(received: &mut Ranges, number: u64) {
+    received.insert(number, number);
+    received.keep_highest(MAX_RECEIVED_RANGES);
+}
+
 impl Acks {
     fn on_packet(&mut self, number: u64, eliciting: bool, ecn: bool, now: Instant, max_delay: Duration) {
         let expected = self.received.largest().map_or(0, |largest| largest.saturating_add(1));
-        self.received.insert(number, number);
-        self.received.keep_highest(MAX_RECEIVED_RANGES);
+        note_received(&mut self.received, number);
         if number >= expected {
             self.largest_at = now;
         }

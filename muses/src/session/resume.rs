@@ -5,7 +5,7 @@ use overlay::time::Instant;
 use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
-    MIN_ASK_INTERVAL, OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
+    OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
 };
 use crate::event::{Arrival, Event, Path};
 use crate::flow::EpochTags;
@@ -141,20 +141,6 @@ impl Session {
         match bound.suspended {
             Some(_) => bound.attempt.as_ref().is_some_and(|attempt| attempt.proposal.is_some()),
             None => self.flow.recovery.probes() > 0,
-        }
-    }
-
-    /// Asks a silent peer again, unless that was done just now.
-    pub fn hurry(&mut self, end: &mut Endpoint, now: Instant) {
-        if !self.waits_for_answer() || self.reset_at.is_some_and(|at| now.since(at) < MIN_ASK_INTERVAL) {
-            return;
-        }
-        self.reset_at = Some(now);
-        if self.bound_ref().is_some_and(|bound| bound.suspended.is_some()) {
-            self.attempt_again(end, now);
-        } else {
-            // Its acknowledgement shows what was lost with the old way.
-            self.flow.reset_timers(now);
         }
     }
 

@@ -196,28 +196,40 @@ fn a_full_path_goes_on_over_the_new_one_and_nothing_travels_twice() {
     }
 }
 
+/// Bytes both ways while one end or the other moves eight times, as `moves` has it: the pair, the turn and who; all of them arrive.
+fn exact_while(seed: u8, faults: Faults, moves: impl Fn(&mut Pair, u32, usize)) {
+    let mut pair = Pair::with(seed, Config::default(), Faults { bytes_per_second: 1_000_000, ..faults });
+    pair.nodes[B].serve = Some(|| App::sending(1_000_000));
+    pair.open(A, App::sending(600_000));
+    for turn in 0..8u32 {
+        pair.run(MS * (100 + 37 * turn + u32::from(seed)));
+        moves(&mut pair, turn, if turn % 3 == 0 { B } else { A });
+    }
+    assert!(
+        pair.run_until(300 * SECOND, done).is_some(),
+        "seed {seed} {:?} {:?} {:?} {:?}",
+        pair.nodes[A].app(),
+        pair.nodes[B].app(),
+        pair.nodes[A].info(),
+        pair.nodes[B].info()
+    );
+    assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (1_000_000, 600_000));
+}
+
 #[test]
 fn exact_through_many_moves_with_both_paths_alive_on_a_bad_network() {
     for seed in 0..12 {
-        let faults = Faults {
-            loss_percent: u64::from(seed % 4) * 5,
-            duplicate_percent: 30,
-            jitter: 20 * MS,
-            bytes_per_second: 1_000_000,
-            ..Faults::default()
-        };
-        let mut pair = Pair::with(seed, Config::default(), faults);
-        pair.nodes[B].serve = Some(|| App::sending(1_000_000));
-        pair.open(A, App::sending(600_000));
-        for turn in 0..8u32 {
-            pair.run(MS * (100 + 37 * turn + u32::from(seed)));
-            let mover = if turn % 3 == 0 { B } else { A };
-            // Sometimes the old path is gone, and nobody was told.
-            let alive = (turn + u32::from(seed)) % 4 != 0;
-            pair.nodes[mover].also_at = alive.then(|| pair.nodes[mover].place.clone());
-            pair.attach(mover, &format!("place {mover} {turn}"));
-        }
-        pair.run_until(100 * SECOND, done).unwrap_or_else(|| panic!("seed {seed} was not done"));
+        let (loss_percent, jitter) = (u64::from(seed % 4) * 5, 20 * MS);
+        exact_while(
+            seed,
+            Faults { loss_percent, duplicate_percent: 30, jitter, ..Faults::default() },
+            |pair, turn, mover| {
+                // Sometimes the old path is gone, and nobody was told.
+                let alive = (turn + u32::from(seed)) % 4 != 0;
+                pair.nodes[mover].also_at = alive.then(|| pair.nodes[mover].place.clone());
+                pair.attach(mover, &format!("place {mover} {turn}"));
+            },
+        );
     }
 }
 
@@ -239,35 +251,19 @@ fn a_silent_path_suspends_and_its_return_resumes() {
 fn exact_through_many_moves_on_a_bad_network() {
     // With seed 18 the answering side moves in the middle of the handshake.
     for seed in (0..12).chain([18]) {
-        let faults = Faults {
-            loss_percent: u64::from(seed % 4) * 7,
-            duplicate_percent: 10,
-            jitter: 10 * MS,
-            bytes_per_second: 1_000_000,
-            ..Faults::default()
-        };
-        let mut pair = Pair::with(seed, Config::default(), faults);
-        pair.nodes[B].serve = Some(|| App::sending(1_000_000));
-        pair.open(A, App::sending(600_000));
-        for turn in 0..8u32 {
-            pair.run(MS * (100 + 37 * turn + u32::from(seed)));
-            let mover = if turn % 3 == 0 { B } else { A };
-            pair.detach(mover);
-            pair.run(MS * (turn * 211));
-            if turn % 4 == 3 {
-                pair.attach(1 - mover, &format!("other-{turn}"));
-            }
-            pair.attach(mover, &format!("new-{turn}"));
-        }
-        assert!(
-            pair.run_until(300 * SECOND, done).is_some(),
-            "seed {seed} {:?} {:?} {:?} {:?}",
-            pair.nodes[A].app(),
-            pair.nodes[B].app(),
-            pair.nodes[A].info(),
-            pair.nodes[B].info()
+        let (loss_percent, jitter) = (u64::from(seed % 4) * 7, 10 * MS);
+        exact_while(
+            seed,
+            Faults { loss_percent, duplicate_percent: 10, jitter, ..Faults::default() },
+            |pair, turn, mover| {
+                pair.detach(mover);
+                pair.run(MS * (turn * 211));
+                if turn % 4 == 3 {
+                    pair.attach(1 - mover, &format!("other-{turn}"));
+                }
+                pair.attach(mover, &format!("new-{turn}"));
+            },
         );
-        assert_eq!((pair.nodes[A].app().read, pair.nodes[B].app().read), (1_000_000, 600_000));
     }
 }
 

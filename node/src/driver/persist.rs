@@ -7,10 +7,11 @@ use std::time::Duration;
 use overlay::io::StoreKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::MissedTickBehavior;
 
 use crate::store::Store;
 
-/// How long after a failure what was not written is tried again.
+/// How often what was not written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
@@ -61,13 +62,17 @@ async fn write_all(
     done: mpsc::UnboundedSender<StoreKey>,
 ) {
     let mut failed: BTreeMap<StoreKey, Failed> = BTreeMap::new();
+    // It ticks on while others write: a busy node is not to put it off for ever.
+    let mut again = tokio::time::interval(retry);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let job = tokio::select! {
-            job = waiting.recv() => job,
-            () = tokio::time::sleep(retry), if !failed.is_empty() => {
+            biased;
+            _ = again.tick(), if !failed.is_empty() => {
                 write_again(&store, &mut failed, &done).await;
                 continue;
             }
+            job = waiting.recv() => job,
         };
         let Some((key, bytes)) = job else { break };
         // A newer value stands for those before it that were not written.
@@ -170,6 +175,24 @@ mod tests {
         assert_eq!(writer.done().await.as_deref(), Some("bad"));
         assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put bad 2"]);
         writer.end().await;
+    }
+
+    #[tokio::test]
+    async fn others_that_write_all_the_time_do_not_put_it_off() {
+        let journal = Arc::new(Journal::default());
+        let mut writer = Writer::retrying(Arc::clone(&journal) as Arc<dyn Store>, Duration::from_millis(50));
+        writer.put("bad".to_owned(), b"1".to_vec());
+        writer.put("a".to_owned(), b"1".to_vec());
+        assert_eq!(writer.done().await.as_deref(), Some("a"));
+        journal.1.store(true, Ordering::SeqCst);
+        // As soon as one is written the next one is there.
+        for _ in 0..1_000_000 {
+            writer.put("a".to_owned(), b"1".to_vec());
+            if writer.done().await.as_deref() == Some("bad") {
+                return;
+            }
+        }
+        panic!("it was never tried again");
     }
 
     #[tokio::test]

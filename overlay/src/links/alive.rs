@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::LinkState;
 use super::enrol::ENROL_TIMEOUT;
-use crate::io::{CloseReason, Command, LinkId};
+use crate::io::{CloseReason, LinkId};
 use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now, micros};
 use crate::wire::link::Frame;
@@ -116,9 +116,8 @@ impl Overlay {
         }
         let (peer, address) = (link.peer, link.dialable());
         let under_way = self.links.begun().any(|other| other.peer == peer && other.id != id);
-        if let Some(address) = address.filter(|_| !under_way && self.links.len() < self.config.max_links) {
-            self.attach_seq = crate::record::next_seq(self.attach_seq, now);
-            self.commands.push_back(Command::Dial(address));
+        if !under_way {
+            self.dial_beside(address, now);
         }
     }
 

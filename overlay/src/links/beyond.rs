@@ -26,8 +26,9 @@ impl Links {
         debug_assert_eq!(self.beyond.0, Some(self.leading_on(own)), "something changed that was not noted");
     }
 
-    /// The live links, and of each the neighbours of its peer that may lead a packet on to others than themselves. Those that were lost lately do not, nor those to whom
-    /// this node has a link: they are worth more by themselves than at second hand, and where neighbours know each other that spares most of the work.
+    /// The live links, and of each the neighbours of its peer that may lead a packet on to others than themselves. Those that were lost lately do not,
+    /// nor those to whom this node has a link: they are worth more by themselves than at second hand, and where neighbours know each other that spares
+    /// most of the work.
     pub fn beyond(&self) -> impl Iterator<Item = (&Link, impl Iterator<Item = &TwoHop>)> {
         let numbers = self.beyond.0.iter().flatten();
         self.live().zip(numbers).map(|(link, numbers)| (link, numbers.iter().filter_map(|at| link.two_hop.get(*at))))

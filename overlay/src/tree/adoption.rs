@@ -152,8 +152,7 @@ impl Overlay {
 
     fn most_adopted(&self) -> usize {
         let first = &self.trees[FIRST_TREE];
-        let founders = (first.size / FOUNDERS_SHARE).clamp(MAX_ADOPTED, MAX_ADOPTED_FOR_FOUNDER);
-        let most = if first.minds || self.misses_founder() { founders } else { MAX_ADOPTED };
+        let most = if first.minds || self.misses_founder() { most_for_founder(first.size) } else { MAX_ADOPTED };
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 
@@ -398,5 +397,20 @@ impl Adopted {
             (adopted.of_root, slots)
         };
         way(self) == way(other)
+    }
+}
+
+/// How many children of others are adopted in the place of the founder of so many nodes.
+fn most_for_founder(size: u32) -> u32 {
+    (size / FOUNDERS_SHARE).clamp(MAX_ADOPTED, MAX_ADOPTED_FOR_FOUNDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_a_founders_orphans_within_limits() {
+        assert_eq!([10, 4000, 10_000, 100_000].map(most_for_founder), [1024, 1024, 2500, 8192]);
     }
 }

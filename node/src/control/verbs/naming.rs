@@ -5,7 +5,9 @@ use std::time::Duration;
 use overlay::id::NodeId;
 use overlay::record::Name;
 use serde_json::{Value, json};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Desk, on_disk, to_json};
 use crate::exit::{Code, Fault};
@@ -14,8 +16,35 @@ use crate::stack::Event;
 
 /// How long a binder may take to confirm a claim. The node goes on trying after that.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long others may take to confirm a claim that one binder finds dated too far ahead.
+const OTHERS_CONFIRM: Duration = Duration::from_secs(2);
 /// Where a name that was claimed by hand is kept; the stack never sees this key.
 pub const STORE_KEY: &str = "node/name";
+
+/// What the binders say of the claim of this name.
+async fn confirmed(heard: &mut Receiver<Event>, text: &str) -> Result<(), Fault> {
+    let mut deadline = Instant::now() + CLAIM_TIMEOUT;
+    let line = format!("nobody has confirmed the name {text} yet; is this node attached? see: muses doctor");
+    let mut at_last = Fault::new(Code::Timeout, line);
+    loop {
+        let Ok(fact) = timeout_at(deadline, heard.recv()).await else { return Err(at_last) };
+        match fact {
+            Ok(Event::NameClaimed(said)) if said == text => return Ok(()),
+            Ok(Event::NameRefused { name: said, holder }) if said == text => {
+                let line = format!("the name {text} belongs to {holder}; choose another one");
+                return Err(Fault::new(Code::Refused, line));
+            }
+            // One binder says so, which may be wrong or lie; others may confirm the name.
+            Ok(Event::NameAhead(said)) if said == text => {
+                at_last = Fault::new(Code::Unreachable, facts::clock_line(text));
+                deadline = deadline.min(Instant::now() + OTHERS_CONFIRM);
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The node ends; the next request says so.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
 
 impl Desk {
     pub(super) async fn names(&self) -> Result<Value, Fault> {
@@ -27,40 +56,13 @@ impl Desk {
         let mut heard = self.handle.subscribe();
         let (before, me, claimed) = (self.ask(|stack, _| stack.own_name()).await?, self.node().await?, name.clone());
         self.ask(move |stack, now| stack.claim_name(claimed, now)).await?;
-        let answer = async {
-            loop {
-                match heard.recv().await {
-                    Ok(Event::NameClaimed(said)) if said == text => return Ok(()),
-                    Ok(Event::NameRefused { name: said, holder }) if said == text => {
-                        let line = format!("the name {text} belongs to {holder}; choose another one");
-                        return Err(Fault::new(Code::Refused, line));
-                    }
-                    Ok(Event::NameAhead(said)) if said == text => {
-                        return Err(Fault::new(Code::Unreachable, facts::clock_line(text)));
-                    }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    // The node ends; the next request says so.
-                    Err(RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        };
-        match tokio::time::timeout(CLAIM_TIMEOUT, answer).await {
-            Ok(Ok(())) => {
-                let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
-                on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
-                Ok(json!({ "name": text, "node": me.to_string() }))
-            }
-            Ok(Err(fault)) => {
-                self.ask(move |stack, _| stack.show_name(before)).await?;
-                Err(fault)
-            }
-            Err(_) => {
-                self.ask(move |stack, _| stack.show_name(before)).await?;
-                let line =
-                    format!("nobody has confirmed the name {text} yet; is this node attached? see: muses doctor");
-                Err(Fault::new(Code::Timeout, line))
-            }
+        if let Err(fault) = confirmed(&mut heard, text).await {
+            self.ask(move |stack, _| stack.show_name(before)).await?;
+            return Err(fault);
         }
+        let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
+        on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
+        Ok(json!({ "name": text, "node": me.to_string() }))
     }
 
     pub(super) async fn pin(&self, text: &str, node: &str) -> Result<Value, Fault> {
