@@ -16,3 +16,10 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+
+# What takes too long for CI, which does a slice of each: about six hours on two cores.
+nightly:
+    MUSES_FULL=1 cargo test --release -p node --test moving --test moving_forwards --test unmodified_programs -- --nocapture
+    cargo run --release -p testnet -- sim --seeds 100000 --longest-outage 31536000 --bytes 524288
+    cargo run --release -p testnet -- sim --suite docs/overlay --nodes 10000
+    cargo run --release -p testnet -- bench --strict

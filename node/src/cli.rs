@@ -18,6 +18,7 @@ mod console;
 mod files;
 mod join;
 mod pages;
+mod place;
 mod reload;
 mod show;
 mod span;
@@ -29,7 +30,7 @@ mod up;
 #[command(name = "muses", version, after_help = EXIT_CODES_HELP, propagate_version = true)]
 struct Cli {
     /// The node's folder: keys, state and control socket [default: $XDG_STATE_HOME/muses or ~/.local/state/muses]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "MUSES_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
     /// Print the node's reply as one line of JSON
     #[arg(long, global = true)]
@@ -299,7 +300,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Fault> {
-    let data_dir = cli.data_dir.or_else(default_data_dir).ok_or_else(|| {
+    let data_dir = cli.data_dir.or_else(place::default_data_dir).ok_or_else(|| {
         Fault::new(Code::Usage, "neither XDG_STATE_HOME nor HOME is set; say where with --data-dir DIR")
     })?;
     let json = cli.json;
@@ -360,15 +361,6 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Down => Request::Down {},
     };
     done(ask::verb(&data_dir, &request, json))
-}
-
-fn default_data_dir() -> Option<PathBuf> {
-    // XDG Base Directory Specification: a relative path there is to be ignored.
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || {
-        std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".local/state"))
-    };
-    state.or_else(home).map(|state| state.join("muses"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The configuration file, TOML; every key is optional and flags of `muses up` win over it.
+//! The configuration file, TOML; every key is optional and the environment and flags of `muses up` win over it.
 //!
 //! `config/template.toml` has every key with its meaning; what a configuration says again, and how two differ, is in `config/shown.rs`.
 
@@ -157,17 +157,15 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The configuration in `explicit`, else in `data_dir/config.toml` if there is one, else the default.
+    /// The configuration in `file`, or the default without one.
     ///
     /// # Errors
     /// [`ConfigError`], one line that names the key.
-    pub fn load(explicit: Option<&Path>, data_dir: &Path) -> Result<Self, ConfigError> {
-        let path = explicit.map_or_else(|| data_dir.join("config.toml"), Path::to_owned);
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && explicit.is_none() => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Unreadable { path, source }),
-        }
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Ok(Self::default()) };
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
     }
 
     /// The configuration in `text`; `path` is for the error's line.
@@ -368,9 +366,10 @@ mod tests {
     #[test]
     fn a_missing_file_matters_only_when_it_was_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Config::load(None, folder.path()).is_ok());
-        assert!(Config::load(Some(&folder.path().join("c.toml")), folder.path()).is_err());
-        fs::write(folder.path().join("config.toml"), "name = 'carol'").unwrap();
-        assert_eq!(Config::load(None, folder.path()).unwrap().name.as_deref(), Some("carol"));
+        let file = folder.path().join("config.toml");
+        assert!(Config::load(None).unwrap().name.is_none());
+        assert!(Config::load(Some(&file)).is_err());
+        fs::write(&file, "name = 'carol'").unwrap();
+        assert_eq!(Config::load(Some(&file)).unwrap().name.as_deref(), Some("carol"));
     }
 }

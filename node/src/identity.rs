@@ -16,6 +16,8 @@ use overlay::id::Identity;
 use overlay::time::WallTime;
 use zeroize::Zeroizing;
 
+use crate::store::STATE_FILE;
+
 /// File name of the Ed25519 seed.
 pub const IDENTITY_FILE: &str = "identity.key";
 /// File name of the X25519 secret.
@@ -40,6 +42,11 @@ impl Keys {
     /// # Errors
     /// [`KeyError`]; nothing was overwritten.
     pub fn open(data_dir: &Path) -> Result<Self, KeyError> {
+        // A new key would not fit to what is stored: the places, names and sessions of another node.
+        if data_dir.join(STATE_FILE).exists() {
+            let mut keys = [IDENTITY_FILE, SESSION_FILE].map(|name| data_dir.join(name)).into_iter();
+            keys.find(|path| !path.exists()).map_or(Ok(()), |lost| Err(KeyError::Lost(lost)))?;
+        }
         let (seed, fresh) = read_or_make(&data_dir.join(IDENTITY_FILE))?;
         let session = session_key(&data_dir.join(SESSION_FILE))?;
         Ok(Self { seed, session, fresh })
@@ -72,6 +79,9 @@ pub enum KeyError {
         /// What the system said.
         source: io::Error,
     },
+    /// Not there, though its node has run before.
+    #[error("the key {} is missing, and what its node stored is there; restore it from a backup, or move {STATE_FILE} away to start as another node", .0.display())]
+    Lost(PathBuf),
     /// Not as long as a key.
     #[error("the key {} has a wrong length; restore it from a backup, or use another --data-dir", .0.display())]
     Malformed(PathBuf),

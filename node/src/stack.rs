@@ -187,10 +187,7 @@ impl Stack {
         if let Some(pins) = snapshot.get(naming::PINS_KEY)
             && !self.naming.restore(pins)
         {
-            return Err(format!(
-                "the stored pins ({}) cannot be read; move the file away to start anew",
-                naming::PINS_KEY
-            ));
+            return Err(crate::store::senseless(naming::PINS_KEY, "no list of pins"));
         }
         self.sessions.restore(snapshot, now);
         self.overlay.publish_node(self.sessions.cert().to_vec(), now);
@@ -198,7 +195,7 @@ impl Stack {
             self.overlay.claim_name(name, now);
         }
         self.overlay.restore(snapshot, now).map_err(|why| match why {
-            RestoreError::Damaged(key) => crate::store::damaged(&format!("state/{}", crate::store::file_of(key))),
+            RestoreError::Damaged(key) => crate::store::senseless(key, "not what this node stored"),
             other => other.to_string(),
         })?;
         if self.closed && self.overlay.overlay_id().is_some() && !self.overlay.is_closed() {

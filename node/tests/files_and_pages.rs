@@ -5,8 +5,11 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
-use common::{Node, muses, stderr};
+use common::schema::holds;
+use common::{Node, foreground, muses, stderr, until};
+use serde_json::Value;
 
 #[test]
 fn a_configuration_is_made_checked_and_shown() {
@@ -29,6 +32,71 @@ fn a_configuration_is_made_checked_and_shown() {
     assert_eq!(wrong.status.code(), Some(2));
     let line = stderr(&wrong);
     assert!(line.contains("config.toml:1: ") && line.contains("did you mean listen?"), "{line}");
+}
+
+#[test]
+fn what_is_shown_is_documented_and_every_key_of_a_file_is_among_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+    let file = folder.path().join("all.toml");
+    let text = format!(
+        "listen = ['/ip4/127.0.0.1/tcp/0']\njoin = ['/ip4/127.0.0.1/tcp/4741/p2p/{id}']\nname = 'alice'\nleaf = true\nsocks = '127.0.0.1:0'\n\
+         socks_guard = 'uid'\ndashboard = '127.0.0.1:0'\nmetrics = '127.0.0.1:0'\n[overlay]\nclosed = true\n[links]\nonly = ['{id}']\n\
+         direct = 'never'\nbulk = false\nmdns = false\nupnp = false\n[limits]\nsessions = 5\nstreams_per_session = 6\n"
+    );
+    fs::write(&file, &text).unwrap();
+    let shown = muses(folder.path(), &format!("config show --config {} --json", file.display()));
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    holds("json.md", "config show", &shown["data"]);
+    let written: Value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
+    assert_eq!(shown["data"]["config"], written);
+}
+
+/// Flags win over the environment, and that over a file; files are looked for in order.
+#[test]
+fn the_configuration_is_found_where_people_put_it() {
+    let home = tempfile::tempdir().unwrap();
+    let of_user = home.path().join(".config/muses/config.toml");
+    let of_folder = home.path().join(".local/state/muses/config.toml");
+    let shown = |with: &[(&str, &str)], flags: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+        command.env_clear().env("HOME", home.path()).envs(with.iter().copied()).args(["config", "show"]);
+        String::from_utf8(command.args(flags.split_whitespace()).output().unwrap().stdout).unwrap()
+    };
+    let write = |file: &std::path::Path, name: &str| {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!("name = '{name}'\n")).unwrap();
+    };
+    write(&of_user, "user");
+    assert!(shown(&[], "").contains("name = \"user\""));
+    write(&home.path().join("else/muses/config.toml"), "xdg");
+    let elsewhere = home.path().join("else");
+    assert!(shown(&[("XDG_CONFIG_HOME", elsewhere.to_str().unwrap())], "").contains("name = \"xdg\""));
+    let other = home.path().join("other");
+    for (with, flags) in [
+        (vec![], format!("--data-dir {}", other.display())),
+        (vec![("MUSES_DATA_DIR", other.to_str().unwrap())], String::new()),
+    ] {
+        assert!(!shown(&with, &flags).contains("name ="), "the user's configuration is not that of another node");
+    }
+    write(&of_folder, "folder");
+    assert!(shown(&[], "").contains("name = \"folder\""));
+
+    write(&other.join("config.toml"), "file");
+    let up = |with: &[(&str, &str)], flags: &str| {
+        let mut command = foreground(&other, "up", &[]);
+        command.envs(with.iter().copied()).args(flags.split_whitespace());
+        let process = command.spawn().unwrap();
+        let mut node = Node { process, folder: tempfile::tempdir().unwrap() };
+        until("the node answers", || muses(&other, "status").status.success());
+        let status: Value = serde_json::from_slice(&muses(&other, "status --json").stdout).unwrap();
+        muses(&other, "down");
+        node.wait();
+        status["data"]["name"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(up(&[], ""), "file");
+    assert_eq!(up(&[("MUSES_NAME", "environment")], ""), "environment");
+    assert_eq!(up(&[("MUSES_NAME", "environment")], "--name flag"), "flag");
 }
 
 #[test]

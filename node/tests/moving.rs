@@ -1,5 +1,5 @@
-//! What people leave running when they leave: a shell, scp and git clone through `muses pipe`, from one network into another with an outage
-//! in between, on real interfaces.
+//! What people leave running when they leave: a shell on a terminal, one without, and scp through `muses pipe`, and git clone through a forward, from
+//! one network into another with an outage in between, on real interfaces.
 //!
 //! With `MUSES_FULL=1` the outage lasts 30 s, and the file is 1 GiB.
 
@@ -70,13 +70,18 @@ fn a_shell_scp_and_git_clone_survive_a_move_between_real_networks() {
     let mut shell = Shell::start(sshd.ssh(&bob, "echo $$; while read -r line; do echo \"got $line\"; done; echo $$"));
     let process = shell.line();
     shell.echoes(0..10);
+    let mut terminal = Shell::start(sshd.terminal(&bob, "tty; while read -r line; do echo \"got $line\"; done; tty"));
+    let pty = terminal.line();
+    assert!(pty.starts_with("/dev/pts/"), "no terminal: {pty}");
+    terminal.echoes(0..10);
     let mut scp = Command::new("scp");
     scp.args(["-q", "-l", &size.file_kbit_per_s.to_string()]).args(sshd.options(&bob));
     let mut scp = scp.arg(format!("alice:{}", at("film").display())).arg(at("copy")).spawn().unwrap();
-    let ssh: Vec<String> = sshd.options(&bob).iter().map(|word| format!("\"{word}\"")).collect();
-    let mut git = git(folder.path())
+    let forward = bob.json("connect alice/ssh --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    let ssh: Vec<String> = sshd.identity().iter().map(|word| format!("\"{word}\"")).collect();
+    let mut git = set_apart(lab.program("bob", "git"), folder.path())
         .args(["clone", "--quiet"])
-        .arg(format!("alice:{}", at("repository").display()))
+        .arg(format!("ssh://{forward}{}", at("repository").display()))
         .arg("clone")
         .env("GIT_SSH_COMMAND", format!("ssh {}", ssh.join(" ")))
         .spawn()
@@ -89,6 +94,7 @@ fn a_shell_scp_and_git_clone_survive_a_move_between_real_networks() {
     assert!(running(&mut scp), "scp was over before the network went away");
     assert!(running(&mut git), "git clone was over before the network went away");
     shell.type_lines(10..20);
+    terminal.type_lines(10..20);
     bob.json_when("sessions", |sessions| sessions[0]["state"] == "suspended");
     std::thread::sleep(outage());
     assert!(running(&mut scp), "scp did not survive the outage");
@@ -98,6 +104,10 @@ fn a_shell_scp_and_git_clone_survive_a_move_between_real_networks() {
     shell.expect(10..20);
     shell.echoes(20..30);
     assert_eq!(shell.close(), [process], "another shell, or more than was typed");
+    terminal.expect(10..20);
+    terminal.echoes(20..30);
+    terminal.type_end();
+    assert_eq!(terminal.close(), [pty], "another terminal, or more than was typed");
     for (name, child) in [("scp", &mut scp), ("git clone", &mut git)] {
         let mut status = None;
         until_within(size.patience, name, || {
@@ -138,7 +148,10 @@ fn repository(path: &Path, bytes: usize) -> String {
 
 /// git without the settings and hooks of whoever runs the test.
 fn git(at: &Path) -> Command {
-    let mut git = Command::new("git");
+    set_apart(Command::new("git"), at)
+}
+
+fn set_apart(mut git: Command, at: &Path) -> Command {
     git.current_dir(at).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").stdin(Stdio::null());
     git
 }

@@ -46,7 +46,7 @@ fn another_user_of_the_machine_gets_nothing() {
         assert!(run_as(0, &format!("cat {}", path.display())).status.success(), "{secret}");
         assert!(!run_as(UID, &format!("cat {}", path.display())).status.success(), "{secret}");
     }
-    assert!(!run_as(UID, &format!("ls {}", folder.join("state").display())).status.success());
+    assert!(!run_as(UID, &format!("cat {}", folder.join("state.redb").display())).status.success());
 
     // Its port is open to all; what is behind it is not.
     let address = node.json("status")["dashboard"].as_str().unwrap().to_owned();

@@ -193,7 +193,7 @@ fn the_reference_is_what_the_program_says() {
     compare(
         "config.md",
         &format!(
-            "# Configuration\n\n`muses config init` writes this into the data folder; `muses config show` prints what is in force.\n\n```toml\n{template}```\n"
+            "# Configuration\n\n`muses config init` writes this into the data folder; `muses config show` prints what is in force.\n\n{CONFIG_PLACES}\n\n```toml\n{template}```\n"
         ),
     );
 
@@ -208,6 +208,12 @@ fn the_reference_is_what_the_program_says() {
     let said: Vec<&str> = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).map(str::trim).collect();
     assert_eq!(documented, said);
 }
+
+/// What the page about the configuration says of where it is.
+const CONFIG_PLACES: &str = "\
+`muses up` reads the first of these that there is: `--config`, `config.toml` in the data folder, and unless `--data-dir` names another node's folder
+`$XDG_CONFIG_HOME/muses/config.toml` (`~/.config`), and as root `/etc/muses/config.toml`. Flags win over the environment (`MUSES_NAME`, `MUSES_LISTEN` and
+others; `muses up --help` names them), and that over the file.";
 
 /// A page of the reference that is made from the program; `BLESS=1` writes it.
 fn compare(page: &str, made: &str) {

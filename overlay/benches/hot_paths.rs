@@ -9,7 +9,7 @@ use overlay::address::{Address, AddressSet, Place, TreeId};
 use overlay::hyperbolic::Plane;
 use overlay::id::{Identity, NodeId};
 use overlay::io::LinkId;
-use overlay::potential::{NeighbourView, next_hop};
+use overlay::potential::{Beyond, Heads, NeighbourView, next_hop};
 use overlay::record::{Hint, NodeRecord, Record, SignedRecord};
 use overlay::rng::Rng;
 use overlay::routes::{Before, Routes};
@@ -54,13 +54,18 @@ fn header(rng: &mut Rng) -> Header {
 
 struct Neighbourhood {
     own: Vec<(NodeId, AddressSet)>,
-    told: Vec<Vec<AddressSet>>,
+    told: Vec<Vec<(AddressSet, Heads)>>,
 }
 
 impl Neighbourhood {
     fn new(rng: &mut Rng) -> Self {
         let own = (0..NEIGHBOURS).map(|_| (node(rng), addresses(rng))).collect();
-        let told = (0..NEIGHBOURS).map(|_| (0..ADVERTISED).map(|_| addresses(rng)).collect()).collect();
+        let mut one = || {
+            let addresses = addresses(rng);
+            let heads = Heads::of(&addresses);
+            (addresses, heads)
+        };
+        let told = (0..NEIGHBOURS).map(|_| (0..ADVERTISED).map(|_| one()).collect()).collect();
         Self { own, told }
     }
 
@@ -72,7 +77,7 @@ impl Neighbourhood {
                 id: *id,
                 addresses,
                 held: &[],
-                adverts: told.iter().collect(),
+                adverts: told.iter().map(|(addresses, heads)| Beyond { addresses, heads: Some(heads) }).collect(),
                 load_bytes: 0,
             })
             .collect()

@@ -51,7 +51,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Dialer {
     /// By the address without a peer: one place is never dialled twice at a time.
-    known: BTreeMap<Multiaddr, Known>,
+    known: BTreeMap<Multiaddr, Box<Known>>,
     own: BTreeSet<Multiaddr>,
     backoff_min: Duration,
     backoff_max: Duration,
@@ -112,7 +112,7 @@ impl Dialer {
             not_before: Instant::ZERO,
             dialling_since: None,
         };
-        self.known.insert(key, known);
+        self.known.insert(key, Box::new(known));
         self.touched = true;
     }
 
@@ -176,7 +176,7 @@ impl Dialer {
 
     /// The peer took this node as a neighbour, and not only the other way round: its backoff starts anew.
     pub fn proven(&mut self, peer: NodeId) {
-        let waits = |known: &&mut Known| known.peer == Some(peer) && known.not_before > Instant::ZERO;
+        let waits = |known: &&mut Box<Known>| known.peer == Some(peer) && known.not_before > Instant::ZERO;
         for known in self.known.values_mut().filter(waits) {
             known.backoff = Duration::ZERO;
             known.not_before = Instant::ZERO;

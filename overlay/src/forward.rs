@@ -16,7 +16,7 @@ use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
 use crate::links::{Link, TwoHop};
 use crate::overlay::{Outgoing, Overlay, Timer};
-use crate::potential::{NeighbourView, next_hop};
+use crate::potential::{Beyond, NeighbourView, next_hop};
 use crate::record::{Query, SignedRecord};
 use crate::routes::Before;
 use crate::standing::Standing;
@@ -197,6 +197,10 @@ impl Overlay {
         if repeats && let Some(link) = self.routes.find(header) {
             return Some(link);
         }
+        if let Some(direct) = self.links.to(&header.to()).filter(|link| is_where_it_is_sought(link, header.dst_seq)) {
+            header.last = 0.0;
+            return Some(direct.id);
+        }
         let before = Before::of(header);
         self.links.look_beyond(&self.id);
         let link = next_hop(self.plane.as_ref()?, header, &self.views_ahead(header))?;
@@ -211,9 +215,9 @@ impl Overlay {
     fn views_ahead(&self, header: &Header) -> Vec<NeighbourView<'_>> {
         let (to, seq) = (header.to(), header.dst_seq);
         let sought = !self.links.is_lost(&to);
-        let ahead = self.links.beyond().filter_map(|(link, leading)| {
-            let itself = link.two_hop.iter().filter(|known| sought && known.id == to && known.place.seq >= seq);
-            view(link, &to, seq, leading.filter(|known| known.id != to).chain(itself))
+        let ahead = self.links.beyond().filter_map(|ahead| {
+            let itself = ahead.of(&to).filter(|known| sought && known.place.seq >= seq);
+            view(ahead.link(), &to, seq, ahead.leading(&to).chain(itself.map(|known| (&known.place.addresses).into())))
         });
         ahead.collect()
     }
@@ -230,7 +234,8 @@ impl Overlay {
         let is_new = |known: &TwoHop| (known.id != to || known.place.seq >= seq) && leads_on(&known.id);
         let live = self.links.live().filter(|link| usable(&link.peer)).filter_map(|link| {
             let near = link.two_hop.iter().enumerate().filter(|(number, known)| *number < told || known.id == to);
-            view(link, &to, seq, near.map(|(_, known)| known).filter(|known| is_new(known)))
+            let new = near.map(|(_, known)| known).filter(|known| is_new(known));
+            view(link, &to, seq, new.map(|known| (&known.place.addresses).into()))
         });
         live.collect()
     }
@@ -312,13 +317,18 @@ impl Overlay {
     }
 }
 
+/// Whether what is known of a neighbour is not older than what the sender of a packet to it knew, under this number: that would lead to where it was.
+fn is_where_it_is_sought(link: &Link, seq: u64) -> bool {
+    link.place.as_ref().is_some_and(|place| place.seq >= seq)
+}
+
 /// A neighbour and those `beyond` it, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead
 /// to where it was.
 fn view<'a>(
     link: &'a Link,
     to: &NodeId,
     seq: u64,
-    beyond: impl Iterator<Item = &'a TwoHop>,
+    beyond: impl Iterator<Item = Beyond<'a>>,
 ) -> Option<NeighbourView<'a>> {
     let place = link.place.as_ref()?;
     if (link.peer == *to && place.seq < seq) || (link.peer != *to && link.standing == Standing::Leaf) {
@@ -329,7 +339,7 @@ fn view<'a>(
         id: link.peer,
         addresses: &place.addresses,
         held: &link.held,
-        adverts: beyond.map(|known| &known.place.addresses).collect(),
+        adverts: beyond.collect(),
         load_bytes: link.queue.data_bytes(),
     })
 }

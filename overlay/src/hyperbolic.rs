@@ -34,7 +34,7 @@
 
 use core::f64::consts::PI;
 
-use crate::address::{Address, AddressSet};
+use crate::address::Address;
 use crate::genesis::Q_RANGE;
 
 /// The plane with its tiling.
@@ -44,13 +44,14 @@ pub struct Plane {
     edge: f64,
     cosh_edge: f64,
     sinh_edge: f64,
-    /// For each ordinal: what its vertex sees, as its parent sees it; the columns of a matrix.
-    steps: Vec<[Point; 3]>,
+    /// For each ordinal: cosine and sine of its direction.
+    directions: Vec<[f64; 2]>,
     /// The longest word whose frames do not overflow.
     fast_depth: usize,
 }
 
-/// A point of the hyperboloid: cosh r, and sinh r by its direction; and nothing.
+/// A point of the hyperboloid: cosh r, and sinh r by its direction; and, where [`Plane::bound`] has been there, what is at least between it and whatever is on
+/// the other side of the edge above the vertex from which it is seen, as [`Frames::exp_distance`] gives distances.
 type Point = [f64; 4];
 
 /// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index k is seen from k levels above.
@@ -62,6 +63,9 @@ const POINT_UNIT: f64 = f64::from_bits((1023 - 500) << 52);
 const PRODUCT_UNIT: f64 = POINT_UNIT * POINT_UNIT;
 const PRODUCTS_IN_ONE: f64 = 1.0 / PRODUCT_UNIT;
 
+/// How exact bounds are taken to be.
+const BOUND_PRECISION: f64 = 1e-6;
+
 /// The distance of which [`Frames::exp_distance`] is this.
 pub fn distance_of(exp_distance: f64) -> f64 {
     libm::log(exp_distance) - libm::log(PRODUCT_UNIT)
@@ -72,6 +76,14 @@ impl Frames {
     pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
         let common = common_letters(word, other);
         self.exp_distance_above(word.len() - common, others, other.len() - common)
+    }
+
+    /// At least what [`Frames::exp_distance_above`] gives for a vertex that lies so many levels below where the ways meet, whichever it is; these frames
+    /// have to be [`Plane::bound`].
+    pub fn exp_distance_bound(&self, levels: usize, others_levels: usize) -> f64 {
+        // From an ancestor, or to one, no edge has to be crossed that is known.
+        let beyond = levels.checked_sub(1).filter(|_| others_levels > 0);
+        beyond.and_then(|beyond| self.0.get(beyond)).map_or(0.0, |point| point[3])
     }
 
     /// The same when it is known how many levels above the two vertices their ways meet.
@@ -129,6 +141,36 @@ impl<'a> Letters<'a> {
     }
 }
 
+/// The first letters of a word, apart from it: enough to compare most words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    letters: u64,
+    len: u8,
+}
+
+impl Head {
+    /// Of this word.
+    pub fn of(word: &[u8]) -> Self {
+        Self { letters: Letters::of(word).head, len: u8::try_from(word.len()).unwrap_or(u8::MAX) }
+    }
+
+    /// How many letters the word has: where its vertex is below the root.
+    pub fn depth(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// How many letters both words begin with; none when their first letters do not tell.
+    pub fn common(&self, other: &Letters<'_>) -> Option<usize> {
+        let shorter = self.depth().min(other.len());
+        let differ = self.letters ^ other.head;
+        if differ == 0 {
+            return Some(shorter).filter(|shorter| *shorter <= size_of::<u64>());
+        }
+        let same = differ.trailing_zeros() / u8::BITS;
+        Some(usize::try_from(same).unwrap_or(usize::MAX).min(shorter))
+    }
+}
+
 /// A vertex seen from an ancestor.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -149,14 +191,15 @@ impl Plane {
             let (sin, cos) = (libm::sin(PI / f64::from(q)), libm::cos(PI / f64::from(q)));
             let edge = 2.0 * libm::acosh(1.0 / sin);
             let (cosh_edge, sinh_edge) = (2.0 / (sin * sin) - 1.0, 2.0 * cos / (sin * sin));
-            let steps = (0..q - 1)
+            let directions = (0..q - 1)
                 .filter_map(|ordinal| u8::try_from(ordinal).ok())
-                .map(|ordinal| step_matrix(cosh_edge, sinh_edge, angle(q, ordinal)))
+                .map(|ordinal| angle(q, ordinal))
+                .map(|phi| [libm::cos(phi), libm::sin(phi)])
                 .collect();
             // Two points are multiplied, which take half of what an f64 holds above 1 and half of what it holds below each.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
             let fast_depth = (LN_MAX / edge) as usize;
-            Self { q, edge, cosh_edge, sinh_edge, steps, fast_depth }
+            Self { q, edge, cosh_edge, sinh_edge, directions, fast_depth }
         })
     }
 
@@ -171,21 +214,37 @@ impl Plane {
         if word.len() > self.fast_depth {
             return false;
         }
+        let (cosh, sinh) = (self.cosh_edge, self.sinh_edge);
         let mut point = [POINT_UNIT, 0.0, 0.0, 0.0];
         frames.0.push(point);
         for ordinal in word.get(above..).unwrap_or_default().iter().rev() {
-            let Some([x, y, z]) = self.steps.get(usize::from(*ordinal)) else { return false };
-            // By columns, which the compiler turns into vectors.
-            let [px, py, pz, _] = point;
-            point = core::array::from_fn(|row| x[row] * px + y[row] * py + z[row] * pz);
+            let Some([cos, sin]) = self.directions.get(usize::from(*ordinal)) else { return false };
+            // What the child sees, as its parent sees it: the child looks at its parent in direction 0, the parent at the child in that of the
+            // ordinal. So turn by half a circle, go one edge, turn by that.
+            let [x, y, z, _] = point;
+            let (ahead, aside) = (cosh * x - sinh * y, sinh * x - cosh * y);
+            point = [ahead, cos * aside + sin * z, sin * aside - cos * z, 0.0];
             frames.0.push(point);
         }
         true
     }
 
-    /// Whether the fast form is good for all of these addresses.
-    pub fn reaches(&self, addresses: &AddressSet) -> bool {
-        addresses.iter().all(|(_, address)| address.depth() <= self.fast_depth)
+    /// Adds to frames what is needed for [`Frames::exp_distance_bound`].
+    ///
+    /// The bisector of an edge parts the tiling: what is below the edge lies on one side of it, everything else on the other. So a way between vertices below two
+    /// children of one vertex crosses two bisectors that do not cross each other, and is at least as long as the distances of its ends from these together. That of a vertex
+    /// at cosh r, sinh r from the lower end of an edge is h with sinh h = cosh r sinh(s/2) - (sinh r, along the edge) cosh(s/2), where s is the length of an edge; and nothing
+    /// below an edge is nearer than s/2 to its bisector.
+    pub fn bound(&self, frames: &mut Frames) {
+        let half = self.edge / 2.0;
+        let (cosh, sinh, least) = (libm::cosh(half), libm::sinh(half), libm::exp(half));
+        for point in &mut frames.0 {
+            let sinh_h = point[0] * sinh - point[1] * cosh;
+            // A difference of great numbers may be nothing but rounding.
+            let is_sure = sinh_h > point[0] * cosh * BOUND_PRECISION;
+            let exp_h = if is_sure { (2.0 * sinh_h).max(least * POINT_UNIT) } else { least * POINT_UNIT };
+            point[3] = exp_h * least * POINT_UNIT * (1.0 - BOUND_PRECISION);
+        }
     }
 
     /// q of the tiling.
@@ -252,13 +311,6 @@ fn angle(q: u16, ordinal: u8) -> f64 {
     2.0 * PI * f64::from(direction(q, ordinal)) / f64::from(q)
 }
 
-/// What a child sees, as its parent sees it: the child looks at its parent in direction 0, the parent at the child in direction `phi`. So turn by
-/// half a circle, go one edge, turn by phi.
-fn step_matrix(cosh: f64, sinh: f64, phi: f64) -> [Point; 3] {
-    let (sin, cos) = (libm::sin(phi), libm::cos(phi));
-    [[cosh, cos * sinh, sin * sinh, 0.0], [-sinh, -cos * cosh, -sin * cosh, 0.0], [0.0, sin, -cos, 0.0]]
-}
-
 fn combine(one: Seen, other: Seen) -> f64 {
     let (e1, e2) = (libm::exp(-2.0 * one.l), libm::exp(-2.0 * other.l));
     let t = libm::sqrt(1.0 - e1) * libm::sqrt(1.0 - e2);
@@ -303,6 +355,56 @@ mod tests {
             }
             assert!(!plane.frames(&vec![0; deep + 1], &mut Frames::default()));
         }
+    }
+
+    #[test]
+    fn no_distance_is_below_its_bound_and_for_most_the_bound_says_something() {
+        let mut rng = Rng::from_seed([6; 32]);
+        for q in [3u16, 4, 16, 64, 256] {
+            let plane = Plane::new(q).unwrap();
+            let mut telling = 0;
+            for round in 0..4000 {
+                let depth = |rng: &mut Rng| rng.index(40.min(plane.fast_depth / 2));
+                let (a, b) = (depth(&mut rng), depth(&mut rng));
+                // The last rounds go along the sides of the tiling's cells, where vertices are nearest.
+                let letters = |rng: &mut Rng, depth| match round {
+                    0..2000 => word(rng, q, depth),
+                    _ => {
+                        let side = u8::try_from(q - 2 - u16::from(rng.below(2) == 0 && q > 3)).unwrap();
+                        Address::from_ordinals(&vec![side; depth]).unwrap()
+                    }
+                };
+                let (a, b) = (letters(&mut rng, a), letters(&mut rng, b));
+                let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
+                assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
+                plane.bound(&mut of_b);
+                let common = common_letters(a.as_slice(), b.as_slice());
+                let (levels_a, levels_b) = (a.depth() - common, b.depth() - common);
+                let distance = of_a.exp_distance_above(levels_a, &of_b, levels_b);
+                let bound = of_b.exp_distance_bound(levels_b, levels_a);
+                assert!(bound <= distance, "q = {q}: {a} {b}");
+                telling += usize::from(distance_of(bound) > distance_of(distance) / 2.0);
+            }
+            assert!(telling > 500, "q = {q}: {telling}");
+        }
+    }
+
+    #[test]
+    fn the_first_letters_tell_what_all_of_them_do_or_nothing() {
+        let mut rng = Rng::from_seed([7; 32]);
+        let mut unknown = 0;
+        for _ in 0..20_000 {
+            let letters = |rng: &mut Rng| (0..rng.index(12)).map(|_| rng.below(2) as u8).collect::<Vec<_>>();
+            let (mut a, mut b) = (letters(&mut rng), letters(&mut rng));
+            if rng.below(2) == 0 {
+                (a, b) = ([vec![0; 7], a].concat(), [vec![0; 7], b].concat());
+            }
+            match Head::of(&a).common(&Letters::of(&b)) {
+                Some(common) => assert_eq!(common, common_letters(&a, &b), "{a:?} {b:?}"),
+                None => unknown += 1,
+            }
+        }
+        assert!((1000..10_000).contains(&unknown), "{unknown}");
     }
 
     #[test]

@@ -155,21 +155,22 @@ impl Link {
 /// All links.
 #[derive(Default)]
 pub(crate) struct Links {
-    by_id: BTreeMap<LinkId, Link>,
+    /// In boxes, as other large values here: a map has room for eleven of them in each of its leaves, and most nodes have a few.
+    by_id: BTreeMap<LinkId, Box<Link>>,
     live: BTreeMap<NodeId, LinkId>,
     /// Links on which a frame may wait, in the order of their turns.
     ready: VecDeque<LinkId>,
     /// Neighbours that were lost lately: others may still tell that they lead to them.
     lost: VecDeque<NodeId>,
-    beyond: beyond::Beyond,
+    beyond: beyond::Horizon,
 }
 
 impl Links {
     pub fn insert(&mut self, link: Link) {
-        self.by_id.insert(link.id, link);
+        self.by_id.insert(link.id, Box::new(link));
     }
 
-    pub fn remove(&mut self, id: LinkId) -> Option<Link> {
+    pub fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let link = self.by_id.remove(&id)?;
         self.beyond_changed();
         if self.live.get(&link.peer) == Some(&id) {
@@ -179,16 +180,16 @@ impl Links {
     }
 
     pub fn link(&self, id: LinkId) -> Option<&Link> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(Box::as_mut)
     }
 
     /// The live link to `peer`.
     pub fn to(&self, peer: &NodeId) -> Option<&Link> {
-        self.live.get(peer).and_then(|id| self.by_id.get(id))
+        self.live.get(peer).and_then(|id| self.link(*id))
     }
 
     pub fn is_live(&self, peer: &NodeId) -> bool {
@@ -227,12 +228,12 @@ impl Links {
 
     /// The live links, by peer.
     pub fn live(&self) -> impl Iterator<Item = &Link> {
-        self.live.values().filter_map(|id| self.by_id.get(id))
+        self.live.values().filter_map(|id| self.link(*id))
     }
 
     /// The links that are live or may become so.
     pub fn begun(&self) -> impl Iterator<Item = &Link> {
-        self.by_id.values().filter(|link| !matches!(link.state, LinkState::Closing(..)))
+        self.by_id.values().map(Box::as_ref).filter(|link| !matches!(link.state, LinkState::Closing(..)))
     }
 
     /// A link that can take the place of the one in use to `peer`.

@@ -9,8 +9,10 @@
 //!
 //! Greedy forwarding over hyperbolic coordinates is CLOAK's (Cassagnes, Tiendrebeogo, Bromberg and Magoni, ISCC 2011).
 
+use smallvec::SmallVec;
+
 use crate::address::{Address, AddressSet, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Letters, Plane, distance_of};
+use crate::hyperbolic::{Frames, Head, Letters, Plane, distance_of};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
@@ -19,6 +21,12 @@ use crate::wire::packet::{Header, MAX_HINTS};
 const KAPPA_EDGES: f64 = 0.75;
 /// A step has to gain at least this, in units of the plane: above the error of the distances, below the least gain of a tree step.
 const EPSILON: f64 = 1e-3;
+/// Whoever is worth so much more than another is not chosen, whatever their links carry: far more than [`EPSILON`].
+const OF_NO_USE: f64 = 0.1;
+/// Adverts of one neighbour that are kept in place.
+const USUAL_ADVERTS: usize = 16;
+/// Links of most nodes.
+const USUAL_LINKS: usize = 16;
 /// Targets of a packet: the destination and its hints.
 const TARGETS: usize = 1 + MAX_HINTS;
 
@@ -36,9 +44,35 @@ pub struct NeighbourView<'a> {
     /// Where it stands in for dead nodes.
     pub held: &'a [AddressSet],
     /// Where those are to whom it says it has links.
-    pub adverts: Vec<&'a AddressSet>,
+    pub adverts: SmallVec<[Beyond<'a>; USUAL_ADVERTS]>,
     /// Bytes that wait on the link: decides between equals.
     pub load_bytes: usize,
+}
+
+/// Somebody to whom a neighbour says it has a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Beyond<'a> {
+    /// Where it is.
+    pub addresses: &'a AddressSet,
+    /// How these begin, where that is at hand: most are of no use, and then they themselves need not be read.
+    pub heads: Option<&'a Heads>,
+}
+
+impl<'a> From<&'a AddressSet> for Beyond<'a> {
+    fn from(addresses: &'a AddressSet) -> Self {
+        Self { addresses, heads: None }
+    }
+}
+
+/// How the addresses of a set begin; none in trees without one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heads([Option<Head>; MAX_TREES]);
+
+impl Heads {
+    /// Of this set.
+    pub fn of(addresses: &AddressSet) -> Self {
+        Self(TreeId::ALL.map(|tree| addresses.in_tree(tree).map(|address| Head::of(address.as_slice()))))
+    }
 }
 
 /// Chooses the link on which the packet with `header` goes on, and writes into the header what the choice changed: `last`, and
@@ -52,18 +86,19 @@ pub fn next_hop(plane: &Plane, header: &mut Header, neighbours: &[NeighbourView<
     let (mut mask, mut last) = (header.mask, header.last);
     let chosen = {
         let goals = goals(plane, header);
-        let fast = goals.iter().all(|goal| goal.frames.is_some())
-            && neighbours.iter().flat_map(NeighbourView::candidates).all(|at| plane.reaches(at));
-        let scale = if fast { Scale::exponential(plane) } else { Scale::linear(plane) };
-        let mut frames = Frames::default();
+        let mut fast = goals.iter().all(|goal| goal.frames.is_some()).then(|| Fast::new(plane));
+        let linear = Scale::linear(plane);
         loop {
             let tried = ByTree::of(&goals, mask);
-            let phi = |at: &AddressSet| match fast {
-                true => potential_fast(plane, &tried, at, &scale, &mut frames),
-                false => potential(plane, &tried, at, &scale),
-            };
-            let Some(best) = best_neighbour(neighbours, phi, &scale) else { break None };
-            let worth = scale.distance(best.worth);
+            let by_frames = fast.as_mut().and_then(|fast| fast.best_neighbour(&tried, neighbours).ok());
+            if by_frames.is_none() {
+                fast = None;
+            }
+            let best = by_frames.unwrap_or_else(|| {
+                best_neighbour(neighbours, |at, _| potential(plane, &tried, at.addresses, &linear), &linear)
+            });
+            let Some(best) = best else { break None };
+            let worth = fast.as_ref().map_or(&linear, |fast| &fast.scale).distance(best.worth);
             if worth < last - EPSILON {
                 last = worth;
                 break Some(best.link);
@@ -111,6 +146,7 @@ fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
         target.iter().map(move |(tree, address)| {
             let mut frames = Frames::default();
             let fits = plane.frames(address.as_slice(), &mut frames);
+            plane.bound(&mut frames);
             Goal { tree, address, pair: pair(tree, number), by_hint: number > 0, frames: fits.then_some(frames) }
         })
     })
@@ -118,13 +154,22 @@ fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
 }
 
 /// The goals that are still tried, by tree.
-struct ByTree<'a>([Vec<Tried<'a>>; MAX_TREES]);
+struct ByTree<'a>([SmallVec<[Tried<'a>; TARGETS]>; MAX_TREES]);
 
 #[derive(Clone, Copy)]
 struct Tried<'a> {
     goal: &'a Goal<'a>,
     letters: Letters<'a>,
     by_hint: bool,
+}
+
+impl Tried<'_> {
+    /// At least what an address of `len` letters is worth of which `common` are those of the goal.
+    fn bound(&self, common: usize, len: usize, scale: &Scale) -> f64 {
+        let frames = self.goal.frames.as_ref();
+        let bound = frames.map_or(0.0, |frames| frames.exp_distance_bound(self.letters.len() - common, len - common));
+        if self.by_hint { scale.dearer(bound) } else { bound }
+    }
 }
 
 impl<'a> ByTree<'a> {
@@ -134,6 +179,15 @@ impl<'a> ByTree<'a> {
         let ready =
             |goal: &'a Goal<'a>| Tried { goal, letters: Letters::of(goal.address.as_slice()), by_hint: goal.by_hint };
         Self(TreeId::ALL.map(|tree| in_tree(tree).map(ready).collect()))
+    }
+
+    /// Those of each tree that there are some in.
+    fn tried(&self) -> impl Iterator<Item = (TreeId, &[Tried<'a>])> {
+        TreeId::ALL
+            .into_iter()
+            .zip(&self.0)
+            .map(|(tree, goals)| (tree, goals.as_slice()))
+            .filter(|(_, goals)| !goals.is_empty())
     }
 
     fn in_tree(&self, tree: TreeId) -> &[Tried<'a>] {
@@ -146,17 +200,24 @@ struct Scale {
     exponential: bool,
     /// Adds kappa.
     kappa: f64,
+    /// Takes kappa away.
+    less_kappa: f64,
     /// Takes epsilon away.
     epsilon: f64,
+    /// Adds [`OF_NO_USE`].
+    of_no_use: f64,
 }
 
 impl Scale {
     fn linear(plane: &Plane) -> Self {
-        Self { exponential: false, kappa: kappa(plane), epsilon: -EPSILON }
+        let kappa = kappa(plane);
+        Self { exponential: false, kappa, less_kappa: -kappa, epsilon: -EPSILON, of_no_use: OF_NO_USE }
     }
 
     fn exponential(plane: &Plane) -> Self {
-        Self { exponential: true, kappa: libm::exp(kappa(plane)), epsilon: libm::exp(-EPSILON) }
+        let Self { kappa, less_kappa, epsilon, of_no_use, .. } = Self::linear(plane);
+        let [kappa, less_kappa, epsilon, of_no_use] = [kappa, less_kappa, epsilon, of_no_use].map(libm::exp);
+        Self { exponential: true, kappa, less_kappa, epsilon, of_no_use }
     }
 
     fn shift(&self, value: f64, by: f64) -> f64 {
@@ -166,6 +227,16 @@ impl Scale {
     /// `value` and the price of going by a hint or an advertised link.
     fn dearer(&self, value: f64) -> f64 {
         self.shift(value, self.kappa)
+    }
+
+    /// `value` without that price.
+    fn cheaper(&self, value: f64) -> f64 {
+        self.shift(value, self.less_kappa)
+    }
+
+    /// Who is worth more is not chosen when somebody is worth `value`.
+    fn limit(&self, value: f64) -> f64 {
+        self.shift(value, self.of_no_use)
     }
 
     /// Whether `value` is less than `other` by more than epsilon.
@@ -185,26 +256,36 @@ struct Best {
     link: LinkId,
 }
 
-/// The neighbour of least m(v), where `potential` gives phi and the pair that it comes from.
+/// The neighbour of least m(v), where `potential` gives phi and the pair that it comes from, or anything for whom it finds to be worth more than the limit that it is
+/// given.
 fn best_neighbour(
     neighbours: &[NeighbourView<'_>],
-    mut potential: impl FnMut(&AddressSet) -> Option<(f64, usize)>,
+    mut potential: impl FnMut(&Beyond<'_>, f64) -> Option<(f64, usize)>,
     scale: &Scale,
 ) -> Option<Best> {
+    // First all by themselves: then most of those beyond them are seen to be of no use without looking closely.
+    let mut limit = f64::INFINITY;
+    let alone: SmallVec<[_; USUAL_LINKS]> = neighbours
+        .iter()
+        .map(|neighbour| {
+            let here = core::iter::once(neighbour.addresses).chain(neighbour.held);
+            let least = here.filter_map(|at| potential(&at.into(), limit)).min_by(|a, b| a.0.total_cmp(&b.0));
+            limit = least.map_or(limit, |(worth, _)| limit.min(scale.limit(worth)));
+            least
+        })
+        .collect();
     let mut best: Option<(Best, usize)> = None;
-    for neighbour in neighbours {
-        let mut least = potential(neighbour.addresses);
-        for held in neighbour.held {
-            least = [least, potential(held)].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
-        }
+    for (neighbour, mut least) in neighbours.iter().zip(alone) {
         for beyond in &neighbour.adverts {
-            let Some((phi, pair)) = potential(beyond) else { continue };
+            let wanted = least.map_or(limit, |(worth, _)| limit.min(worth));
+            let Some((phi, pair)) = potential(beyond, scale.cheaper(wanted)) else { continue };
             let worth = scale.dearer(phi);
             if least.is_none_or(|(best, _)| worth < best) {
                 least = Some((worth, pair));
             }
         }
         let Some((worth, pair)) = least else { continue };
+        limit = limit.min(scale.limit(worth));
         let better = best.as_ref().is_none_or(|(old, load)| {
             scale.gains(worth, old.worth) || (!scale.gains(old.worth, worth) && neighbour.load_bytes < *load)
         });
@@ -225,29 +306,82 @@ fn potential(plane: &Plane, goals: &ByTree<'_>, at: &AddressSet, scale: &Scale) 
     pairs.map(of_pair).min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// The same on the exponential scale.
+/// Distances on the exponential scale, by frames.
+struct Fast<'a> {
+    plane: &'a Plane,
+    scale: Scale,
+    /// Room for those of one address.
+    frames: Frames,
+}
+
+/// An address is too deep for frames.
+struct TooDeep;
+
+impl<'a> Fast<'a> {
+    fn new(plane: &'a Plane) -> Self {
+        Self { plane, scale: Scale::exponential(plane), frames: Frames::default() }
+    }
+
+    fn best_neighbour(
+        &mut self,
+        goals: &ByTree<'_>,
+        neighbours: &[NeighbourView<'_>],
+    ) -> Result<Option<Best>, TooDeep> {
+        let Self { plane, scale, frames } = self;
+        let mut deep = false;
+        let phi = |at: &Beyond<'_>, limit| {
+            potential_fast(plane, goals, at, limit, scale, frames).unwrap_or_else(|TooDeep| {
+                deep = true;
+                None
+            })
+        };
+        let best = best_neighbour(neighbours, phi, scale);
+        if deep { Err(TooDeep) } else { Ok(best) }
+    }
+}
+
+/// Whether any of the goals in its tree may be nearer to an address that begins like this than `limit`.
+fn may_be_near(head: Head, goals: &[Tried<'_>], limit: f64, scale: &Scale) -> bool {
+    goals
+        .iter()
+        .any(|tried| head.common(&tried.letters).is_none_or(|common| tried.bound(common, head.depth(), scale) < limit))
+}
+
+/// phi(v) where that may be below `limit`.
 fn potential_fast(
     plane: &Plane,
     goals: &ByTree<'_>,
-    at: &AddressSet,
+    at: &Beyond<'_>,
+    limit: f64,
     scale: &Scale,
     frames: &mut Frames,
-) -> Option<(f64, usize)> {
+) -> Result<Option<(f64, usize)>, TooDeep> {
     let mut least: Option<(f64, usize)> = None;
-    for (tree, from) in at.iter() {
-        let (word, goals) = (from.as_slice(), goals.in_tree(tree));
-        let letters = Letters::of(word);
-        let mut common = [0; TARGETS];
-        let mut above = word.len();
-        for (common, tried) in common.iter_mut().zip(goals) {
-            *common = letters.common(&tried.letters);
-            above = above.min(*common);
-        }
-        if goals.is_empty() || !plane.frames_below(word, above, frames) {
+    for (tree, goals) in goals.tried() {
+        if at
+            .heads
+            .is_some_and(|Heads(heads)| heads[tree.index()].is_none_or(|head| !may_be_near(head, goals, limit, scale)))
+        {
             continue;
         }
+        let Some(from) = at.addresses.in_tree(tree) else { continue };
+        let word = from.as_slice();
+        let letters = Letters::of(word);
+        let mut common = [None; TARGETS];
+        let mut above = None;
+        for (common, tried) in common.iter_mut().zip(goals) {
+            let same = letters.common(&tried.letters);
+            if tried.bound(same, word.len(), scale) < limit {
+                *common = Some(same);
+                above = Some(above.map_or(same, |above: usize| above.min(same)));
+            }
+        }
+        let Some(above) = above else { continue };
+        if !plane.frames_below(word, above, frames) {
+            return Err(TooDeep);
+        }
         for (common, tried) in common.into_iter().zip(goals) {
-            let Some(of_goal) = &tried.goal.frames else { continue };
+            let (Some(common), Some(of_goal)) = (common, &tried.goal.frames) else { continue };
             let distance = frames.exp_distance_above(word.len() - common, of_goal, tried.letters.len() - common);
             let phi = if tried.by_hint { scale.dearer(distance) } else { distance };
             if least.is_none_or(|(best, _)| phi < best) {
@@ -255,14 +389,7 @@ fn potential_fast(
             }
         }
     }
-    least
-}
-
-impl NeighbourView<'_> {
-    /// Its own place, and those that it told of.
-    fn candidates(&self) -> impl Iterator<Item = &AddressSet> {
-        core::iter::once(self.addresses).chain(self.held).chain(self.adverts.iter().copied())
-    }
+    Ok(least)
 }
 
 fn pair(tree: TreeId, target: usize) -> usize {
@@ -316,7 +443,7 @@ mod tests {
                     id: id(n),
                     addresses: &sets[n],
                     held: &[],
-                    adverts: links[n].iter().take(16).map(|&x| &sets[x]).collect(),
+                    adverts: links[n].iter().take(16).map(|&x| (&sets[x]).into()).collect(),
                     load_bytes: 0,
                 })
                 .collect();
@@ -361,6 +488,72 @@ mod tests {
         }
     }
 
+    /// What is left out because it cannot be of use changes nothing: the choice is that of comparing all with all.
+    #[test]
+    fn chooses_as_if_all_were_compared() {
+        let mut rng = Rng::from_seed([9; 32]);
+        let mut given_up = 0;
+        for q in [4, 16, 64] {
+            let plane = Plane::new(q).unwrap();
+            let linear = Scale::linear(&plane);
+            let trees: Vec<_> = (0..MAX_TREES).map(|_| random_tree(300, u64::from(q), &mut rng)).collect();
+            let set = |rng: &mut Rng| {
+                let mut set = AddressSet::default();
+                for (tree, vertices) in TreeId::ALL.into_iter().zip(&trees) {
+                    if rng.below(5) > 0 {
+                        set.insert(tree, vertices[rng.index(vertices.len())].clone());
+                    }
+                }
+                set
+            };
+            for round in 0..500 {
+                let sets: Vec<Vec<AddressSet>> = (0..8).map(|_| (0..9).map(|_| set(&mut rng)).collect()).collect();
+                let heads: Vec<Vec<Heads>> =
+                    sets.iter().map(|sets| sets[2..].iter().map(Heads::of).collect()).collect();
+                let loads: Vec<usize> = sets.iter().map(|_| rng.index(3) * 1000).collect();
+                let neighbours: Vec<_> = sets
+                    .iter()
+                    .zip(&heads)
+                    .zip(loads)
+                    .enumerate()
+                    .map(|(number, ((sets, heads), load_bytes))| NeighbourView {
+                        link: LinkId(number as u64),
+                        id: id(1000 + number),
+                        addresses: &sets[0],
+                        held: &sets[1..2],
+                        adverts: sets[2..]
+                            .iter()
+                            .zip(heads)
+                            .map(|(addresses, heads)| Beyond { addresses, heads: Some(heads) })
+                            .collect(),
+                        load_bytes,
+                    })
+                    .collect();
+                let place = Place { addresses: set(&mut rng), seq: 1 };
+                let mut header = Header::new(Kind::Data, id(1), place.clone(), id(2), place, 0);
+                header.hints = (0..4).map(|_| set(&mut rng)).collect();
+                // Some packets have come far: for these nobody is of use, until a pair has been given up.
+                header.last = if round % 2 == 0 { f64::INFINITY } else { rng.index(20) as f64 };
+                let goals = goals(&plane, &header);
+                let (mut mask, mut last) = (header.mask, header.last);
+                let expected = loop {
+                    let tried = ByTree::of(&goals, mask);
+                    let all = |at: &Beyond<'_>, _| potential(&plane, &tried, at.addresses, &linear);
+                    let Some(best) = best_neighbour(&neighbours, all, &linear) else { break None };
+                    if best.worth < last - EPSILON {
+                        break Some(best.link);
+                    }
+                    (mask, last) = (mask & !(1 << best.pair), f64::INFINITY);
+                    given_up += 1;
+                };
+                drop(goals);
+                assert_eq!(next_hop(&plane, &mut header, &neighbours), expected, "q = {q}");
+                assert_eq!(header.mask, mask);
+            }
+        }
+        assert!(given_up > 100);
+    }
+
     #[test]
     fn gives_up_when_no_neighbour_is_of_use() {
         let plane = Plane::new(8).unwrap();
@@ -368,8 +561,14 @@ mod tests {
         let mut header = Header::new(Kind::Data, id(1), place("/0"), id(2), place("/1"), 0);
         assert_eq!(next_hop(&plane, &mut header, &[]), None);
         let far = AddressSet::single("/0/0/0".parse().unwrap());
-        let neighbour =
-            NeighbourView { link: LinkId(1), id: id(3), addresses: &far, held: &[], adverts: vec![], load_bytes: 0 };
+        let neighbour = NeighbourView {
+            link: LinkId(1),
+            id: id(3),
+            addresses: &far,
+            held: &[],
+            adverts: SmallVec::new(),
+            load_bytes: 0,
+        };
         // From the source anything goes; from the next node nothing that is not nearer.
         assert_eq!(next_hop(&plane, &mut header, std::slice::from_ref(&neighbour)), Some(LinkId(1)));
         header.last = 0.5;

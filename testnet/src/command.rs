@@ -169,14 +169,18 @@ fn main_job(job: &Job) -> ExitCode {
         return ExitCode::from(EXIT_SKIPPED);
     }
     let result = wait::catch_signals().and_then(|()| all_runs(job));
-    if job.json {
-        let object = match &result {
-            Ok(object) => object.clone(),
-            Err(trouble) => json!({"ok": false, "error": trouble.to_string()}),
-        };
+    print_trouble(job.json, &result);
+    if let (true, Ok(object)) = (job.json, &result) {
         print_line(&object.to_string());
     }
     wait::exit_code(result.map(|object| is_ok(&object)))
+}
+
+/// With `--json`, the object that stands for what could not be carried through.
+pub(crate) fn print_trouble<T>(json: bool, result: &Result<T>) {
+    if let (true, Err(trouble)) = (json, result) {
+        print_line(&json!({"ok": false, "error": trouble.to_string()}).to_string());
+    }
 }
 
 /// The JSON object: the (first) experiment's, and inside it that of the move from IPv4 to IPv6.

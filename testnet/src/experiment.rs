@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
 
         let (held_bytes, latest) = (self.sink.bytes(), self.sink.latest());
         let held_control_bytes = self.control.as_ref().map(|(_, sink)| sink.bytes());
-        let back = network.up(self.cluster.node(BOB)?)?;
+        let back = network.up(self.cluster.node(BOB)?, true)?.at;
         self.wait_for_bytes(held_bytes, RESUME_LIMIT, "back, with another address and other neighbours")?;
         let resumed = self.sink.first_beyond(held_bytes).unwrap_or_else(Instant::now);
         let resume_overlay_s = self.first_link_up(back)?.map(|up| resumed.saturating_duration_since(up).as_secs_f64());

@@ -1,6 +1,6 @@
-//! What carries the experiment: loopback (here) or real interfaces ([`crate::netns`]).
+//! What carries the nodes: loopback (here) or real interfaces ([`crate::netns`]).
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -8,10 +8,18 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::process::{NODE_PROCESS, NodeProcess, own_binary};
-use crate::topology::{BOB_AFTER, Topology};
+use crate::topology::{BOB, BOB_AFTER, Topology};
 use crate::wait::{Result, io};
 
-/// Nodes, their sockets, and how Bob's network goes away and comes back.
+/// Where a node's network is back.
+pub struct Back {
+    /// From then on it was there.
+    pub at: Instant,
+    /// The node's address in it, for people.
+    pub address: String,
+}
+
+/// Nodes, their sockets, and how the network of one goes away and comes back.
 pub trait Network {
     /// For people and for the report.
     fn label(&self) -> String;
@@ -37,30 +45,41 @@ pub trait Network {
     /// When it is refused.
     fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream>;
 
+    /// Makes what listens at `address` beside a node reachable at the same address here.
+    ///
+    /// # Errors
+    /// When the address is in use here.
+    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()>;
+
+    /// What to type before a command that is to run beside a node.
+    fn beside(&self, node: &str) -> String;
+
     /// A listener beside Alice that Bob reaches without the overlay, for the plain TCP download, and its address.
     ///
     /// # Errors
     /// When it cannot be made.
     fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>>;
 
-    /// Takes Bob's network away; old sockets stay open and silent.
+    /// Takes a node's network away; old sockets stay open and silent.
     ///
     /// # Errors
     /// When that did not work.
-    fn down(&mut self, bob: &NodeProcess) -> Result<()>;
+    fn down(&mut self, node: &NodeProcess) -> Result<()>;
 
-    /// Gives Bob another network and says from when on it was there.
+    /// Gives it another network (`elsewhere`), or the one that it had.
     ///
     /// # Errors
     /// When that did not work.
-    fn up(&mut self, bob: &NodeProcess) -> Result<Instant>;
+    fn up(&mut self, node: &NodeProcess, elsewhere: bool) -> Result<Back>;
 }
 
-/// All nodes on the loopback interface. Bob's network goes away by the verb that is flight mode for people, and he is
-/// back bound to another address.
+/// All nodes on the loopback interface. A network goes away by the verb that is flight mode for people, and who moved is back bound to another
+/// address.
 pub struct Loopback {
     topology: Topology,
     binary: PathBuf,
+    /// How many have moved.
+    moves: u8,
 }
 
 impl Loopback {
@@ -69,12 +88,12 @@ impl Loopback {
     /// # Errors
     /// When the system does not say where our binary is.
     pub fn new(topology: Topology) -> Result<Self> {
-        Ok(Self { topology, binary: own_binary()? })
+        Ok(Self::with_binary(topology, own_binary()?))
     }
 
     /// The same with another `testnet` binary, for tests, which are none.
     pub fn with_binary(topology: Topology, binary: impl Into<PathBuf>) -> Self {
-        Self { topology, binary: binary.into() }
+        Self { topology, binary: binary.into(), moves: 0 }
     }
 }
 
@@ -101,18 +120,35 @@ impl Network for Loopback {
         TcpStream::connect(address).map_err(io(format!("connecting to {address}")))
     }
 
+    fn lead_to(&self, _node: &str, _address: SocketAddr) -> Result<()> {
+        // It is here.
+        Ok(())
+    }
+
+    fn beside(&self, _node: &str) -> String {
+        String::new()
+    }
+
     fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>> {
         // Plain TCP would not notice: loopback itself is never gone.
         Ok(None)
     }
 
-    fn down(&mut self, bob: &NodeProcess) -> Result<()> {
-        bob.ask::<Value>(json!({"verb": "network-down"})).map(drop)
+    fn down(&mut self, node: &NodeProcess) -> Result<()> {
+        node.ask::<Value>(json!({"verb": "network-down"})).map(drop)
     }
 
-    fn up(&mut self, bob: &NodeProcess) -> Result<Instant> {
+    fn up(&mut self, node: &NodeProcess, elsewhere: bool) -> Result<Back> {
+        let bind = match (elsewhere, node.name.as_str()) {
+            (false, _) => None,
+            (true, BOB) => Some(BOB_AFTER.to_owned()),
+            (true, _) => {
+                self.moves = self.moves.wrapping_add(1);
+                Some(Ipv4Addr::new(127, 0, 3, self.moves).to_string())
+            }
+        };
         let sent = Instant::now();
-        bob.ask::<Value>(json!({"verb": "network-up", "bind": BOB_AFTER}))?;
-        Ok(sent)
+        node.ask::<Value>(json!({"verb": "network-up", "bind": bind}))?;
+        Ok(Back { at: sent, address: bind.unwrap_or_else(|| "its address".to_owned()) })
     }
 }

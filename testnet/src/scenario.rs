@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::BufRead as _;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::command::print_line;
+use crate::network::Network;
 use crate::process::NodeProcess;
 use crate::wait::Result;
 
@@ -73,12 +73,12 @@ struct Node {
     name: String,
     /// Its id.
     node: String,
-    network: Network,
+    network: Reach,
 }
 
 #[derive(Serialize, Debug)]
 #[serde(rename_all = "lowercase")]
-enum Network {
+enum Reach {
     Up,
     /// Until it is told to come back.
     Away,
@@ -118,9 +118,8 @@ pub struct Scenario {
     inputs: Receiver<Input>,
     /// For more who give orders.
     orders: SyncSender<Input>,
-    /// Who is back at which address, and when.
-    moving: VecDeque<(Instant, String, Ipv4Addr)>,
-    moves: u8,
+    /// Who is back elsewhere, and when.
+    moving: VecDeque<(Instant, String)>,
     away: BTreeSet<String>,
     parted: bool,
     page: Option<Desk>,
@@ -130,7 +129,7 @@ impl Scenario {
     /// Nobody gives orders yet.
     pub fn new() -> Self {
         let (orders, inputs) = sync_channel(MAX_ORDERS);
-        Self { inputs, orders, moving: VecDeque::new(), moves: 0, away: BTreeSet::new(), parted: false, page: None }
+        Self { inputs, orders, moving: VecDeque::new(), away: BTreeSet::new(), parted: false, page: None }
     }
 
     /// Takes orders of a dashboard's page, too; the unix socket at which it gives them.
@@ -155,35 +154,41 @@ impl Scenario {
     }
 
     /// Does what was ordered and what is due. What a node refuses is said and nothing more.
-    pub fn go_on(&mut self, cluster: &mut Cluster) {
-        if self.moving.front().is_some_and(|(due, ..)| *due <= Instant::now())
-            && let Some((_, name, address)) = self.moving.pop_front()
+    pub fn go_on(&mut self, cluster: &mut Cluster, network: &mut dyn Network) {
+        if self.moving.front().is_some_and(|(due, _)| *due <= Instant::now())
+            && let Some((_, name)) = self.moving.pop_front()
         {
-            let done = tell(cluster, &name, json!({"verb": "network-up", "bind": address}));
-            say(done.map(|()| format!("{name} is back, at {address}")));
+            let done = cluster.node(&name).and_then(|node| network.up(node, true));
+            say(done.map(|back| format!("{name} is back, at {}", back.address)));
         }
         for _ in 0..MAX_ORDERS {
             match self.inputs.try_recv() {
                 Err(_) => return,
                 Ok(Input::Typed(line)) => match parse(&line) {
                     Ok(None) => {}
-                    Ok(Some(order)) => say(self.obey(order, cluster)),
+                    Ok(Some(order)) => say(self.obey(order, cluster, network)),
                     Err(what) => print_line(&what),
                 },
                 // Whoever asked may have gone away.
-                Ok(Input::Asked(line, answer)) => _ = answer.try_send(self.answer(&line, cluster).into()),
+                Ok(Input::Asked(line, answer)) => _ = answer.try_send(self.answer(&line, cluster, network).into()),
             }
         }
     }
 
     /// What comes of a line of the page.
-    fn answer(&mut self, line: &str, cluster: &mut Cluster) -> std::result::Result<Value, Fault> {
+    fn answer(
+        &mut self,
+        line: &str,
+        cluster: &mut Cluster,
+        network: &mut dyn Network,
+    ) -> std::result::Result<Value, Fault> {
         let order: Order = serde_json::from_str(line)
             .map_err(|why| Fault::new(Code::Usage, format!("that is no order of a testnet: {why}")))?;
         let said = match order {
             Order::Nodes {} => None,
             order => {
-                let done = self.obey(order, cluster).map_err(|trouble| Fault::new(Code::Failed, trouble.what()))?;
+                let done =
+                    self.obey(order, cluster, network).map_err(|trouble| Fault::new(Code::Failed, trouble.what()))?;
                 // As if it had been typed, so that stdout tells all that happened.
                 print_line(&done);
                 Some(done)
@@ -195,37 +200,35 @@ impl Scenario {
     }
 
     fn shown(&self, name: &str, id: &str) -> Node {
-        let network = if self.moving.iter().any(|(_, who, _)| who == name) {
-            Network::Moving
+        let network = if self.moving.iter().any(|(_, who)| who == name) {
+            Reach::Moving
         } else if self.away.contains(name) {
-            Network::Away
+            Reach::Away
         } else {
-            Network::Up
+            Reach::Up
         };
         Node { name: name.to_owned(), node: id.to_owned(), network }
     }
 
-    fn obey(&mut self, order: Order, cluster: &mut Cluster) -> Result<String> {
+    fn obey(&mut self, order: Order, cluster: &mut Cluster, network: &mut dyn Network) -> Result<String> {
         match order {
             Order::Move { .. } if self.moving.len() >= MAX_MOVES => Ok("too many move already".to_owned()),
             Order::Move { node } => {
-                tell(cluster, &node, json!({"verb": "network-down"}))?;
-                self.moves = self.moves.wrapping_add(1);
-                let address = Ipv4Addr::new(127, 0, 3, self.moves);
+                network.down(cluster.node(&node)?)?;
                 let said = format!("{node} has no network");
                 self.forget(&node);
-                self.moving.push_back((Instant::now() + MOVE_OUTAGE, node, address));
+                self.moving.push_back((Instant::now() + MOVE_OUTAGE, node));
                 Ok(said)
             }
             Order::Away { node } => {
-                tell(cluster, &node, json!({"verb": "network-down"}))?;
+                network.down(cluster.node(&node)?)?;
                 let said = format!("{node} is away; back {node}");
                 self.forget(&node);
                 self.away.insert(node);
                 Ok(said)
             }
             Order::Back { node } => {
-                tell(cluster, &node, json!({"verb": "network-up"}))?;
+                network.up(cluster.node(&node)?, false)?;
                 self.forget(&node);
                 Ok(format!("{node} is back"))
             }
@@ -234,7 +237,7 @@ impl Scenario {
                 self.forget(&node);
                 Ok(format!("{node} is dead"))
             }
-            Order::Partition {} => self.part(cluster),
+            Order::Partition {} => self.part(cluster, network),
             Order::Heal {} => {
                 cluster.nodes().iter().try_for_each(|node| link_only(node, &[]))?;
                 self.parted = false;
@@ -247,10 +250,14 @@ impl Scenario {
     /// The newest order holds: who is told to be away does not come back because of a move before.
     fn forget(&mut self, node: &str) {
         self.away.remove(node);
-        self.moving.retain(|(_, who, _)| who != node);
+        self.moving.retain(|(_, who)| who != node);
     }
 
-    fn part(&mut self, cluster: &Cluster) -> Result<String> {
+    fn part(&mut self, cluster: &Cluster, network: &mut dyn Network) -> Result<String> {
+        let absent = self.away.iter().chain(self.moving.iter().map(|(_, name)| name));
+        for name in absent {
+            network.up(cluster.node(name)?, false)?;
+        }
         let ids: Vec<String> = cluster.nodes().iter().map(|node| node.id.clone()).collect();
         let (first, second) = ids.split_at(ids.len() / 2);
         for (index, node) in cluster.nodes().iter().enumerate() {
@@ -263,6 +270,7 @@ impl Scenario {
             node.ask::<Value>(json!({"verb": "network-up"}))?;
         }
         self.away.clear();
+        self.moving.clear();
         self.parted = true;
         Ok(format!("parted: {} nodes and {}", first.len(), second.len()))
     }
@@ -270,10 +278,6 @@ impl Scenario {
 
 fn link_only(node: &NodeProcess, ids: &[String]) -> Result<()> {
     node.ask::<Value>(json!({"verb": "links-only", "only": ids})).map(drop)
-}
-
-fn tell(cluster: &Cluster, name: &str, request: Value) -> Result<()> {
-    cluster.node(name)?.ask::<Value>(request).map(drop)
 }
 
 fn say(done: Result<String>) {

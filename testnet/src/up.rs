@@ -1,6 +1,6 @@
 //! `testnet up`: an overlay of real processes to play with, or to see what becomes of it when some of them are killed.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::command::print_line;
-use crate::network::Loopback;
+use crate::command::{print_line, print_trouble};
+use crate::netns::{self, roaming::Roaming};
+use crate::network::{Loopback, Network};
 use crate::process::{NODE_PROCESS, own_binary};
 use crate::scenario::{MENU, Scenario};
 use crate::topology::{MAX_NODES, Topology};
@@ -36,6 +37,9 @@ pub struct UpArgs {
     /// Wait until every name resolves from every node, kill so many as a crash does, wait until the rest find each other, and end
     #[arg(long, value_name = "NODES")]
     kill: Option<usize>,
+    /// As root: each node in a network namespace of its own, with real interfaces; who moves leaves one network for another
+    #[arg(long)]
+    netns: bool,
     /// Serve the dashboard of the first node, on loopback [default: 127.0.0.1:7070], and print its URL
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS, value_parser = dashboard_address)]
     dashboard: Option<Forward>,
@@ -81,9 +85,18 @@ impl UpArgs {
     /// # Errors
     /// Nodes that do not start or end by themselves, names that do not resolve.
     pub fn run(&self, out: &Path) -> Result<bool> {
+        let result = self.start(out);
+        print_trouble(self.json, &result);
+        result
+    }
+
+    fn start(&self, out: &Path) -> Result<bool> {
         if let Some(kill) = self.kill.filter(|kill| kill + 2 > self.n) {
             let why = format!("{kill} of {} nodes are too many to kill: two have to be left\n", self.n);
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
+        }
+        if let Some(why) = self.netns.then(netns::missing).flatten() {
+            return Err(Trouble::new(why));
         }
         let started = Instant::now();
         let mut topology = Topology::random(self.n);
@@ -96,30 +109,35 @@ impl UpArgs {
             // A direct link would be all that there is to see of a path.
             topology.nodes.iter_mut().for_each(|node| node.config = "[links]\ndirect = \"never\"\n".to_owned());
         }
-        let mut cluster = Cluster::start(&Loopback::new(topology.clone())?, &topology, &out.join("up-logs"), |name| {
+        let mut network: Box<dyn Network> = match self.netns {
+            true => Box::new(Roaming::new(&topology)?),
+            false => Box::new(Loopback::new(topology)?),
+        };
+        let mut cluster = Cluster::start(network.as_ref(), &network.topology(), &out.join("up-logs"), |name| {
             eprintln!("{name} has joined");
         })?;
         match self.kill {
             Some(kill) => self.drill(&mut cluster, kill, started),
-            None => self.keep_running(&mut cluster, scenario),
+            None => self.keep_running(&mut cluster, network.as_mut(), scenario),
         }
     }
 
     /// Does what is typed, and what the page orders, until Ctrl-C.
-    fn keep_running(&self, cluster: &mut Cluster, mut scenario: Scenario) -> Result<bool> {
-        introduce(cluster)?;
+    fn keep_running(&self, cluster: &mut Cluster, network: &mut dyn Network, mut scenario: Scenario) -> Result<bool> {
+        introduce(cluster, network)?;
         if let (Some(_), [first, others @ ..]) = (&self.dashboard, cluster.nodes()) {
             if let Some(last) = others.last() {
-                trickle::start(last, first)?;
+                trickle::start(network, last, first)?;
             }
             let data: Value = first.ask(json!({"verb": "dashboard"}))?;
             let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
+            network.lead_to(&first.name, dashboard_in(url)?)?;
             print_line(&format!("\nThe dashboard of {}, with a menu for all of that: {url}", first.name));
         }
         scenario.read_stdin();
         while !stop_wanted() {
             cluster.must_run()?;
-            scenario.go_on(cluster);
+            scenario.go_on(cluster, network);
             std::thread::sleep(PERIOD);
         }
         eprintln!("stopping");
@@ -153,6 +171,12 @@ impl UpArgs {
     }
 }
 
+/// Where a dashboard is, by its URL.
+fn dashboard_in(url: &str) -> Result<SocketAddr> {
+    let place = url.split('/').nth(2).and_then(|place| place.parse().ok());
+    place.ok_or_else(|| Trouble::new(format!("the dashboard has no address: {url}")))
+}
+
 /// Kills `count` nodes that `seed` draws, the founder among them or not; their names.
 fn kill_some(cluster: &mut Cluster, count: usize, seed: u64) -> Result<Vec<String>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -167,7 +191,7 @@ fn kill_some(cluster: &mut Cluster, count: usize, seed: u64) -> Result<Vec<Strin
 }
 
 /// Says how to talk to the nodes.
-fn introduce(cluster: &Cluster) -> Result<()> {
+fn introduce(cluster: &Cluster, network: &dyn Network) -> Result<()> {
     print_line("\nAn overlay is running. Talk to its nodes:\n");
     for node in cluster.nodes() {
         print_line(&format!("  muses status --data-dir {}", node.data_dir.display()));
@@ -178,10 +202,14 @@ fn introduce(cluster: &Cluster) -> Result<()> {
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_or(2222, |at| at.port());
         let (first_dir, last_dir) = (first.data_dir.display(), last.data_dir.display());
         print_line(&format!(
-            "\nFor example, reach a web server on {0} from {1}:\n\n  muses expose web 127.0.0.1:8000 --allow {1} \
+            "\nFor example, reach a web server on {0} from {1}:\n\n  {2}python3 -m http.server 8000 --bind 127.0.0.1\n  \
+             muses expose web 127.0.0.1:8000 --allow {1} \
              --data-dir {first_dir}\n  muses connect {0}/web --listen 127.0.0.1:{port} --data-dir {last_dir}\n  \
-             curl http://127.0.0.1:{port}/",
-            first.name, last.name,
+             {3}curl http://127.0.0.1:{port}/",
+            first.name,
+            last.name,
+            network.beside(&first.name),
+            network.beside(&last.name),
         ));
     }
     print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../node/tests/common/schema.rs"]
+mod schema;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -29,6 +32,7 @@ fn a_download_survives_a_move() {
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{stdout}\n{stderr}");
     let report: Value = serde_json::from_str(&stdout).unwrap();
+    schema::holds("testnet.md", "testnet", &report);
     assert_eq!(report["sha256_match"], true, "{report}");
     assert_eq!((&report["app_reconnects"], &report["public_key_ops_in_resume"]), (&Value::from(0), &Value::from(0)));
     assert!(out.path().join("throughput.svg").exists() && out.path().join("throughput.csv").exists());
@@ -80,7 +84,9 @@ fn quick_benchmark(part: &str) -> Value {
     let done = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{stdout}\n{stderr}");
-    serde_json::from_str(&stdout).unwrap()
+    let figures = serde_json::from_str(&stdout).unwrap();
+    schema::holds("testnet.md", "testnet bench", &figures);
+    figures
 }
 
 /// Whoever reads the object finds null for what was left out, and nothing beside the object.
@@ -98,6 +104,33 @@ fn a_benchmark_prints_one_object_and_null_for_what_it_left_out() {
 fn many_peers_behind_few_links_all_get_a_session() {
     let figures = quick_benchmark("handshakes");
     assert!(figures["handshakes_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{figures}");
+}
+
+#[test]
+fn the_rest_find_each_other_when_one_is_killed() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command.arg("--out").arg(out.path()).args("up -n 4 --kill 1 --json".split(' '));
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let drill: Value = serde_json::from_slice(&done.stdout).unwrap();
+    schema::holds("testnet.md", "testnet up --kill", &drill);
+    assert_eq!((&drill["ok"], drill["killed"].as_array().unwrap().len()), (&true.into(), 1));
+}
+
+/// Who wants one object gets one, whatever comes of it.
+#[test]
+fn what_cannot_be_carried_through_prints_an_object_too() {
+    // A file is where the logs would be.
+    let out = tempfile::NamedTempFile::new().unwrap();
+    for words in ["--topology minimal --json", "up -n 4 --kill 1 --json"] {
+        let mut command = Command::new(BINARY);
+        command.args(words.split(' ')).env("NO_COLOR", "1").arg("--out").arg(out.path());
+        let done = command.output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{words}");
+        let object: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!((&object["ok"], object["error"].is_string()), (&false.into(), true), "{words}: {object}");
+    }
 }
 
 /// How many packets each relay has forwarded.

@@ -54,11 +54,12 @@ impl Drop for Testnet {
     }
 }
 
-/// So many nodes with a dashboard; also each one's folder, and the URL.
-fn testnet(nodes: usize) -> (Testnet, Vec<PathBuf>, String) {
+/// So many nodes with a dashboard, and more flags; also each one's folder, and the URL.
+fn testnet(nodes: usize, flags: &[&str]) -> (Testnet, Vec<PathBuf>, String) {
     let out = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
     command.args(["--out", out.path().to_str().unwrap(), "up", "-n", &nodes.to_string(), "--dashboard", "127.0.0.1:0"]);
+    command.args(flags);
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (input, stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
     let mut testnet = Testnet { process, input, lines: BufReader::new(stdout).lines(), _out: out };
@@ -69,16 +70,48 @@ fn testnet(nodes: usize) -> (Testnet, Vec<PathBuf>, String) {
     (testnet, folders, url)
 }
 
-#[test]
-fn orders_that_are_typed_are_obeyed() {
-    let (mut testnet, folders, url) = testnet(4);
+fn has_a_page(url: &str) {
     let address = url.split_once("http://").unwrap().1.split_once("/#").unwrap().0.to_owned();
     let mut socket = TcpStream::connect(&address).unwrap();
     write!(socket, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut page = String::new();
     socket.read_to_string(&mut page).unwrap();
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("main.js"), "{page}");
+}
 
+/// A download goes on from n2 to n0, while n2 goes from one network to the other and back.
+#[test]
+fn on_real_interfaces_nodes_move_from_one_network_to_the_other() {
+    if let Some(why) = testnet::netns::missing() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let (mut testnet, folders, url) = testnet(3, &["--netns"]);
+    has_a_page(&url);
+    let status = |node: usize| ask(&folders[node], &json!({"verb": "status"}));
+    let received = || ask(&folders[0], &json!({"verb": "sessions"}))[0]["streams"][0]["received_bytes"].as_u64();
+    until("there is traffic", || received() > Some(0));
+    for address in ["10.79.1.3", "10.78.2.3"] {
+        testnet.told("move n2", "n2 has no network");
+        testnet.says(&format!("n2 is back, at {address}"));
+        until("n2 listens there", || status(2)["listen"].to_string().contains(address));
+        let before = received();
+        until("it goes on", || received() > before.map(|bytes| bytes + 1_000_000));
+    }
+    testnet.told("away n2", "n2 is away");
+    until("n2 has no link", || status(2)["links"] == 0);
+    // Who was away is back first.
+    testnet.told("partition", "parted: 1 nodes and 2");
+    until("they are two halves", || status(0)["links"] == 0 && status(1)["links"] == 1 && status(2)["links"] == 1);
+    testnet.told("heal", "they may link again");
+    until("they are one overlay", || status(0)["links"] != 0);
+    testnet.ends();
+}
+
+#[test]
+fn orders_that_are_typed_are_obeyed() {
+    let (mut testnet, folders, url) = testnet(4, &[]);
+    has_a_page(&url);
     let sessions = || ask(&folders[0], &json!({"verb": "sessions"}));
     until("there is traffic to look at", || sessions()[0]["streams"][0]["received_bytes"].as_u64() > Some(0));
     let status = |node: usize| ask(&folders[node], &json!({"verb": "status"}));
@@ -119,7 +152,7 @@ fn orders_that_are_typed_are_obeyed() {
 #[test]
 fn orders_of_the_dashboards_menu_are_obeyed() {
     let Some(chromium) = chromium::chromium() else { return };
-    let (testnet, folders, url) = testnet(6);
+    let (testnet, folders, url) = testnet(6, &[]);
     let task = json!({
         "url": url,
         "chromium": chromium,

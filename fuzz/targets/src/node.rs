@@ -12,7 +12,6 @@ use node::files::word::{self, Answer, MAX_WORD_BYTES, Word};
 use node::links::lane::fuzzing::frames;
 use node::local::service::{Forward, ServiceName, Target};
 use node::recovery::RecoveryKey;
-use node::store::value_in;
 use overlay::io::Lane;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -73,25 +72,18 @@ fn prints_as_it_parses<T: FromStr + Display + PartialEq>(text: &str) {
     }
 }
 
-/// Frames of a lane, lines of the control socket, values of the store: what is taken out is what was put in, and no longer than allowed.
+/// Frames of a lane, lines of the control socket: what is taken out is what was put in, and no longer than allowed.
 pub fn node_bytes(bytes: &[u8]) {
     let mut script = Script::new(bytes);
-    match script.below(4) {
+    match script.below(3) {
         0 => cut(script.rest(), Lane::Control),
         1 => cut(script.rest(), Lane::Data),
-        2 => {
+        _ => {
             let text = script.rest();
             let lines = lines(text);
             assert!(lines.iter().all(|line| line.len() <= MAX_LINE_BYTES && !line.contains(&b'\n')));
             let again: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
             assert!(text.starts_with(&again));
-        }
-        _ => {
-            let file = script.rest();
-            if let Some(value) = value_in(file) {
-                let length = (value.len() as u64).to_le_bytes();
-                assert_eq!([b"mst1".as_slice(), &length, value].concat(), file);
-            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::identity::{self, Keys};
 use crate::invite::Invite;
 use crate::local::listen::check_free;
 use crate::stack::{self, Stack};
-use crate::store::{FileStore, Nowhere, Store};
+use crate::store::{DiskStore, Nowhere, Store};
 use crate::{clock, driver, folder};
 
 /// A listener has its concrete address within this time.
@@ -96,7 +96,7 @@ impl Builder {
         let (lock, keys, store): (_, _, Arc<dyn Store>) = match data_dir {
             Some(path) => {
                 let lock = folder::open_folder(&path)?;
-                (Some(lock), Keys::open(&path)?, Arc::new(FileStore::open(&path.join("state"))?))
+                (Some(lock), Keys::open(&path)?, Arc::new(DiskStore::open(&path)?))
             }
             None => (None, Keys::random().map_err(no_entropy)?, Arc::new(Nowhere)),
         };

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::ask::json_line;
+use super::place::config_file;
 use super::up;
 use crate::config::{Config, TEMPLATE};
 use crate::control::client::Client;
@@ -27,7 +28,7 @@ pub(super) enum Verb {
     /// Print what is in force: in the running node, or what `muses up` would use
     #[command(after_help = "Example:\n  muses config show")]
     Show {
-        /// Another file than config.toml in the data folder; never asks a running node
+        /// Another file than `muses up` would read; never asks a running node
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -45,7 +46,7 @@ pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> 
         Verb::Init { file } => init(&file.unwrap_or_else(default), json),
         Verb::Check { file } => {
             let file = file.unwrap_or_else(default);
-            Config::load(Some(&file), data_dir)?;
+            Config::load(Some(&file))?;
             print(json!({ "file": file }), &format!("{} is right\n", file.display()), json);
             Ok(())
         }
@@ -76,7 +77,7 @@ fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
     let (config, header) = match running {
         Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
         None => {
-            let mut config = Config::load(file, data_dir)?;
+            let mut config = Config::load(config_file(file, data_dir).as_deref())?;
             if config.listen.is_empty() {
                 config.listen = up::default_listen();
             }

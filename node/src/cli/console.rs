@@ -10,6 +10,7 @@ use std::time::Duration;
 use multiaddr::Multiaddr;
 use overlay::id::NodeId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::Instant;
 
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
@@ -20,6 +21,9 @@ use crate::stack::Event;
 
 /// How often the listen addresses are compared with those that were printed.
 const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long a way into an overlay may take before it is said that nobody answers there: longer than a dial and its repetition.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
@@ -79,12 +83,19 @@ impl Console {
         }
     }
 
-    /// Prints what happens until the node ends. With `joining`, a bootstrap peer was given by hand: one of another overlay ends it, too,
+    /// Prints what happens until the node ends. `ways` are the bootstrap peers, when they were given by hand: one of another overlay ends it, too,
     /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
     /// revoked identity ends it in any case; the fault says so.
-    pub(super) async fn follow(&self, handle: Handle, mut facts: Receiver<Event>, joining: bool) -> Option<Fault> {
+    pub(super) async fn follow(
+        &self,
+        handle: Handle,
+        mut facts: Receiver<Event>,
+        ways: Option<&[Multiaddr]>,
+    ) -> Option<Fault> {
+        let joining = ways.is_some();
         let mut printed = Vec::new();
         let mut alone = true;
+        let mut unanswered = ways.map(|ways| (Instant::now() + JOIN_PATIENCE, ways));
         let mut refusals = BTreeSet::new();
         let mut period = tokio::time::interval(ADDRESSES_PERIOD);
         loop {
@@ -113,6 +124,9 @@ impl Console {
                 _ = period.tick() => {
                     let Ok(addresses) = handle.reachable_at().await else { return None };
                     alone = alone && neighbours(&handle).await == 0;
+                    if alone && let Some((_, ways)) = unanswered.take_if(|(told_at, _)| *told_at <= Instant::now()) {
+                        self.say(&nobody_answers(ways));
+                    }
                     // Flight mode listens nowhere; being back at the same addresses is no news.
                     if !addresses.is_empty() && addresses != printed {
                         let closed = handle.with(|stack, _| stack.is_closed()).await.unwrap_or_default();
@@ -153,6 +167,14 @@ impl Console {
     fn petnames(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
         self.petnames.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn nobody_answers(ways: &[Multiaddr]) -> String {
+    let ways: Vec<_> = ways.iter().map(ToString::to_string).collect();
+    format!(
+        "nobody has let this node in yet at {}; it goes on trying. Does a node run there, and does no firewall keep this one from it?",
+        ways.join(", ")
+    )
 }
 
 async fn neighbours(handle: &Handle) -> usize {

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::console::Console;
 use super::join::{self, Joins};
+use super::place::config_file;
 use super::reload::Reloads;
 use super::supervisor;
 use crate::config::{Config, SocksGuard, check_name};
@@ -27,7 +28,7 @@ use crate::local::invites::Grants;
 use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
-use crate::store::{FileStore, Store};
+use crate::store::{DiskStore, Store};
 use crate::upnp::Upnp;
 use crate::{clock, dashboard, driver, lan, stack};
 
@@ -47,14 +48,14 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// What is logged unless RUST_LOG says otherwise. Yamux warns of every connection that the other side closed first.
 const DEFAULT_LOG: &str = "warn,yamux=error";
 
-/// The flags of `muses up`; they win over the configuration file.
+/// The flags of `muses up`; they win over the environment, and that over the configuration file.
 #[derive(Args, Debug)]
 pub(super) struct Up {
-    /// The configuration [default: config.toml in the data folder, if there is one]
-    #[arg(long, value_name = "FILE")]
+    /// The configuration [default: config.toml in the data folder; without --data-dir also $XDG_CONFIG_HOME/muses/config.toml, and as root /etc/muses/config.toml]
+    #[arg(long, value_name = "FILE", env = "MUSES_CONFIG", hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true)]
     pub(super) listen: Vec<Multiaddr>,
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
@@ -63,22 +64,22 @@ pub(super) struct Up {
     #[arg(long, conflicts_with = "join")]
     pub(super) closed: bool,
     /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
-    #[arg(long, value_parser = checked_name)]
+    #[arg(long, value_parser = checked_name, env = "MUSES_NAME", hide_env_values = true)]
     pub(super) name: Option<String>,
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
     #[arg(long)]
     pub(super) leaf: bool,
     /// Serve SOCKS5 for programs on this machine, which then reach PEER.muses and SERVICE.PEER.muses
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", env = "MUSES_SOCKS", hide_env_values = true)]
     pub(super) socks: Option<Forward>,
     /// What programs have to show at the SOCKS5 proxy: that they are of your user, or the password in socks.token of the data folder
     #[arg(long, value_enum, value_name = "GUARD")]
     pub(super) socks_guard: Option<SocksGuard>,
     /// Serve a page about this node to its owner's browser, on loopback [default: 127.0.0.1:7070]; see `muses dashboard`
-    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = dashboard::DEFAULT_ADDRESS)]
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = dashboard::DEFAULT_ADDRESS, env = "MUSES_DASHBOARD", hide_env_values = true)]
     pub(super) dashboard: Option<Forward>,
     /// Serve figures for Prometheus at /metrics
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", env = "MUSES_METRICS", hide_env_values = true)]
     pub(super) metrics: Option<Forward>,
     /// The unix socket of the testnet that this node is a part of: the dashboard's page gets a menu, and gives its orders there
     #[arg(long, value_name = "PATH", hide = true)]
@@ -109,7 +110,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     // Before anything is written: a bad invite changes nothing.
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
-    let mut config = Config::load(up.config.as_deref(), &data_dir)?;
+    let mut config = Config::load(config_file(up.config.as_deref(), &data_dir).as_deref())?;
     let reloads = Reloads::new(up.config, data_dir.clone(), config.clone());
     if !up.listen.is_empty() {
         config.listen = up.listen;
@@ -131,7 +132,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(&data_dir.join("state"))?);
+    let store: Arc<dyn Store> = Arc::new(DiskStore::open(&data_dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
     let result = runtime.block_on(serve(
@@ -207,6 +208,7 @@ async fn serve(
         stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
     let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
+    let ways = entry.joining.then(|| config.join.clone());
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     let guests = handle.subscribe();
@@ -240,7 +242,7 @@ async fn serve(
     supervisor::ready();
     let mut refused = None;
     let asked = tokio::select! {
-        ended = console.follow(handle.clone(), facts, entry.joining) => {
+        ended = console.follow(handle.clone(), facts, ways.as_deref()) => {
             refused = ended;
             // The loop has ended: after `down`, which is answered only then, or by a defect.
             refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()

@@ -1,4 +1,5 @@
-//! Writes to the store, in order, beside the loop: an fsync takes as long as it takes. What cannot be written, because the disk is full, is tried again.
+//! Writes to the store, in order, beside the loop: an fsync takes as long as it takes. What came meanwhile goes into the next one together, and what cannot
+//! be written, because the disk is full, is tried again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,22 +10,29 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How often what was not written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Most values that are written at one time.
+const MAX_BATCH: usize = 1024;
+
+type Job = (StoreKey, Vec<u8>);
 
 pub(super) struct Writer {
-    jobs: mpsc::UnboundedSender<(StoreKey, Vec<u8>)>,
+    jobs: mpsc::UnboundedSender<Job>,
     done: mpsc::UnboundedReceiver<StoreKey>,
     task: JoinHandle<()>,
 }
 
-/// The latest value of a key that could not be written, and how many writes wait for it.
-struct Failed {
+/// The latest value of a key, and how many writes it stands for: a newer value stands for those before it that were not written.
+struct Latest {
     bytes: Vec<u8>,
     writes: usize,
 }
+
+/// What is to be written.
+type Waiting = BTreeMap<StoreKey, Latest>;
 
 impl Writer {
     pub(super) fn spawn(store: Arc<dyn Store>) -> Self {
@@ -32,9 +40,9 @@ impl Writer {
     }
 
     fn retrying(store: Arc<dyn Store>, retry: Duration) -> Self {
-        let (jobs, waiting) = mpsc::unbounded_channel();
+        let (jobs, asked) = mpsc::unbounded_channel();
         let (done_in, done) = mpsc::unbounded_channel();
-        let task = tokio::spawn(write_all(store, retry, waiting, done_in));
+        let task = tokio::spawn(write_all(store, retry, asked, done_in));
         Self { jobs, done, task }
     }
 
@@ -58,60 +66,72 @@ impl Writer {
 async fn write_all(
     store: Arc<dyn Store>,
     retry: Duration,
-    mut waiting: mpsc::UnboundedReceiver<(StoreKey, Vec<u8>)>,
+    mut asked: mpsc::UnboundedReceiver<Job>,
     done: mpsc::UnboundedSender<StoreKey>,
 ) {
-    let mut failed: BTreeMap<StoreKey, Failed> = BTreeMap::new();
+    let (mut failed, mut jobs) = (Waiting::new(), Vec::new());
     // It ticks on while others write: a busy node is not to put it off for ever.
     let mut again = tokio::time::interval(retry);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let job = tokio::select! {
+        tokio::select! {
             biased;
             _ = again.tick(), if !failed.is_empty() => {
-                write_again(&store, &mut failed, &done).await;
+                failed = write(&store, failed, &done).await;
                 continue;
             }
-            job = waiting.recv() => job,
-        };
-        let Some((key, bytes)) = job else { break };
-        // A newer value stands for those before it that were not written.
-        let writes = failed.remove(&key).map_or(0, |old| old.writes) + 1;
-        write(&store, key, Failed { bytes, writes }, &mut failed, &done).await;
-    }
-    write_again(&store, &mut failed, &done).await;
-}
-
-async fn write_again(
-    store: &Arc<dyn Store>,
-    failed: &mut BTreeMap<StoreKey, Failed>,
-    done: &mpsc::UnboundedSender<StoreKey>,
-) {
-    for (key, value) in std::mem::take(failed) {
-        write(store, key, value, failed, done).await;
-    }
-}
-
-async fn write(
-    store: &Arc<dyn Store>,
-    key: StoreKey,
-    value: Failed,
-    failed: &mut BTreeMap<StoreKey, Failed>,
-    done: &mpsc::UnboundedSender<StoreKey>,
-) {
-    let (store, name) = (Arc::clone(store), key.clone());
-    let written = spawn_blocking(move || {
-        let result = if value.bytes.is_empty() { store.delete(&name) } else { store.put(&name, &value.bytes) };
-        (result, value)
-    });
-    match written.await {
-        Ok((Ok(()), value)) => (0..value.writes).for_each(|_| drop(done.send(key.clone()))),
-        // What depends on this value goes on waiting: that is what durable means.
-        Ok((Err(error), value)) => {
-            tracing::error!(key, %error, "cannot store; is the disk full? it is tried again");
-            failed.insert(key, value);
+            heard = asked.recv_many(&mut jobs, MAX_BATCH) => if heard == 0 { break },
         }
-        Err(error) => tracing::error!(key, %error, "a write to the store ended early"),
+        let mut waiting = Waiting::new();
+        for (key, bytes) in jobs.drain(..) {
+            // What failed before comes first, whether or not there is room now.
+            let before = waiting.remove(&key).or_else(|| failed.remove(&key));
+            waiting.insert(key, Latest { bytes, writes: before.map_or(0, |before| before.writes) + 1 });
+        }
+        failed.append(&mut write(&store, waiting, &done).await);
+    }
+    write(&store, failed, &done).await;
+}
+
+/// Writes all of it and says so; what could not be written is returned.
+async fn write(store: &Arc<dyn Store>, waiting: Waiting, done: &mpsc::UnboundedSender<StoreKey>) -> Waiting {
+    if waiting.is_empty() {
+        return waiting;
+    }
+    let store = Arc::clone(store);
+    let work = spawn_blocking(move || write_blocking(store.as_ref(), waiting));
+    match work.await {
+        Ok((Ok(()), written)) => {
+            let each = written.into_iter().flat_map(|(key, latest)| std::iter::repeat_n(key, latest.writes));
+            each.for_each(|key| drop(done.send(key)));
+            Waiting::new()
+        }
+        // What depends on these values goes on waiting: that is what durable means.
+        Ok((Err(error), waiting)) => {
+            let keys: Vec<_> = waiting.keys().collect();
+            tracing::error!(?keys, %error, "cannot store; is the disk full? it is tried again");
+            waiting
+        }
+        Err(error) => {
+            tracing::error!(%error, "a write to the store ended early");
+            Waiting::new()
+        }
+    }
+}
+
+fn write_blocking(store: &dyn Store, mut waiting: Waiting) -> (Result<(), StoreError>, Waiting) {
+    loop {
+        let batch: Vec<_> = waiting.iter().map(|(key, latest)| (key.as_str(), latest.bytes.as_slice())).collect();
+        match store.write(&batch) {
+            // It is not to keep the others from it for ever.
+            Err(StoreError::Unstorable(key)) if waiting.remove(&key).is_some() => {
+                tracing::error!(
+                    key,
+                    "a value of this key and length is never stored: it will be missing after the next start"
+                );
+            }
+            result => return (result, waiting),
+        }
     }
 }
 
@@ -123,87 +143,120 @@ mod tests {
     use overlay::io::Snapshot;
 
     use super::*;
-    use crate::store::StoreError;
 
+    /// Writes down what is written, and has room only when it is told so.
     #[derive(Default)]
-    struct Journal(Mutex<Vec<String>>, AtomicBool);
+    struct Journal {
+        written: Mutex<Vec<String>>,
+        room: AtomicBool,
+    }
+
+    impl Journal {
+        fn with_room(room: bool) -> Arc<Self> {
+            Arc::new(Self { room: room.into(), ..Self::default() })
+        }
+
+        fn make_room(&self) {
+            self.room.store(true, Ordering::SeqCst);
+        }
+
+        /// Each row of each write.
+        fn written(&self) -> Vec<String> {
+            self.written.lock().unwrap().clone()
+        }
+    }
 
     impl Store for Journal {
         fn load(&self) -> Result<Snapshot, StoreError> {
             Ok(Snapshot::new())
         }
 
-        fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-            if key == "bad" && !self.1.load(Ordering::SeqCst) {
-                return Err(StoreError::Damaged("bad".into()));
+        fn write(&self, batch: &[(&str, &[u8])]) -> Result<(), StoreError> {
+            if let Some((key, _)) = batch.iter().find(|(key, _)| *key == "never") {
+                return Err(StoreError::Unstorable((*key).to_owned()));
             }
-            self.0.lock().unwrap().push(format!("put {key} {}", bytes.len()));
-            Ok(())
-        }
-
-        fn delete(&self, key: &str) -> Result<(), StoreError> {
-            self.0.lock().unwrap().push(format!("delete {key}"));
+            // What is small still fits.
+            if !self.room.load(Ordering::SeqCst) && batch.iter().any(|(_, bytes)| bytes.len() > 1) {
+                return Err(StoreError::Damaged { path: "full".into(), why: String::new() });
+            }
+            let mut written = self.written.lock().unwrap();
+            written.extend(batch.iter().map(|(key, bytes)| format!("{key} {}", bytes.len())));
             Ok(())
         }
     }
 
-    #[tokio::test]
-    async fn values_are_written_in_order_and_only_written_ones_are_reported() {
-        let journal = Arc::new(Journal::default());
-        let mut writer = Writer::spawn(Arc::clone(&journal) as Arc<dyn Store>);
-        for (key, bytes) in [("a", "1"), ("bad", "1"), ("a", "22"), ("b", ""), ("a", "")] {
+    fn writer(journal: &Arc<Journal>, retry: Duration) -> Writer {
+        Writer::retrying(Arc::clone(journal) as Arc<dyn Store>, retry)
+    }
+
+    /// Nothing ticks.
+    const NEVER: Duration = Duration::from_secs(1000);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_written_together_and_each_write_is_reported() {
+        let journal = Journal::with_room(true);
+        let mut writer = writer(&journal, NEVER);
+        for (key, bytes) in [("a", "1"), ("never", "1"), ("a", "22"), ("b", "")] {
             writer.put(key.to_owned(), bytes.as_bytes().to_vec());
         }
-        for key in ["a", "a", "b", "a"] {
+        for key in ["a", "a", "b"] {
             assert_eq!(writer.done().await.as_deref(), Some(key));
         }
+        assert_eq!(journal.written(), ["a 2", "b 0"]);
+        writer.put("a".to_owned(), Vec::new());
+        assert_eq!(writer.done().await.as_deref(), Some("a"));
         writer.end().await;
-        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put a 2", "delete b", "delete a"]);
+        assert_eq!(journal.written(), ["a 2", "b 0", "a 0"]);
     }
 
-    #[tokio::test]
-    async fn what_could_not_be_written_is_written_when_there_is_room_and_each_write_is_reported() {
-        let journal = Arc::new(Journal::default());
-        let mut writer = Writer::retrying(Arc::clone(&journal) as Arc<dyn Store>, Duration::from_millis(1));
-        for (key, bytes) in [("bad", "1"), ("bad", "22"), ("a", "1")] {
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_written_when_there_is_room() {
+        let journal = Journal::with_room(false);
+        let mut writer = writer(&journal, RETRY);
+        for (key, bytes) in [("big", "22"), ("big", "333")] {
             writer.put(key.to_owned(), bytes.as_bytes().to_vec());
         }
-        assert_eq!(writer.done().await.as_deref(), Some("a"));
-        journal.1.store(true, Ordering::SeqCst);
-        // The newest value counts for both.
-        assert_eq!(writer.done().await.as_deref(), Some("bad"));
-        assert_eq!(writer.done().await.as_deref(), Some("bad"));
-        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put bad 2"]);
-        writer.end().await;
-    }
-
-    #[tokio::test]
-    async fn others_that_write_all_the_time_do_not_put_it_off() {
-        let journal = Arc::new(Journal::default());
-        let mut writer = Writer::retrying(Arc::clone(&journal) as Arc<dyn Store>, Duration::from_millis(50));
-        writer.put("bad".to_owned(), b"1".to_vec());
-        writer.put("a".to_owned(), b"1".to_vec());
-        assert_eq!(writer.done().await.as_deref(), Some("a"));
-        journal.1.store(true, Ordering::SeqCst);
-        // As soon as one is written the next one is there.
-        for _ in 0..1_000_000 {
+        tokio::time::sleep(RETRY * 3).await;
+        assert!(journal.written().is_empty());
+        // Others are, and others that are written all the time do not put it off.
+        for round in 0..100 {
             writer.put("a".to_owned(), b"1".to_vec());
-            if writer.done().await.as_deref() == Some("bad") {
-                return;
+            if round == 10 {
+                journal.make_room();
             }
+            if writer.done().await.as_deref() == Some("big") {
+                // The newest value counts for both.
+                assert_eq!(writer.done().await.as_deref(), Some("big"));
+                assert!(round > 10 && journal.written().contains(&"big 3".to_owned()), "{:?}", journal.written());
+                return writer.end().await;
+            }
+            tokio::time::sleep(RETRY / 8).await;
         }
         panic!("it was never tried again");
     }
 
-    #[tokio::test]
-    async fn what_is_left_is_tried_at_the_end() {
-        let journal = Arc::new(Journal::default());
-        let mut writer = Writer::spawn(Arc::clone(&journal) as Arc<dyn Store>);
-        writer.put("bad".to_owned(), b"1".to_vec());
+    #[tokio::test(start_paused = true)]
+    async fn a_newer_value_stands_for_one_that_could_not_be_written() {
+        let journal = Journal::with_room(false);
+        let mut writer = writer(&journal, NEVER);
+        writer.put("a".to_owned(), b"22".to_vec());
+        tokio::time::sleep(RETRY).await;
         writer.put("a".to_owned(), b"1".to_vec());
-        assert_eq!(writer.done().await.as_deref(), Some("a"));
-        journal.1.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            assert_eq!(writer.done().await.as_deref(), Some("a"));
+        }
         writer.end().await;
-        assert_eq!(*journal.0.lock().unwrap(), ["put a 1", "put bad 1"]);
+        assert_eq!(journal.written(), ["a 1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_tried_at_the_end() {
+        let journal = Journal::with_room(false);
+        let writer = writer(&journal, NEVER);
+        writer.put("big".to_owned(), b"22".to_vec());
+        tokio::time::sleep(RETRY).await;
+        journal.make_room();
+        writer.end().await;
+        assert_eq!(journal.written(), ["big 2"]);
     }
 }

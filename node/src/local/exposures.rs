@@ -10,7 +10,7 @@ use super::service::{Forward, ServiceName};
 use crate::config::{Config, ServiceTable};
 use crate::exit::{Code, Fault};
 use crate::stack::Who;
-use crate::store::Store;
+use crate::store::{Store, senseless};
 
 /// Where they are in the store; the stack never sees this key.
 pub const STORE_KEY: &str = "node/exposures";
@@ -156,26 +156,23 @@ impl Row {
 }
 
 fn damaged(why: impl std::fmt::Display) -> Fault {
-    Fault::new(
-        Code::State,
-        format!("the stored list of services cannot be used ({why}); remove state/node.exposures and expose again"),
-    )
+    Fault::new(Code::State, senseless(STORE_KEY, why))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::FileStore;
+    use crate::store::DiskStore;
 
     #[test]
     fn they_survive_a_restart_and_win_over_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let config =
             Config::parse("[services.web]\nforward = 'h:1'\n[services.ssh]\nforward = 'h:2'\n", "c".as_ref()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
         let open = || {
-            let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
             let stored = store.load().unwrap().remove(STORE_KEY);
-            Exposures::open(store, stored, &config).unwrap()
+            Exposures::open(Arc::clone(&store), stored, &config).unwrap()
         };
         let id = overlay::id::Identity::from_secret(&[1; 32]).id();
         let typed = Exposure { forward: "127.0.0.1:22".parse().unwrap(), allow: vec![Who::Anyone, Who::Node(id)] };
@@ -195,7 +192,7 @@ mod tests {
     #[test]
     fn a_damaged_list_is_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
         let fault = Exposures::open(store, Some(b"[{}]".to_vec()), &Config::default()).err().unwrap();
         assert_eq!(fault.code, Code::State as u8);
     }

@@ -16,7 +16,7 @@ use super::service::ServiceName;
 use crate::driver::Conn;
 use crate::exit::{Code, Fault};
 use crate::invite::{SECRET_BYTES, Secret};
-use crate::store::Store;
+use crate::store::{Store, senseless};
 
 /// The service at which secrets are taken. No person can offer a service of this name.
 pub const SERVICE: &str = "~invite";
@@ -86,10 +86,8 @@ impl Grants {
     /// # Errors
     /// When the stored value cannot be read.
     pub fn open(store: Arc<dyn Store>, stored: Option<Vec<u8>>) -> Result<Self, Fault> {
-        let rows = stored.map_or(Ok(BTreeMap::new()), |bytes| serde_json::from_slice(&bytes)).map_err(|why| {
-            let line = format!("the stored invites cannot be used ({why}); remove state/node.invites to forget them");
-            Fault::new(Code::State, line)
-        })?;
+        let rows = stored.map_or(Ok(BTreeMap::new()), |bytes| serde_json::from_slice(&bytes));
+        let rows = rows.map_err(|why| Fault::new(Code::State, senseless(STORE_KEY, why)))?;
         Ok(Self { store, rows: Mutex::new(rows) })
     }
 
@@ -187,7 +185,7 @@ fn hash_of(secret: &Secret) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::FileStore;
+    use crate::store::{DiskStore, STATE_FILE};
 
     fn at(unix_s: u64) -> WallTime {
         WallTime::from_unix_micros(unix_s * 1_000_000)
@@ -200,10 +198,10 @@ mod tests {
     #[test]
     fn a_grant_is_used_as_often_as_was_said_and_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
         let open = || {
-            let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
             let stored = store.load().unwrap().remove(STORE_KEY);
-            Grants::open(store, stored).unwrap()
+            Grants::open(Arc::clone(&store), stored).unwrap()
         };
         let (secret, guest) = (Secret([7; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
         let services: Vec<ServiceName> = vec!["web".parse().unwrap()];
@@ -216,14 +214,14 @@ mod tests {
         assert_eq!(open().redeem(&secret, guest(2), at(99)).unwrap(), Some(services));
         assert_eq!(open().redeem(&secret, guest(3), at(99)).unwrap(), None, "used up");
         assert_eq!(open().redeem(&secret, guest(2), at(100)).unwrap(), None, "expired");
-        let stored = std::fs::read(folder.path().join("node.invites")).unwrap();
+        let stored = std::fs::read(folder.path().join(STATE_FILE)).unwrap();
         assert!(!stored.windows(4).any(|bytes| bytes == [7; 4]), "the secret is on disk");
     }
 
     #[test]
     fn old_grants_make_room() {
         let folder = tempfile::tempdir().unwrap();
-        let grants = Grants::open(Arc::new(FileStore::open(folder.path()).unwrap()), None).unwrap();
+        let grants = Grants::open(Arc::new(DiskStore::open(folder.path()).unwrap()), None).unwrap();
         for n in 0..MAX_GRANTS {
             let secret = Secret([u8::try_from(n).unwrap(); SECRET_BYTES]);
             grants.give(&secret, offer(1, 100), at(0)).unwrap();

@@ -10,6 +10,8 @@ use crate::stack::Failure;
 
 /// How much is taken from either side at once, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// The same from an application that says little: most connections are idle most of the time, and each keeps its buffer.
+const IDLE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Why a copy ended before both directions did.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +38,13 @@ where
     W: AsyncWrite + Unpin,
 {
     let there = async {
-        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        let mut buffer = Vec::with_capacity(IDLE_BUFFER_BYTES);
         loop {
             if from.read_buf(&mut buffer).await? == 0 {
                 conn.finish();
                 return Ok::<_, Broken>(());
             }
-            buffer = conn.write_all(buffer).await?;
-            buffer.clear();
+            buffer = emptied(conn.write_all(buffer).await?);
         }
     };
     let back = async {
@@ -65,6 +66,20 @@ where
         }
     };
     tokio::try_join!(there, back).map(|((), ())| ())
+}
+
+/// The buffer for the next read, as large as this one, which was filled so far, lets expect.
+fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
+    let next = match (buffer.len(), buffer.capacity()) {
+        (heard, capacity) if heard == capacity => BUFFER_BYTES,
+        (..=IDLE_BUFFER_BYTES, _) => IDLE_BUFFER_BYTES,
+        (_, capacity) => capacity,
+    };
+    if next == buffer.capacity() {
+        buffer.clear();
+        return buffer;
+    }
+    Vec::with_capacity(next)
 }
 
 async fn write_all(to: &mut (impl AsyncWrite + Unpin), pieces: &[Vec<u8>]) -> io::Result<()> {

@@ -135,8 +135,10 @@ pub enum Failure {
     /// The peer offers the service, but nothing answers behind it.
     #[error("the peer offers this service, but nothing answers behind it; is the service running there?")]
     ServiceDown,
-    /// The peer restarted: its application connections are gone.
-    #[error("the peer restarted and its end of the connection is gone; connect again")]
+    /// The peer's node has no memory of the connection.
+    #[error(
+        "the peer no longer knows this connection: its node was restarted, or the session was cut there; connect again"
+    )]
     Restarted,
     /// The other application closed the connection abruptly.
     #[error("the connection was reset by the application on the other side")]
@@ -157,7 +159,9 @@ pub enum Failure {
     #[error("the peer's certificate is not good at this machine's date; is the clock right, here (`date`) and there?")]
     Clock,
     /// A name that was pinned belongs to another key now.
-    #[error("this name belongs to another key than the one it was first used for; ask its owner, then use the node id")]
+    #[error(
+        "this name belongs to another key than the one it was first used for; ask its owner, and if that is right: muses name unpin NAME"
+    )]
     NameChanged,
     /// Its owner, or who has its recovery key, has ended it.
     #[error("this node's identity was revoked for ever; ask its owner for the new node id")]

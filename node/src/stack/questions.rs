@@ -31,8 +31,10 @@ enum Lookup {
     Watch(NodeId),
     /// Whom a name means.
     Name(Purpose, Name),
-    /// Where a node is.
-    Node(Purpose, NodeId),
+    /// Where a node is, and the name that is pinned to it if that was typed.
+    Node(Purpose, NodeId, Option<Name>),
+    /// Nobody knows the node that this name is pinned to: whether it is somebody else's by now.
+    Pin(Purpose, Name),
 }
 
 /// A look-up under way.
@@ -105,8 +107,11 @@ impl Stack {
     fn question(&mut self, peer: &str, purpose: impl FnOnce(QueryId) -> Purpose, now: Now) -> QueryId {
         let question = self.questions.ask(peer);
         match self.naming.meaning(peer) {
-            Meaning::Node(id) => self.find_node(purpose(question), id, now),
-            Meaning::Claimed(name) => self.find(purpose(question), name, now),
+            Meaning::Node(id) => self.find_node(purpose(question), id, None, now),
+            Meaning::Claimed(name) => match self.naming.pinned(&name) {
+                Some(id) => self.find_node(purpose(question), id, Some(name), now),
+                None => self.find(purpose(question), name, now),
+            },
             Meaning::Nothing => self.answer(question, Err(Failure::UnknownPeer)),
         }
         self.settle(now);
@@ -118,14 +123,14 @@ impl Stack {
         self.look_up(Asked { lookup: Lookup::Name(purpose, name), times: 1 }, now);
     }
 
-    fn find_node(&mut self, purpose: Purpose, node: NodeId, now: Now) {
-        self.look_up(Asked { lookup: Lookup::Node(purpose, node), times: 1 }, now);
+    fn find_node(&mut self, purpose: Purpose, node: NodeId, pinned: Option<Name>, now: Now) {
+        self.look_up(Asked { lookup: Lookup::Node(purpose, node, pinned), times: 1 }, now);
     }
 
     fn look_up(&mut self, asked: Asked, now: Now) {
         let (query, fresh) = match &asked.lookup {
-            Lookup::Name(_, name) => (Query::Name(name.clone()), false),
-            Lookup::Node(_, node) | Lookup::Session(node) | Lookup::Watch(node) => (Query::Node(*node), true),
+            Lookup::Name(_, name) | Lookup::Pin(_, name) => (Query::Name(name.clone()), false),
+            Lookup::Node(_, node, _) | Lookup::Session(node) | Lookup::Watch(node) => (Query::Node(*node), true),
         };
         let id = self.overlay.lookup(query, fresh, now);
         self.questions.lookups.insert(id, asked);
@@ -144,7 +149,7 @@ impl Stack {
         // A session that there was asks again by itself, and whoever watches as well; a new one would fail.
         let patient = match &lookup {
             Lookup::Session(peer) => self.sessions.is_resolving(peer),
-            Lookup::Watch(_) => false,
+            Lookup::Watch(_) | Lookup::Pin(..) => false,
             Lookup::Name(..) | Lookup::Node(..) => true,
         };
         if matches!(result, LookupResult::Missing) && patient && times < MAX_ASKED {
@@ -157,11 +162,18 @@ impl Stack {
             Lookup::Name(purpose, name) => match self.holder(&name, &result) {
                 Ok(holder) => match purpose {
                     Purpose::Open(conn) => self.open_stream(conn, holder, now),
-                    _ => self.find_node(purpose, holder, now),
+                    _ => self.find_node(purpose, holder, None, now),
                 },
                 Err(why) => self.give_up(purpose, why),
             },
-            Lookup::Node(purpose, node) => match result {
+            Lookup::Pin(purpose, name) => {
+                let why = self.holder(&name, &result).err().unwrap_or(Failure::UnknownPeer);
+                self.give_up(purpose, why);
+            }
+            Lookup::Node(purpose, _, Some(name)) if matches!(result, LookupResult::Missing) => {
+                self.look_up(Asked { lookup: Lookup::Pin(purpose, name), times: 1 }, now);
+            }
+            Lookup::Node(purpose, node, _) => match result {
                 LookupResult::Found(record) if record.is_revocation() => self.give_up(purpose, Failure::Revoked),
                 LookupResult::Found(record) => match record.node() {
                     Some(found) => self.found(purpose, node, &found.place, now),

@@ -26,6 +26,12 @@ pub fn documented(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     verbs
 }
 
+/// `data` is what the page says under this heading.
+pub fn holds(page: &str, heading: &str, data: &Value) {
+    let complaints = compare(data, &documented(page)[heading]);
+    assert!(complaints.is_empty(), "{heading}: {complaints:#?}\n{data}");
+}
+
 /// How `data` differs from what is documented.
 pub fn compare(data: &Value, documented: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = BTreeMap::new();
@@ -52,7 +58,7 @@ pub fn compare(data: &Value, documented: &BTreeMap<String, String>) -> Vec<Strin
 
 fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
     let kind = match value {
-        Value::Null => "none",
+        Value::Null => "null",
         Value::Bool(_) => "flag",
         Value::Number(_) => "number",
         Value::String(_) => "text",

@@ -91,6 +91,13 @@ impl Sshd {
         ssh
     }
 
+    /// The same on a terminal, as a person has it: the far side runs it on a pty, whose echo it has turned off, as the first line is to be an answer.
+    pub fn terminal(&self, node: &Node, command: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-tt").args(self.options(node)).args(["alice", &format!("stty -echo -onlcr; {command}")]);
+        ssh
+    }
+
     /// How ssh and scp reach alice through `node`, and who they are.
     pub fn options(&self, node: &Node) -> Vec<String> {
         let proxy = format!(
@@ -98,9 +105,14 @@ impl Sshd {
             env!("CARGO_BIN_EXE_muses"),
             node.folder.path().display()
         );
+        [vec!["-o".to_owned(), proxy], self.identity()].concat()
+    }
+
+    /// Who they are, wherever they connect to.
+    pub fn identity(&self) -> Vec<String> {
         let mut options = vec!["-F".to_owned(), "none".to_owned()];
         let fixed = ["BatchMode=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR", "UserKnownHostsFile=/dev/null"];
-        for option in fixed.into_iter().chain(["IdentitiesOnly=yes", &proxy]) {
+        for option in fixed.into_iter().chain(["IdentitiesOnly=yes"]) {
             options.extend(["-o".to_owned(), option.to_owned()]);
         }
         options.extend(["-i".to_owned(), self.folder.path().join("user").display().to_string()]);
@@ -140,6 +152,11 @@ impl Shell {
 
     pub fn type_line(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Ctrl-D: on a terminal the end of the input is a key.
+    pub fn type_end(&mut self) {
+        self.stdin.as_mut().unwrap().write_all(b"\x04").unwrap();
     }
 
     pub fn expect(&self, numbers: core::ops::Range<u32>) {

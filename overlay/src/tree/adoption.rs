@@ -159,8 +159,8 @@ impl Overlay {
     /// Whether this is an heir that has lost the founder: orphans gather at it before it minds the root.
     fn misses_founder(&self) -> bool {
         let first = &self.trees[FIRST_TREE];
-        let titled = self.founder() != Some(self.id) && self.rank_of(FIRST_TREE, &self.id).is_some();
-        titled && first.orphan_since.is_some()
+        let titled = || self.founder() != Some(self.id) && self.rank_of(FIRST_TREE, &self.id).is_some();
+        first.orphan_since.is_some() && titled()
     }
 
     /// How long a node whose parent waits to be adopted is patient; none where nobody adopts.

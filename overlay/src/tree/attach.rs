@@ -89,11 +89,13 @@ impl Overlay {
             .filter(|link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(|link| {
                 let heard = link.beacon_of(tree)?;
+                if now.instant.since(heard.at) >= self.config.timing.beacon_fresh {
+                    return None;
+                }
                 let rank = self.rank_of(tree, &heard.beacon.holder)?;
-                let fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
                 let cost = self.cost_of(tree, link, now)?;
                 let has_slot = state.slots.slot_of(&link.peer).is_some();
-                fresh.then_some((rank, has_slot, cost, link.peer))
+                Some((rank, has_slot, cost, link.peer))
             })
             .min()
             .map(|(.., peer)| peer)

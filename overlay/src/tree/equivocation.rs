@@ -31,7 +31,7 @@ const fn place_of(grant: &Grant) -> Once {
 /// What a node has seen of others' grants.
 #[derive(Default)]
 pub(crate) struct Witness {
-    seen: BTreeMap<Once, Grant>,
+    seen: BTreeMap<Once, Box<Grant>>,
     guilty: BTreeMap<NodeId, Proof>,
 }
 
@@ -40,12 +40,12 @@ impl Witness {
     fn contradicts(&mut self, grant: &Grant) -> Option<Grant> {
         let place = place_of(grant);
         match self.seen.get(&place) {
-            Some(known) => (known.child != grant.child).then(|| known.clone()),
+            Some(known) => (known.child != grant.child).then(|| Grant::clone(known)),
             None => {
                 if self.seen.len() >= MAX_SEEN {
                     self.seen.pop_first();
                 }
-                self.seen.insert(place, grant.clone());
+                self.seen.insert(place, Box::new(grant.clone()));
                 None
             }
         }

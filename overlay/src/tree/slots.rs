@@ -40,7 +40,7 @@ pub(crate) enum Allotment {
 /// All slots of this node in one tree.
 pub(crate) struct Slots {
     tree: TreeId,
-    by_slot: BTreeMap<u16, Slot>,
+    by_slot: BTreeMap<u16, Box<Slot>>,
     next_epoch: u64,
     /// Epochs below this are on disk.
     reserved: u64,
@@ -61,7 +61,7 @@ impl Slots {
         let (reserved, children): Stored = codec::decode::<Stored, STORED_LIMIT_BYTES>(bytes)?;
         let by_slot = children
             .into_iter()
-            .map(|(slot, child, epoch)| (slot, Slot { child, epoch, grant: None, lost_at: Some(now) }))
+            .map(|(slot, child, epoch)| (slot, Box::new(Slot { child, epoch, grant: None, lost_at: Some(now) })))
             .collect();
         Ok(Self { by_slot, next_epoch: reserved, reserved, ..Self::new(tree) })
     }
@@ -96,7 +96,7 @@ impl Slots {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let grant = Grant::sign(identity, child, self.tree, slot, epoch, lease_s);
-        self.by_slot.insert(slot, Slot { child, epoch, grant: Some(grant.clone()), lost_at: None });
+        self.by_slot.insert(slot, Box::new(Slot { child, epoch, grant: Some(grant.clone()), lost_at: None }));
         self.dirty = true;
         Allotment::Granted(grant)
     }

@@ -89,7 +89,8 @@ impl World {
     pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool, threads: usize, latency: Latency) -> Self {
         let now = Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) };
         let threads = threads.max(1);
-        let mut shards: Vec<Shard> = (0..threads).map(|index| Shard::new(index, threads)).collect();
+        let shard = |index| Shard::new(index, threads, graph.len());
+        let mut shards: Vec<Shard> = (0..threads).map(shard).collect();
         for number in 0..graph.len() {
             shards[number % threads].add(Node::new(identity(number)));
         }

@@ -1,7 +1,7 @@
 //! What is going to happen, in the order in which it will.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use multiaddr::Multiaddr;
 use overlay::io::Lane;
@@ -55,10 +55,19 @@ impl Ord for Entry {
     }
 }
 
+/// Entries are kept in spans of this length, in microseconds, until the time is near: to keep all of them in order, of which there are some for each
+/// node, would be a good part of the work.
+const SPAN_US: u64 = 1000;
+
 /// Entries by time, then by when they were made.
 #[derive(Default)]
 pub struct Agenda {
-    heap: BinaryHeap<Reverse<Entry>>,
+    /// What happens in the spans up to `near`, in order.
+    soon: BinaryHeap<Reverse<Entry>>,
+    /// The number of the latest span of which that is so.
+    near: u64,
+    /// What happens in the spans after it.
+    later: BTreeMap<u64, Vec<Reverse<Entry>>>,
     made: u64,
 }
 
@@ -66,12 +75,21 @@ impl Agenda {
     /// Adds something.
     pub fn push(&mut self, at: Instant, what: Happening) {
         self.made += 1;
-        self.heap.push(Reverse(Entry { at, order: self.made, what }));
+        let entry = Reverse(Entry { at, order: self.made, what });
+        match at.as_micros() / SPAN_US {
+            span if span <= self.near => self.soon.push(entry),
+            span => self.later.entry(span).or_default().push(entry),
+        }
     }
 
     /// When the next thing happens.
-    pub fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse(entry)| entry.at)
+    pub fn next_at(&mut self) -> Option<Instant> {
+        if self.soon.is_empty()
+            && let Some((span, entries)) = self.later.pop_first()
+        {
+            (self.near, self.soon) = (span, entries.into());
+        }
+        self.soon.peek().map(|Reverse(entry)| entry.at)
     }
 
     /// The next thing, if it happens by `until`.
@@ -79,6 +97,39 @@ impl Agenda {
         if self.next_at()? > until {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| entry)
+        self.soon.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::rng::Rng;
+
+    use super::*;
+
+    #[test]
+    fn everything_happens_in_order_and_what_is_added_late_in_its_turn() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let mut agenda = Agenda::default();
+        let (mut added, mut happened) = (0, Vec::new());
+        let mut now = 0;
+        while added < 3000 {
+            for _ in 0..rng.index(20) {
+                let at = now + [0, 1, 400, 5000, 90_000][rng.index(5)] + rng.below(3);
+                agenda.push(Instant::from_micros(at), Happening::Timer(added));
+                added += 1;
+            }
+            now += rng.below(2000);
+            while let Some(entry) = agenda.pop_until(Instant::from_micros(now)) {
+                assert!(entry.at <= Instant::from_micros(now));
+                happened.push((entry.at, entry.order));
+            }
+            assert!(agenda.next_at().is_none_or(|next| next > Instant::from_micros(now)));
+        }
+        while let Some(entry) = agenda.pop_until(Instant::from_micros(u64::MAX)) {
+            happened.push((entry.at, entry.order));
+        }
+        assert_eq!(happened.len(), added);
+        assert!(happened.is_sorted(), "not in order");
     }
 }

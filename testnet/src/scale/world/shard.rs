@@ -142,8 +142,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(index: usize, of: usize) -> Self {
-        Self { index, of, nodes: Vec::new(), agenda: Agenda::default(), outcomes: Vec::new() }
+    /// Number `index` of `of`, with room for its part of `nodes`.
+    pub(super) fn new(index: usize, of: usize, nodes: usize) -> Self {
+        Self {
+            index,
+            of,
+            nodes: Vec::with_capacity(nodes.div_ceil(of)),
+            agenda: Agenda::default(),
+            outcomes: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, node: Node) {
