@@ -18,7 +18,7 @@ fn printed(words: &str) -> Value {
 
 #[test]
 fn seeds_of_whole_nodes() {
-    let outcomes = printed("sim --nodes 4 --seeds 2 --bytes 20000 --json");
+    let outcomes = printed("sim --seeds 2 --bytes 20000 --json");
     schema::holds("testnet.md", "testnet sim", &outcomes);
     assert_eq!(outcomes.as_array().unwrap().len(), 2);
 }

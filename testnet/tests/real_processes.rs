@@ -125,7 +125,7 @@ fn what_cannot_be_carried_through_prints_an_object_too() {
     let out = tempfile::NamedTempFile::new().unwrap();
     for words in ["--topology minimal --json", "up -n 4 --kill 1 --json"] {
         let mut command = Command::new(BINARY);
-        command.args(words.split(' ')).env("NO_COLOR", "1").arg("--out").arg(out.path());
+        command.arg("--out").arg(out.path()).args(words.split(' '));
         let done = command.output().unwrap();
         assert_eq!(done.status.code(), Some(1), "{words}");
         let object: Value = serde_json::from_slice(&done.stdout).unwrap();

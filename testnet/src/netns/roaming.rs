@@ -98,7 +98,7 @@ impl Roaming {
         self.spaces.add(HUB)?;
         for side in Side::BOTH {
             self.spaces.add_bridge(side.name())?;
-            self.spaces.set_up(HUB, side.name(), &format!("{}/16", side.host(ROUTER)))?;
+            self.spaces.add_router(side.name(), &format!("{}/16", side.host(ROUTER)))?;
         }
         self.spaces.forward(HUB)?;
         for (name, spot) in &self.spots {

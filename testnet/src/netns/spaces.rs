@@ -87,6 +87,11 @@ impl Spaces {
         })?
     }
 
+    /// An address of the hub's in a network.
+    pub fn add_router(&self, network: &str, address: &str) -> Result<()> {
+        ip(&format!("-n {} addr add {address} dev {network}", self.of(HUB)))
+    }
+
     /// Sets an interface up and gives it an address; from when on it carried packets.
     pub fn set_up(&self, node: &str, interface: &str, address: &str) -> Result<Instant> {
         let space = self.of(node);
