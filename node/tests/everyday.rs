@@ -5,12 +5,12 @@
 mod common;
 
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use common::{Node, PATIENCE, alice_and_bob, dead_port, greeter, muses, pattern, stderr, until};
+use common::{Node, PATIENCE, alice_and_bob, dead_port, foreground, greeter, muses, pattern, stderr, until};
 
 #[test]
 fn a_local_port_is_closed_and_its_connections_go_on() {
@@ -115,8 +115,12 @@ fn names_are_claimed_pinned_and_forgotten() {
     assert_eq!(pinned("alice"), Some(id(&alice)));
     bob.json(&format!("name pin alice {}", id(&bob)));
     assert_eq!(pinned("alice"), Some(id(&bob)));
+    assert_eq!(bob.json("lookup alice")["node"], id(&bob).as_str(), "what is pinned holds");
+    let gone = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+    bob.json(&format!("name pin alice {gone}"));
     let changed = bob.muses("lookup alice");
     assert_eq!(changed.status.code(), Some(4), "another holder than the pinned one: {}", stderr(&changed));
+    assert!(stderr(&changed).contains("muses name unpin"), "{}", stderr(&changed));
     bob.json("name unpin alice");
     assert_eq!(bob.json("lookup alice")["node"], id(&alice).as_str());
 
@@ -164,6 +168,54 @@ fn the_doctor_names_the_layer_that_fails() {
     until("no link", || failing(&bob, "doctor alice") == layer("link", 3));
     let nobody = tempfile::tempdir().unwrap();
     assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
+}
+
+/// Who would keep it stands still: that is no refusal, and the node goes on trying.
+#[test]
+fn a_claim_that_nobody_confirms_ends_in_time() {
+    let (alice, bob) = alice_and_bob();
+    let pid = rustix::process::Pid::from_child(&alice.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let output = bob.muses("name claim robert");
+    let line = stderr(&output);
+    assert_eq!((output.status.code(), line.lines().count()), (Some(5), 1), "{line}");
+    assert!(line.contains("nobody has confirmed the name robert"), "{line}");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    until("it is confirmed", || bob.muses("name claim robert").status.success());
+}
+
+#[test]
+fn who_joins_where_nobody_is_is_told() {
+    let nobody = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+    let dead = dead_port();
+    let way = format!("/ip4/127.0.0.1/tcp/{}/p2p/{nobody}", dead.port());
+    let mut node = Node::join(&way, &[]);
+    let said = BufReader::new(node.process.stdout.take().unwrap()).lines();
+    let line = said.map_while(Result::ok).find(|line| line.contains("nobody has let this node in")).unwrap();
+    assert!(line.contains(&way) && line.contains("goes on trying"), "{line}");
+}
+
+#[test]
+fn a_log_for_programs_is_an_object_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = foreground(folder.path(), "up", &["--log-format", "json"]);
+    let process = command.env("RUST_LOG", "info").stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut node = Node { process, folder };
+    until("the node answers", || node.muses("status").status.success());
+    fs::write(node.folder.path().join("config.toml"), "lisen = []\n").unwrap();
+    let pid = rustix::process::Pid::from_child(&node.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let lines = || fs::read_to_string(&log).unwrap();
+    until("the mistake is logged", || lines().contains("did you mean listen?"));
+    node.json("down");
+    node.wait();
+    for line in lines().lines() {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        let texts = ["timestamp", "level", "target"].map(|key| object[key].is_string());
+        assert!(texts == [true; 3] && object["fields"].is_object(), "{line}");
+    }
+    assert!(lines().contains("\"level\":\"WARN\""), "{}", lines());
 }
 
 /// A service that says back what it hears.

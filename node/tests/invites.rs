@@ -12,6 +12,7 @@ use std::process::Stdio;
 
 use common::{Node, PATIENCE, foreground, greeter, muses, stderr};
 use node::invite::Invite;
+use node::store::{DiskStore, STATE_FILE, Store as _};
 use overlay::id::OverlayId;
 
 #[test]
@@ -127,7 +128,17 @@ fn the_qr_code_says_the_invite() {
     let mut image = rqrr::PreparedImage::prepare_from_greyscale(size, size, shade);
     let (_, content) = image.detect_grids().remove(0).decode().unwrap();
     assert_eq!(content.to_lowercase(), invite);
-    assert!(!String::from_utf8(alice.muses("invite").stdout).unwrap().contains('█'), "no terminal, no code");
+    // To a program goes the invite alone, and to a terminal the code, too.
+    let alone = alice.muses("invite");
+    let (line, about) = (String::from_utf8(alone.stdout.clone()).unwrap(), stderr(&alone));
+    assert!(line.starts_with("muses1") && line.lines().count() == 1, "{line}");
+    assert!(about.starts_with("good for 7 days") && about.contains("muses join muses1"), "{about}");
+    let words = format!("{} --data-dir {} invite", env!("CARGO_BIN_EXE_muses"), alice.folder.path().display());
+    let terminal = std::process::Command::new("script").args(["-qec", &words, "/dev/null"]).output();
+    match terminal {
+        Ok(output) => assert!(String::from_utf8(output.stdout).unwrap().contains('█'), "no code on a terminal"),
+        Err(error) => eprintln!("skipped: no terminal, for `script` is not installed ({error})"),
+    }
 }
 
 /// Reads until a line contains `part`.
@@ -145,13 +156,17 @@ fn line_with(from: impl std::io::Read + Send + 'static, part: &str) {
 }
 
 /// All that a node keeps, by path; the lock's file names the latest process.
+/// What is kept, and the other files.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
+    // A store is looked through when it is opened, which leaves a mark in its file.
+    let mut files = if folder.join(STATE_FILE).exists() {
+        DiskStore::open(folder).unwrap().load().unwrap()
+    } else {
+        BTreeMap::new()
+    };
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if path.file_name().unwrap() != "lock" {
+        if path.file_name().is_some_and(|name| name != "lock" && name != STATE_FILE) {
             files.insert(path.display().to_string(), std::fs::read(&path).unwrap());
         }
     }

@@ -7,7 +7,7 @@ mod common;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use common::Node;
+use common::{Node, stderr};
 use serde_json::Value;
 
 /// As the neighbour answers within a minute.
@@ -80,7 +80,7 @@ fn own(node: &Node) -> String {
 }
 
 fn said(node: &Node) -> String {
-    String::from_utf8(node.muses("invite").stdout).unwrap()
+    stderr(&node.muses("invite"))
 }
 
 type Row = (String, String, Option<String>);

@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 
 use common::{Node, PATIENCE, alice_and_bob, greeter, stderr, until};
@@ -39,6 +40,28 @@ fn a_port_leads_back_across_an_outage_until_its_command_ends() {
     echo(&mut program, &mut served);
     let listed = bob.json("status")["services"].clone();
     assert_eq!(listed, serde_json::json!([]), "what is internal is not listed");
+}
+
+#[test]
+fn a_port_leads_back_to_a_unix_socket() {
+    let (alice, bob) = alice_and_bob();
+    alice.json("expose door listen:127.0.0.1:0 --allow bob");
+    let path = bob.folder.path().join("service");
+    let service = UnixListener::bind(&path).unwrap();
+    let (mut command, made) = reverse(&bob, &format!("alice/door unix:{}", path.display()));
+    let mut program = connect(made["listen"].as_str().unwrap().parse().unwrap());
+    program.write_all(b"there").unwrap();
+    let mut served = service.accept().unwrap().0;
+    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut heard = [0; 5];
+    served.read_exact(&mut heard).unwrap();
+    served.write_all(b"again").unwrap();
+    drop(served);
+    let mut back = Vec::new();
+    program.read_to_end(&mut back).unwrap();
+    assert_eq!((&heard, back.as_slice()), (b"there", b"again".as_slice()));
+    command.kill().unwrap();
+    command.wait().unwrap();
 }
 
 #[test]

@@ -51,14 +51,22 @@ pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Res
     Ok(code.unwrap_or(Code::Failed as u8).into())
 }
 
-/// Has an invite written and shows it; as a QR code, too, where somebody can scan it.
+/// Has an invite written and shows it; as a QR code, too, where somebody can scan it. To a program goes the invite alone: what there is to say about it is on stderr then.
 pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -> Result<(), Fault> {
     let data = Client::connect(data_dir)?.ask(request)?;
-    let mut text = if json { json_line(Ok(data.clone())) } else { show::answer(request, data.clone())? };
-    if !json && (qr || std::io::stdout().is_terminal()) {
-        text.push_str(&show::qr_code(data.get("invite").and_then(Value::as_str).unwrap_or_default())?);
+    if json {
+        let _ = std::io::stdout().write_all(json_line(Ok(data)).as_bytes());
+        return Ok(());
     }
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let invite = data.get("invite").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = show::answer(request, data)?;
+    if qr || std::io::stdout().is_terminal() {
+        let _ = std::io::stdout().write_all((text + &show::qr_code(&invite)?).as_bytes());
+    } else {
+        let _ = writeln!(std::io::stdout(), "{invite}");
+        let about = text.strip_prefix(invite.as_str()).unwrap_or(&text).trim_start();
+        let _ = std::io::stderr().write_all(about.as_bytes());
+    }
     Ok(())
 }
 
