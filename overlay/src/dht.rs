@@ -43,7 +43,7 @@ pub use crate::record::Query;
 use crate::address::Place;
 use crate::codec;
 use crate::id::{CheckEach, CheckSignatures, NodeId};
-use crate::record::{RecordKey, SignedRecord};
+use crate::record::{MAX_RECORD_BYTES, RecordKey, SignedRecord};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use crate::timer::Timers;
@@ -56,6 +56,8 @@ use wire::{Answer, Reply, Request};
 
 /// All nodes together put their records again no more often than once in this time.
 const REFRESH_PER_NODE: Duration = Duration::from_millis(30);
+/// Longest stored form of the records that are kept for others, in bytes.
+const STORED_LIMIT_BYTES: usize = MAX_STORED_RECORDS * (MAX_RECORD_BYTES + 32);
 /// Longest time until a node puts its records again: far less than they count.
 const MAX_REFRESH: Duration = Duration::from_hours(6);
 /// Most walks and replies that wait to be taken; further ones are dropped.
@@ -250,6 +252,26 @@ impl Dht {
         };
         dht.schedule_refresh(now.instant);
         dht
+    }
+
+    /// Whether other records are kept for others than at the last call.
+    pub fn take_changed(&mut self) -> bool {
+        self.store.take_changed()
+    }
+
+    /// The records that are kept for others, for [`Dht::restore`].
+    pub fn written(&self, now: Now) -> Option<Vec<u8>> {
+        codec::encode(&self.store.written(now)).ok()
+    }
+
+    /// Takes over what an earlier run kept. What is no record any more is left out: its owner puts it again.
+    pub fn restore(&mut self, stored: &[u8], now: Now) {
+        let written = codec::decode::<Vec<store::Written>, STORED_LIMIT_BYTES>(stored).unwrap_or_default();
+        for (bytes, expires_unix_s, replicas) in written {
+            if let Ok(record) = SignedRecord::verify_with(&bytes, self.checks.as_ref()) {
+                self.store.restore(record, expires_unix_s, replicas, now);
+            }
+        }
     }
 
     /// A walk ended here: `from` asks, and waits for an answer at `return_place`.

@@ -27,6 +27,8 @@ pub enum Timer {
     Place,
     /// The record names other neighbours.
     Hints,
+    /// The records that this node keeps for others are written to disk.
+    Records,
     /// A lost child's slot becomes free.
     Lease,
     /// Decisions of forwarding are taken anew: links may be loaded otherwise.

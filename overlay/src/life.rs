@@ -17,7 +17,8 @@ use crate::id::NodeId;
 use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
 use crate::membership::Membership;
 use crate::overlay::{
-    KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_REVOKED, KEY_TITLES, Overlay, Timer, slots_key,
+    KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_RECORDS, KEY_REVOKED, KEY_TITLES, Overlay, Timer,
+    slots_key,
 };
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
@@ -26,6 +27,8 @@ use crate::tree::slots::Slots;
 use crate::tree::titles::Titles;
 use crate::wire::link::Frame;
 
+/// So long after one of them changed the records that this node keeps for others are written to disk: all of them together, so not for each.
+const RECORDS_SETTLE: Duration = Duration::from_mins(5);
 /// Addresses that are stored for the next start.
 const MAX_STORED_ADDRESSES: usize = 32;
 const STORED_LIMIT_BYTES: usize = 64 * 1024;
@@ -108,6 +111,9 @@ impl Overlay {
                 self.trees[tree].last_parent = parent;
             }
         }
+        if let Some(bytes) = snapshot.get(KEY_RECORDS) {
+            self.dht.restore(bytes, now);
+        }
         if let Some(bytes) = snapshot.get(KEY_KNOWN) {
             let (seq, known) =
                 codec::decode::<Known, STORED_LIMIT_BYTES>(bytes).map_err(|_| RestoreError::Damaged(KEY_KNOWN))?;
@@ -168,6 +174,12 @@ impl Overlay {
         if let Ok(bytes) = codec::encode::<Known>(&(seq, known)) {
             self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes });
         }
+    }
+
+    /// Writes what this node keeps for others, so that it still does after a start: in a large overlay their owners put it again after hours only.
+    pub(crate) fn store_records(&mut self, now: Now) {
+        let bytes = self.dht.written(now);
+        self.commands.extend(bytes.map(|bytes| Command::Persist { key: KEY_RECORDS.to_owned(), bytes }));
     }
 
     /// Writes whom to ask for the old places after a start.
@@ -301,6 +313,9 @@ impl Overlay {
                 dht::Event::Ahead { query } => self.events.push_back(Event::Ahead(query)),
                 dht::Event::Superseded { record } => self.superseded(&record, now),
             }
+        }
+        if self.dht.take_changed() {
+            self.timers.set_no_later(Timer::Records, now.instant + RECORDS_SETTLE);
         }
         match self.dht.poll_timeout() {
             Some((at, _)) => self.timers.set(Timer::Dht, at),

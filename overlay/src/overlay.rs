@@ -39,6 +39,7 @@ pub(crate) const KEY_MEMBERSHIP: &str = "overlay/membership";
 pub(crate) const KEY_REVOKED: &str = "overlay/revoked";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
 const KEYS_SLOTS: [&str; MAX_TREES] = ["overlay/slots/0", "overlay/slots/1", "overlay/slots/2", "overlay/slots/3"];
+pub(crate) const KEY_RECORDS: &str = "overlay/records";
 pub(crate) const KEY_KNOWN: &str = "overlay/known";
 pub(crate) const KEY_PARENTS: &str = "overlay/parents";
 
@@ -344,6 +345,7 @@ impl Overlay {
                 Timer::Takeover(tree) => self.takeover_timer(tree, now),
                 Timer::Place => self.place_timer(now),
                 Timer::Hints => self.hints_timer(now),
+                Timer::Records => self.store_records(now),
                 Timer::Lease => self.lease_timer(now),
                 Timer::Advert => {
                     self.advertise(now);

@@ -191,3 +191,20 @@ fn a_header_filled_to_the_brim_does_not_part_honest_nodes() {
     }
     assert!(passed_on > 0, "others are passed on");
 }
+
+/// Their owners put them again within hours in a large overlay, so a binder that starts again is to have them.
+#[test]
+fn what_a_node_keeps_for_others_is_there_after_a_restart() {
+    let mut net = Net::grow(9, 12);
+    net.run(Duration::from_mins(6));
+    let kept = |net: &Net, n: usize| (net.node(n).records(), net.node(n).replicas());
+    let binder = (1..12).max_by_key(|n| kept(&net, *n)).unwrap();
+    let before = kept(&net, binder);
+    assert!(before.1 > 3, "{before:?}");
+    net.kill(binder, false);
+    net.run(Duration::from_secs(1));
+    net.start(binder, Config::default());
+    assert_eq!(kept(&net, binder), before);
+    net.run(Duration::from_secs(20));
+    assert!(net.node(binder).records() > 0);
+}

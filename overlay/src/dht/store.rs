@@ -29,7 +29,12 @@ pub(super) enum PutOutcome {
 #[derive(Default)]
 pub(super) struct Store {
     entries: BTreeMap<RecordKey, Entry>,
+    /// There is something else in it than when [`Store::take_changed`] was asked.
+    changed: bool,
 }
+
+/// A record as it is written to disk: itself, the second of the Unix epoch at which it expires, and the replicas of which this node is the binder.
+pub(super) type Written = (Vec<u8>, u64, u8);
 
 struct Entry {
     record: SignedRecord,
@@ -57,6 +62,7 @@ impl Store {
             } else if entry.record.signer() == record.signer() && entry.record.seq() < record.seq() {
                 entry.record = record;
                 entry.expires = expires;
+                self.changed = true;
             } else {
                 return PutOutcome::Kept(entry.record.clone());
             }
@@ -67,7 +73,30 @@ impl Store {
             return PutOutcome::Refused(Refusal::Full);
         }
         self.entries.insert(*record.key(), Entry { record, expires, replicas: bit });
+        self.changed = true;
         PutOutcome::Stored
+    }
+
+    /// Whether there is another record in it than at the last call. That one was renewed or has expired is none.
+    pub(super) fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// What this node is the binder of, to be written to disk.
+    pub(super) fn written(&self, now: Now) -> Vec<Written> {
+        let held = self.entries.values().filter(|entry| entry.replicas != 0 && entry.expires > now.instant);
+        let expires =
+            |entry: &Entry| now.wall.as_unix_secs().saturating_add(entry.expires.since(now.instant).as_secs());
+        held.map(|entry| (entry.record.as_bytes().to_vec(), expires(entry), entry.replicas)).collect()
+    }
+
+    /// Keeps what an earlier run had, until a newer one comes.
+    pub(super) fn restore(&mut self, record: SignedRecord, expires_unix_s: u64, replicas: u8, now: Now) {
+        let remaining_s = expires_unix_s.saturating_sub(now.wall.as_unix_secs()).min(record.lifetime_s().into());
+        if remaining_s > 0 && !self.entries.contains_key(record.key()) && self.has_room_for(&record, now.instant) {
+            let expires = now.instant + Duration::from_secs(remaining_s);
+            self.entries.insert(*record.key(), Entry { record, expires, replicas });
+        }
     }
 
     /// The unexpired record under `key`, and what is left of its lifetime in seconds.
@@ -131,6 +160,32 @@ const fn replica_bit(replica: u8) -> u8 {
 mod tests {
     use super::super::testing::{claim, identity, node_record, now_at};
     use super::*;
+
+    #[test]
+    fn what_is_written_is_there_again_for_as_long_as_it_had_left() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        let (node, name) = (node_record(1, 5), claim(2, "bob", 5));
+        store.put(0, node.clone(), 60, now);
+        store.put(2, node.clone(), 60, now);
+        store.put(1, name.clone(), 30, now);
+        assert!(store.take_changed() && !store.take_changed());
+        store.put(0, node.clone(), 60, now);
+        assert!(!store.take_changed(), "it was renewed");
+        store.pass_on(name.key(), 1, now.instant);
+        let written = store.written(now);
+        assert_eq!(written.iter().map(|(_, _, replicas)| *replicas).collect::<Vec<_>>(), [0b101], "one is another's");
+
+        let mut again = Store::default();
+        let later = now_at(1_000 + 20_000_000);
+        for (bytes, expires_unix_s, replicas) in written {
+            again.restore(SignedRecord::verify(&bytes).unwrap(), expires_unix_s, replicas, later);
+        }
+        assert_eq!(again.record(node.key(), later.instant), Some((&node, 40)));
+        assert_eq!(again.held().collect::<Vec<_>>(), [(*node.key(), 0), (*node.key(), 2)]);
+        again.restore(node, later.wall.as_unix_secs() + 10, 1, later);
+        again.restore(name, later.wall.as_unix_secs(), 1, later);
+        assert_eq!(again.len(), 1, "expired, or there already");
+    }
 
     #[test]
     fn the_newest_of_one_signer_stays_and_the_incumbent_comes_back() {
