@@ -32,10 +32,14 @@
 //!
 //! Everything transcendental comes from `libm`, so that two platforms choose the same next hop.
 
+mod letters;
+
 use core::f64::consts::PI;
 
 use crate::address::Address;
 use crate::genesis::Q_RANGE;
+use letters::common_letters;
+pub use letters::{Head, Letters};
 
 /// The plane with its tiling.
 #[derive(Clone, Debug)]
@@ -96,78 +100,6 @@ impl Frames {
         }
         let cosh = (product * PRODUCTS_IN_ONE).max(1.0);
         (cosh + libm::sqrt(cosh * cosh - 1.0)) * PRODUCT_UNIT
-    }
-}
-
-/// How many letters both words begin with.
-fn common_letters(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
-}
-
-/// A word that is compared with many others: its first letters are at hand in one number.
-#[derive(Clone, Copy, Debug)]
-pub struct Letters<'a> {
-    word: &'a [u8],
-    head: u64,
-}
-
-impl<'a> Letters<'a> {
-    /// Of this word.
-    pub fn of(word: &'a [u8]) -> Self {
-        let first = word.get(..size_of::<u64>()).unwrap_or(word);
-        // Shifted rather than copied: a number that was written byte by byte is slow to read.
-        let head = first.iter().rev().fold(0, |head, letter| head << u8::BITS | u64::from(*letter));
-        Self { word, head }
-    }
-
-    /// How many letters there are.
-    pub const fn len(&self) -> usize {
-        self.word.len()
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.word.is_empty()
-    }
-
-    /// How many letters both words begin with.
-    pub fn common(&self, other: &Self) -> usize {
-        let differ = self.head ^ other.head;
-        if differ == 0 {
-            return common_letters(self.word, other.word);
-        }
-        let same = differ.trailing_zeros() / u8::BITS;
-        usize::try_from(same).unwrap_or(usize::MAX).min(self.len()).min(other.len())
-    }
-}
-
-/// The first letters of a word, apart from it: enough to compare most words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    letters: u64,
-    len: u8,
-}
-
-impl Head {
-    /// Of this word.
-    pub fn of(word: &[u8]) -> Self {
-        Self { letters: Letters::of(word).head, len: u8::try_from(word.len()).unwrap_or(u8::MAX) }
-    }
-
-    /// How many letters the word has: where its vertex is below the root.
-    pub fn depth(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    /// How many letters both words begin with; none when their first letters do not tell.
-    pub fn common(&self, other: &Letters<'_>) -> Option<usize> {
-        let shorter = self.depth().min(other.len());
-        let differ = self.letters ^ other.head;
-        if differ == 0 {
-            return Some(shorter).filter(|shorter| *shorter <= size_of::<u64>());
-        }
-        let same = differ.trailing_zeros() / u8::BITS;
-        Some(usize::try_from(same).unwrap_or(usize::MAX).min(shorter))
     }
 }
 
@@ -321,139 +253,4 @@ fn combine(one: Seen, other: Seen) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
-
-    fn word(rng: &mut Rng, q: u16, depth: usize) -> Address {
-        let word: Vec<u8> = (0..depth).map(|_| rng.below(u64::from(q) - 1) as u8).collect();
-        Address::from_ordinals(&word).unwrap()
-    }
-
-    #[test]
-    fn the_fast_form_agrees_with_the_other() {
-        let mut rng = Rng::from_seed([5; 32]);
-        for q in [3u16, 4, 16, 32, 64, 256] {
-            let plane = Plane::new(q).unwrap();
-            let deep = plane.fast_depth;
-            assert!(deep >= 60, "q = {q}: {deep}");
-            for _ in 0..2000 {
-                let depth = |rng: &mut Rng| rng.index(deep.min(255) + 1);
-                let (a, b) = (depth(&mut rng), depth(&mut rng));
-                let (a, mut b) = (word(&mut rng, q, a), word(&mut rng, q, b));
-                if rng.below(2) == 0 {
-                    let common = rng.index(a.depth().min(b.depth()) + 1);
-                    let tail = &b.as_slice()[common..];
-                    b = Address::from_ordinals(&[&a.as_slice()[..common], tail].concat()).unwrap();
-                }
-                let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
-                assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
-                let fast = distance_of(of_a.exp_distance(a.as_slice(), &of_b, b.as_slice()));
-                let slow = plane.distance(&a, &b);
-                assert!((fast - slow).abs() < 1e-6 + 1e-9 * slow, "q = {q}: {fast} {slow} {a} {b}");
-            }
-            assert!(!plane.frames(&vec![0; deep + 1], &mut Frames::default()));
-        }
-    }
-
-    #[test]
-    fn no_distance_is_below_its_bound_and_for_most_the_bound_says_something() {
-        let mut rng = Rng::from_seed([6; 32]);
-        for q in [3u16, 4, 16, 64, 256] {
-            let plane = Plane::new(q).unwrap();
-            let mut telling = 0;
-            for round in 0..4000 {
-                let depth = |rng: &mut Rng| rng.index(40.min(plane.fast_depth / 2));
-                let (a, b) = (depth(&mut rng), depth(&mut rng));
-                // The last rounds go along the sides of the tiling's cells, where vertices are nearest.
-                let letters = |rng: &mut Rng, depth| match round {
-                    0..2000 => word(rng, q, depth),
-                    _ => {
-                        let side = u8::try_from(q - 2 - u16::from(rng.below(2) == 0 && q > 3)).unwrap();
-                        Address::from_ordinals(&vec![side; depth]).unwrap()
-                    }
-                };
-                let (a, b) = (letters(&mut rng, a), letters(&mut rng, b));
-                let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
-                assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
-                plane.bound(&mut of_b);
-                let common = common_letters(a.as_slice(), b.as_slice());
-                let (levels_a, levels_b) = (a.depth() - common, b.depth() - common);
-                let distance = of_a.exp_distance_above(levels_a, &of_b, levels_b);
-                let bound = of_b.exp_distance_bound(levels_b, levels_a);
-                assert!(bound <= distance, "q = {q}: {a} {b}");
-                telling += usize::from(distance_of(bound) > distance_of(distance) / 2.0);
-            }
-            assert!(telling > 500, "q = {q}: {telling}");
-        }
-    }
-
-    #[test]
-    fn the_first_letters_tell_what_all_of_them_do_or_nothing() {
-        let mut rng = Rng::from_seed([7; 32]);
-        let mut unknown = 0;
-        for _ in 0..20_000 {
-            let letters = |rng: &mut Rng| (0..rng.index(12)).map(|_| rng.below(2) as u8).collect::<Vec<_>>();
-            let (mut a, mut b) = (letters(&mut rng), letters(&mut rng));
-            if rng.below(2) == 0 {
-                (a, b) = ([vec![0; 7], a].concat(), [vec![0; 7], b].concat());
-            }
-            match Head::of(&a).common(&Letters::of(&b)) {
-                Some(common) => assert_eq!(common, common_letters(&a, &b), "{a:?} {b:?}"),
-                None => unknown += 1,
-            }
-        }
-        assert!((1000..10_000).contains(&unknown), "{unknown}");
-    }
-
-    #[test]
-    fn directions_are_all_different_and_start_opposite_the_parent() {
-        for q in [3u16, 4, 7, 32, 256] {
-            let all: Vec<u16> = (0..q - 1).map(|ordinal| direction(q, u8::try_from(ordinal).unwrap())).collect();
-            let mut sorted = all.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (1..q).collect::<Vec<_>>(), "q = {q}");
-            assert_eq!(all[0], q / 2);
-        }
-        assert_eq!((0..7).map(|ordinal| direction(8, ordinal)).collect::<Vec<_>>(), [4, 5, 3, 6, 2, 7, 1]);
-    }
-
-    #[test]
-    fn edges_have_the_edge_length_at_any_depth_and_the_distance_is_symmetric() {
-        let mut rng = Rng::from_seed([1; 32]);
-        for q in [3, 4, 16, 32, 256] {
-            let plane = Plane::new(q).unwrap();
-            for depth in [0, 1, 5, 100, 200] {
-                let vertex = word(&mut rng, q, depth);
-                let child = vertex.child(0).unwrap();
-                assert!((plane.distance(&vertex, &child) - plane.edge_length()).abs() < 1e-9);
-                assert!(plane.distance(&vertex, &vertex).abs() < 1e-12);
-                let other = word(&mut rng, q, 50);
-                assert!((plane.distance(&vertex, &other) - plane.distance(&other, &vertex)).abs() < 1e-9);
-            }
-        }
-        assert!(Plane::new(2).is_none() && Plane::new(257).is_none());
-    }
-
-    /// The gain per step is what forwarding's epsilon relies on.
-    #[test]
-    fn the_next_vertex_on_the_way_is_nearer_by_more_than_a_thousandth() {
-        let mut rng = Rng::from_seed([2; 32]);
-        for q in [3, 4, 8, 32, 256] {
-            let plane = Plane::new(q).unwrap();
-            for _ in 0..300 {
-                let from_depth = rng.below(40) as usize;
-                let to_depth = rng.below(40) as usize;
-                let (from, to) = (word(&mut rng, q, from_depth), word(&mut rng, q, to_depth));
-                let next = match from.is_prefix_of(&to) {
-                    true if from == to => continue,
-                    true => from.child(to.as_slice()[from.depth()]).unwrap(),
-                    false => from.parent().unwrap(),
-                };
-                let gain = plane.distance(&from, &to) - plane.distance(&next, &to);
-                assert!(gain > 1e-3, "q = {q}: {gain} from {from} to {to}");
-            }
-        }
-    }
-}
+mod tests;

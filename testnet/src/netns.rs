@@ -6,7 +6,7 @@
 //!   net-b, 10.77.2.0/24     r5 and, after the move, Bob      (or fd77:2::/64 and no IPv4)
 //! ```
 //!
-//! Each network is a bridge in one more namespace ([`spaces`]). r3 and r5 are also the IP routers of their networks, so that Bob's
+//! Each network is a bridge in one more namespace. r3 and r5 are also the IP routers of their networks, so that Bob's
 //! plain TCP download has a way to Alice before and after the move. Nobody tells Bob's node that he moves: one of his
 //! interfaces goes down, later the other one comes up and gets an address.
 
