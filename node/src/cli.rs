@@ -278,25 +278,34 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            if error.use_stderr() && args.iter().any(|arg| arg == "--json") {
-                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
-                let _ = std::io::stdout().write_all(ask::json_line(Err(Fault::new(Code::Usage, line))).as_bytes());
-            }
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
+            let Some(line) = usage_line(&error) else {
+                let _ = error.print();
+                return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
+            };
+            return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
         }
     };
     let json = cli.json;
-    match run(cli) {
-        Ok(code) => code,
-        Err(fault) => {
-            if json {
-                let _ = std::io::stdout().write_all(ask::json_line(Err(fault.clone())).as_bytes());
-            }
-            let _ = writeln!(std::io::stderr(), "muses: {fault}");
-            fault.code.into()
-        }
+    run(cli).unwrap_or_else(|fault| complain(&fault, json))
+}
+
+fn complain(fault: &Fault, json: bool) -> ExitCode {
+    if json {
+        let _ = std::io::stdout().write_all(ask::json_line(Err(fault.clone())).as_bytes());
     }
+    let _ = writeln!(std::io::stderr(), "muses: {fault}");
+    fault.code.into()
+}
+
+/// What is wrong with a command line and how it goes, in one line; none for what is no mistake, but a question for help.
+fn usage_line(error: &clap::Error) -> Option<String> {
+    let text = error.to_string();
+    let rest = text.strip_prefix("error: ")?;
+    let lines =
+        rest.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let (usage, what): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("Usage:"));
+    let usage = usage.first().map_or("see muses --help", |usage| usage.trim_start_matches("Usage: "));
+    Some(format!("{}; {usage}", what.join(" ")))
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Fault> {
@@ -366,6 +375,20 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line_with_what_to_type_and_a_question_is_none() {
+        let line = |typed: &str| usage_line(&parse(typed).unwrap_err());
+        let says = |typed: &str, parts: &[&str]| {
+            let line = line(typed).unwrap();
+            assert!(!line.contains('\n') && parts.iter().all(|part| line.contains(part)), "{line}");
+        };
+        says("upp", &["unrecognized subcommand 'upp'", "tip:", "muses"]);
+        says("connect", &["<TARGET>", "; muses connect"]);
+        says("invite --for 0d", &["not a length of time", "see muses --help"]);
+        says("up --log-format yaml", &["possible values: text, json"]);
+        assert_eq!((line("--help"), line("help up"), line("--version"), line("")), (None, None, None, None));
+    }
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("muses").chain(line.split_whitespace()))

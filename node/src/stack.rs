@@ -39,6 +39,7 @@ mod watch;
 
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
+pub use naming::PINS_KEY;
 pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 
 use conns::Conns;
@@ -184,10 +185,10 @@ impl Stack {
     /// # Errors
     /// One line when the store is unreadable or belongs to another overlay than the configured one.
     pub fn start(&mut self, snapshot: &Snapshot, now: Now) -> Result<(), String> {
-        if let Some(pins) = snapshot.get(naming::PINS_KEY)
+        if let Some(pins) = snapshot.get(PINS_KEY)
             && !self.naming.restore(pins)
         {
-            return Err(crate::store::senseless(naming::PINS_KEY, "no list of pins"));
+            return Err(crate::store::senseless(PINS_KEY, "no list of pins"));
         }
         self.sessions.restore(snapshot, now);
         self.overlay.publish_node(self.sessions.cert().to_vec(), now);

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use disk::DiskStore;
+use overlay::id::NodeId;
 use overlay::io::Snapshot;
 
 /// Longest value, in bytes.
@@ -69,14 +70,40 @@ pub enum StoreError {
         /// The format that this program reads.
         known: u64,
     },
+    /// What is stored is another node's than the key.
+    #[error(
+        "{STATE_FILE} belongs to the node {owner}, and the key beside it (identity.key) is that of {id}; restore the key that belongs to it, or move {STATE_FILE} away"
+    )]
+    OtherNode {
+        /// Whose it is.
+        owner: String,
+        /// Whose key there is.
+        id: String,
+    },
     /// A key or value outside of the limits.
     #[error("the state value {0:?} cannot be stored")]
     Unstorable(String),
 }
 
 /// Who removes the file has another node at the next start: the overlay that it belongs to is in there, and without that it would found its own.
-const WHAT_TO_DO: &str = "restore it from a backup, or move it away: the node then starts without its sessions, services, pins and invites, and has to \
-                          join the overlay again by an invite";
+const WHAT_TO_DO: &str = "restore it from a backup, or move it away and join the overlay again (muses join INVITE), without the sessions, services, pins \
+                          and invites of before; a plain `muses up` would found another overlay";
+
+/// Under which key the store has the id of its node.
+const NODE_KEY: &str = "node/id";
+
+/// Sees to it that what is stored is this node's: with another key it would go on under the names and places of another one. The first start says whose it is.
+///
+/// # Errors
+/// [`StoreError::OtherNode`] when it is not, or when that cannot be stored.
+pub fn belongs_to(store: &dyn Store, snapshot: &mut Snapshot, id: NodeId) -> Result<(), StoreError> {
+    let text = id.to_string();
+    match snapshot.remove(NODE_KEY) {
+        None => store.put(NODE_KEY, text.as_bytes()),
+        Some(owner) if owner == text.as_bytes() => Ok(()),
+        Some(owner) => Err(StoreError::OtherNode { owner: String::from_utf8_lossy(&owner).into_owned(), id: text }),
+    }
+}
 
 /// What to do about a value that is whole, and yet makes no sense.
 pub(crate) fn senseless(key: &str, why: impl std::fmt::Display) -> String {
@@ -100,5 +127,21 @@ impl Store for Nowhere {
 
     fn write(&self, _: &[(&str, &[u8])]) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_belongs_to_one_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(folder.path()).unwrap();
+        let [one, other] = [1, 2].map(|n| overlay::id::Identity::from_secret(&[n; 32]).id());
+        let is_of = |id| belongs_to(&store, &mut store.load().unwrap(), id);
+        assert!(is_of(one).is_ok() && is_of(one).is_ok());
+        let line = is_of(other).unwrap_err().to_string();
+        assert!(line.contains(&one.to_string()) && line.contains(&other.to_string()) && !line.contains('\n'), "{line}");
     }
 }

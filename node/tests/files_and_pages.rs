@@ -81,6 +81,8 @@ fn the_configuration_is_found_where_people_put_it() {
     }
     write(&of_folder, "folder");
     assert!(shown(&[], "").contains("name = \"folder\""));
+    assert!(shown(&[("MUSES_NAME", "said")], "").contains("name = \"said\""));
+    assert!(shown(&[("MUSES_CONFIG", of_user.to_str().unwrap())], "").contains("name = \"user\""));
 
     write(&other.join("config.toml"), "file");
     let up = |with: &[(&str, &str)], flags: &str| {

@@ -227,6 +227,10 @@ impl Scenario {
                 self.away.insert(node);
                 Ok(said)
             }
+            Order::Back { node } if !self.is_absent(&node) => {
+                cluster.node(&node)?;
+                Ok(format!("{node} is not away"))
+            }
             Order::Back { node } => {
                 network.up(cluster.node(&node)?, false)?;
                 self.forget(&node);
@@ -245,6 +249,10 @@ impl Scenario {
             }
             Order::Nodes {} => Ok(cluster.nodes().iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(" ")),
         }
+    }
+
+    fn is_absent(&self, node: &str) -> bool {
+        self.away.contains(node) || self.moving.iter().any(|(_, name)| name == node)
     }
 
     /// The newest order holds: who is told to be away does not come back because of a move before.

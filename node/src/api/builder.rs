@@ -16,7 +16,7 @@ use crate::identity::{self, Keys};
 use crate::invite::Invite;
 use crate::local::listen::check_free;
 use crate::stack::{self, Stack};
-use crate::store::{DiskStore, Nowhere, Store};
+use crate::store::{DiskStore, Nowhere, Store, belongs_to};
 use crate::{clock, driver, folder};
 
 /// A listener has its concrete address within this time.
@@ -100,7 +100,8 @@ impl Builder {
             }
             None => (None, Keys::random().map_err(no_entropy)?, Arc::new(Nowhere)),
         };
-        let snapshot = store.load()?;
+        let mut snapshot = store.load()?;
+        belongs_to(store.as_ref(), &mut snapshot, keys.identity().id())?;
         let seed = identity::random().map_err(no_entropy)?;
         let identity = keys.identity();
         let id = identity.id();

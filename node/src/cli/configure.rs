@@ -77,7 +77,9 @@ fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
     let (config, header) = match running {
         Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
         None => {
-            let mut config = Config::load(config_file(file, data_dir).as_deref())?;
+            let said = up::Up::from_environment()?;
+            let mut config = Config::load(config_file(file.or(said.config.as_deref()), data_dir).as_deref())?;
+            said.apply(&mut config);
             if config.listen.is_empty() {
                 config.listen = up::default_listen();
             }

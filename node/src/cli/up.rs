@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,7 +28,7 @@ use crate::local::invites::Grants;
 use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
-use crate::store::{DiskStore, Store};
+use crate::store::{DiskStore, Store, belongs_to};
 use crate::upnp::Upnp;
 use crate::{clock, dashboard, driver, lan, stack};
 
@@ -63,7 +63,7 @@ pub(super) struct Up {
     /// Found a closed overlay: only who comes with an invite of yours becomes a member, nobody else gets a link
     #[arg(long, conflicts_with = "join")]
     pub(super) closed: bool,
-    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -
+    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -; the folder remembers it
     #[arg(long, value_parser = checked_name, env = "MUSES_NAME", hide_env_values = true)]
     pub(super) name: Option<String>,
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
@@ -95,6 +95,35 @@ pub(super) struct Up {
     pub(super) log_format: LogFormat,
 }
 
+impl Up {
+    /// What `muses up` without a flag takes from the environment.
+    ///
+    /// # Errors
+    /// A variable that says nothing sensible.
+    pub(super) fn from_environment() -> Result<Self, Fault> {
+        let typed = Self::augment_args(clap::Command::new("up")).try_get_matches_from(["up"]);
+        let up = typed.and_then(|matches| Self::from_arg_matches(&matches));
+        up.map_err(|error| Fault::new(Code::Usage, super::usage_line(&error).unwrap_or_else(|| error.to_string())))
+    }
+
+    /// Puts what was said here in place of what `config` says. How to get into an overlay is another matter.
+    pub(super) fn apply(&self, config: &mut Config) {
+        let said = |flag: &Option<Forward>, file: &mut Option<Forward>| *file = flag.clone().or(file.take());
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        config.overlay.closed |= self.closed;
+        config.name = self.name.clone().or(config.name.take());
+        config.leaf |= self.leaf;
+        config.links.mdns &= !self.no_mdns;
+        config.links.upnp &= !self.no_upnp;
+        config.socks_guard = self.socks_guard.or(config.socks_guard);
+        said(&self.socks, &mut config.socks);
+        said(&self.dashboard, &mut config.dashboard);
+        said(&self.metrics, &mut config.metrics);
+    }
+}
+
 /// How log lines look.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogFormat {
@@ -111,24 +140,13 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
     let mut config = Config::load(config_file(up.config.as_deref(), &data_dir).as_deref())?;
-    let reloads = Reloads::new(up.config, data_dir.clone(), config.clone());
-    if !up.listen.is_empty() {
-        config.listen = up.listen;
-    }
+    let reloads = Reloads::new(up.config.clone(), data_dir.clone(), config.clone());
     let joining = !joins.is_empty();
     if up.closed && joining {
         return Err(Fault::new(Code::Usage, "--closed is for founding an overlay, not for joining one"));
     }
-    config.overlay.closed |= up.closed;
     let invite = joins.apply(&mut config)?;
-    config.name = up.name.or(config.name);
-    config.leaf |= up.leaf;
-    config.links.mdns &= !up.no_mdns;
-    config.links.upnp &= !up.no_upnp;
-    config.socks = up.socks.or(config.socks);
-    config.socks_guard = up.socks_guard.or(config.socks_guard);
-    config.dashboard = up.dashboard.or(config.dashboard);
-    config.metrics = up.metrics.or(config.metrics);
+    up.apply(&mut config);
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
@@ -139,7 +157,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         &data_dir,
         config,
         reloads,
-        Entry { joining, invite, testnet: up.testnet },
+        Entry { joining, invite, name: up.name, testnet: up.testnet },
         keys,
         store,
         listen,
@@ -153,6 +171,7 @@ struct Entry {
     /// Whether it says how to get into an overlay.
     joining: bool,
     invite: Option<Invite>,
+    name: Option<String>,
     testnet: Option<PathBuf>,
 }
 
@@ -188,13 +207,18 @@ async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
 
     let mut snapshot = store.load()?;
+    let identity = keys.identity();
+    belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
+    if let Some(name) = &entry.name {
+        // The folder remembers it, as one that is claimed by hand.
+        store.put(naming::STORE_KEY, name.as_bytes())?;
+    }
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
     let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
     config.name = config.name.or(claimed);
     let in_force = config.to_json();
     let desk_store = Arc::clone(&store);
     let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
-    let identity = keys.identity();
     let console = Console::new(identity.id(), config.petnames.clone());
     console.introduce(data_dir, keys.fresh);
     let seed =

@@ -27,6 +27,11 @@ impl Stack {
         self.name = name;
     }
 
+    /// The pins as they are stored, if `name` meant `node` or nobody; none when there are too many, or when nobody had used it.
+    pub fn pins_with(&self, name: &Name, node: Option<NodeId>) -> Option<Vec<u8>> {
+        self.naming.stored_with(name, node)
+    }
+
     /// Lets `name` mean `node` from now on, whomever it meant before. False when there are too many pins.
     pub fn pin_name(&mut self, name: &Name, node: NodeId) -> bool {
         let Some(bytes) = self.naming.set_pin(name, node) else { return false };

@@ -107,6 +107,15 @@ impl Naming {
         self.stored()
     }
 
+    /// What would be stored after [`Naming::set_pin`], or without a node after [`Naming::unpin`].
+    pub fn stored_with(&self, name: &Name, node: Option<NodeId>) -> Option<Vec<u8>> {
+        let mut changed = Self { petnames: BTreeMap::new(), pins: self.pins.clone() };
+        match node {
+            Some(node) => changed.set_pin(name, node),
+            None => changed.unpin(name),
+        }
+    }
+
     /// Forgets whom `name` meant: the next use pins it anew. The bytes to store; none when it was not pinned.
     pub fn unpin(&mut self, name: &Name) -> Option<Vec<u8>> {
         self.pins.remove(name.as_str())?;

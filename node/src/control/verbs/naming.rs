@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Desk, on_disk, to_json};
 use crate::exit::{Code, Fault};
 use crate::facts;
-use crate::stack::Event;
+use crate::stack::{Event, PINS_KEY};
 
 /// How long a binder may take to confirm a claim. The node goes on trying after that.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
@@ -70,18 +70,31 @@ impl Desk {
         let id: NodeId = node.parse().map_err(|_| {
             Fault::new(Code::Usage, format!("{node:?} is no node id (12D3KooW...); its owner sees it by: muses status"))
         })?;
-        if !self.ask(move |stack, _| stack.pin_name(&name, id)).await? {
+        let (pinned, other) = (name.clone(), Some(id));
+        let Some(bytes) = self.ask(move |stack, _| stack.pins_with(&pinned, other)).await? else {
             return Err(Fault::new(Code::Failed, "too many names are pinned; forget some: muses name unpin NAME"));
-        }
+        };
+        self.keep_pins(bytes).await?;
+        self.ask(move |stack, _| stack.pin_name(&name, id)).await?;
         Ok(json!({ "name": text, "node": id.to_string() }))
     }
 
     pub(super) async fn unpin(&self, text: &str) -> Result<Value, Fault> {
         let name = parse(text)?;
-        if self.ask(move |stack, _| stack.unpin_name(&name)).await? {
-            return Ok(Value::Null);
-        }
-        Err(Fault::new(Code::Usage, format!("the name {text} is not pinned; `muses name list` shows those that are")))
+        let pinned = name.clone();
+        let Some(bytes) = self.ask(move |stack, _| stack.pins_with(&pinned, None)).await? else {
+            let line = format!("the name {text} is not pinned; `muses name list` shows those that are");
+            return Err(Fault::new(Code::Usage, line));
+        };
+        self.keep_pins(bytes).await?;
+        self.ask(move |stack, _| stack.unpin_name(&name)).await?;
+        Ok(Value::Null)
+    }
+
+    /// Before anything counts on it: whom a name means is not to be lost with the power.
+    async fn keep_pins(&self, bytes: Vec<u8>) -> Result<(), Fault> {
+        let store = self.store.clone();
+        on_disk(move || Ok(store.put(PINS_KEY, &bytes)?)).await
     }
 
     async fn node(&self) -> Result<NodeId, Fault> {
