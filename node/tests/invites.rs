@@ -99,7 +99,7 @@ fn a_bad_invite_is_one_line_and_changes_nothing() {
     bob.json("down");
     bob.wait();
     let before = files(bob.folder.path());
-    let output = bob.muses(&format!("join {foreign} --listen /ip4/127.0.0.1/tcp/0"));
+    let output = bob.muses(&format!("join {foreign} --name robert --listen /ip4/127.0.0.1/tcp/0"));
     assert_eq!(output.status.code(), Some(8), "{}", stderr(&output));
     assert!(stderr(&output).contains("belongs to overlay") && stderr(&output).lines().count() == 1);
     assert!(before == files(bob.folder.path()), "something on disk changed");

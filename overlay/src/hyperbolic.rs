@@ -82,7 +82,7 @@ impl Frames {
         self.exp_distance_above(word.len() - common, others, other.len() - common)
     }
 
-    /// At least what [`Frames::exp_distance_above`] gives for a vertex that lies so many levels below where the ways meet, whichever it is; these frames
+    /// A lower bound of what [`Frames::exp_distance_above`] gives for a vertex that lies so many levels below where the ways meet, whichever it is; these frames
     /// have to be [`Plane::bound`].
     pub fn exp_distance_bound(&self, levels: usize, others_levels: usize) -> f64 {
         // From an ancestor, or to one, no edge has to be crossed that is known.

@@ -28,7 +28,7 @@ pub struct Report {
     pub ok: bool,
     /// What is not exact, in words.
     pub failures: Vec<String>,
-    /// `loopback`, `netns` or `netns, IPv4 to IPv6`.
+    /// `loopback`, `network namespaces` or `network namespaces, from IPv4 to IPv6`.
     pub network: String,
     /// Node processes.
     pub nodes: usize,

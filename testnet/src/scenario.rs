@@ -159,6 +159,10 @@ impl Scenario {
             && let Some((_, name)) = self.moving.pop_front()
         {
             let done = cluster.node(&name).and_then(|node| network.up(node, true));
+            if done.is_err() {
+                // So that `back` tries it again.
+                self.away.insert(name.clone());
+            }
             say(done.map(|back| format!("{name} is back, at {}", back.address)));
         }
         for _ in 0..MAX_ORDERS {

@@ -209,10 +209,6 @@ async fn serve(
     let mut snapshot = store.load()?;
     let identity = keys.identity();
     belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
-    if let Some(name) = &entry.name {
-        // The folder remembers it, as one that is claimed by hand.
-        store.put(naming::STORE_KEY, name.as_bytes())?;
-    }
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
     let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
     config.name = config.name.or(claimed);
@@ -235,6 +231,10 @@ async fn serve(
     let ways = entry.joining.then(|| config.join.clone());
     let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
+    if let Some(name) = &entry.name {
+        // Only now: a start that was refused changes nothing.
+        desk_store.put(naming::STORE_KEY, name.as_bytes())?;
+    }
     let guests = handle.subscribe();
     let desk =
         Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);

@@ -92,6 +92,10 @@ impl Store {
 
     /// Keeps what an earlier run had, until a newer one comes.
     pub(super) fn restore(&mut self, record: SignedRecord, expires_unix_s: u64, replicas: u8, now: Now) {
+        // Of a time when clocks were wrong; or this one is, and then nothing is known of what has expired.
+        if !record.is_revocation() && is_ahead(record.seq(), now) {
+            return;
+        }
         let remaining_s = expires_unix_s.saturating_sub(now.wall.as_unix_secs()).min(record.lifetime_s().into());
         if remaining_s > 0 && !self.entries.contains_key(record.key()) && self.has_room_for(&record, now.instant) {
             let expires = now.instant + Duration::from_secs(remaining_s);
@@ -111,6 +115,7 @@ impl Store {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.replicas &= !replica_bit(replica);
             if entry.replicas == 0 {
+                self.changed = true;
                 entry.expires = entry.expires.min(now + AFTERLIFE);
             }
         }
@@ -158,7 +163,7 @@ const fn replica_bit(replica: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{claim, identity, node_record, now_at};
+    use super::super::testing::{WALL_US, claim, identity, node_record, now_at};
     use super::*;
 
     #[test]
@@ -185,6 +190,10 @@ mod tests {
         again.restore(node, later.wall.as_unix_secs() + 10, 1, later);
         again.restore(name, later.wall.as_unix_secs(), 1, later);
         assert_eq!(again.len(), 1, "expired, or there already");
+        let mut wrong = Store::default();
+        let tomorrow = WALL_US + MAX_AHEAD_US + 60_000_000;
+        wrong.restore(node_record(3, tomorrow), u64::MAX, 1, later);
+        assert_eq!(wrong.len(), 0, "numbered by a clock that is far ahead");
     }
 
     #[test]

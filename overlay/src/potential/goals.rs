@@ -46,7 +46,7 @@ pub(super) struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// At least what an address of `len` letters is worth of which `common` are those of the goal.
+    /// A lower bound of what an address of `len` letters is worth of which `common` are those of the goal.
     pub fn bound(&self, common: usize, len: usize, scale: &Scale) -> f64 {
         let frames = self.goal.frames.as_ref();
         let bound = frames.map_or(0.0, |frames| frames.exp_distance_bound(self.letters.len() - common, len - common));
