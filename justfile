@@ -17,7 +17,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# What takes too long for CI, which does a slice of each: about six hours on two cores.
+# What takes hours, and of which CI does a slice.
 nightly:
     MUSES_FULL=1 cargo test --release -p node --test moving --test moving_forwards --test unmodified_programs -- --nocapture
     cargo run --release -p testnet -- sim --seeds 100000 --longest-outage 31536000 --bytes 524288

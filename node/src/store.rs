@@ -110,7 +110,8 @@ pub(crate) fn senseless(key: &str, why: impl std::fmt::Display) -> String {
     format!("the value {key} in {STATE_FILE} cannot be used ({why}); {WHAT_TO_DO}")
 }
 
-fn check(key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+/// Whether a value of this key and length can be stored.
+pub(crate) fn check(key: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '/' | '-');
     let fits =
         !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.chars().all(legal) && bytes.len() <= MAX_VALUE_BYTES;

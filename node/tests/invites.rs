@@ -156,7 +156,6 @@ fn line_with(from: impl std::io::Read + Send + 'static, part: &str) {
 }
 
 /// All that a node keeps, by path; the lock's file names the latest process.
-/// What is kept, and the other files.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     // A store is looked through when it is opened, which leaves a mark in its file.
     let mut files = if folder.join(STATE_FILE).exists() {

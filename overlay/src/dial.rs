@@ -45,6 +45,8 @@ struct Known {
     backoff: Duration,
     not_before: Instant,
     dialling_since: Option<Instant>,
+    /// Who was met there belongs to another overlay.
+    foreign: bool,
 }
 
 /// The table of known addresses.
@@ -85,6 +87,7 @@ impl Dialer {
         let peer = peer.or_else(|| peer_of(address));
         if let Some(known) = self.known.get_mut(&key) {
             // Hearsay does not change what is known better.
+            known.foreign &= source != Source::Neighbour;
             if source <= known.source {
                 known.source = source;
                 known.peer = peer.or(known.peer);
@@ -111,6 +114,7 @@ impl Dialer {
             backoff: Duration::ZERO,
             not_before: Instant::ZERO,
             dialling_since: None,
+            foreign: false,
         };
         self.known.insert(key, Box::new(known));
         self.touched = true;
@@ -208,6 +212,11 @@ impl Dialer {
         }
     }
 
+    /// The peer belongs to another overlay: its addresses are no ways into this one.
+    pub fn foreign(&mut self, peer: NodeId) {
+        self.known.values_mut().filter(|known| known.peer == Some(peer)).for_each(|known| known.foreign = true);
+    }
+
     /// Dials that got no answer have failed.
     pub fn expire(&mut self, rng: &mut Rng, now: Instant) {
         let timeout = self.timeout;
@@ -250,9 +259,10 @@ impl Dialer {
         self.known.iter().filter(|(_, known)| known.peer == Some(*peer)).map(|(address, _)| address.clone()).collect()
     }
 
-    /// The known addresses, best first, at most `max`.
+    /// The known ways into this overlay, best first, at most `max`.
     pub fn addresses(&self, max: usize) -> Vec<(Multiaddr, Option<NodeId>)> {
-        let mut all: Vec<_> = self.known.values().map(|known| (known.source, &known.address, known.peer)).collect();
+        let ways = self.known.values().filter(|known| !known.foreign);
+        let mut all: Vec<_> = ways.map(|known| (known.source, &known.address, known.peer)).collect();
         all.sort();
         all.into_iter().take(max).map(|(_, address, peer)| (address.clone(), peer)).collect()
     }

@@ -247,7 +247,8 @@ impl Overlay {
         self.timers.set(Timer::Leave, now.instant + self.config.timing.leave);
     }
 
-    pub(crate) fn left(&mut self) {
+    pub(crate) fn left(&mut self, now: Now) {
+        self.store_records(now);
         for id in self.links.ids() {
             self.close(id, CloseReason::Leaving);
         }

@@ -367,7 +367,7 @@ impl Overlay {
                 Timer::Echo(id) => self.echo_timer(id, now),
                 Timer::Revoked => self.revoked_timer(now),
                 Timer::Dht => self.dht.handle_timeout(now),
-                Timer::Leave => self.left(),
+                Timer::Leave => self.left(now),
             }
         }
         self.settle_down(now);

@@ -218,9 +218,9 @@ impl<'a> Fast<'a> {
 
 /// Whether any of the goals in its tree may be nearer to an address that begins like this than `limit`.
 fn may_be_near(head: Head, goals: &[Tried<'_>], limit: f64, scale: &Scale) -> bool {
-    goals
-        .iter()
-        .any(|tried| head.common(&tried.letters).is_none_or(|common| tried.bound(common, head.depth(), scale) < limit))
+    goals.iter().any(|tried| {
+        head.common(&tried.letters.head).is_none_or(|common| tried.bound(common, head.depth(), scale) < limit)
+    })
 }
 
 /// phi(v) where that may be below `limit`.

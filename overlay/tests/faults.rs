@@ -205,6 +205,10 @@ fn what_a_node_keeps_for_others_is_there_after_a_restart() {
     net.run(Duration::from_secs(1));
     net.start(binder, Config::default());
     assert_eq!(kept(&net, binder), before);
+    // After an orderly end it does not come back with what it has handed over.
     net.run(Duration::from_secs(20));
-    assert!(net.node(binder).records() > 0);
+    net.with(binder, |overlay, now| overlay.leave(now));
+    net.run(Duration::from_secs(2));
+    net.start(binder, Config::default());
+    assert!(kept(&net, binder).1 < before.1, "{before:?}");
 }

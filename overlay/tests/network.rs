@@ -170,6 +170,12 @@ fn another_overlay_is_refused_on_both_sides() {
     net.start(joined, net.joining(&[0]));
     net.run(secs(3));
     assert!(net.heard(joined, wrong) && net.heard(0, wrong));
+    // What was of no use is not gone back to at later starts.
+    net.kill(joined, true);
+    net.nodes[joined].events.clear();
+    net.start(joined, Config::default());
+    net.run(secs(10));
+    assert!(net.attached(joined) && !net.heard(joined, wrong));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::command::{print_line, print_trouble};
+use crate::command::print_line;
 use crate::progress::Progress;
 use crate::wait::{Result, Trouble, stop_wanted};
 
@@ -52,7 +52,7 @@ pub struct BenchArgs {
     strict: bool,
     /// Print one JSON object on stdout and nothing else
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// What can be measured on its own. The aliases are the names of the figures.
@@ -159,12 +159,6 @@ impl BenchArgs {
     /// # Errors
     /// When the user wants an end, or the result cannot be written. What fails in one part is told with the figures of the others.
     pub fn run(&self, out: &Path) -> Result<bool> {
-        let result = self.measure(out);
-        print_trouble(self.json, &result);
-        result
-    }
-
-    fn measure(&self, out: &Path) -> Result<bool> {
         raise_descriptors();
         let started = Instant::now();
         let mut bench = Bench {

@@ -56,7 +56,7 @@ impl Cluster {
                 });
             }
             let mut node = NodeProcess::start(Launch {
-                command: network.command(&spec.name)?,
+                command: network.hosts().command(&spec.name)?,
                 name: &spec.name,
                 id: id_of(&ids, &spec.name)?,
                 data_dir: cluster.folder.path().join(&spec.name),

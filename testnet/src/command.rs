@@ -154,8 +154,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Sim(args)) => sim::command::command(&args),
         Some(Verb::BenchRelay { target }) => relay::main(target),
         Some(Verb::BenchPeers { node, at, count }) => peers::main(node, &at, count),
-        Some(Verb::Bench(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
-        Some(Verb::Up(args)) => wait::exit_code(wait::catch_signals().and_then(|()| args.run(&cli.job.out))),
+        Some(Verb::Bench(args)) => carry_through(args.json, || args.run(&cli.job.out)),
+        Some(Verb::Up(args)) => carry_through(args.json, || args.run(&cli.job.out)),
         None => main_job(&cli.job),
     }
 }
@@ -168,19 +168,22 @@ fn main_job(job: &Job) -> ExitCode {
         }
         return ExitCode::from(EXIT_SKIPPED);
     }
-    let result = wait::catch_signals().and_then(|()| all_runs(job));
-    print_trouble(job.json, &result);
-    if let (true, Ok(object)) = (job.json, &result) {
-        print_line(&object.to_string());
-    }
-    wait::exit_code(result.map(|object| is_ok(&object)))
+    carry_through(job.json, || {
+        let object = all_runs(job)?;
+        if job.json {
+            print_line(&object.to_string());
+        }
+        Ok(is_ok(&object))
+    })
 }
 
-/// With `--json`, the object that stands for what could not be carried through.
-pub(crate) fn print_trouble<T>(json: bool, result: &Result<T>) {
-    if let (true, Err(trouble)) = (json, result) {
+/// Does it until it ends or the user wants an end. With `json`, an object stands for what could not be carried through.
+fn carry_through(json: bool, work: impl FnOnce() -> Result<bool>) -> ExitCode {
+    let result = wait::catch_signals().and_then(|()| work());
+    if let (true, Err(trouble)) = (json, &result) {
         print_line(&json!({"ok": false, "error": trouble.to_string()}).to_string());
     }
+    wait::exit_code(result)
 }
 
 /// The JSON object: the (first) experiment's, and inside it that of the move from IPv4 to IPv6.

@@ -77,15 +77,15 @@ impl<'a> Run<'a> {
         let content = Content { seed: plan.seed, bytes: plan.bytes };
         let bytes_per_s = plan.bytes as f64 / TRANSFER_S;
         let ops_at_start = public_key_ops(&cluster)?;
-        let source = Source::start(network.listen(ALICE)?, content, bytes_per_s)?;
+        let source = Source::start(network.hosts().listen(ALICE)?, content, bytes_per_s)?;
         expose(&cluster, source.address())?;
         let port = local_port(&cluster)?;
-        let sink = Sink::on(network.connect(BOB, port)?)?;
+        let sink = Sink::on(network.hosts().connect(BOB, port)?)?;
         let control = match network.control()? {
             None => None,
             Some((listener, address)) => {
                 let source = Source::start(listener, content, bytes_per_s)?;
-                Some((source, Sink::on(network.connect(BOB, address)?)?))
+                Some((source, Sink::on(network.hosts().connect(BOB, address)?)?))
             }
         };
         progress.say(&format!("alice offers a file of {} bytes; bob downloads it from his port {port}", plan.bytes));

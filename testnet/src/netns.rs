@@ -13,10 +13,9 @@
 pub mod roaming;
 mod spaces;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use crate::network::{Back, Network};
+use crate::network::{Back, Hosts, Network};
 use crate::process::NodeProcess;
 use crate::topology::{ALICE, BOB, Friend, Join, Topology};
 use crate::wait::{Result, Trouble, io};
@@ -120,24 +119,8 @@ impl Network for Namespaces {
         self.topology.clone()
     }
 
-    fn command(&self, node: &str) -> Result<Command> {
-        self.spaces.command(node)
-    }
-
-    fn listen(&self, node: &str) -> Result<TcpListener> {
-        self.spaces.listen(node)
-    }
-
-    fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream> {
-        self.spaces.connect(node, address)
-    }
-
-    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()> {
-        self.spaces.lead_to(node, address)
-    }
-
-    fn beside(&self, node: &str) -> String {
-        self.spaces.beside(node)
+    fn hosts(&self) -> &dyn Hosts {
+        &self.spaces
     }
 
     fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>> {
@@ -240,7 +223,7 @@ mod tests {
             let lab = Namespaces::new(after).unwrap();
             let (listener, to) = lab.control().unwrap().unwrap();
             let source = Source::start(listener, Content { seed: 5, bytes: 100_000_000 }, 2e6).unwrap();
-            let sink = Sink::on(lab.connect(BOB, to).unwrap()).unwrap();
+            let sink = Sink::on(lab.spaces.connect(BOB, to).unwrap()).unwrap();
             until("bytes", Duration::from_secs(5), || Ok((sink.bytes() > 500_000).then_some(()))).unwrap();
             ip(&format!("-n {} link set net-a down", lab.spaces.of(BOB))).unwrap();
             std::thread::sleep(Duration::from_millis(300));
@@ -251,7 +234,7 @@ mod tests {
             // The new network works: Bob reaches his new relay.
             let relay = lab.spaces.inside("r5", || TcpListener::bind("[::]:4000").unwrap()).unwrap();
             let there: IpAddr = gateway.parse().unwrap();
-            lab.connect(BOB, SocketAddr::new(there, 4000)).unwrap();
+            lab.spaces.connect(BOB, SocketAddr::new(there, 4000)).unwrap();
             drop(relay);
             let spaces = lab.spaces.created().to_vec();
             drop((sink, source, lab));

@@ -19,14 +19,8 @@ pub struct Back {
     pub address: String,
 }
 
-/// Nodes, their sockets, and how the network of one goes away and comes back.
-pub trait Network {
-    /// For people and for the report.
-    fn label(&self) -> String;
-
-    /// Who is there.
-    fn topology(&self) -> Topology;
-
+/// Where nodes run.
+pub trait Hosts {
     /// The command that starts the node of this name.
     ///
     /// # Errors
@@ -53,12 +47,26 @@ pub trait Network {
 
     /// What to type before a command that is to run beside a node.
     fn beside(&self, node: &str) -> String;
+}
 
-    /// A listener beside Alice that Bob reaches without the overlay, for the plain TCP download, and its address.
+/// Nodes, and how the network of one goes away and comes back.
+pub trait Network {
+    /// For people and for the report.
+    fn label(&self) -> String;
+
+    /// Who is there.
+    fn topology(&self) -> Topology;
+
+    /// Where they run.
+    fn hosts(&self) -> &dyn Hosts;
+
+    /// A listener beside Alice that Bob reaches without the overlay, for the plain TCP download, and its address; none where plain TCP would not notice a move.
     ///
     /// # Errors
     /// When it cannot be made.
-    fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>>;
+    fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>> {
+        Ok(None)
+    }
 
     /// Takes a node's network away; old sockets stay open and silent.
     ///
@@ -73,11 +81,41 @@ pub trait Network {
     fn up(&mut self, node: &NodeProcess, elsewhere: bool) -> Result<Back>;
 }
 
+/// This machine, as it is.
+struct Here {
+    binary: PathBuf,
+}
+
+impl Hosts for Here {
+    fn command(&self, _node: &str) -> Result<Command> {
+        let mut command = Command::new(&self.binary);
+        command.arg(NODE_PROCESS);
+        Ok(command)
+    }
+
+    fn listen(&self, _node: &str) -> Result<TcpListener> {
+        TcpListener::bind("127.0.0.1:0").map_err(io("a listening socket"))
+    }
+
+    fn connect(&self, _node: &str, address: SocketAddr) -> Result<TcpStream> {
+        TcpStream::connect(address).map_err(io(format!("connecting to {address}")))
+    }
+
+    fn lead_to(&self, _node: &str, _address: SocketAddr) -> Result<()> {
+        // It is here.
+        Ok(())
+    }
+
+    fn beside(&self, _node: &str) -> String {
+        String::new()
+    }
+}
+
 /// All nodes on the loopback interface. A network goes away by the verb that is flight mode for people, and who moved is back bound to another
 /// address.
 pub struct Loopback {
     topology: Topology,
-    binary: PathBuf,
+    here: Here,
     /// How many have moved.
     moves: u8,
 }
@@ -93,7 +131,7 @@ impl Loopback {
 
     /// The same with another `testnet` binary, for tests, which are none.
     pub fn with_binary(topology: Topology, binary: impl Into<PathBuf>) -> Self {
-        Self { topology, binary: binary.into(), moves: 0 }
+        Self { topology, here: Here { binary: binary.into() }, moves: 0 }
     }
 }
 
@@ -106,32 +144,8 @@ impl Network for Loopback {
         self.topology.clone()
     }
 
-    fn command(&self, _node: &str) -> Result<Command> {
-        let mut command = Command::new(&self.binary);
-        command.arg(NODE_PROCESS);
-        Ok(command)
-    }
-
-    fn listen(&self, _node: &str) -> Result<TcpListener> {
-        TcpListener::bind("127.0.0.1:0").map_err(io("file service"))
-    }
-
-    fn connect(&self, _node: &str, address: SocketAddr) -> Result<TcpStream> {
-        TcpStream::connect(address).map_err(io(format!("connecting to {address}")))
-    }
-
-    fn lead_to(&self, _node: &str, _address: SocketAddr) -> Result<()> {
-        // It is here.
-        Ok(())
-    }
-
-    fn beside(&self, _node: &str) -> String {
-        String::new()
-    }
-
-    fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>> {
-        // Plain TCP would not notice: loopback itself is never gone.
-        Ok(None)
+    fn hosts(&self) -> &dyn Hosts {
+        &self.here
     }
 
     fn down(&mut self, node: &NodeProcess) -> Result<()> {

@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// # Errors
 /// What a node answered, or no socket.
 pub fn start(network: &dyn Network, from: &NodeProcess, to: &NodeProcess) -> Result<()> {
-    let listener = network.listen(&from.name)?;
+    let listener = network.hosts().listen(&from.name)?;
     let address = listener.local_addr().map_err(io("the trickle's server"))?;
     std::thread::spawn(move || {
         listener.incoming().flatten().for_each(|socket| _ = std::thread::spawn(move || serve(socket)))
@@ -31,7 +31,7 @@ pub fn start(network: &dyn Network, from: &NodeProcess, to: &NodeProcess) -> Res
     let port: Value = to.ask(json!({"verb": "connect", "target": target, "listen": "127.0.0.1:0"}))?;
     let port = port.get("listen").and_then(Value::as_str).and_then(|text| text.parse::<SocketAddr>().ok());
     let port = port.ok_or_else(|| Trouble::new(format!("node {} gave no port", to.name)))?;
-    let mut socket = network.connect(&to.name, port)?;
+    let mut socket = network.hosts().connect(&to.name, port)?;
     std::thread::spawn(move || {
         let mut buffer = vec![0; PIECE_BYTES];
         while socket.read(&mut buffer).is_ok_and(|length| length > 0) {}

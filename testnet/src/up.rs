@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::command::{print_line, print_trouble};
+use crate::command::print_line;
 use crate::netns::{self, roaming::Roaming};
 use crate::network::{Loopback, Network};
 use crate::process::{NODE_PROCESS, own_binary};
@@ -48,7 +48,7 @@ pub struct UpArgs {
     seed: u64,
     /// With --kill: print one JSON object on stdout and nothing else
     #[arg(long, requires = "kill")]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 fn dashboard_address(text: &str) -> std::result::Result<Forward, String> {
@@ -85,12 +85,6 @@ impl UpArgs {
     /// # Errors
     /// Nodes that do not start or end by themselves, names that do not resolve.
     pub fn run(&self, out: &Path) -> Result<bool> {
-        let result = self.start(out);
-        print_trouble(self.json, &result);
-        result
-    }
-
-    fn start(&self, out: &Path) -> Result<bool> {
         if let Some(kill) = self.kill.filter(|kill| kill + 2 > self.n) {
             let why = format!("{kill} of {} nodes are too many to kill: two have to be left\n", self.n);
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
@@ -131,7 +125,7 @@ impl UpArgs {
             }
             let data: Value = first.ask(json!({"verb": "dashboard"}))?;
             let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
-            network.lead_to(&first.name, dashboard_in(url)?)?;
+            network.hosts().lead_to(&first.name, dashboard_in(url)?)?;
             print_line(&format!("\nThe dashboard of {}, with a menu for all of that: {url}", first.name));
         }
         scenario.read_stdin();
@@ -208,8 +202,8 @@ fn introduce(cluster: &Cluster, network: &dyn Network) -> Result<()> {
              {3}curl http://127.0.0.1:{port}/",
             first.name,
             last.name,
-            network.beside(&first.name),
-            network.beside(&last.name),
+            network.hosts().beside(&first.name),
+            network.hosts().beside(&last.name),
         ));
     }
     print_line(&format!("\nWithout `muses` in the path, write `{} {NODE_PROCESS}` for it.", own_binary()?.display()));

@@ -47,9 +47,9 @@ fn a_download_survives_kill_9_of_a_relay() -> Result<()> {
     cluster.wait_names(PATIENCE)?;
 
     let content = Content { seed: 9, bytes: 16 << 20 };
-    let source = Source::start(network.listen(ALICE)?, content, 2e6)?;
+    let source = Source::start(network.hosts().listen(ALICE)?, content, 2e6)?;
     expose(&cluster, source.address())?;
-    let sink = Sink::on(network.connect(BOB, local_port(&cluster)?)?)?;
+    let sink = Sink::on(network.hosts().connect(BOB, local_port(&cluster)?)?)?;
     let reached = |bytes: u64| {
         until(&format!("{bytes} bytes"), PATIENCE, || {
             sink.must_run()?;

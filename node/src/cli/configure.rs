@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::ask::json_line;
-use super::place::config_file;
+use super::place::{config_file, own_config};
 use super::up;
 use crate::config::{Config, TEMPLATE};
 use crate::control::client::Client;
@@ -35,17 +35,16 @@ pub(super) enum Verb {
     /// Say whether a file is right, and where it is not
     #[command(after_help = "Example:\n  muses config check")]
     Check {
-        /// Which [default: config.toml in the data folder]
+        /// Which [default: the one that `muses up` would read]
         file: Option<PathBuf>,
     },
 }
 
 pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> {
-    let default = || data_dir.join("config.toml");
     match verb {
-        Verb::Init { file } => init(&file.unwrap_or_else(default), json),
+        Verb::Init { file } => init(&file.unwrap_or_else(|| own_config(data_dir)), json),
         Verb::Check { file } => {
-            let file = file.unwrap_or_else(default);
+            let file = config_file(file.as_deref(), data_dir).unwrap_or_else(|| own_config(data_dir));
             Config::load(Some(&file))?;
             print(json!({ "file": file }), &format!("{} is right\n", file.display()), json);
             Ok(())
@@ -78,7 +77,7 @@ fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
         Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
         None => {
             let said = up::Up::from_environment()?;
-            let mut config = Config::load(config_file(file.or(said.config.as_deref()), data_dir).as_deref())?;
+            let mut config = Config::load(config_file(file, data_dir).as_deref())?;
             said.apply(&mut config);
             if config.listen.is_empty() {
                 config.listen = up::default_listen();

@@ -30,7 +30,7 @@ pub(super) fn text(seconds: u64) -> String {
         0..120 => (seconds, "second"),
         120..7200 => (seconds / 60, "minute"),
         7200..172_800 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
+        _ => (seconds / SECONDS_IN_DAY, "day"),
     };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::console::Console;
 use super::join::{self, Joins};
-use super::place::config_file;
+use super::place::{CONFIG_VARIABLE, config_file};
 use super::reload::Reloads;
 use super::supervisor;
 use crate::config::{Config, SocksGuard, check_name};
@@ -52,7 +52,7 @@ const DEFAULT_LOG: &str = "warn,yamux=error";
 #[derive(Args, Debug)]
 pub(super) struct Up {
     /// The configuration [default: config.toml in the data folder; without --data-dir also $XDG_CONFIG_HOME/muses/config.toml, and as root /etc/muses/config.toml]
-    #[arg(long, value_name = "FILE", env = "MUSES_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true)]

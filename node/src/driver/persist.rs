@@ -8,9 +8,9 @@ use std::time::Duration;
 use overlay::io::StoreKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, check};
 
 /// How often what was not written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -26,6 +26,7 @@ pub(super) struct Writer {
 }
 
 /// The latest value of a key, and how many writes it stands for: a newer value stands for those before it that were not written.
+#[derive(Clone)]
 struct Latest {
     bytes: Vec<u8>,
     writes: usize,
@@ -48,7 +49,11 @@ impl Writer {
 
     /// An empty value deletes.
     pub(super) fn put(&self, key: StoreKey, bytes: Vec<u8>) {
-        let _ = self.jobs.send((key, bytes));
+        match check(&key, &bytes) {
+            Ok(()) => _ = self.jobs.send((key, bytes)),
+            // It is not to keep the others from being written.
+            Err(error) => tracing::error!(%error, "it will be missing after the next start"),
+        }
     }
 
     pub(super) async fn done(&mut self) -> Option<StoreKey> {
@@ -71,7 +76,7 @@ async fn write_all(
 ) {
     let (mut failed, mut jobs) = (Waiting::new(), Vec::new());
     // It ticks on while others write: a busy node is not to put it off for ever.
-    let mut again = tokio::time::interval(retry);
+    let mut again = interval_at(Instant::now() + retry, retry);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -98,41 +103,21 @@ async fn write(store: &Arc<dyn Store>, waiting: Waiting, done: &mpsc::UnboundedS
     if waiting.is_empty() {
         return waiting;
     }
-    let store = Arc::clone(store);
-    let work = spawn_blocking(move || write_blocking(store.as_ref(), waiting));
-    match work.await {
-        Ok((Ok(()), written)) => {
-            let each = written.into_iter().flat_map(|(key, latest)| std::iter::repeat_n(key, latest.writes));
-            each.for_each(|key| drop(done.send(key)));
-            Waiting::new()
-        }
+    let (store, waiting) = (Arc::clone(store), Arc::new(waiting));
+    let batch = Arc::clone(&waiting);
+    let written = spawn_blocking(move || {
+        let rows: Vec<_> = batch.iter().map(|(key, latest)| (key.as_str(), latest.bytes.as_slice())).collect();
+        store.write(&rows).map_err(|error| error.to_string())
+    });
+    if let Err(why) = written.await.unwrap_or_else(|ended| Err(ended.to_string())) {
         // What depends on these values goes on waiting: that is what durable means.
-        Ok((Err(error), waiting)) => {
-            let keys: Vec<_> = waiting.keys().collect();
-            tracing::error!(?keys, %error, "cannot store; is the disk full? it is tried again");
-            waiting
-        }
-        Err(error) => {
-            tracing::error!(%error, "a write to the store ended early");
-            Waiting::new()
-        }
+        let keys: Vec<_> = waiting.keys().collect();
+        tracing::error!(?keys, "cannot store: {why}; is the disk full? it is tried again");
+        return Arc::unwrap_or_clone(waiting);
     }
-}
-
-fn write_blocking(store: &dyn Store, mut waiting: Waiting) -> (Result<(), StoreError>, Waiting) {
-    loop {
-        let batch: Vec<_> = waiting.iter().map(|(key, latest)| (key.as_str(), latest.bytes.as_slice())).collect();
-        match store.write(&batch) {
-            // It is not to keep the others from it for ever.
-            Err(StoreError::Unstorable(key)) if waiting.remove(&key).is_some() => {
-                tracing::error!(
-                    key,
-                    "a value of this key and length is never stored: it will be missing after the next start"
-                );
-            }
-            result => return (result, waiting),
-        }
-    }
+    let each = waiting.iter().flat_map(|(key, latest)| std::iter::repeat_n(key, latest.writes));
+    each.for_each(|key| drop(done.send(key.clone())));
+    Waiting::new()
 }
 
 #[cfg(test)]
@@ -143,6 +128,7 @@ mod tests {
     use overlay::io::Snapshot;
 
     use super::*;
+    use crate::store::StoreError;
 
     /// Writes down what is written, and has room only when it is told so.
     #[derive(Default)]
@@ -172,9 +158,7 @@ mod tests {
         }
 
         fn write(&self, batch: &[(&str, &[u8])]) -> Result<(), StoreError> {
-            if let Some((key, _)) = batch.iter().find(|(key, _)| *key == "never") {
-                return Err(StoreError::Unstorable((*key).to_owned()));
-            }
+            batch.iter().try_for_each(|(key, bytes)| check(key, bytes))?;
             // What is small still fits.
             if !self.room.load(Ordering::SeqCst) && batch.iter().any(|(_, bytes)| bytes.len() > 1) {
                 return Err(StoreError::Damaged { path: "full".into(), why: String::new() });
@@ -196,7 +180,7 @@ mod tests {
     async fn what_waits_is_written_together_and_each_write_is_reported() {
         let journal = Journal::with_room(true);
         let mut writer = writer(&journal, NEVER);
-        for (key, bytes) in [("a", "1"), ("never", "1"), ("a", "22"), ("b", "")] {
+        for (key, bytes) in [("a", "1"), ("No key", "1"), ("a", "22"), ("b", "")] {
             writer.put(key.to_owned(), bytes.as_bytes().to_vec());
         }
         for key in ["a", "a", "b"] {

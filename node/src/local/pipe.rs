@@ -1,17 +1,21 @@
 //! Bytes between one application's socket and its connection, both ways, with half-close.
 
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use crate::driver::{Conn, Error, Portion, Stopped, Then};
 use crate::stack::Failure;
 
 /// How much is taken from either side at once, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// The same from an application that says little: most connections are idle most of the time, and each keeps its buffer.
+/// The same from an application that says little, or nothing now: most connections are idle most of the time, and each keeps its buffer.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024;
+/// An application that has said nothing for so long says nothing now.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a copy ended before both directions did.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +44,22 @@ where
     let there = async {
         let mut buffer = Vec::with_capacity(IDLE_BUFFER_BYTES);
         loop {
-            if from.read_buf(&mut buffer).await? == 0 {
+            let large = buffer.capacity() > IDLE_BUFFER_BYTES;
+            let wait = if large { IDLE_AFTER } else { Duration::MAX };
+            let Ok(heard) = timeout(wait, from.read_buf(&mut buffer)).await else {
+                buffer = Vec::with_capacity(IDLE_BUFFER_BYTES);
+                continue;
+            };
+            if heard? == 0 {
                 conn.finish();
                 return Ok::<_, Broken>(());
             }
-            buffer = emptied(conn.write_all(buffer).await?);
+            let filled = buffer.len() == buffer.capacity();
+            buffer = conn.write_all(buffer).await?;
+            buffer.clear();
+            if filled && !large {
+                buffer = Vec::with_capacity(BUFFER_BYTES);
+            }
         }
     };
     let back = async {
@@ -66,20 +81,6 @@ where
         }
     };
     tokio::try_join!(there, back).map(|((), ())| ())
-}
-
-/// The buffer for the next read, as large as this one, which was filled so far, lets expect.
-fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
-    let next = match (buffer.len(), buffer.capacity()) {
-        (heard, capacity) if heard == capacity => BUFFER_BYTES,
-        (..=IDLE_BUFFER_BYTES, _) => IDLE_BUFFER_BYTES,
-        (_, capacity) => capacity,
-    };
-    if next == buffer.capacity() {
-        buffer.clear();
-        return buffer;
-    }
-    Vec::with_capacity(next)
 }
 
 async fn write_all(to: &mut (impl AsyncWrite + Unpin), pieces: &[Vec<u8>]) -> io::Result<()> {

@@ -5,20 +5,51 @@ pub(super) fn common_letters(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
-/// A word that is compared with many others: its first letters are at hand in one number.
+/// The first letters of a word, in one number: enough to compare most words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    letters: u64,
+    len: u8,
+}
+
+impl Head {
+    /// Of this word.
+    pub fn of(word: &[u8]) -> Self {
+        let first = word.get(..size_of::<u64>()).unwrap_or(word);
+        // Shifted rather than copied: a number that was written byte by byte is slow to read.
+        let letters = first.iter().rev().fold(0, |letters, letter| letters << u8::BITS | u64::from(*letter));
+        Self { letters, len: u8::try_from(word.len()).unwrap_or(u8::MAX) }
+    }
+
+    /// How many letters the word has: where its vertex is below the root.
+    pub fn depth(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// How many letters both words begin with; none when their first letters do not tell.
+    pub fn common(&self, other: &Self) -> Option<usize> {
+        let shorter = self.depth().min(other.depth());
+        let differ = self.letters ^ other.letters;
+        if differ == 0 {
+            return Some(shorter).filter(|shorter| *shorter <= size_of::<u64>());
+        }
+        let same = differ.trailing_zeros() / u8::BITS;
+        Some(usize::try_from(same).unwrap_or(usize::MAX).min(shorter))
+    }
+}
+
+/// A word that is compared with many others, with its first letters at hand.
 #[derive(Clone, Copy, Debug)]
 pub struct Letters<'a> {
     word: &'a [u8],
-    head: u64,
+    /// These.
+    pub head: Head,
 }
 
 impl<'a> Letters<'a> {
     /// Of this word.
     pub fn of(word: &'a [u8]) -> Self {
-        let first = word.get(..size_of::<u64>()).unwrap_or(word);
-        // Shifted rather than copied: a number that was written byte by byte is slow to read.
-        let head = first.iter().rev().fold(0, |head, letter| head << u8::BITS | u64::from(*letter));
-        Self { word, head }
+        Self { word, head: Head::of(word) }
     }
 
     /// How many letters there are.
@@ -33,41 +64,6 @@ impl<'a> Letters<'a> {
 
     /// How many letters both words begin with.
     pub fn common(&self, other: &Self) -> usize {
-        let differ = self.head ^ other.head;
-        if differ == 0 {
-            return common_letters(self.word, other.word);
-        }
-        let same = differ.trailing_zeros() / u8::BITS;
-        usize::try_from(same).unwrap_or(usize::MAX).min(self.len()).min(other.len())
-    }
-}
-
-/// The first letters of a word, apart from it: enough to compare most words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    letters: u64,
-    len: u8,
-}
-
-impl Head {
-    /// Of this word.
-    pub fn of(word: &[u8]) -> Self {
-        Self { letters: Letters::of(word).head, len: u8::try_from(word.len()).unwrap_or(u8::MAX) }
-    }
-
-    /// How many letters the word has: where its vertex is below the root.
-    pub fn depth(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    /// How many letters both words begin with; none when their first letters do not tell.
-    pub fn common(&self, other: &Letters<'_>) -> Option<usize> {
-        let shorter = self.depth().min(other.len());
-        let differ = self.letters ^ other.head;
-        if differ == 0 {
-            return Some(shorter).filter(|shorter| *shorter <= size_of::<u64>());
-        }
-        let same = differ.trailing_zeros() / u8::BITS;
-        Some(usize::try_from(same).unwrap_or(usize::MAX).min(shorter))
+        self.head.common(&other.head).unwrap_or_else(|| common_letters(self.word, other.word))
     }
 }

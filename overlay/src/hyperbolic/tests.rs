@@ -10,6 +10,22 @@ fn word(rng: &mut Rng, q: u16, depth: usize) -> Address {
     Address::from_ordinals(&word).unwrap()
 }
 
+/// The vertex whose child lies in this direction.
+fn towards(q: u16, at: u16) -> u8 {
+    (0..q - 1).map(|ordinal| u8::try_from(ordinal).unwrap()).find(|ordinal| direction(q, *ordinal) == at).unwrap()
+}
+
+/// Two words that part at the root into neighbouring directions, and from there keep to each other as the tiling allows: the one turns as far as it
+/// can to one side at each vertex, the other to the other.
+fn along_a_cell(rng: &mut Rng, q: u16, a: usize, b: usize) -> (Address, Address) {
+    let first = 1 + u16::try_from(rng.below(u64::from(q) - 2)).unwrap();
+    let side = |from: u16, turn: u16, depth: usize| {
+        let rest = core::iter::repeat_n(towards(q, turn), depth - 1);
+        Address::from_ordinals(&core::iter::once(towards(q, from)).chain(rest).collect::<Vec<_>>()).unwrap()
+    };
+    (side(first, q - 1, a), side(first + 1, 1, b))
+}
+
 #[test]
 fn the_fast_form_agrees_with_the_other() {
     let mut rng = Rng::from_seed([5; 32]);
@@ -45,15 +61,11 @@ fn no_distance_is_below_its_bound_and_for_most_the_bound_says_something() {
         for round in 0..4000 {
             let depth = |rng: &mut Rng| rng.index(40.min(plane.fast_depth / 2));
             let (a, b) = (depth(&mut rng), depth(&mut rng));
-            // The last rounds go along the sides of the tiling's cells, where vertices are nearest.
-            let letters = |rng: &mut Rng, depth| match round {
-                0..2000 => word(rng, q, depth),
-                _ => {
-                    let side = u8::try_from(q - 2 - u16::from(rng.below(2) == 0 && q > 3)).unwrap();
-                    Address::from_ordinals(&vec![side; depth]).unwrap()
-                }
+            // The last rounds go along both sides of one cell of the tiling, where vertices are nearest.
+            let (a, b) = match round {
+                0..2000 => (word(&mut rng, q, a), word(&mut rng, q, b)),
+                _ => along_a_cell(&mut rng, q, a + 1, b + 1),
             };
-            let (a, b) = (letters(&mut rng, a), letters(&mut rng, b));
             let (mut of_a, mut of_b) = (Frames::default(), Frames::default());
             assert!(plane.frames(a.as_slice(), &mut of_a) && plane.frames(b.as_slice(), &mut of_b));
             plane.bound(&mut of_b);
@@ -61,7 +73,8 @@ fn no_distance_is_below_its_bound_and_for_most_the_bound_says_something() {
             let (levels_a, levels_b) = (a.depth() - common, b.depth() - common);
             let distance = of_a.exp_distance_above(levels_a, &of_b, levels_b);
             let bound = of_b.exp_distance_bound(levels_b, levels_a);
-            assert!(bound <= distance, "q = {q}: {a} {b}");
+            // In truth even the nearest are twice as far, so that an error of a tenth is seen here.
+            assert!(2.0 * bound <= distance, "q = {q}: {a} {b}");
             telling += usize::from(distance_of(bound) > distance_of(distance) / 2.0);
         }
         assert!(telling > 500, "q = {q}: {telling}");
@@ -78,7 +91,7 @@ fn the_first_letters_tell_what_all_of_them_do_or_nothing() {
         if rng.below(2) == 0 {
             (a, b) = ([vec![0; 7], a].concat(), [vec![0; 7], b].concat());
         }
-        match Head::of(&a).common(&Letters::of(&b)) {
+        match Head::of(&a).common(&Head::of(&b)) {
             Some(common) => assert_eq!(common, common_letters(&a, &b), "{a:?} {b:?}"),
             None => unknown += 1,
         }

@@ -110,6 +110,9 @@ impl Overlay {
         if matches!(reason, CloseReason::WrongOverlay | CloseReason::Version) {
             self.counters.bad_links += 1;
         }
+        if reason == CloseReason::WrongOverlay {
+            self.dialer.foreign(peer);
+        }
         if reason != CloseReason::Leaving {
             self.dialer.useless(peer, &mut self.rng, now.instant);
             self.events.push_back(Event::Refused { peer, reason, by_peer: false });
@@ -292,6 +295,9 @@ impl Overlay {
                 self.child_released(tree, peer, now);
             }
         } else {
+            if reason == CloseReason::WrongOverlay {
+                self.dialer.foreign(peer);
+            }
             self.events.push_back(Event::Refused { peer, reason, by_peer: true });
         }
         self.dialer.useless(peer, &mut self.rng, now.instant);

@@ -72,7 +72,7 @@ impl Routes {
     /// When a process does not start, or the nodes do not find each other.
     pub fn start(hops: usize, config: &str, logs: &Path) -> Result<Self> {
         let network = Loopback::new(topology(hops, config))?;
-        let server = Server::start(network.listen(SENDER)?)?;
+        let server = Server::start(network.hosts().listen(SENDER)?)?;
         let mut cluster = Cluster::start(&network, &network.topology(), logs, |_| {})?;
         cluster.wait_names(NAMES_LIMIT)?;
         let expose =

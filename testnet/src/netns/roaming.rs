@@ -9,11 +9,10 @@
 //! Nobody tells a node that it moves: its interface goes down, later the other one comes up and gets an address.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::net::Ipv4Addr;
 
 use super::spaces::{HUB, Spaces, ip};
-use crate::network::{Back, Network};
+use crate::network::{Back, Hosts, Network};
 use crate::process::NodeProcess;
 use crate::topology::{Join, Topology};
 use crate::wait::{Result, Trouble};
@@ -132,28 +131,8 @@ impl Network for Roaming {
         self.topology.clone()
     }
 
-    fn command(&self, node: &str) -> Result<Command> {
-        self.spaces.command(node)
-    }
-
-    fn listen(&self, node: &str) -> Result<TcpListener> {
-        self.spaces.listen(node)
-    }
-
-    fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream> {
-        self.spaces.connect(node, address)
-    }
-
-    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()> {
-        self.spaces.lead_to(node, address)
-    }
-
-    fn beside(&self, node: &str) -> String {
-        self.spaces.beside(node)
-    }
-
-    fn control(&self) -> Result<Option<(TcpListener, SocketAddr)>> {
-        Ok(None)
+    fn hosts(&self) -> &dyn Hosts {
+        &self.spaces
     }
 
     fn down(&mut self, node: &NodeProcess) -> Result<()> {

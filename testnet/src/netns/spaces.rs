@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::network::Hosts;
 use crate::process::{NODE_PROCESS, own_binary};
 use crate::wait::{Result, Trouble, io, until};
 
@@ -102,41 +103,45 @@ impl Spaces {
         })?;
         let usable = Instant::now();
         let nodad = if address.contains(':') { " nodad" } else { "" };
-        ip(&format!("-n {space} addr add {address} dev {interface}{nodad}"))?;
+        ip(&format!("-n {space} addr replace {address} dev {interface}{nodad}"))?;
         Ok(usable)
     }
 
     /// The same, with a way to everywhere else.
     pub fn attach(&self, node: &str, interface: &str, address: &str, gateway: &str) -> Result<Instant> {
         let usable = self.set_up(node, interface, address)?;
-        ip(&format!("-n {} route add default via {gateway} dev {interface}", self.of(node)))?;
+        ip(&format!("-n {} route replace default via {gateway} dev {interface}", self.of(node)))?;
         Ok(usable)
     }
 
-    /// Starts our own binary as the node of this name; the process id is the node's, because `ip` replaces itself by it.
-    pub fn command(&self, node: &str) -> Result<Command> {
+    /// Runs `work` in a thread that is in the namespace of `node`; sockets that it makes stay there.
+    pub fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+        inside(&self.of(node), work)
+    }
+}
+
+impl Hosts for Spaces {
+    fn command(&self, node: &str) -> Result<Command> {
         let mut command = Command::new("ip");
+        // `ip` replaces itself by our binary, so the process id is the node's.
         command.args(["netns", "exec", &self.of(node)]).arg(own_binary()?).arg(NODE_PROCESS);
         Ok(command)
     }
 
-    /// A listening socket beside a node.
-    pub fn listen(&self, node: &str) -> Result<TcpListener> {
+    fn listen(&self, node: &str) -> Result<TcpListener> {
         self.inside(node, || TcpListener::bind("127.0.0.1:0"))?.map_err(io("a listening socket"))
     }
 
-    /// A connection made beside a node.
-    pub fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream> {
+    fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream> {
         self.inside(node, || TcpStream::connect(address))?.map_err(io(format!("connecting to {address}")))
     }
 
-    /// What to type before a command that is to run beside a node.
-    pub fn beside(&self, node: &str) -> String {
+    fn beside(&self, node: &str) -> String {
         format!("ip netns exec {} ", self.of(node))
     }
 
-    /// Makes what listens at `address` beside a node reachable at the same address here, as long as this process runs.
-    pub fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()> {
+    /// It is so as long as this process runs.
+    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()> {
         let (here, space) = (TcpListener::bind(address).map_err(io(address))?, self.of(node));
         std::thread::spawn(move || {
             for socket in here.incoming().flatten() {
@@ -146,11 +151,6 @@ impl Spaces {
             }
         });
         Ok(())
-    }
-
-    /// Runs `work` in a thread that is in the namespace of `node`; sockets that it makes stay there.
-    pub fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
-        inside(&self.of(node), work)
     }
 }
 

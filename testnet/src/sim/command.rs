@@ -91,7 +91,7 @@ pub struct SimArgs {
     /// With --graph: trees
     #[arg(long, default_value_t = Config::default().trees)]
     trees: u8,
-    /// Nodes in the overlay (at least 3).
+    /// Nodes in the overlay (at least 3); below 8 there may be nobody who stays, through whom movers find each other.
     #[arg(long, default_value_t = 8)]
     nodes: usize,
     /// First seed.

@@ -91,7 +91,7 @@ impl Desk {
         Ok(Value::Null)
     }
 
-    /// Before anything counts on it: whom a name means is not to be lost with the power.
+    /// Whom a name means is said to hold only when it is on disk. The stack writes it once more, in its turn: what it has asked for before is older.
     async fn keep_pins(&self, bytes: Vec<u8>) -> Result<(), Fault> {
         let store = self.store.clone();
         on_disk(move || Ok(store.put(PINS_KEY, &bytes)?)).await
