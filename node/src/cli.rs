@@ -387,6 +387,8 @@ mod tests {
         says("connect", &["<TARGET>", "; muses connect"]);
         says("invite --for 0d", &["not a length of time", "see muses --help"]);
         says("up --log-format yaml", &["possible values: text, json"]);
+        says("up --listen [::]:4741", &["write it as /ip6/::/tcp/4741"]);
+        says("up --listen 4741", &["no multiaddr like /ip4/0.0.0.0/tcp/4741"]);
         assert_eq!((line("--help"), line("help up"), line("--version"), line("")), (None, None, None, None));
     }
 

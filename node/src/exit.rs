@@ -15,11 +15,11 @@ pub enum Code {
     Failed = 1,
     /// The command line, the configuration or a request was wrong.
     Usage = 2,
-    /// No such peer, or no way to it; or its clock and ours are days apart.
+    /// No such peer, no way to it, or it does not answer; or its clock and ours are days apart, which sessions mind and an echo does not.
     Unreachable = 3,
     /// The peer does not offer the service to us, or nothing answers behind it; an invite has expired, the overlay is closed, or an identity was revoked.
     Refused = 4,
-    /// No answer in time.
+    /// A node that is asked, this one or another, has not ended what it was to do in time.
     Timeout = 5,
     /// No node runs on this data folder.
     NotRunning = 6,
@@ -37,12 +37,12 @@ Exit codes:
   0  done
   1  failed otherwise, for instance a connection that was reset
   2  wrong command line, configuration or request
-  3  unreachable: no such peer, no way to it, or clocks that are days apart
+  3  unreachable: no such peer, no way to it, it does not answer, or (where a session is needed, not for ping) clocks that are days apart
   4  refused: the peer does not offer the service to you, nothing answers behind it, an invite has expired, or an overlay is closed
-  5  no answer in time
+  5  what was begun did not end in time
   6  no node runs on this --data-dir
   7  another node, or another `muses receive`, runs on this --data-dir already
-  8  keys or stored state cannot be used, or belong to another overlay
+  8  keys or stored state cannot be used, or belong to another overlay than the one to join
   9  a port or address to listen at is in use or cannot be used";
 
 /// Why a verb did not work: what, why and what to try, in one line.

@@ -85,6 +85,9 @@ pub enum KeyError {
     /// Not as long as a key.
     #[error("the key {} has a wrong length; restore it from a backup, or use another --data-dir", .0.display())]
     Malformed(PathBuf),
+    /// Something else has its name.
+    #[error("the key {} is no file; move that away and restore the key from a backup, or use another --data-dir", .0.display())]
+    NotAFile(PathBuf),
     /// Others may read it.
     #[error("the key {path} is open to other users (mode {1:o}); run: chmod 600 {path}", path = .0.display())]
     Exposed(PathBuf, u32),
@@ -154,7 +157,11 @@ fn read(path: &Path, file: File) -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyErr
 
 /// All bytes of a file that is no longer than the longest key; of a longer one, one more than that.
 fn read_up_to(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let mode = file.metadata().map_err(failed("read", path))?.permissions().mode() & 0o777;
+    let meta = file.metadata().map_err(failed("read", path))?;
+    if !meta.is_file() {
+        return Err(KeyError::NotAFile(path.to_owned()));
+    }
+    let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed(path.to_owned(), mode));
     }
@@ -290,7 +297,6 @@ mod tests {
         assert!(line.contains("chmod 600"), "{line}");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(matches!(Keys::open(folder.path()), Err(KeyError::Io { .. })));
+        assert!(matches!(Keys::open(folder.path()), Err(KeyError::NotAFile(_))));
     }
 }

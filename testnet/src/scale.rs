@@ -25,6 +25,7 @@ use overlay::address::TreeId;
 use overlay::config::Config;
 use overlay::event::Event;
 use overlay::rng::Rng;
+use rayon::ThreadPoolBuilder;
 
 use baseline::Baseline;
 use binders::Binders;
@@ -92,7 +93,13 @@ pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
         let pairs = Pairs::route(&graph, options.pairs, &mut rng, |source, target| baseline.route(source, target));
         note_pairs(&mut outcome, &pairs);
     } else {
-        simulate(options, graph, &mut outcome, &mut rng);
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let simulate = |rng| simulate(options, graph, threads, &mut outcome, rng);
+        match ThreadPoolBuilder::new().num_threads(threads).build() {
+            Ok(pool) => pool.install(|| simulate(&mut rng)),
+            Err(_) => simulate(&mut rng),
+        }
     }
     outcome.wall_s = clock.elapsed().as_secs_f64();
     outcome.peak_rss_bytes = peak_rss_bytes();
@@ -100,20 +107,19 @@ pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
 }
 
 /// Everything that needs the overlay itself.
-fn simulate(options: &Options, graph: Graph, outcome: &mut Outcome, rng: &mut Rng) {
+fn simulate(options: &Options, graph: Graph, threads: usize, outcome: &mut Outcome, rng: &mut Rng) {
     let config = Config { q: options.q, trees: options.trees, ..Config::default() };
-    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = if options.threads == 0 { cores() } else { options.threads };
     let mut world = World::new(graph, config, rng.fork(), options.memo, threads, options.faults.latency());
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");
     outcome.converge_virtual_s = converge(&mut world);
     outcome.settle_virtual_s = settle(&mut world);
-    let before = world.frames;
+    let before = world.frames();
     bar.set_message("quiet");
     world.run(QUIET);
-    outcome.messages_per_node_per_s = Some((world.frames - before) as f64 / options.nodes as f64 / QUIET.as_secs_f64());
+    outcome.messages_per_node_per_s =
+        Some((world.frames() - before) as f64 / options.nodes as f64 / QUIET.as_secs_f64());
     outcome.address_bytes_mean = measure::address_bytes_mean(&world);
     (outcome.state_bytes_mean, outcome.state_bytes_p99) = measure::state_bytes(&world);
     bar.set_message("measuring");

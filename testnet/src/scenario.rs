@@ -311,6 +311,8 @@ mod tests {
             let what = parse(bad).unwrap_err();
             assert!(what.contains(bad) && what.contains("move NAME"), "{what}");
         }
+        let page = include_str!("../../docs/reference/dashboard.md");
+        assert!(page.contains(MENU), "docs/reference/dashboard.md has another menu");
         // What the menu says is what there is.
         for line in MENU.lines().filter_map(|line| line.split_whitespace().next()) {
             assert!(parse(line).is_ok() || parse(&format!("{line} n1")).is_ok(), "{line}");

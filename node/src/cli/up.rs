@@ -1,7 +1,7 @@
 //! `muses up`: a node in the foreground.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub(super) struct Up {
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
-    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true, value_parser = checked_address)]
     pub(super) listen: Vec<Multiaddr>,
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
@@ -343,6 +343,13 @@ fn start_log(format: LogFormat) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+}
+
+fn checked_address(text: &str) -> Result<Multiaddr, String> {
+    text.parse().map_err(|_| match text.parse::<SocketAddr>() {
+        Ok(at) => format!("write it as {}", Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port()))),
+        Err(_) => "no multiaddr like /ip4/0.0.0.0/tcp/4741".to_owned(),
+    })
 }
 
 fn checked_name(text: &str) -> Result<String, String> {

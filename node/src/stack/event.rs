@@ -127,7 +127,7 @@ pub enum Failure {
     #[error("no node of this name is known; check the spelling, or ask its owner for the node id")]
     UnknownPeer,
     /// There is no path, or the peer does not answer.
-    #[error("the peer does not answer; is it up? `muses ping` it")]
+    #[error("the peer does not answer; is its node up and on a network? `muses doctor PEER` shows how far it gets")]
     Unreachable,
     /// The peer does not offer the service to us.
     #[error("the peer does not offer this service to you; ask its owner for `muses expose NAME HOST:PORT --allow YOU`")]

@@ -52,7 +52,7 @@ const CLAIMS: [(&str, &str, By); 22] = [
     ("muses/model/README.md", "", By::Nobody("needs ProVerif, which Debian does not have")),
 ];
 /// Kinds of blocks that hold no commands.
-const DATA: [&str; 4] = ["json", "yaml", "toml", "ssh-config"];
+const DATA: [&str; 5] = ["json", "yaml", "toml", "ssh-config", "menu"];
 /// What commands begin with, in blocks that may be drawings or output.
 const PROGRAMS: [&str; 30] = [
     "$",

@@ -9,12 +9,14 @@ use overlay::event::{Event, LookupId};
 use overlay::overlay::Outgoing;
 use overlay::record::Query;
 use overlay::rng::Rng;
+use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 
 use super::graph::Graph;
 use super::world::{World, draw};
 
-/// Pairs under way at one time.
+/// Pairs under way at one time: so many, or one for so many nodes. What a large network says to itself meanwhile would be most of the work.
 const BATCH: usize = 1000;
+const NODES_PER_PAIR: usize = 10;
 /// Targets of one source: its shortest paths are searched once.
 const TARGETS_PER_SOURCE: usize = 40;
 /// Longer than any look-up.
@@ -58,7 +60,7 @@ impl Pairs {
     /// Random pairs, which look each other up.
     pub fn look_up(world: &mut World, count: usize, rng: &mut Rng) -> Self {
         let mut pairs = choose(world, count, rng);
-        for batch in pairs.chunks_mut(BATCH) {
+        for batch in pairs.chunks_mut(batch(world)) {
             look_up(world, batch);
         }
         Self { pairs, busiest_share: None, load_shares: None }
@@ -84,7 +86,7 @@ impl Pairs {
         let mut pairs = self.pairs;
         shortest_paths(world, &mut pairs);
         let before = forwarded(world);
-        let at_once = if world.frozen { pairs.len().max(1) } else { BATCH };
+        let at_once = if world.frozen { pairs.len().max(1) } else { batch(world) };
         for batch in pairs.chunks_mut(at_once) {
             send(world, batch);
         }
@@ -203,16 +205,18 @@ pub fn readdressed(world: &World, before: &[Option<Address>], movers: &[usize]) 
     (0..world.len()).filter(stayed).filter(|node| before[*node] != now[*node]).count()
 }
 
+fn batch(world: &World) -> usize {
+    (world.len() / NODES_PER_PAIR).max(BATCH)
+}
+
 fn shortest_paths(world: &World, pairs: &mut [Pair]) {
-    let alive = |node: usize| world.node(node).overlay.is_some();
-    let usable = |from: usize, to: usize| alive(to) && world.reaches(from, to);
-    let mut known: Option<(usize, Vec<u32>)> = None;
-    for pair in pairs.iter_mut().filter(|pair| alive(pair.source)) {
-        if known.as_ref().is_none_or(|(source, _)| *source != pair.source) {
-            known = Some((pair.source, world.graph().distances(pair.source, usable)));
-        }
-        pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
-    }
+    let alive: Vec<bool> = world.nodes().map(|node| node.overlay.is_some()).collect();
+    let usable = |from: usize, to: usize| alive[to] && world.reaches(from, to);
+    let mut of_sources: Vec<&mut [Pair]> = pairs.chunk_by_mut(|a, b| a.source == b.source).collect();
+    of_sources.par_iter_mut().filter(|pairs| alive[pairs[0].source]).for_each(|pairs| {
+        let distances = world.graph().distances(pairs[0].source, usable);
+        pairs.iter_mut().for_each(|pair| pair.shortest = distances[pair.target]);
+    });
 }
 
 fn send(world: &mut World, batch: &mut [Pair]) {

@@ -3,6 +3,7 @@
 //! Links have a latency and no limit of rate; a disk is written at once. No node is told anything that a real one would not be.
 
 mod agenda;
+mod conduct;
 mod shard;
 mod trouble;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
 use overlay::Overlay;
-use overlay::config::{Config, Only};
+use overlay::config::Config;
 use overlay::event::Event;
 use overlay::id::{CheckEach, CheckSignatures, Identity};
 use overlay::rng::Rng;
@@ -23,8 +24,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::graph::Graph;
 use agenda::{Agenda, Entry, Happening};
-pub use shard::{Conduct, Node};
-use shard::{Effect, End, Outcome, Shard, at};
+pub use conduct::Conduct;
+pub use shard::Node;
+use shard::{End, Setting, Shard, Span};
 use trouble::Gaps;
 pub use trouble::draw;
 
@@ -37,9 +39,9 @@ const LATENCY_SPREAD_US: u64 = 1000;
 const LEAST_LATENCY: Duration = Duration::from_micros(LATENCY_US);
 /// Wall time at the start of every run: 2026-01-01.
 const EPOCH_WALL_US: u64 = 1_767_225_600_000_000;
-/// Links that a node may have beyond those of the graph, where it stands in for a dead neighbour.
-const REPAIR_LINKS: usize = 64;
-/// Spans with fewer events than this are not worth a second thread.
+/// Parts of the nodes for each thread: which of them have more to do in a span than others changes, and whoever is done takes another.
+const SHARDS_PER_THREAD: usize = 4;
+/// Where fewer things happen in a span than this, a second thread is not worth it.
 const WORTH_THREADS: usize = 64;
 
 /// What links take beyond [`LEAST_LATENCY`]: anything up to this, evenly.
@@ -61,68 +63,69 @@ impl Latency {
 pub struct World {
     /// What time it is.
     pub now: Now,
-    /// Frames that arrived so far.
-    pub frames: u64,
     /// Facts that nodes told, in order; whoever measures takes them.
     pub events: Vec<(usize, Event)>,
     /// Only routed packets go on; what neighbours say to each other waits.
     pub frozen: bool,
-    graph: Graph,
-    config: Config,
-    checks: Arc<dyn CheckSignatures>,
+    setting: Setting,
     shards: Vec<Shard>,
     ends: Vec<End>,
     /// The ends at each node, closed ones too.
     ends_of: Vec<Vec<u64>>,
     gaps: Gaps,
     latency: Latency,
-    agenda: Agenda,
+    /// Dials, which concern two nodes.
+    dials: Agenda,
+    /// Those that wait until the world goes on.
     held: Vec<Entry>,
-    outcomes: Vec<Outcome>,
+    /// What nobody's node caused so far.
+    caused: u64,
+    /// How much happened in the span before.
+    many: usize,
     rng: Rng,
-    digest: Sha256,
 }
 
 impl World {
     /// A network of nobody yet: who may link to whom is in `graph`, everything else about a node in `config`. The result does not depend on
     /// the number of threads.
-    pub fn new(graph: Graph, config: Config, rng: Rng, memo: bool, threads: usize, latency: Latency) -> Self {
+    pub fn new(graph: Graph, config: Config, mut rng: Rng, memo: bool, threads: usize, latency: Latency) -> Self {
         let now = Now { instant: Instant::from_micros(1_000_000), wall: WallTime::from_unix_micros(EPOCH_WALL_US) };
-        let threads = threads.max(1);
-        let shard = |index| Shard::new(index, threads, graph.len());
-        let mut shards: Vec<Shard> = (0..threads).map(shard).collect();
-        for number in 0..graph.len() {
-            shards[number % threads].add(Node::new(identity(number)));
+        let nodes = graph.len();
+        let of = if threads <= 1 { 1 } else { threads * SHARDS_PER_THREAD };
+        let mut shards: Vec<Shard> = (0..of).map(|index| Shard::new(index, of, nodes)).collect();
+        let mut ids = Vec::with_capacity(nodes);
+        for number in 0..nodes {
+            let node = Node::new(identity(number));
+            ids.push(node.id);
+            shards[number % of].add(node);
         }
+        let checks: Arc<dyn CheckSignatures> = if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) };
         Self {
             now,
-            frames: 0,
             events: Vec::new(),
             frozen: false,
-            ends_of: vec![Vec::new(); graph.len()],
-            graph,
-            config,
-            checks: if memo { Arc::new(Memo::default()) } else { Arc::new(CheckEach) },
+            setting: Setting { graph, config, checks, ids, seed: rng.bytes() },
             shards,
             ends: Vec::new(),
+            ends_of: vec![Vec::new(); nodes],
             gaps: Gaps::default(),
             latency,
-            agenda: Agenda::default(),
+            dials: Agenda::default(),
             held: Vec::new(),
-            outcomes: Vec::new(),
+            caused: 0,
+            many: 0,
             rng,
-            digest: Sha256::new(),
         }
     }
 
     /// Who may link to whom.
     pub const fn graph(&self) -> &Graph {
-        &self.graph
+        &self.setting.graph
     }
 
     /// How many nodes there are, dead ones too.
     pub fn len(&self) -> usize {
-        self.graph.len()
+        self.graph().len()
     }
 
     /// A node.
@@ -130,23 +133,38 @@ impl World {
         self.shards[number % self.shards.len()].node(number)
     }
 
+    /// The same, to change it.
+    fn node_mut(&mut self, number: usize) -> &mut Node {
+        self.shard_of(number).node_mut(number)
+    }
+
+    fn shard_of(&mut self, number: usize) -> &mut Shard {
+        let of = self.shards.len();
+        &mut self.shards[number % of]
+    }
+
     /// All nodes, dead ones too.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         (0..self.len()).map(|number| self.node(number))
     }
 
+    /// Frames that arrived so far.
+    pub fn frames(&self) -> u64 {
+        self.shards.iter().map(Shard::frames).sum()
+    }
+
     /// Starts `node` after `wait`.
     pub fn start(&mut self, node: usize, wait: Duration) {
-        self.agenda.push(self.now.instant + wait, Happening::Start(node));
+        self.put(node, self.now.instant + wait, Happening::Start(node));
     }
 
     /// Calls a verb of a node's overlay, and does what it then wants.
     pub fn with<R>(&mut self, number: usize, call: impl FnOnce(&mut Overlay, Now) -> R) -> Option<R> {
-        let (now, threads) = (self.now, self.shards.len());
-        let shard = &mut self.shards[number % threads];
+        let (now, of) = (self.now, self.shards.len());
+        let shard = &mut self.shards[number % of];
         let result = call(shard.node_mut(number).overlay.as_mut()?, now);
-        shard.drain(number, &self.ends, now, Instant::ZERO);
-        self.collect();
+        shard.drain(number, &self.ends, now);
+        self.exchange();
         Some(result)
     }
 
@@ -168,117 +186,80 @@ impl World {
         true
     }
 
-    /// Of all frames that arrived so far: when, where, what.
+    /// Of all frames that arrived so far: at whom, when, over which link, what.
     pub fn digest(&self) -> String {
-        self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let all = self.nodes().fold(Sha256::new(), |all, node| all.chain_update(node.digest()));
+        all.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What was held back while the world was frozen goes on.
     pub fn thaw(&mut self) {
         self.frozen = false;
+        let now = self.now.instant;
+        self.shards.iter_mut().for_each(|shard| shard.thaw(now));
         for entry in std::mem::take(&mut self.held) {
-            self.agenda.push(entry.at.max(self.now.instant), entry.what);
+            self.dials.push(Entry { at: entry.at.max(now), ..entry });
         }
     }
 
     /// Lets a span of less than [`LEAST_LATENCY`] happen. False when nothing happens until `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let Some(first) = self.agenda.next_at().filter(|first| *first <= end) else { return false };
-        // Where much is held back, what is not has to be told from it one by one.
-        let last = if self.frozen { first } else { first + (LEAST_LATENCY - Duration::from_micros(1)) };
-        let last = last.min(end).max(self.now.instant);
-        let mut many = 0;
-        while let Some(entry) = self.agenda.pop_until(last) {
-            many += 1;
-            if self.frozen && !is_routed(&entry.what) {
-                self.held.push(entry);
+        let first = self.shards.iter_mut().filter_map(Shard::next_at).chain(self.dials.next_at()).min();
+        let Some(first) = first.filter(|first| *first <= end) else { return false };
+        let until = (first + (LEAST_LATENCY - Duration::from_micros(1))).min(end).max(self.now.instant);
+        while let Some(dial) = self.dials.pop_until(until) {
+            if self.frozen {
+                self.held.push(dial);
             } else {
-                self.distribute(entry, last);
+                self.dial(dial);
             }
         }
-        let (ends, clock) = (&self.ends, self.now);
-        if many < WORTH_THREADS {
-            self.shards.iter_mut().for_each(|shard| shard.run(ends, clock, last));
+        let span = Span { setting: &self.setting, ends: &self.ends, from: self.now, until, frozen: self.frozen };
+        self.many = if self.many < WORTH_THREADS {
+            self.shards.iter_mut().map(|shard| shard.run(span)).sum()
         } else {
-            self.shards.par_iter_mut().for_each(|shard| shard.run(ends, clock, last));
-        }
-        self.collect();
-        self.now = self.now.after(last.since(self.now.instant));
+            self.shards.par_iter_mut().map(|shard| shard.run(span)).sum()
+        };
+        self.exchange();
+        self.now = self.now.after(until.since(self.now.instant));
         true
     }
 
-    /// Gives an entry to the shard that it is for; what concerns more than one node is done here.
-    fn distribute(&mut self, Entry { at: due, what, .. }: Entry, until: Instant) {
-        let due = due.max(self.now.instant);
-        let node = match &what {
-            Happening::Start(node) => return self.begin(*node, due, until),
-            Happening::Dialled { from, address } => match self.dialled(*from, address, due) {
-                true => return,
-                false => *from,
-            },
-            Happening::Timer(node) | Happening::DialFailed { from: node, .. } => *node,
-            Happening::Up { link, .. } | Happening::Down { link } => self.ends[at(*link)].node,
-            Happening::Frame { link, bytes, .. } => {
-                self.frames += 1;
-                self.digest.update(due.as_micros().to_le_bytes());
-                self.digest.update(link.to_le_bytes());
-                self.digest.update(bytes);
-                self.ends[at(*link)].node
-            }
-        };
-        let what = match what {
-            Happening::Dialled { from, address } => Happening::DialFailed { from, address },
-            other => other,
-        };
-        let threads = self.shards.len();
-        self.shards[node % threads].happens(due, what);
-    }
-
-    /// What nodes caused becomes part of the one agenda.
-    fn collect(&mut self) {
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.shards.iter_mut().for_each(|shard| shard.take_outcomes(&mut outcomes));
-        shard::sort(&mut outcomes);
-        for outcome in outcomes.drain(..) {
-            match outcome.what {
-                Effect::Happens(at, what) => self.agenda.push(at, what),
-                Effect::Told(node, event) => self.events.push((node, event)),
+    /// What nodes caused gets to whom it concerns.
+    fn exchange(&mut self) {
+        let mut told = Vec::new();
+        for shard in &mut self.shards {
+            shard.take_dialled().for_each(|dial| self.dials.push(dial));
+            told.extend(shard.take_told());
+        }
+        told.sort_unstable_by_key(|(cause, _)| *cause);
+        self.events.extend(told.into_iter().map(|((_, node, _), event)| (node, event)));
+        let mut some = Vec::new();
+        for from in 0..self.shards.len() {
+            for to in 0..self.shards.len() {
+                self.shards[from].swap_elsewhere(to, &mut some);
+                some.drain(..).for_each(|entry| self.shards[to].push(entry));
+                self.shards[from].swap_elsewhere(to, &mut some);
             }
         }
-        self.outcomes = outcomes;
     }
 
-    fn begin(&mut self, number: usize, due: Instant, until: Instant) {
-        let now = self.now.after(due.since(self.now.instant));
-        let near = self.graph.neighbours(number);
-        // Who comes back does not remember anything, but is told of all whom it may link to.
-        let back = self.node(number).starts > 0;
-        let earlier = near.iter().filter(|other| back || (**other as usize) < number);
-        let config = Config {
-            joins: earlier.map(|other| address_of(*other as usize)).collect(),
-            only: near.iter().map(|other| Only::Id(self.node(*other as usize).id)).collect(),
-            max_links: near.len() + REPAIR_LINKS,
-            ..self.config.clone()
+    /// Something that no node causes is going to happen to one.
+    fn put(&mut self, node: usize, at: Instant, what: Happening) {
+        self.caused += 1;
+        let cause = (self.now.instant, usize::MAX, self.caused);
+        self.shard_of(node).push(Entry { at, cause, what });
+    }
+
+    /// A link comes up if somebody answers.
+    fn dial(&mut self, entry: Entry) {
+        let Happening::Dialled { from, address } = entry.what else { return };
+        let alive = |number: usize| number < self.len() && self.node(number).overlay.is_some();
+        let answers = |to: &usize| alive(*to) && alive(from) && self.reaches(from, *to);
+        let due = entry.at.max(self.now.instant);
+        let Some(to) = index_of(&address).filter(answers) else {
+            return self.put(from, due, Happening::DialFailed { from, address });
         };
-        let mut overlay = Overlay::new(config, self.node(number).identity.clone(), self.rng.bytes(), now);
-        overlay.set_signature_checks(Arc::clone(&self.checks));
-        overlay.handle_listen_addresses(vec![address_of(number)], now);
-        // The configuration is sensible, so that founding cannot fail.
-        let _ = overlay.start(now);
-        overlay.publish_node(vec![7; 100], now);
-        let threads = self.shards.len();
-        let shard = &mut self.shards[number % threads];
-        let node = shard.node_mut(number);
-        node.starts += 1;
-        node.overlay = Some(overlay);
-        shard.drain(number, &self.ends, now, until);
-    }
-
-    /// Whether somebody answers.
-    fn dialled(&mut self, from: usize, address: &Multiaddr, due: Instant) -> bool {
-        let alive = |world: &Self, number: usize| number < world.len() && world.node(number).overlay.is_some();
-        let answers = |to: &usize| alive(self, *to) && alive(self, from) && self.reaches(from, *to);
-        let Some(to) = index_of(address).filter(answers) else { return false };
         let link = self.ends.len() as u64;
         let latency = LEAST_LATENCY + self.latency.of_a_link(&mut self.rng);
         for (node, other, peer) in [(from, link + 1, to), (to, link, from)] {
@@ -286,18 +267,8 @@ impl World {
             self.ends_of[node].push(self.ends.len() as u64);
             self.ends.push(End { node, peer, other, latency, open: AtomicBool::new(true) });
         }
-        self.agenda.push(due + latency, Happening::Up { link, remote: address.clone(), initiator: true });
-        self.agenda.push(due + latency, Happening::Up { link: link + 1, remote: address_of(from), initiator: false });
-        true
-    }
-}
-
-/// In a frozen world, packets and the loss of links go on.
-fn is_routed(what: &Happening) -> bool {
-    match what {
-        Happening::Frame { bytes, .. } => bytes.first().is_some_and(|first| first & 0x80 == 0),
-        Happening::Down { .. } => true,
-        _ => false,
+        self.put(from, due + latency, Happening::Up { link, remote: address, initiator: true });
+        self.put(to, due + latency, Happening::Up { link: link + 1, remote: address_of(from), initiator: false });
     }
 }
 

@@ -25,19 +25,23 @@ pub enum Happening {
     Frame { link: u64, lane: Lane, bytes: Vec<u8> },
 }
 
+/// When something was caused, by which node, and the how manieth thing of that node it is. No two are the same, and none depends on how the
+/// nodes are divided among threads.
+pub type Cause = (Instant, usize, u64);
+
 /// An entry of an agenda.
 pub struct Entry {
     /// When.
     pub at: Instant,
     /// Orders what happens at one time.
-    pub order: u64,
+    pub cause: Cause,
     /// What.
     pub what: Happening,
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
+        (self.at, self.cause) == (other.at, other.cause)
     }
 }
 
@@ -51,7 +55,7 @@ impl PartialOrd for Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
+        (self.at, self.cause).cmp(&(other.at, other.cause))
     }
 }
 
@@ -59,7 +63,7 @@ impl Ord for Entry {
 /// node, would be a good part of the work.
 const SPAN_US: u64 = 1000;
 
-/// Entries by time, then by when they were made.
+/// Entries by time, then by what caused them.
 #[derive(Default)]
 pub struct Agenda {
     /// What happens in the spans up to `near`, in order.
@@ -68,17 +72,14 @@ pub struct Agenda {
     near: u64,
     /// What happens in the spans after it.
     later: BTreeMap<u64, Vec<Reverse<Entry>>>,
-    made: u64,
 }
 
 impl Agenda {
     /// Adds something.
-    pub fn push(&mut self, at: Instant, what: Happening) {
-        self.made += 1;
-        let entry = Reverse(Entry { at, order: self.made, what });
-        match at.as_micros() / SPAN_US {
-            span if span <= self.near => self.soon.push(entry),
-            span => self.later.entry(span).or_default().push(entry),
+    pub fn push(&mut self, entry: Entry) {
+        match entry.at.as_micros() / SPAN_US {
+            span if span <= self.near => self.soon.push(Reverse(entry)),
+            span => self.later.entry(span).or_default().push(Reverse(entry)),
         }
     }
 
@@ -116,20 +117,21 @@ mod tests {
         while added < 3000 {
             for _ in 0..rng.index(20) {
                 let at = now + [0, 1, 400, 5000, 90_000][rng.index(5)] + rng.below(3);
-                agenda.push(Instant::from_micros(at), Happening::Timer(added));
+                let cause = (Instant::from_micros(now), 0, added);
+                agenda.push(Entry { at: Instant::from_micros(at), cause, what: Happening::Timer(0) });
                 added += 1;
             }
             now += rng.below(2000);
             while let Some(entry) = agenda.pop_until(Instant::from_micros(now)) {
                 assert!(entry.at <= Instant::from_micros(now));
-                happened.push((entry.at, entry.order));
+                happened.push((entry.at, entry.cause));
             }
             assert!(agenda.next_at().is_none_or(|next| next > Instant::from_micros(now)));
         }
         while let Some(entry) = agenda.pop_until(Instant::from_micros(u64::MAX)) {
-            happened.push((entry.at, entry.order));
+            happened.push((entry.at, entry.cause));
         }
-        assert_eq!(happened.len(), added);
+        assert_eq!(happened.len() as u64, added);
         assert!(happened.is_sorted(), "not in order");
     }
 }

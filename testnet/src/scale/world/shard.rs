@@ -1,71 +1,30 @@
 //! A part of the nodes, which one thread lets happen what happens to them.
 //!
-//! A link takes at least [`LEAST_LATENCY`](super::LEAST_LATENCY). So what happens within a span of that length at one node cannot matter to another one within it, and
-//! parts of the nodes go through it side by side. What they cause is put in one order afterwards that does not depend on how the nodes are
-//! divided: the same seed gives the same trace on any number of threads.
+//! A link takes at least [`LEAST_LATENCY`]. So what happens within a span of that length at one node cannot matter to another one within it, and
+//! parts of the nodes go through it side by side. What happens at one time happens in the order of its causes, which does not depend on how the nodes
+//! are divided: the same seed gives the same trace on any number of threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlay::Overlay;
+use overlay::config::{Config, Only};
 use overlay::event::Event;
-use overlay::id::{Identity, NodeId};
+use overlay::id::{CheckSignatures, Identity, NodeId};
 use overlay::io::{Command, Lane, LinkId, Transmit};
 use overlay::time::{Instant, Now};
-use overlay::wire::link::{Frame, Heartbeat};
-use overlay::wire::packet::{Header, Kind};
+use sha2::{Digest as _, Sha256};
 
-use super::agenda::{Agenda, Happening};
+use super::agenda::{Agenda, Cause, Entry, Happening};
+use super::conduct::Conduct;
+use super::{LEAST_LATENCY, address_of};
+use crate::scale::graph::Graph;
 
 /// Room of a lane: more than a run sends.
 const ROOM_BYTES: usize = 1 << 50;
-
-/// What a node does to others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Conduct {
-    /// Its part.
-    #[default]
-    Honest,
-    /// It passes nothing on.
-    Blackhole,
-    /// It does not answer for the records that it keeps.
-    SilentBinder,
-    /// It says that it keeps what it is given, throws it away, and answers that there is no such record.
-    LyingBinder,
-    /// It says that everybody is below it, so that records and their seekers come, and passes nothing on.
-    MaliciousParent,
-}
-
-/// The size of its subtrees that a malicious parent tells.
-const CLAIMED_SIZE: u32 = 1 << 30;
-
-impl Conduct {
-    /// What becomes of a frame that the honest code of `own` would send; none when it does not go.
-    fn sent(self, frame: Vec<u8>, own: &NodeId) -> Option<Vec<u8>> {
-        if self == Self::Honest || self == Self::LyingBinder {
-            return Some(frame);
-        }
-        let Ok((Header { src, kind, .. }, _)) = Header::decode(&frame) else {
-            return Some(if self == Self::MaliciousParent { boasting(frame) } else { frame });
-        };
-        let goes = match self {
-            Self::Honest | Self::LyingBinder => true,
-            Self::Blackhole | Self::MaliciousParent => src == *own,
-            Self::SilentBinder => src != *own || kind != Kind::DhtReply,
-        };
-        goes.then_some(frame)
-    }
-}
-
-/// A heartbeat that tells of more than there is.
-fn boasting(frame: Vec<u8>) -> Vec<u8> {
-    match Frame::decode(&frame) {
-        Ok(Frame::Heartbeat(heartbeat)) => {
-            Frame::Heartbeat(Heartbeat { sizes: heartbeat.sizes.map(|_| CLAIMED_SIZE), ..heartbeat }).encode()
-        }
-        _ => frame,
-    }
-}
+/// Links that a node may have beyond those of the graph, where it stands in for a dead neighbour.
+const REPAIR_LINKS: usize = 64;
 
 /// One node.
 pub struct Node {
@@ -75,23 +34,38 @@ pub struct Node {
     pub id: NodeId,
     /// What it does to others.
     pub conduct: Conduct,
+    identity: Identity,
     /// How often it has started.
-    pub(super) starts: u32,
-    pub(super) identity: Identity,
-    /// When its next timer is due, as an agenda has it.
+    starts: u32,
+    /// When its next timer is due, as the agenda has it.
     armed: Option<Instant>,
     /// What it has caused so far.
     caused: u64,
+    /// Of all frames that arrived at it: when, where, what.
+    digest: Sha256,
 }
 
 impl Node {
     pub(super) fn new(identity: Identity) -> Self {
-        Self { overlay: None, id: identity.id(), conduct: Conduct::Honest, starts: 0, identity, armed: None, caused: 0 }
+        Self {
+            overlay: None,
+            id: identity.id(),
+            conduct: Conduct::Honest,
+            identity,
+            starts: 0,
+            armed: None,
+            caused: 0,
+            digest: Sha256::new(),
+        }
     }
 
     pub(super) fn die(&mut self) {
         self.overlay = None;
         self.armed = None;
+    }
+
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
     }
 }
 
@@ -116,18 +90,30 @@ impl End {
     }
 }
 
-/// What a node causes elsewhere or later: when and by whom it was caused, and the how manieth thing of that node it is.
-pub struct Outcome {
-    by: (Instant, usize, u64),
-    pub(super) what: Effect,
+/// What nodes start with; nothing of it changes.
+pub struct Setting {
+    /// Who may link to whom.
+    pub(super) graph: Graph,
+    /// Everything else about a node.
+    pub(super) config: Config,
+    pub(super) checks: Arc<dyn CheckSignatures>,
+    /// By number.
+    pub(super) ids: Vec<NodeId>,
+    /// Where the nodes' own randomness comes from.
+    pub(super) seed: [u8; 32],
 }
 
-/// What it is.
-pub enum Effect {
-    /// This happens.
-    Happens(Instant, Happening),
-    /// A fact that the node told.
-    Told(usize, Event),
+/// A span of time less than [`LEAST_LATENCY`], and what does not change within it.
+#[derive(Clone, Copy)]
+pub struct Span<'a> {
+    pub(super) setting: &'a Setting,
+    pub(super) ends: &'a [End],
+    /// What time it is when it begins.
+    pub(super) from: Now,
+    /// When it ends.
+    pub(super) until: Instant,
+    /// Only routed packets and the loss of links happen.
+    pub(super) frozen: bool,
 }
 
 /// Some of the nodes: those whose number is `index` modulo `of`.
@@ -135,10 +121,18 @@ pub struct Shard {
     index: usize,
     of: usize,
     nodes: Vec<Node>,
-    /// What happens to them in the span.
+    /// What is going to happen to them.
     agenda: Agenda,
-    /// What they caused.
-    outcomes: Vec<Outcome>,
+    /// What would have happened to them while the world was frozen.
+    held: Vec<Entry>,
+    /// What they caused at nodes of other shards, by shard.
+    elsewhere: Vec<Vec<Entry>>,
+    /// Whom they dialled.
+    dialled: Vec<Entry>,
+    /// What they told.
+    told: Vec<(Cause, Event)>,
+    /// Frames that arrived at them.
+    frames: u64,
 }
 
 impl Shard {
@@ -149,7 +143,11 @@ impl Shard {
             of,
             nodes: Vec::with_capacity(nodes.div_ceil(of)),
             agenda: Agenda::default(),
-            outcomes: Vec::new(),
+            held: Vec::new(),
+            elsewhere: (0..of).map(|_| Vec::new()).collect(),
+            dialled: Vec::new(),
+            told: Vec::new(),
+            frames: 0,
         }
     }
 
@@ -165,105 +163,110 @@ impl Shard {
         &mut self.nodes[number / self.of]
     }
 
-    pub(super) fn happens(&mut self, at: Instant, what: Happening) {
-        self.agenda.push(at, what);
+    /// Something is going to happen to one of these nodes.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.agenda.push(entry);
     }
 
-    pub(super) fn take_outcomes(&mut self, all: &mut Vec<Outcome>) {
-        all.append(&mut self.outcomes);
+    /// When the next thing happens to one of them.
+    pub(super) fn next_at(&mut self) -> Option<Instant> {
+        self.agenda.next_at()
     }
 
-    /// Lets everything happen that does by the end of the span.
-    pub(super) fn run(&mut self, ends: &[End], clock: Now, until: Instant) {
-        while let Some(entry) = self.agenda.pop_until(until) {
-            let now = clock.after(entry.at.since(clock.instant));
-            self.happen(entry.what, entry.at, ends, now, until);
+    /// What they caused at the nodes of shard `of`, which gives back room for more.
+    pub(super) fn swap_elsewhere(&mut self, of: usize, room: &mut Vec<Entry>) {
+        std::mem::swap(&mut self.elsewhere[of], room);
+    }
+
+    /// Whom they dialled since this was last asked.
+    pub(super) fn take_dialled(&mut self) -> impl Iterator<Item = Entry> {
+        self.dialled.drain(..)
+    }
+
+    /// What they told since this was last asked.
+    pub(super) fn take_told(&mut self) -> impl Iterator<Item = (Cause, Event)> {
+        self.told.drain(..)
+    }
+
+    /// Frames that arrived at them.
+    pub(super) const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// What was held back happens now.
+    pub(super) fn thaw(&mut self, now: Instant) {
+        for entry in std::mem::take(&mut self.held) {
+            self.agenda.push(Entry { at: entry.at.max(now), ..entry });
         }
     }
 
-    fn happen(&mut self, what: Happening, due: Instant, ends: &[End], now: Now, until: Instant) {
-        let node = match &what {
-            Happening::Timer(node) => *node,
-            Happening::DialFailed { from, .. } => *from,
-            Happening::Up { link, .. } | Happening::Down { link } | Happening::Frame { link, .. } => {
-                ends[at(*link)].node
+    /// Lets everything happen that does within the span; how much that was.
+    pub(super) fn run(&mut self, span: Span) -> usize {
+        let mut many = 0;
+        while let Some(entry) = self.agenda.pop_until(span.until) {
+            many += 1;
+            if span.frozen && !is_routed(&entry.what) {
+                self.held.push(entry);
+            } else {
+                self.happen(entry, span);
             }
-            Happening::Start(_) | Happening::Dialled { .. } => return,
-        };
-        debug_assert_eq!(node % self.of, self.index, "another shard's node");
-        let Some(overlay) = self.nodes[node / self.of].overlay.as_mut() else { return };
-        match what {
-            Happening::Timer(_) => {
-                let armed = &mut self.nodes[node / self.of].armed;
-                // An earlier one was set since, or what was set was held back for a while.
-                if armed.is_none_or(|armed| armed > due) {
-                    return;
-                }
-                *armed = None;
-                let Some(overlay) = self.nodes[node / self.of].overlay.as_mut() else { return };
-                overlay.handle_timeout(now);
-            }
-            Happening::DialFailed { address, .. } => overlay.handle_dial_failed(&address, now),
-            Happening::Up { link, remote, initiator } => {
-                let end = &ends[at(link)];
-                if !end.is_open() {
-                    return;
-                }
-                let peer = end.peer;
-                overlay.handle_link_up(LinkId(link), peer, remote, initiator, now);
-                for lane in [Lane::Control, Lane::Data] {
-                    overlay.handle_link_room(LinkId(link), lane, ROOM_BYTES, now);
-                }
-            }
-            Happening::Down { link } => {
-                if !ends[at(link)].close() {
-                    return;
-                }
-                overlay.handle_link_down(LinkId(link), now);
-            }
-            Happening::Frame { link, lane, bytes } => {
-                if !ends[at(link)].is_open() {
-                    return;
-                }
-                // What a node says of a bad frame is in its counters.
-                let _ = overlay.handle_frame(LinkId(link), lane, bytes, now);
-            }
-            Happening::Start(_) | Happening::Dialled { .. } => {}
         }
-        let node_at = node / self.of;
-        if self.nodes[node_at].conduct == Conduct::LyingBinder
-            && let Some(overlay) = self.nodes[node_at].overlay.as_mut()
-        {
-            overlay.forget_records();
+        many
+    }
+
+    fn happen(&mut self, entry: Entry, span: Span) {
+        let now = span.from.after(entry.at.since(span.from.instant));
+        let Span { ends, .. } = span;
+        let number = subject(&entry.what, ends);
+        debug_assert_eq!(number % self.of, self.index, "another shard's node");
+        let node = &mut self.nodes[number / self.of];
+        if let Happening::Start(_) = entry.what {
+            begin(node, number, span.setting, now);
+        } else {
+            if let Happening::Frame { link, bytes, .. } = &entry.what {
+                self.frames += 1;
+                node.digest.update(now.instant.as_micros().to_le_bytes());
+                node.digest.update(link.to_le_bytes());
+                node.digest.update(bytes);
+            }
+            let Some(overlay) = node.overlay.as_mut() else { return };
+            if !happen_to(overlay, &mut node.armed, entry, ends, now) {
+                return;
+            }
+            if node.conduct == Conduct::LyingBinder {
+                overlay.forget_records();
+            }
         }
-        self.drain(node, ends, now, until);
+        self.drain(number, ends, now);
     }
 
     /// Does what the node wants, until it wants nothing more.
-    pub(super) fn drain(&mut self, number: usize, ends: &[End], now: Now, until: Instant) {
+    pub(super) fn drain(&mut self, number: usize, ends: &[End], now: Now) {
         loop {
             let Some(overlay) = self.nodes[number / self.of].overlay.as_mut() else { return };
             if let Some(Transmit { link, lane, bytes }) = overlay.poll_transmit() {
                 let end = &ends[at(link.0)];
-                let arrival = now.instant + end.latency;
                 let node = &self.nodes[number / self.of];
                 if let Some(bytes) = node.conduct.sent(bytes, &node.id) {
-                    let frame = Happening::Frame { link: end.other, lane, bytes };
-                    self.cause(number, now, Effect::Happens(arrival, frame));
+                    let what = Happening::Frame { link: end.other, lane, bytes };
+                    self.cause_at(ends[at(end.other)].node, number, now, now.instant + end.latency, what);
                 }
             } else if let Some(event) = overlay.poll_event() {
-                self.cause(number, now, Effect::Told(number, event));
+                let cause = self.cause(number, now);
+                self.told.push((cause, event));
             } else if let Some(command) = overlay.poll_command() {
                 match command {
                     Command::Dial(address) => {
-                        let at = now.instant + super::LEAST_LATENCY;
-                        self.cause(number, now, Effect::Happens(at, Happening::Dialled { from: number, address }));
+                        let what = Happening::Dialled { from: number, address };
+                        let cause = self.cause(number, now);
+                        self.dialled.push(Entry { at: now.instant + LEAST_LATENCY, cause, what });
                     }
                     Command::Close(link, _) => {
                         let end = &ends[at(link.0)];
-                        let (there, arrival) = (end.other, now.instant + end.latency);
-                        self.cause_here(number, now, now.instant, until, Happening::Down { link: link.0 });
-                        self.cause(number, now, Effect::Happens(arrival, Happening::Down { link: there }));
+                        let other = ends[at(end.other)].node;
+                        self.cause_at(number, number, now, now.instant, Happening::Down { link: link.0 });
+                        let arrival = now.instant + end.latency;
+                        self.cause_at(other, number, now, arrival, Happening::Down { link: end.other });
                     }
                     Command::Persist { key, .. } => overlay.handle_persisted(&key, now),
                 }
@@ -271,38 +274,117 @@ impl Shard {
                 break;
             }
         }
-        self.arm(number, now, until);
+        self.arm(number, now);
     }
 
-    fn arm(&mut self, number: usize, now: Now, until: Instant) {
+    fn arm(&mut self, number: usize, now: Now) {
         let node = &mut self.nodes[number / self.of];
         let due = node.overlay.as_ref().and_then(Overlay::poll_timeout).map(|(due, _)| due);
         let Some(due) = due.map(|due| due.max(now.instant)) else { return };
         if node.armed.is_none_or(|armed| due < armed) {
             node.armed = Some(due);
-            self.cause_here(number, now, due, until, Happening::Timer(number));
+            self.cause_at(number, number, now, due, Happening::Timer(number));
         }
     }
 
-    /// Something happens to the same node, within the span or later.
-    fn cause_here(&mut self, number: usize, now: Now, at: Instant, until: Instant, what: Happening) {
-        if at <= until {
-            self.agenda.push(at, what);
-        } else {
-            self.cause(number, now, Effect::Happens(at, what));
-        }
-    }
-
-    fn cause(&mut self, number: usize, now: Now, what: Effect) {
-        let caused = &mut self.nodes[number / self.of].caused;
+    /// One more thing that this node causes.
+    fn cause(&mut self, by: usize, now: Now) -> Cause {
+        let caused = &mut self.nodes[by / self.of].caused;
         *caused += 1;
-        self.outcomes.push(Outcome { by: (now.instant, number, *caused), what });
+        (now.instant, by, *caused)
+    }
+
+    /// Node `by` causes something that happens to node `to`.
+    fn cause_at(&mut self, to: usize, by: usize, now: Now, at: Instant, what: Happening) {
+        let cause = self.cause(by, now);
+        let entry = Entry { at, cause, what };
+        match to % self.of {
+            shard if shard == self.index => self.agenda.push(entry),
+            shard => self.elsewhere[shard].push(entry),
+        }
     }
 }
 
-/// Puts what several shards caused in the one order.
-pub fn sort(outcomes: &mut [Outcome]) {
-    outcomes.sort_unstable_by_key(|outcome| outcome.by);
+/// The node to which it happens.
+fn subject(what: &Happening, ends: &[End]) -> usize {
+    match what {
+        Happening::Start(node) | Happening::Timer(node) => *node,
+        Happening::Dialled { from, .. } | Happening::DialFailed { from, .. } => *from,
+        Happening::Up { link, .. } | Happening::Down { link } | Happening::Frame { link, .. } => ends[at(*link)].node,
+    }
+}
+
+/// In a frozen world, packets and the loss of links go on.
+pub(super) fn is_routed(what: &Happening) -> bool {
+    match what {
+        Happening::Frame { bytes, .. } => bytes.first().is_some_and(|first| first & 0x80 == 0),
+        Happening::Down { .. } => true,
+        _ => false,
+    }
+}
+
+/// Tells a node that lives; whether there was something to tell.
+fn happen_to(overlay: &mut Overlay, armed: &mut Option<Instant>, entry: Entry, ends: &[End], now: Now) -> bool {
+    match entry.what {
+        Happening::Timer(_) => {
+            // An earlier one was set since, or what was set was held back for a while.
+            if armed.is_none_or(|armed| armed > entry.at) {
+                return false;
+            }
+            *armed = None;
+            overlay.handle_timeout(now);
+        }
+        Happening::DialFailed { address, .. } => overlay.handle_dial_failed(&address, now),
+        Happening::Up { link, remote, initiator } => {
+            let end = &ends[at(link)];
+            if !end.is_open() {
+                return false;
+            }
+            overlay.handle_link_up(LinkId(link), end.peer, remote, initiator, now);
+            for lane in [Lane::Control, Lane::Data] {
+                overlay.handle_link_room(LinkId(link), lane, ROOM_BYTES, now);
+            }
+        }
+        Happening::Down { link } => {
+            if !ends[at(link)].close() {
+                return false;
+            }
+            overlay.handle_link_down(LinkId(link), now);
+        }
+        Happening::Frame { link, lane, bytes } => {
+            if !ends[at(link)].is_open() {
+                return false;
+            }
+            // What a node says of a bad frame is in its counters.
+            let _ = overlay.handle_frame(LinkId(link), lane, bytes, now);
+        }
+        Happening::Start(_) | Happening::Dialled { .. } => return false,
+    }
+    true
+}
+
+/// A node starts, for the first time or again.
+fn begin(node: &mut Node, number: usize, setting: &Setting, now: Now) {
+    let near = setting.graph.neighbours(number);
+    // Who comes back does not remember anything, but is told of all whom it may link to.
+    let back = node.starts > 0;
+    let earlier = near.iter().filter(|other| back || (**other as usize) < number);
+    let config = Config {
+        joins: earlier.map(|other| address_of(*other as usize)).collect(),
+        only: near.iter().map(|other| Only::Id(setting.ids[*other as usize])).collect(),
+        max_links: near.len() + REPAIR_LINKS,
+        ..setting.config.clone()
+    };
+    node.starts += 1;
+    let seed = Sha256::new().chain_update(setting.seed).chain_update(node.id.as_bytes());
+    let seed = seed.chain_update(node.starts.to_le_bytes()).finalize().into();
+    let mut overlay = Overlay::new(config, node.identity.clone(), seed, now);
+    overlay.set_signature_checks(Arc::clone(&setting.checks));
+    overlay.handle_listen_addresses(vec![address_of(number)], now);
+    // The configuration is sensible, so that founding cannot fail.
+    let _ = overlay.start(now);
+    overlay.publish_node(vec![7; 100], now);
+    node.overlay = Some(overlay);
 }
 
 /// The place of a link's end in the list.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use overlay::config::Only;
 use overlay::io::LinkId;
 use overlay::rng::Rng;
-use overlay::time::Instant;
 
 use super::agenda::Happening;
 use super::shard::at;
@@ -47,20 +46,17 @@ impl World {
 
     /// The node is gone at once, and its neighbours are told.
     pub fn kill(&mut self, number: usize) {
-        let threads = self.shards.len();
-        self.shards[number % threads].node_mut(number).die();
+        self.node_mut(number).die();
         for link in std::mem::take(&mut self.ends_of[number]) {
-            let end = &self.ends[at(link)];
-            if end.close() {
-                self.agenda.push(self.now.instant, Happening::Down { link: end.other });
+            if self.ends[at(link)].close() {
+                self.lose(self.ends[at(link)].other);
             }
         }
     }
 
     /// From now on a node behaves so.
     pub fn set_conduct(&mut self, number: usize, conduct: Conduct) {
-        let threads = self.shards.len();
-        self.shards[number % threads].node_mut(number).conduct = conduct;
+        self.node_mut(number).conduct = conduct;
     }
 
     /// From now on everybody may link to everybody, where the overlay's repair wants that; nobody links for other reasons.
@@ -141,15 +137,19 @@ impl World {
 
     /// The links of two nodes go down; whether there was one.
     fn unlink(&mut self, (a, b): (usize, usize)) -> bool {
-        let now: Instant = self.now.instant;
         let between =
             |link: &&u64| self.ends[at(**link)].is_open() && self.ends[at(self.ends[at(**link)].other)].node == b;
         let links: Vec<u64> = self.ends_of[a].iter().filter(between).copied().collect();
         for link in &links {
-            self.agenda.push(now, Happening::Down { link: *link });
-            self.agenda.push(now, Happening::Down { link: self.ends[at(*link)].other });
+            self.lose(*link);
+            self.lose(self.ends[at(*link)].other);
         }
         !links.is_empty()
+    }
+
+    /// This end of a link goes down now.
+    fn lose(&mut self, link: u64) {
+        self.put(self.ends[at(link)].node, self.now.instant, Happening::Down { link });
     }
 }
 
