@@ -24,6 +24,8 @@ pub const MAX_KEY_AGE: Duration = Duration::from_secs(120);
 pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
 /// A live peer is asked for a sign of life at most once in this time.
 pub const MIN_ASK_INTERVAL: Duration = Duration::from_millis(200);
+/// So long nothing was heard from a peer before its word is believed that it has lost a session, where nothing can prove that it is its word.
+pub const UNPROVEN_RESET_WAIT: Duration = Duration::from_secs(30);
 /// Answers to one peer's Re-Hellos, and to each other message that comes again.
 pub const ANSWERS: Rate = Rate { burst: 8, every: Duration::from_millis(50) };
 /// How long an older resume secret is still accepted once the peer is known to hold the newer one.

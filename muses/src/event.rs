@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use overlay::id::NodeId;
+use zeroize::Zeroizing;
 
 /// How a peer is reached: bytes that only the layer below understands (the stack puts a `Place` there).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -90,8 +91,8 @@ pub enum Command {
     Persist {
         /// Which stored value.
         key: String,
-        /// Its new value; empty means delete.
-        bytes: Vec<u8>,
+        /// Its new value; empty means delete. It holds secrets: wiped when it is dropped.
+        bytes: Zeroizing<Vec<u8>>,
     },
 }
 

@@ -4,6 +4,7 @@
 //! session above it seals and opens packets, and tells it when an epoch of packet numbers begins.
 
 mod late;
+mod probe;
 mod receive;
 mod transmit;
 mod vigil;
@@ -27,6 +28,7 @@ use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
 use crate::stream::{Signal, Stage, Stream};
 use late::Late;
+use probe::Probe;
 use vigil::Vigil;
 
 /// Where a flow leaves what others have to know.
@@ -54,6 +56,8 @@ impl Outbox {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SentFrame {
     Ping,
+    /// It asked a place whether the peer is there.
+    Probe(u32),
     /// Acknowledged everything received up to this number.
     Ack(u64),
     MaxData,
@@ -81,6 +85,7 @@ pub(crate) struct Flow {
     congestion: Congestion,
     acks: Acks,
     late: Option<Box<Late>>,
+    probe: Probe,
     ping_due: bool,
     /// Packets that may leave although the window is full: probes.
     exempt: u32,
@@ -141,6 +146,7 @@ impl Flow {
             congestion: Congestion::new(now),
             acks: Acks::default(),
             late: None,
+            probe: Probe::default(),
             ping_due: false,
             exempt: 0,
             last_progress: now,

@@ -106,6 +106,8 @@ impl AeadKey {
 
     /// Encrypts `buffer` in place and returns its tag; `None` only for more than 64 GiB.
     pub(crate) fn seal(&self, number: u64, aad: &[u8], buffer: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
+        #[cfg(test)]
+        used::note(&self.key, number);
         let tag = self.expand()?.seal_in_place_separate_tag(nonce(number), Aad::from(aad), buffer).ok()?;
         tag.as_ref().try_into().ok()
     }
@@ -136,6 +138,37 @@ impl AeadKey {
     /// Fails for a key of another length only.
     fn expand(&self) -> Option<LessSafeKey> {
         UnboundKey::new(self.cipher.algorithm(), self.key.as_slice()).ok().map(LessSafeKey::new)
+    }
+}
+
+/// Which numbers were used under which keys, where a test wants to know.
+#[cfg(test)]
+pub(crate) mod used {
+    use std::cell::RefCell;
+    use std::collections::HashSet;
+
+    /// Key and number.
+    type Pairs = HashSet<([u8; 32], u64)>;
+
+    thread_local! {
+        static USED: RefCell<Option<Pairs>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this thread fails when a number is used twice under one key.
+    pub(crate) fn watch() {
+        USED.set(Some(HashSet::new()));
+    }
+
+    /// How many numbers were used since [`watch`].
+    pub(crate) fn count() -> usize {
+        USED.with_borrow(|used| used.as_ref().map_or(0, HashSet::len))
+    }
+
+    pub(crate) fn note(key: &[u8; 32], number: u64) {
+        USED.with_borrow_mut(|used| {
+            let fresh = used.as_mut().is_none_or(|used| used.insert((*key, number)));
+            assert!(fresh, "number {number} was used twice under one key");
+        });
     }
 }
 

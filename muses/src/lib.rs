@@ -65,3 +65,26 @@ pub use event::{
     Arrival, Command, Event, HandshakeFailure, Outgoing, Path, Read, ResetReason, Resolved, SessionLabel, StreamKey,
 };
 pub use sessions::{SessionInfo, SessionState, Sessions};
+
+/// Nothing that holds a key can be printed, so that none comes into a log.
+#[cfg(test)]
+mod secrecy {
+    use core::fmt::{Debug, Display};
+
+    use static_assertions::assert_not_impl_any;
+
+    use crate::{cert, dh, handshake, kdf, keys, packet};
+
+    assert_not_impl_any!(cert::StaticKey: Debug, Display);
+    assert_not_impl_any!(cert::LocalKeys: Debug, Display);
+    assert_not_impl_any!(dh::KeyPair: Debug, Display);
+    assert_not_impl_any!(handshake::Initiator: Debug, Display);
+    assert_not_impl_any!(handshake::Responder: Debug, Display);
+    assert_not_impl_any!(handshake::Established: Debug, Display);
+    assert_not_impl_any!(kdf::AeadKey: Debug, Display);
+    assert_not_impl_any!(kdf::Kdf: Debug, Display);
+    assert_not_impl_any!(keys::Secrets: Debug, Display);
+    assert_not_impl_any!(keys::Agreed: Debug, Display);
+    assert_not_impl_any!(packet::Sealer: Debug, Display);
+    assert_not_impl_any!(packet::Opener: Debug, Display);
+}

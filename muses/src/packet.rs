@@ -259,6 +259,12 @@ impl Opener {
         self.previous = None;
     }
 
+    /// As if so many packets had had a wrong tag.
+    #[cfg(test)]
+    pub(crate) fn set_failures(&mut self, failures: u64) {
+        self.failures = failures;
+    }
+
     /// How many packets had a wrong tag.
     pub fn failures(&self) -> u64 {
         self.failures

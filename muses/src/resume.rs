@@ -111,6 +111,11 @@ impl Proposal {
         Ok((Answer { received: parsed.received.to_vec() }, agreed))
     }
 
+    /// Whether `packet` has the form of a Reset on this very Re-Hello. Anybody who has seen that can make one.
+    pub fn may_be_reset(&self, secrets: &Secrets, packet: &[u8]) -> bool {
+        packet.split_last_chunk::<MAC_BYTES>().is_some_and(|(body, _)| body == reset_body(secrets.label(), &self.na))
+    }
+
     /// Whether `packet` is the peer's word, given on this very Re-Hello, that it cannot resume the session.
     pub fn is_reset(&self, secrets: &Secrets, packet: &[u8]) -> bool {
         secrets.peer_token.as_ref().is_some_and(|token| {
@@ -219,9 +224,13 @@ pub(crate) fn reset(local: &LocalKeys, peer: NodeId, re_hello: &[u8]) -> Option<
 }
 
 fn reset_packet(token: &[u8; 32], from: NodeId, to: NodeId, label: Label, na: &[u8; 32]) -> Vec<u8> {
-    let body = [[ContentType::Reset as u8].as_slice(), &label.0, na].concat();
+    let body = reset_body(label, na);
     let mac = kdf::hmac(token, &[b"muses-v1 reset\0", from.as_bytes(), to.as_bytes(), &body]);
     [body.as_slice(), &mac].concat()
+}
+
+fn reset_body(label: Label, na: &[u8; 32]) -> Vec<u8> {
+    [[ContentType::Reset as u8].as_slice(), &label.0, na].concat()
 }
 
 /// Proves that `from` has `rung`.

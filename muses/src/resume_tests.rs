@@ -293,3 +293,76 @@ fn golden_messages() {
         packets.map(|bytes| kdf::sha256(&[bytes])[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     assert_eq!(digests, ["69d46903ed5cbb1e", "74892ae1cd86eea8", "7c5589f35ce4a564"]);
 }
+
+/// A packet that somebody recorded, and the resume that led to its key.
+struct Recorded {
+    resume: usize,
+    packet: Vec<u8>,
+}
+
+/// All that goes over the wire in `resumes` resumes, with `packets` packets of A's after each: nonces in clear, and the packets.
+fn recorded(session: &mut Session, resumes: usize, packets: usize) -> (Vec<[[u8; 32]; 2]>, Vec<Recorded>) {
+    let (mut nonces, mut all) = (Vec::new(), Vec::new());
+    for resume in 0..resumes {
+        let mut proposal = session.propose();
+        let (answer, mut at_b) = session.answer(proposal.packet()).ok().unwrap();
+        nonces.push([25..57, 57..89].map(|range| answer[range].try_into().unwrap()));
+        let (_, agreed) = proposal.handle_answer(&session.a.secrets, &answer).ok().unwrap();
+        session.a.adopt(agreed);
+        let (_, first) = session.a.sealer.seal(b"first").unwrap();
+        at_b.open(&first).unwrap();
+        session.b.adopt(at_b);
+        for _ in 0..packets {
+            all.push(Recorded { resume, packet: session.a.sealer.seal(b"what was said").unwrap().1 });
+        }
+        let (_, back) = session.b.sealer.seal(b"back").unwrap();
+        session.a.opener.open(&back).unwrap();
+        session.a.secrets.settle();
+        if resume + 1 < resumes {
+            session.a.secrets.forget_previous();
+            session.b.secrets.forget_previous();
+        }
+    }
+    (nonces, all)
+}
+
+/// How many of the recorded packets whoever has `stolen` can open, by resume, with every rung that is in it and every pair of nonces.
+fn opened_by_a_thief(stolen: &Secrets, nonces: &[[[u8; 32]; 2]], recorded: &[Recorded]) -> Vec<usize> {
+    let mut as_b = stolen.clone();
+    as_b.take_the_other_part();
+    let mut opened = vec![0; nonces.len()];
+    for rung in stolen.rungs() {
+        for [na, nb] in nonces {
+            for resume in 1..=u32::try_from(nonces.len()).unwrap() {
+                let mut guess = as_b.agree(rung, [na, nb], resume, true);
+                let meant = recorded.iter().filter(|one| one.resume + 1 == resume as usize);
+                meant.for_each(|one| opened[one.resume] += usize::from(guess.open(&one.packet).is_ok()));
+            }
+        }
+    }
+    opened
+}
+
+/// Forward secrecy: the secret before the present one is there for ten minutes, and what it leads to is what is said since the last resume. What was said
+/// before that is closed at once, and all of it when the older secret is erased.
+fn what_was_said_stays_closed(resumes: usize, packets: usize) {
+    let mut session = Session::new();
+    let (nonces, recorded) = recorded(&mut session, resumes, packets);
+    let fresh = opened_by_a_thief(&session.a.stored(), &nonces, &recorded);
+    assert_eq!(fresh.last(), Some(&packets), "or this thief knows too little");
+    assert!(fresh[..resumes - 1].iter().all(|opened| *opened == 0), "{fresh:?}");
+    session.a.secrets.forget_previous();
+    let later = opened_by_a_thief(&session.a.stored(), &nonces, &recorded);
+    assert_eq!(later, vec![0; resumes]);
+}
+
+#[test]
+fn who_steals_the_state_opens_nothing_of_before() {
+    what_was_said_stays_closed(10, 30);
+}
+
+#[test]
+#[ignore = "10^4 packets; for the night"]
+fn who_steals_the_state_opens_nothing_of_many_packets() {
+    what_was_said_stays_closed(20, 500);
+}

@@ -10,6 +10,7 @@
 
 mod endpoint;
 mod greeting;
+mod protected;
 mod received;
 mod refresh;
 mod resume;
@@ -20,13 +21,13 @@ use std::collections::VecDeque;
 use overlay::id::NodeId;
 use overlay::time::Instant;
 
-use crate::config::{HELLO_MAX_WAIT, MAX_KEY_AGE, MIN_ASK_INTERVAL, OLD_KEY_LIFETIME};
+use crate::config::{HELLO_MAX_WAIT, MIN_ASK_INTERVAL};
 use crate::content::Label;
-use crate::event::{Arrival, Command, Event, Outgoing, Path, SessionLabel};
+use crate::event::{Command, Event, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
 use crate::keys::{Role, Secrets};
-use crate::packet::{self, HEADER_BYTES, Opener, Sealer};
+use crate::packet::{Opener, Sealer};
 
 pub use self::endpoint::Counters;
 pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
@@ -38,7 +39,10 @@ use self::resume::{Attempt, Offer};
 
 pub(crate) struct Session {
     pub peer: NodeId,
+    /// Where the peer is: it answered what was sent there, or says so in its record.
     pub path: Path,
+    /// Where it may be, as a routing header says, which any relay can change: it is asked there first.
+    unproven: Option<Path>,
     pub flow: Flow,
     pub phase: Phase,
     /// When the peer was asked for a sign of life last.
@@ -112,6 +116,7 @@ impl Session {
         let mut session = Self {
             peer,
             path: Path::default(),
+            unproven: None,
             flow: Flow::new(peer, end.config.clone(), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
@@ -132,6 +137,7 @@ impl Session {
         let mut session = Self {
             peer,
             path,
+            unproven: None,
             flow,
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
             asked_at: None,
@@ -180,65 +186,6 @@ impl Session {
     /// Whether we opened the session and the peer has not shown yet that it has it too.
     pub fn is_confirming(&self) -> bool {
         self.bound_ref().and_then(|bound| bound.confirming.as_ref()).is_some_and(|c| c.deadline.is_some())
-    }
-
-    /// A protected packet arrived.
-    pub fn handle_protected(&mut self, from: &Arrival, packet: &mut [u8], end: &mut Endpoint, now: Instant) {
-        let Some(bound) = self.bound_mut() else { return };
-        // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
-        let offered = (!bound.offers.is_empty()).then(|| packet.to_vec());
-        let current = bound.keys.as_mut().and_then(|(_, opener)| opener.open_in_place(packet).ok());
-        let offered_frames;
-        let (seq, frames) = if let Some(seq) = current {
-            self.on_current_epoch(end, now);
-            (seq, frames_in(packet))
-        } else if let Some(seq) = bound.late.as_mut().and_then(|late| late.0.open_in_place(packet).ok()) {
-            if self.flow.handle_late(seq, frames_in(packet), now, &mut end.out).is_err() {
-                end.counters.violations += 1;
-            }
-            return;
-        } else if let Some(opened) = offered.and_then(|packet| self.open_offered(&packet, end, now)) {
-            offered_frames = opened.frames;
-            (opened.seq, offered_frames.as_slice())
-        } else {
-            end.counters.forged += 1;
-            return;
-        };
-        if let Some(bound) = self.bound_mut()
-            && bound.forget_key_at.is_none()
-            && bound.keys.as_ref().is_some_and(|(_, opener)| opener.has_previous())
-        {
-            bound.forget_key_at = Some(now + OLD_KEY_LIFETIME);
-        }
-        self.hops = Some(from.hops);
-        match self.flow.handle(seq, frames, from.ecn, now, &mut end.out) {
-            Ok(true) => self.on_progress(end, now),
-            Ok(false) => {}
-            Err(_) => end.counters.violations += 1,
-        }
-        self.hear_refresh(end, now);
-    }
-
-    /// The next protected packet.
-    pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
-        let Phase::Bound(bound) = &mut self.phase else { return None };
-        let (sealer, _) = bound.keys.as_mut()?;
-        // The peer accepts one step at a time, so the last one has to have been acknowledged.
-        let old = bound.key_used_since.is_some_and(|since| now.since(since) >= MAX_KEY_AGE);
-        if (old || sealer.wants_step()) && self.flow.recovery.largest_acked() >= Some(sealer.step_first_seq()) {
-            sealer.step();
-            bound.key_used_since = None;
-        }
-        let mut payload = self.flow.poll(sealer.next_seq(), HEADER_BYTES, now)?;
-        // Numbers do not run out: a resume comes long before 2^32 packets, and without one the flow just falls silent.
-        sealer.seal_in_place(&mut payload).ok()?;
-        bound.key_used_since.get_or_insert(now);
-        Some(Outgoing { to: self.peer, path: self.path.clone(), flow: bound.flow_label, payload })
-    }
-
-    /// Whether [`Session::poll`] may have something.
-    pub fn wants_to_send(&self, now: Instant) -> bool {
-        self.bound_ref().is_some_and(|bound| bound.keys.is_some()) && self.flow.wants_to_send(now)
     }
 
     /// When the handshake's or resume's timer is due.
@@ -379,12 +326,12 @@ impl Session {
     }
 }
 
-/// What an opened packet held.
-fn frames_in(packet: &[u8]) -> &[u8] {
-    packet::ciphertext(packet).and_then(|range| packet.get(range)).unwrap_or_default()
-}
-
 impl Bound {
+    #[cfg(test)]
+    pub(crate) fn opener(&mut self) -> Option<&mut Opener> {
+        self.keys.as_mut().map(|(_, opener)| opener)
+    }
+
     fn new(secrets: Secrets, keys: Option<(Sealer, Opener)>, now: Instant) -> Self {
         let Label(label) = secrets.label();
         let flow_label = label.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));

@@ -7,6 +7,8 @@
 mod guard;
 mod handshake;
 mod info;
+#[cfg(test)]
+mod key_tests;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

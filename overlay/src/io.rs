@@ -3,6 +3,7 @@
 use core::fmt;
 
 use multiaddr::Multiaddr;
+use zeroize::Zeroizing;
 
 /// One authenticated connection to a neighbour, numbered by the driver and never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,7 +51,7 @@ impl fmt::Debug for Transmit {
 }
 
 /// What a pure object wants its driver to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Command {
     /// Connect to this address; the answer is `handle_link_up` or `handle_dial_failed` with the same address.
     Dial(Multiaddr),
@@ -60,9 +61,20 @@ pub enum Command {
     Persist {
         /// Which of the object's stored values.
         key: StoreKey,
-        /// Its new value; empty means delete.
-        bytes: Vec<u8>,
+        /// Its new value; empty means delete. It may hold secrets: wiped when it is dropped.
+        bytes: Zeroizing<Vec<u8>>,
     },
+}
+
+impl fmt::Debug for Command {
+    /// Never shows what is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial(address) => write!(f, "Dial({address})"),
+            Self::Close(link, why) => write!(f, "Close({link:?}, {why:?})"),
+            Self::Persist { key, bytes } => write!(f, "Persist({key} {} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// The name of a stored value: a short text such as `overlay/grants`, `[a-z0-9/-]` only.

@@ -150,7 +150,8 @@ impl Overlay {
         };
         let genesis = SignedGenesis::sign(&self.identity, genesis)
             .map_err(|_| FoundError("q has to be 3 to 256, and there are 1 to 4 trees"))?;
-        self.commands.push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: genesis.as_bytes().to_vec() });
+        self.commands
+            .push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: genesis.as_bytes().to_vec().into() });
         self.adopt_genesis(genesis);
         self.become_root(FIRST_TREE, now);
         Ok(())
@@ -172,21 +173,21 @@ impl Overlay {
         }
         (self.stored_seq, self.stored_known) = (seq, addresses);
         if let Ok(bytes) = codec::encode::<Known>(&(seq, known)) {
-            self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes });
+            self.commands.push_back(Command::Persist { key: KEY_KNOWN.to_owned(), bytes: bytes.into() });
         }
     }
 
     /// Writes what this node keeps for others, so that it still does after a start: in a large overlay their owners put it again after hours only.
     pub(crate) fn store_records(&mut self, now: Now) {
         let bytes = self.dht.written(now);
-        self.commands.extend(bytes.map(|bytes| Command::Persist { key: KEY_RECORDS.to_owned(), bytes }));
+        self.commands.extend(bytes.map(|bytes| Command::Persist { key: KEY_RECORDS.to_owned(), bytes: bytes.into() }));
     }
 
     /// Writes whom to ask for the old places after a start.
     pub(crate) fn store_parents(&mut self) {
         let parents: Parents = TreeId::ALL.map(|tree| self.trees[tree].last_parent);
         if let Ok(bytes) = codec::encode(&parents) {
-            self.commands.push_back(Command::Persist { key: KEY_PARENTS.to_owned(), bytes });
+            self.commands.push_back(Command::Persist { key: KEY_PARENTS.to_owned(), bytes: bytes.into() });
         }
     }
 

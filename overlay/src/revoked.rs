@@ -144,7 +144,7 @@ impl Overlay {
     fn store_revoked(&mut self) {
         let stored: Vec<Vec<u8>> = self.revoked.values().map(|record| record.as_bytes().to_vec()).collect();
         if let Ok(bytes) = codec::encode(&stored) {
-            self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes });
+            self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes: bytes.into() });
         }
     }
 }

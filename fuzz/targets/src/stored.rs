@@ -25,7 +25,7 @@ static DISK: LazyLock<Snapshot> = LazyLock::new(|| {
         while let Some(command) = stack.poll_command() {
             if let Command::Persist { key, bytes } = command {
                 stack.handle_persisted(&key, now);
-                disk.insert(key, bytes);
+                disk.insert(key, bytes.to_vec());
             }
         }
         now = now.after(Duration::from_secs(1));

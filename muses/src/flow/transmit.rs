@@ -268,6 +268,7 @@ impl Flow {
         for frame in frames {
             match frame {
                 SentFrame::Ping => {}
+                SentFrame::Probe(number) => self.probe_acked(number),
                 SentFrame::Ack(largest) => {
                     // The peer knows these; acknowledging them for ever would only make acks long (RFC 9000, 13.2.4).
                     if !self.acks.frozen {
@@ -306,6 +307,10 @@ impl Flow {
         for frame in frames {
             let key = match frame {
                 SentFrame::Ping | SentFrame::Ack(_) => continue,
+                SentFrame::Probe(number) => {
+                    self.probe_lost(number);
+                    continue;
+                }
                 SentFrame::MaxData => {
                     // A later one may have been sent meanwhile; its fate is not told apart, so it goes again.
                     self.max_data = Signal::Due;

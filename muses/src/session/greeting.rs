@@ -4,13 +4,15 @@ use overlay::time::Instant;
 
 use super::{Bound, Endpoint, Phase, Retry, Session};
 use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
-use crate::event::{Arrival, Event, SessionLabel};
+use crate::event::{Arrival, Event, Path, SessionLabel};
 use crate::handshake::{Initiator, PendingFinished};
 use crate::kdf;
 
 pub(crate) struct Greeting {
     pub(super) initiator: Initiator,
     pub(super) hello: Vec<u8>,
+    /// Our path when it was sent first, which is where the peer's answer goes.
+    local: Option<Path>,
     pub(super) retry: Retry,
     pub(super) deadline: Instant,
     /// The Hello was not sent out of turn since the timer sent it last.
@@ -56,7 +58,8 @@ impl Session {
         };
         end.send(self.peer, &self.path, 0, hello.clone());
         let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
-        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, retry, deadline, may_hurry: true }));
+        let local = end.local.clone();
+        self.phase = Phase::Greeting(Box::new(Greeting { initiator, hello, local, retry, deadline, may_hurry: true }));
     }
 
     /// The peer is under load and works only for who shows this cookie: sends Hello again with it at once, but not more often out of turn
@@ -86,10 +89,8 @@ impl Session {
             end.counters.forged += 1;
             return false;
         };
-        if !from.return_path.0.is_empty() {
-            self.path = from.return_path.clone();
-        }
         let mut bound = Bound::new(answered.established.secrets, None, now);
+        bound.stale = end.local != greeting.local;
         bound.keys = Some((answered.established.sealer, answered.established.opener));
         end.send(self.peer, &self.path, bound.flow_label, answered.finished.clone());
         bound.confirming = Some(Confirming {
@@ -103,6 +104,7 @@ impl Session {
         self.flow.set_initiator(true);
         self.flow.set_suspended(false, now, &mut end.out);
         self.flow.set_reach(&end.reach, true);
+        self.hear_of(&from.return_path);
         let session = self.label().unwrap_or(SessionLabel([0; 16]));
         end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
         true

@@ -6,6 +6,7 @@ use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
     OLD_KEY_LIFETIME, OLD_SECRET_LIFETIME, REHELLO_FIRST_WAIT, REHELLO_MAX_WAIT, REHELLOS_PER_RESOLVE,
+    UNPROVEN_RESET_WAIT,
 };
 use crate::event::{Arrival, Event, Path};
 use crate::flow::EpochTags;
@@ -259,9 +260,6 @@ impl Session {
         let tag = tag(packet);
         bound.send_tag = tag;
         bound.next_receive_tag = tag;
-        if !from.return_path.0.is_empty() {
-            self.path = from.return_path.clone();
-        }
         self.flow.restart_sending(acked.as_ref(), late, now, &mut end.out);
         if restarted {
             self.flow.forget_streams(now, &mut end.out);
@@ -269,14 +267,24 @@ impl Session {
         if let Some(sample) = sample {
             self.flow.recovery.rtt.restart(sample);
         }
+        // Where the Re-Hello went the peer can be reached, be it through somebody who knows where it is now.
+        self.hear_of(&from.return_path);
         self.go_on(end, now);
     }
 
     /// Whether `packet` is the peer's word that it cannot resume this session.
-    pub fn is_reset_by(&self, packet: &[u8]) -> bool {
+    ///
+    /// What proves it came with the peer's Finished. If that never arrived, while data did, nothing can prove it; then it is believed after a silence of
+    /// [`UNPROVEN_RESET_WAIT`], for otherwise a peer that lost the session would be out of reach for ever.
+    pub fn is_reset_by(&self, packet: &[u8], now: Instant) -> bool {
         self.bound_ref().is_some_and(|bound| {
             let proposal = bound.attempt.as_ref().and_then(|attempt| attempt.proposal.as_ref());
-            proposal.is_some_and(|proposal| proposal.is_reset(&bound.secrets, packet))
+            let silent = bound.suspended.is_some_and(|since| now.since(since) >= UNPROVEN_RESET_WAIT);
+            let unprovable = silent && bound.secrets.peer_token.is_none();
+            proposal.is_some_and(|proposal| {
+                proposal.is_reset(&bound.secrets, packet)
+                    || (unprovable && proposal.may_be_reset(&bound.secrets, packet))
+            })
         })
     }
 
@@ -321,7 +329,7 @@ impl Session {
         bound.restarted = false;
         bound.confirming = bound.confirming.take().filter(|_| bound.secrets.peer_token.is_none());
         bound.stale = end.local.as_ref() != Some(&offer.local);
-        self.path = offer.path;
+        self.is_at(offer.path);
         self.flow.restart_sending(acked.as_ref(), late, now, &mut end.out);
         if restarted {
             self.flow.forget_streams(now, &mut end.out);

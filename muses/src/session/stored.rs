@@ -2,6 +2,7 @@
 
 use overlay::codec::{self, Decode, Encode};
 use overlay::time::Instant;
+use zeroize::Zeroizing;
 
 use super::{Bound, Endpoint, Phase, Refresh, Session};
 use crate::config::OLD_SECRET_LIFETIME;
@@ -43,6 +44,7 @@ impl Session {
         Some(Self {
             peer,
             path: Path(stored.path),
+            unproven: None,
             flow,
             phase,
             asked_at: None,
@@ -53,18 +55,18 @@ impl Session {
         })
     }
 
-    /// Has the durable state stored.
+    /// Has the durable state stored, once the peer's Finished is there: without it nothing would prove that the peer has lost the session.
     pub fn persist(&self, end: &mut Endpoint) {
-        let Some(bound) = self.bound_ref() else { return };
+        let Some(bound) = self.bound_ref().filter(|bound| bound.secrets.peer_token.is_some()) else { return };
         let stored = Stored { version: STORED_VERSION, secrets: bound.secrets.clone(), path: self.path.0.clone() };
         if let (Ok(bytes), Some(key)) = (codec::encode(&stored), self.store_key()) {
-            end.commands.push_back(Command::Persist { key, bytes });
+            end.commands.push_back(Command::Persist { key, bytes: Zeroizing::new(bytes) });
         }
     }
 
     /// Has the durable state deleted.
     pub fn unpersist(&self, end: &mut Endpoint) {
-        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Vec::new() }));
+        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Zeroizing::default() }));
     }
 
     fn store_key(&self) -> Option<String> {

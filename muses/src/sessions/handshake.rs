@@ -11,7 +11,7 @@ use crate::cert::IdCert;
 use crate::cipher::Cipher;
 use crate::config::{ANSWERS, Config, HALF_OPEN_LIFETIME};
 use crate::content::{HandshakeId, Label};
-use crate::event::{Arrival, HandshakeFailure, ResetReason, Resolved, SessionLabel};
+use crate::event::{Arrival, HandshakeFailure, Path, ResetReason, Resolved, SessionLabel};
 use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
 use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
 
@@ -29,6 +29,10 @@ pub(super) struct HalfOpen {
     /// Digest of the Hello that opened it.
     hello: [u8; 32],
     reply: Vec<u8>,
+    /// Where the reply went: who finishes the handshake has read it there.
+    path: Path,
+    /// It went elsewhere, too, so that this does not say where it was read.
+    elsewhere: bool,
     /// Limits how often the reply goes out again.
     again: Bucket,
     via: Option<NodeId>,
@@ -65,7 +69,7 @@ impl Sessions {
         };
         let id = hello.id();
         if let Some(half) = self.half_open.get_mut(&(from, id)) {
-            let reply = half.again(&hello, now.instant);
+            let reply = half.again(&hello, &arrival.return_path, now.instant);
             return self.end.answer(arrival, 0, reply);
         }
         match self.guard.judge(&hello, arrival, &mut end.rng, now.instant) {
@@ -90,7 +94,9 @@ impl Sessions {
         end.send(from, &arrival.return_path, 0, reply.clone());
         self.bound_half_open();
         let again = Bucket::new(&ANSWERS, now.instant);
-        let half = HalfOpen { responder, hello: digest, reply, again, via: arrival.via, since: now.instant };
+        let path = arrival.return_path.clone();
+        let (via, since) = (arrival.via, now.instant);
+        let half = HalfOpen { responder, hello: digest, reply, path, elsewhere: false, again, via, since };
         self.half_open.insert((from, id), half);
         self.timers.set_no_later(Timer::HalfOpen, now.instant + HALF_OPEN_LIFETIME);
     }
@@ -110,8 +116,8 @@ impl Sessions {
                 self.end.counters.forged += 1;
                 return;
             };
-            self.half_open.remove(&(from, id));
-            return self.install(arrival, LastWord::new(packet, finished), established);
+            let proven = self.half_open.remove(&(from, id)).filter(|half| !half.elsewhere).map(|half| half.path);
+            return self.install(arrival, proven, LastWord::new(packet, finished), established);
         }
         // Our Finished was lost: the same again.
         let again = self.sessions.get_mut(&from).and_then(|session| session.finished_again(packet, self.now));
@@ -138,7 +144,7 @@ impl Sessions {
     /// The peer cannot resume: its word is authentic, so the session is over, and what was not sent yet begins anew.
     pub(super) fn on_reset(&mut self, peer: NodeId, packet: &[u8]) {
         let Some(session) = self.sessions.get(&peer) else { return };
-        if !session.is_reset_by(packet) {
+        if !session.is_reset_by(packet, self.now) {
             self.end.counters.forged += 1;
             return;
         }
@@ -161,7 +167,9 @@ impl Sessions {
     }
 
     /// The peer finished its handshake: its session takes the place of whatever there was.
-    fn install(&mut self, arrival: &Arrival, last_word: LastWord, established: Established) {
+    ///
+    /// It has shown that it is at `proven`; if that is none, it has to where its Finished says it came from, before data goes there.
+    fn install(&mut self, arrival: &Arrival, proven: Option<Path>, last_word: LastWord, established: Established) {
         let (from, own) = (arrival.from, self.end.keys.id());
         let crossed = self.sessions.get(&from).is_some_and(|session| session.is_confirming());
         if crossed && own < from {
@@ -172,8 +180,13 @@ impl Sessions {
             return;
         }
         let old = self.sessions.remove(&from);
-        let (path, now) = (arrival.return_path.clone(), self.now);
+        let (is_proven, now) = (proven.is_some(), self.now);
+        let path = proven.unwrap_or_else(|| arrival.return_path.clone());
         let mut session = Session::bound(from, path, established, &mut self.end, now);
+        if !is_proven {
+            session.suspend(&mut self.end, now);
+            session.attempt(&mut self.end, now);
+        }
         if let Some(mut old) = old {
             if crossed {
                 old.flow.rewind_streams();
@@ -206,8 +219,9 @@ impl Sessions {
 
 impl HalfOpen {
     /// The reply once more, if this is the Hello that it answers and not a shorter or other one under its name.
-    fn again(&mut self, hello: &AddressedHello<'_, '_>, now: Instant) -> Option<Vec<u8>> {
+    fn again(&mut self, hello: &AddressedHello<'_, '_>, path: &Path, now: Instant) -> Option<Vec<u8>> {
         let same = self.hello == hello.digest() && self.again.take(now);
+        self.elsewhere |= same && *path != self.path;
         same.then(|| self.reply.clone())
     }
 }

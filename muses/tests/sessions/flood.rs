@@ -280,11 +280,21 @@ fn a_replayed_or_mangled_packet_draws_nothing_larger_than_itself() {
 
 #[test]
 fn invalid_packets_draw_only_cookies() {
+    draws_only_cookies(20_000);
+}
+
+#[test]
+#[ignore = "10^6 packets; for the night"]
+fn a_million_invalid_packets_draw_only_cookies() {
+    draws_only_cookies(1_000_000);
+}
+
+fn draws_only_cookies(packets: u64) {
     let mut world = World::new(1, |_| QUIET);
     let (arrival, hello) = world.hello(0);
     let mut rng = Rng::from_seed([3; 32]);
     let mut packet = Vec::new();
-    for turn in 0..20_000u64 {
+    for turn in 0..packets {
         packet.clear();
         packet.extend((0..rng.below(80)).map(|_| rng.bytes::<1>()[0]));
         if turn % 2 == 0 {

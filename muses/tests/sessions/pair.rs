@@ -81,6 +81,17 @@ pub struct Node {
 pub struct Pair {
     /// Lengths of the packets that each node sent, in bytes.
     pub sent: [Vec<usize>; 2],
+    /// The step of the key under which each node sealed its last packet.
+    pub step_of: [u32; 2],
+    /// The next protected packet of this node does not arrive before [`Pair::release`].
+    pub hold: Option<usize>,
+    held: Option<Due>,
+    /// Where each node sent its last packet.
+    pub sent_to: [String; 2],
+    /// Lengths of the packets that each node sent to [`VICTIM`], in bytes.
+    pub astray: [Vec<usize>; 2],
+    /// About whom a relay lies: its packets are from [`VICTIM`], as their routing headers say.
+    pub lied_about: [bool; 2],
     pub nodes: [Node; 2],
     pub now: Now,
     pub faults: Faults,
@@ -95,6 +106,9 @@ enum Due {
     Packet { path: Vec<u8>, arrival: Arrival, payload: Vec<u8> },
     Resolved { to: usize, peer: NodeId },
 }
+
+/// A place at which neither node is.
+pub const VICTIM: &str = "victim";
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -198,6 +212,12 @@ impl Pair {
         let nodes = [Node::new(1, config.clone(), now), Node::new(2, config, now)];
         let mut pair = Self {
             sent: Default::default(),
+            step_of: [0; 2],
+            hold: None,
+            held: None,
+            sent_to: Default::default(),
+            astray: Default::default(),
+            lied_about: [false; 2],
             nodes,
             now,
             faults,
@@ -328,6 +348,7 @@ impl Pair {
         }
         while let Some(command) = self.nodes[index].sessions.poll_command() {
             busy = true;
+            let shown = format!("{command:?}");
             match command {
                 Command::Resolve(peer) => {
                     let at = self.now.after(self.resolve_delay).instant.as_micros();
@@ -336,11 +357,12 @@ impl Pair {
                     }
                 }
                 Command::Persist { key, bytes } => {
+                    assert_eq!(shown, format!("Persist({key} {} bytes)", bytes.len()), "secrets are not shown");
                     let node = &mut self.nodes[index];
                     if bytes.is_empty() {
                         node.store.remove(&key)
                     } else {
-                        node.store.insert(key.clone(), bytes)
+                        node.store.insert(key.clone(), bytes.to_vec())
                     };
                     node.sessions.handle_persisted(&key, self.now);
                 }
@@ -358,6 +380,14 @@ impl Pair {
     fn transmit(&mut self, index: usize, path: Vec<u8>, payload: Vec<u8>) {
         assert!(payload.len() < 62_000);
         self.sent[index].push(payload.len());
+        let is_protected = payload[0] == 5;
+        if is_protected {
+            self.step_of[index] = u32::from_be_bytes(payload[21..25].try_into().unwrap());
+        }
+        self.sent_to[index] = String::from_utf8(path.clone()).unwrap();
+        if self.sent_to[index] == VICTIM {
+            self.astray[index].push(payload.len());
+        }
         self.mix(payload.len() as u64 + (self.now.instant.as_micros() << 16));
         let node = &mut self.nodes[index];
         if !node.online || self.rng.below(100) < self.faults.loss_percent {
@@ -369,14 +399,40 @@ impl Pair {
             return;
         }
         node.busy_until = self.now.after(waited + took);
-        let return_path = Path(node.place.clone().into_bytes());
+        let told = if self.lied_about[index] { VICTIM } else { &node.place };
+        let return_path = Path(told.as_bytes().to_vec());
         let arrival = Arrival { from: node.id, return_path, via: None, ecn: waited > 5 * MS, hops: 3 };
+        if is_protected && self.hold.take_if(|node| *node == index).is_some() {
+            self.held = Some(Due::Packet { path, arrival, payload });
+            return;
+        }
         let copies = if self.rng.below(100) < self.faults.duplicate_percent { 2 } else { 1 };
         for _ in 0..copies {
             let jitter = Duration::from_micros(self.rng.below(self.faults.jitter.as_micros() as u64 + 1));
             let at = self.now.after(waited + took + self.faults.delay + jitter).instant.as_micros();
             let (path, arrival, payload) = (path.clone(), arrival.clone(), payload.clone());
             self.enqueue(at, Due::Packet { path, arrival, payload });
+        }
+    }
+
+    /// The packet that was held back arrives now.
+    pub fn release(&mut self) {
+        let held = self.held.take().expect("a packet");
+        self.enqueue(self.now.instant.as_micros(), held);
+        self.step();
+    }
+
+    /// What is under way arrives once more, a moment earlier, and its routing headers say that it is from [`VICTIM`].
+    pub fn copy_with_lies(&mut self) {
+        let copies = self.queue.iter().filter_map(|((at, _), due)| match due {
+            Due::Packet { path, arrival, payload } => {
+                let arrival = Arrival { return_path: Path(VICTIM.into()), ..arrival.clone() };
+                Some((at.saturating_sub(1000), Due::Packet { path: path.clone(), arrival, payload: payload.clone() }))
+            }
+            Due::Resolved { .. } => None,
+        });
+        for (at, copy) in copies.collect::<Vec<_>>() {
+            self.enqueue(at, copy);
         }
     }
 

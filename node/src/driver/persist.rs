@@ -9,6 +9,7 @@ use overlay::io::StoreKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use zeroize::Zeroizing;
 
 use crate::store::{Store, check};
 
@@ -17,7 +18,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Most values that are written at one time.
 const MAX_BATCH: usize = 1024;
 
-type Job = (StoreKey, Vec<u8>);
+type Job = (StoreKey, Zeroizing<Vec<u8>>);
 
 pub(super) struct Writer {
     jobs: mpsc::UnboundedSender<Job>,
@@ -28,7 +29,7 @@ pub(super) struct Writer {
 /// The latest value of a key, and how many writes it stands for: a newer value stands for those before it that were not written.
 #[derive(Clone)]
 struct Latest {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     writes: usize,
 }
 
@@ -48,7 +49,7 @@ impl Writer {
     }
 
     /// An empty value deletes.
-    pub(super) fn put(&self, key: StoreKey, bytes: Vec<u8>) {
+    pub(super) fn put(&self, key: StoreKey, bytes: Zeroizing<Vec<u8>>) {
         match check(&key, &bytes) {
             Ok(()) => _ = self.jobs.send((key, bytes)),
             // It is not to keep the others from being written.
@@ -181,13 +182,13 @@ mod tests {
         let journal = Journal::with_room(true);
         let mut writer = writer(&journal, NEVER);
         for (key, bytes) in [("a", "1"), ("No key", "1"), ("a", "22"), ("b", "")] {
-            writer.put(key.to_owned(), bytes.as_bytes().to_vec());
+            writer.put(key.to_owned(), bytes.as_bytes().to_vec().into());
         }
         for key in ["a", "a", "b"] {
             assert_eq!(writer.done().await.as_deref(), Some(key));
         }
         assert_eq!(journal.written(), ["a 2", "b 0"]);
-        writer.put("a".to_owned(), Vec::new());
+        writer.put("a".to_owned(), Vec::new().into());
         assert_eq!(writer.done().await.as_deref(), Some("a"));
         writer.end().await;
         assert_eq!(journal.written(), ["a 2", "b 0", "a 0"]);
@@ -198,13 +199,13 @@ mod tests {
         let journal = Journal::with_room(false);
         let mut writer = writer(&journal, RETRY);
         for (key, bytes) in [("big", "22"), ("big", "333")] {
-            writer.put(key.to_owned(), bytes.as_bytes().to_vec());
+            writer.put(key.to_owned(), bytes.as_bytes().to_vec().into());
         }
         tokio::time::sleep(RETRY * 3).await;
         assert!(journal.written().is_empty());
         // Others are, and others that are written all the time do not put it off.
         for round in 0..100 {
-            writer.put("a".to_owned(), b"1".to_vec());
+            writer.put("a".to_owned(), b"1".to_vec().into());
             if round == 10 {
                 journal.make_room();
             }
@@ -223,9 +224,9 @@ mod tests {
     async fn a_newer_value_stands_for_one_that_could_not_be_written() {
         let journal = Journal::with_room(false);
         let mut writer = writer(&journal, NEVER);
-        writer.put("a".to_owned(), b"22".to_vec());
+        writer.put("a".to_owned(), b"22".to_vec().into());
         tokio::time::sleep(RETRY).await;
-        writer.put("a".to_owned(), b"1".to_vec());
+        writer.put("a".to_owned(), b"1".to_vec().into());
         for _ in 0..2 {
             assert_eq!(writer.done().await.as_deref(), Some("a"));
         }
@@ -237,7 +238,7 @@ mod tests {
     async fn what_is_left_is_tried_at_the_end() {
         let journal = Journal::with_room(false);
         let writer = writer(&journal, NEVER);
-        writer.put("big".to_owned(), b"22".to_vec());
+        writer.put("big".to_owned(), b"22".to_vec().into());
         tokio::time::sleep(RETRY).await;
         journal.make_room();
         writer.end().await;

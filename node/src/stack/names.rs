@@ -35,14 +35,14 @@ impl Stack {
     /// Lets `name` mean `node` from now on, whomever it meant before. False when there are too many pins.
     pub fn pin_name(&mut self, name: &Name, node: NodeId) -> bool {
         let Some(bytes) = self.naming.set_pin(name, node) else { return false };
-        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes: bytes.into() });
         true
     }
 
     /// Forgets whom `name` meant. False when nobody had used it.
     pub fn unpin_name(&mut self, name: &Name) -> bool {
         let Some(bytes) = self.naming.unpin(name) else { return false };
-        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+        self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes: bytes.into() });
         true
     }
 

@@ -189,7 +189,7 @@ impl Stack {
         let LookupResult::Found(record) = result else { return Err(failure_of(result)) };
         let holder = record.claim().map(|claim| claim.id).ok_or(Failure::UnknownPeer)?;
         if let Some(bytes) = self.naming.pin(name, holder)? {
-            self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes });
+            self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes: bytes.into() });
         }
         Ok(holder)
     }

@@ -158,7 +158,7 @@ impl Overlay {
         let membership =
             Membership::verify(membership, &genesis, &self.id, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
         for (key, bytes) in [(KEY_GENESIS, genesis.as_bytes()), (KEY_MEMBERSHIP, membership.as_bytes())] {
-            self.commands.push_back(Command::Persist { key: key.to_owned(), bytes: bytes.to_vec() });
+            self.commands.push_back(Command::Persist { key: key.to_owned(), bytes: bytes.to_vec().into() });
         }
         self.membership = Some(membership);
         self.adopt_genesis(genesis);

@@ -262,8 +262,10 @@ impl Overlay {
             }
             (_, Some(theirs)) if !theirs.genesis().open => Agreement::Closed(theirs),
             (_, Some(theirs)) => {
-                self.commands
-                    .push_back(Command::Persist { key: KEY_GENESIS.to_owned(), bytes: theirs.as_bytes().to_vec() });
+                self.commands.push_back(Command::Persist {
+                    key: KEY_GENESIS.to_owned(),
+                    bytes: theirs.as_bytes().to_vec().into(),
+                });
                 self.adopt_genesis(theirs);
                 for other in self.links.ids() {
                     if other != id {

@@ -178,7 +178,7 @@ impl Overlay {
     /// Writes the slots if they changed.
     pub(crate) fn store_slots(&mut self, tree: TreeId) {
         if let Some(bytes) = self.trees[tree].slots.take_unsaved() {
-            self.commands.push_back(Command::Persist { key: slots_key(tree).to_owned(), bytes });
+            self.commands.push_back(Command::Persist { key: slots_key(tree).to_owned(), bytes: bytes.into() });
         }
     }
 

@@ -171,7 +171,8 @@ impl Overlay {
                 self.dialer.learn(address, Some(heir.id), Source::Heir);
             }
         }
-        self.commands.push_back(Command::Persist { key: KEY_TITLES.to_owned(), bytes: titles.as_bytes().to_vec() });
+        self.commands
+            .push_back(Command::Persist { key: KEY_TITLES.to_owned(), bytes: titles.as_bytes().to_vec().into() });
         let ranks = TreeId::ALL.map(|tree| self.own_rank(tree));
         self.trees.titles = Some(titles);
         self.trees.lines_changed();

@@ -348,7 +348,7 @@ impl Net {
                     }
                 }
                 Some(Command::Persist { key, bytes }) => {
-                    self.at(Duration::from_millis(3), What::Persisted { node: n, run, key, bytes });
+                    self.at(Duration::from_millis(3), What::Persisted { node: n, run, key, bytes: bytes.to_vec() });
                 }
                 None => return,
             }

@@ -408,7 +408,7 @@ impl World {
             Command::Dial(address) => self.dial(number, life, address),
             Command::Close(link, _) => self.hang_up(link),
             Command::Persist { key, bytes } => {
-                self.nodes[number].store.begin(key.clone(), bytes);
+                self.nodes[number].store.begin(key.clone(), bytes.to_vec());
                 self.at(DISK, Happening::Persisted { node: number, life, key });
             }
         }
