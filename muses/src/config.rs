@@ -6,6 +6,12 @@ use core::time::Duration;
 pub const INITIAL_STREAM_CREDIT_BYTES: u64 = 256 * 1024;
 /// Credit of a new session before any `MaxData`, in bytes: what both ends assume.
 pub const INITIAL_SESSION_CREDIT_BYTES: u64 = 1024 * 1024;
+/// What a stream's window begins with.
+pub const FIRST_STREAM_WINDOW_BYTES: u64 = 1024 * 1024;
+/// What a session's window begins with.
+pub const FIRST_SESSION_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// What a stream may hold unacknowledged over a path of which little is known; over a faster one twice the congestion window.
+pub const FIRST_SEND_BUFFER_BYTES: u64 = 2 * 1024 * 1024;
 /// First wait for an answer to a Hello.
 pub const HELLO_FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Longest wait between two Hellos.
@@ -72,11 +78,11 @@ pub struct Rate {
 pub struct Config {
     /// Longest inside of a packet, in bytes. A slow path gets shorter ones.
     pub max_payload_bytes: usize,
-    /// How much may arrive on a stream ahead of its reader, in bytes.
+    /// How much may arrive on a stream ahead of its reader, at most, in bytes; see [`crate::window`].
     pub stream_window_bytes: u64,
-    /// How much may arrive on all streams of a session ahead of their readers, in bytes.
+    /// How much may arrive on all streams of a session ahead of their readers, at most, in bytes.
     pub session_window_bytes: u64,
-    /// How much a stream holds of what was written but not acknowledged, in bytes.
+    /// How much a stream holds of what was written but not acknowledged, at most, in bytes.
     pub send_buffer_bytes: u64,
     /// Longest wait before an acknowledgement.
     pub max_ack_delay: Duration,
@@ -96,9 +102,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_payload_bytes: 60 * 1024,
-            stream_window_bytes: 4 * 1024 * 1024,
-            session_window_bytes: 8 * 1024 * 1024,
-            send_buffer_bytes: 2 * 1024 * 1024,
+            stream_window_bytes: 16 * 1024 * 1024,
+            session_window_bytes: 32 * 1024 * 1024,
+            send_buffer_bytes: 16 * 1024 * 1024,
             max_ack_delay: Duration::from_millis(5),
             handshake_timeout: Duration::from_secs(30),
             max_sessions: 1024,

@@ -1,7 +1,7 @@
 //! How much may be in flight.
 //!
 //! The path is a chain of TCP links: it hardly loses, it queues. So the controller heeds ECN marks and a grown round
-//! trip first, and loss last. It is window-based; pacing is left to the links' own back-pressure.
+//! trip first, and loss last. It is window-based; over short paths pacing is left to the links' own back-pressure, over long ones see `flow/pace.rs`.
 
 use core::time::Duration;
 
@@ -67,6 +67,11 @@ impl Congestion {
     /// The window, in bytes.
     pub fn window_bytes(&self) -> u64 {
         self.window_bytes
+    }
+
+    /// Whether nothing has shown yet how much the path carries.
+    pub fn is_in_slow_start(&self) -> bool {
+        self.slow_start
     }
 
     /// Packets were acknowledged.

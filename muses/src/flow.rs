@@ -4,6 +4,7 @@
 //! session above it seals and opens packets, and tells it when an epoch of packet numbers begins.
 
 mod late;
+mod pace;
 mod probe;
 mod receive;
 mod transmit;
@@ -19,7 +20,10 @@ use overlay::id::NodeId;
 use overlay::time::Instant;
 
 use crate::ack::Ranges;
-use crate::config::{Config, INITIAL_SESSION_CREDIT_BYTES, INITIAL_STREAM_CREDIT_BYTES};
+use crate::config::{
+    Config, FIRST_SEND_BUFFER_BYTES, FIRST_SESSION_WINDOW_BYTES, FIRST_STREAM_WINDOW_BYTES,
+    INITIAL_SESSION_CREDIT_BYTES, INITIAL_STREAM_CREDIT_BYTES,
+};
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
 use crate::frame::Refresh;
@@ -27,7 +31,9 @@ use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
 use crate::stream::{Signal, Stage, Stream};
+use crate::window::{Pool, Window};
 use late::Late;
+use pace::Pace;
 use probe::Probe;
 use vigil::Vigil;
 
@@ -35,6 +41,8 @@ use vigil::Vigil;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub events: VecDeque<Event>,
+    /// What windows may still grow by.
+    pub pool: Pool,
     /// The next stream's key, for the whole endpoint.
     pub next_stream: u64,
     /// Streams that the peer opened.
@@ -83,6 +91,7 @@ pub(crate) struct Flow {
     queue: VecDeque<StreamKey>,
     pub recovery: Recovery<SentFrame>,
     congestion: Congestion,
+    pace: Pace,
     acks: Acks,
     late: Option<Box<Late>>,
     probe: Probe,
@@ -99,6 +108,7 @@ pub(crate) struct Flow {
     receive_limit: u64,
     /// At least as many as there are pieces behind gaps.
     fragments: usize,
+    window: Window,
     max_data: Signal,
     reach: Reach,
     /// The step of a refresh that the peer is to hear, and the one that it said last.
@@ -133,6 +143,8 @@ pub(crate) struct Acks {
 impl Flow {
     /// The flow of a new session; `initiator` began the handshake and numbers its streams evenly.
     pub fn new(peer: NodeId, config: Config, now: Instant) -> Self {
+        let most = config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
+        let window = Window::new(FIRST_SESSION_WINDOW_BYTES, most);
         let mut flow = Self {
             peer,
             config,
@@ -144,6 +156,7 @@ impl Flow {
             queue: VecDeque::new(),
             recovery: Recovery::default(),
             congestion: Congestion::new(now),
+            pace: Pace::default(),
             acks: Acks::default(),
             late: None,
             probe: Probe::default(),
@@ -158,6 +171,7 @@ impl Flow {
             consumed_bytes: 0,
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
             fragments: 0,
+            window,
             max_data: Signal::Idle,
             reach: Reach::default(),
             refresh: (None, Signal::Idle),
@@ -231,7 +245,7 @@ impl Flow {
 
     /// Takes what fits of `data`; nothing while the session is suspended.
     pub fn write(&mut self, key: StreamKey, data: &[u8], refuse: bool) -> usize {
-        let capacity = self.config.send_buffer_bytes;
+        let capacity = self.send_buffer_bytes();
         let Some(stream) = self.streams.get_mut(&key) else { return 0 };
         if stream.why_reset.is_some() || matches!(stream.stage, Stage::Offered | Stage::Foreshadowed) {
             return 0;
@@ -329,7 +343,7 @@ impl Flow {
         if !suspended {
             self.vigil = Vigil::new(now);
             self.recovery.touch(now);
-            let capacity = self.config.send_buffer_bytes;
+            let capacity = self.send_buffer_bytes();
             for (key, stream) in &mut self.streams {
                 if stream.write_blocked && stream.send.held_bytes() < capacity {
                     stream.write_blocked = false;
@@ -370,6 +384,7 @@ impl Flow {
             rest.into_values().for_each(|packet| self.on_lost(packet.frames));
         }
         self.congestion = Congestion::new(now);
+        self.pace = Pace::default();
         self.acks.frozen = true;
         self.exempt = 0;
         self.last_progress = now;
@@ -412,11 +427,10 @@ impl Flow {
     }
 
     fn new_stream(&self, stage: Stage) -> Stream {
-        let mut stream = Stream::new(
-            stage,
-            SendHalf::new(INITIAL_STREAM_CREDIT_BYTES),
-            RecvHalf::new(INITIAL_STREAM_CREDIT_BYTES, self.config.stream_window_bytes),
-        );
+        let most = self.config.stream_window_bytes.max(INITIAL_STREAM_CREDIT_BYTES);
+        let window = Window::new(FIRST_STREAM_WINDOW_BYTES, most);
+        let recv = RecvHalf::new(INITIAL_STREAM_CREDIT_BYTES, window);
+        let mut stream = Stream::new(stage, SendHalf::new(INITIAL_STREAM_CREDIT_BYTES), recv);
         if stream.recv.credit_due().is_some() {
             stream.credit = Signal::Due;
         }
@@ -433,11 +447,17 @@ impl Flow {
     }
 
     fn renew_session_credit(&mut self) {
-        let window = self.config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
+        let window = self.window.bytes();
         let target = self.consumed_bytes.saturating_add(window);
         if target.saturating_sub(self.receive_limit) >= window / 4 {
             self.max_data = Signal::Due;
         }
+    }
+
+    /// How much a stream may hold of what was written but not acknowledged.
+    fn send_buffer_bytes(&self) -> u64 {
+        let most = self.config.send_buffer_bytes;
+        self.congestion.window_bytes().saturating_mul(2).max(FIRST_SEND_BUFFER_BYTES).min(most)
     }
 
     fn session_credit(&self) -> u64 {

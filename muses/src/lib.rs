@@ -58,6 +58,7 @@ mod send;
 mod session;
 pub mod sessions;
 mod stream;
+pub mod window;
 
 pub use config::Config;
 pub use error::OpenError;

@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use core::time::Duration;
+
+use overlay::time::Instant;
+
 use crate::error::Violation;
+use crate::window::{Pool, Window};
 
 /// Most pieces that wait behind a gap; the packet that brings one more is refused, and so comes again.
 const MAX_FRAGMENTS: usize = 2048;
@@ -24,12 +29,12 @@ pub(crate) struct RecvHalf {
     highest: u64,
     end: Option<u64>,
     limit: u64,
-    window: u64,
+    window: Window,
 }
 
 impl RecvHalf {
-    /// A half whose peer believes in `limit` bytes of credit, and which means to keep `window` bytes open.
-    pub fn new(limit: u64, window: u64) -> Self {
+    /// A half whose peer believes in `limit` bytes of credit, and which means to keep a `window` open.
+    pub fn new(limit: u64, window: Window) -> Self {
         Self {
             ready: VecDeque::new(),
             skip: 0,
@@ -39,7 +44,7 @@ impl RecvHalf {
             highest: 0,
             end: None,
             limit,
-            window: window.max(limit),
+            window,
         }
     }
 
@@ -174,10 +179,16 @@ impl RecvHalf {
         self.end.is_some()
     }
 
+    /// Something arrived at `now`: the window grows if the reader makes use of it.
+    pub fn look(&mut self, round_trip: Duration, now: Instant, pool: &Pool) -> bool {
+        self.window.look(self.read, round_trip, now, pool)
+    }
+
     /// The limit to tell the peer now, when it is worth a frame.
     pub fn credit_due(&self) -> Option<u64> {
-        let target = self.read.saturating_add(self.window);
-        let worth = target.saturating_sub(self.limit) >= (self.window / 4).min(MAX_CREDIT_STEP_BYTES);
+        let window = self.window.bytes();
+        let target = self.read.saturating_add(window);
+        let worth = target.saturating_sub(self.limit) >= (window / 4).clamp(1, MAX_CREDIT_STEP_BYTES);
         (worth && self.end.is_none()).then_some(target)
     }
 
@@ -214,7 +225,7 @@ mod tests {
             max in 1usize..300,
         ) {
             let data: Vec<u8> = (0..1000u32).map(|i| (i % 239) as u8).collect();
-            let mut half = RecvHalf::new(1000, 1000);
+            let mut half = RecvHalf::new(1000, Window::new(1000, 1000));
             let mut out = Vec::new();
             let all = pieces.iter().copied().chain((0..10).map(|i| (i * 100, 100)));
             for (offset, len) in all {
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn refuses_what_breaks_credit_or_end() {
-        let mut half = RecvHalf::new(10, 10);
+        let mut half = RecvHalf::new(10, Window::new(10, 10));
         assert_eq!(half.check(5, 6, false), Err(Violation::Credit));
         assert_eq!(half.check(u64::MAX, 1, false), Err(Violation::Credit));
         assert_eq!(half.check(0, 4, true), Ok(4));
@@ -247,7 +258,7 @@ mod tests {
 
     #[test]
     fn single_bytes_are_kept_together() {
-        let mut half = RecvHalf::new(100_000, 100_000);
+        let mut half = RecvHalf::new(100_000, Window::new(100_000, 100_000));
         let data: Vec<u8> = (0..50_000u32).map(|i| (i % 251) as u8).collect();
         for (offset, byte) in data.iter().enumerate() {
             half.insert(offset as u64, &[*byte], false);
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn credit_follows_the_reader() {
-        let mut half = RecvHalf::new(100, 100);
+        let mut half = RecvHalf::new(100, Window::new(100, 100));
         half.insert(0, &[1; 100], false);
         assert_eq!(half.credit_due(), None);
         half.read(30);

@@ -117,7 +117,7 @@ impl Flow {
             }
             Frame::Stream { stream, offset, fin, data } => {
                 if let Some(key) = self.stream_of(stream, out)? {
-                    self.on_data(key, offset, fin, data, out)?;
+                    self.on_data(key, (offset, fin), data, now, out)?;
                 }
             }
         }
@@ -157,9 +157,9 @@ impl Flow {
     fn on_data(
         &mut self,
         key: StreamKey,
-        offset: u64,
-        fin: bool,
+        (offset, fin): (u64, bool),
         data: &[u8],
+        now: Instant,
         out: &mut Outbox,
     ) -> Result<(), Violation> {
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
@@ -188,7 +188,23 @@ impl Flow {
             stream.readable_told = true;
             out.events.push_back(Event::Readable(key));
         }
+        self.look_at_reader(key, now, out);
         Ok(())
+    }
+
+    /// Windows that are made use of grow.
+    fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
+        let round_trip = self.recovery.rtt.smoothed();
+        if self.window.look(self.consumed_bytes, round_trip, now, &out.pool) {
+            self.renew_session_credit();
+        }
+        if let Some(stream) = self.streams.get_mut(&key)
+            && stream.recv.look(round_trip, now, &out.pool)
+            && stream.recv.credit_due().is_some()
+        {
+            stream.credit = Signal::Due;
+            self.enqueue(key);
+        }
     }
 
     /// Whether one piece more may wait behind a gap. They are counted anew only when there may be too many.

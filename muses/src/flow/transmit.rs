@@ -5,7 +5,7 @@ use core::time::Duration;
 use overlay::time::Instant;
 
 use super::{Flow, Outbox, SentFrame};
-use crate::config::{INITIAL_SESSION_CREDIT_BYTES, PROBES_BEFORE_SUSPENSION};
+use crate::config::PROBES_BEFORE_SUSPENSION;
 use crate::event::{Event, StreamKey};
 use crate::frame::{Ack, Frame, MAX_SERVICE_BYTES, MAX_STREAM_HEADER_BYTES};
 use crate::recovery::{LossTimeout, Sent};
@@ -31,14 +31,14 @@ pub(crate) enum FlowTimeout {
 }
 
 impl Flow {
-    /// When [`Flow::on_timeout`] is due.
-    pub fn timeout(&self) -> Option<Instant> {
+    /// When [`Flow::on_timeout`] is due, as of `now`.
+    pub fn timeout(&self, now: Instant) -> Option<Instant> {
         if self.suspended {
             return None;
         }
         let loss = self.recovery.timeout(self.config.max_ack_delay).map(|at| at.min(self.verdict_at()));
         let ack = self.acks.due_at.filter(|_| !self.acks.frozen);
-        [loss, ack, self.late_timeout(), self.vigil_timeout()].into_iter().flatten().min()
+        [loss, ack, self.late_timeout(), self.vigil_timeout(), self.pace_timeout(now)].into_iter().flatten().min()
     }
 
     /// The timer ran out; a due acknowledgement leaves with the next [`Flow::poll`].
@@ -90,7 +90,7 @@ impl Flow {
 
     /// Whether [`Flow::poll`] may have something.
     pub fn wants_to_send(&self, now: Instant) -> bool {
-        !self.suspended && (self.ack_is_due(now) || (self.may_send() && self.has_work()))
+        !self.suspended && (self.ack_is_due(now) || (self.may_send(now) && self.has_work()))
     }
 
     /// The inside of the next packet, which will bear `number`, behind `head` bytes of room.
@@ -98,7 +98,7 @@ impl Flow {
         if self.suspended {
             return None;
         }
-        let with_data = self.may_send() && self.has_work();
+        let with_data = self.may_send(now) && self.has_work();
         if !with_data && !self.ack_is_due(now) {
             return None;
         }
@@ -126,7 +126,9 @@ impl Flow {
             if self.recovery.in_flight_packets() == 0 {
                 self.last_progress = now;
             }
-            self.recovery.on_sent(number, Some(Sent { at: now, bytes: payload.len() as u64, frames }));
+            let bytes = payload.len() as u64;
+            self.keep_pace(bytes, now);
+            self.recovery.on_sent(number, Some(Sent { at: now, bytes, frames }));
         } else {
             self.recovery.on_sent(number, None);
         }
@@ -142,11 +144,16 @@ impl Flow {
         bytes.min(self.config.max_payload_bytes)
     }
 
-    fn may_send(&self) -> bool {
+    fn may_send(&self, now: Instant) -> bool {
+        self.has_room() && !self.is_early(now)
+    }
+
+    /// Whether the congestion window lets something through.
+    pub(super) fn has_room(&self) -> bool {
         self.exempt > 0 || self.recovery.in_flight_bytes() < self.congestion.window_bytes()
     }
 
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         let due = [self.max_data, self.reach.told, self.refresh.1].contains(&Signal::Due);
         self.ping_due || due || !self.queue.is_empty()
     }
@@ -176,8 +183,7 @@ impl Flow {
             frames.push(SentFrame::Ping);
         }
         if self.max_data.take() {
-            let window = self.config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
-            self.receive_limit = self.receive_limit.max(self.consumed_bytes.saturating_add(window));
+            self.receive_limit = self.receive_limit.max(self.consumed_bytes.saturating_add(self.window.bytes()));
             Frame::MaxData(self.receive_limit).encode(payload);
             frames.push(SentFrame::MaxData);
         }
@@ -293,7 +299,7 @@ impl Flow {
     }
 
     fn on_data_acked(&mut self, key: StreamKey, piece: Piece, out: &mut Outbox) {
-        let capacity = self.config.send_buffer_bytes;
+        let capacity = self.send_buffer_bytes();
         let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.why_reset.is_none()) else { return };
         stream.send.on_acked(piece);
         if stream.write_blocked && !self.suspended && stream.send.held_bytes() <= capacity / 4 * 3 {

@@ -93,9 +93,10 @@ impl Sessions {
     pub(super) fn sync(&mut self, peer: NodeId) {
         self.drain_outbox();
         let Some(session) = self.sessions.get(&peer) else { return };
-        for (timer, at) in
-            [(Timer::Transport(peer), session.flow.timeout()), (Timer::Control(peer), session.control_timeout())]
-        {
+        for (timer, at) in [
+            (Timer::Transport(peer), session.flow.timeout(self.now)),
+            (Timer::Control(peer), session.control_timeout()),
+        ] {
             match at {
                 Some(at) if self.timers.get(timer) != Some(at) => self.timers.set(timer, at),
                 Some(_) => {}

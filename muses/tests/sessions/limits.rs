@@ -1,6 +1,6 @@
 //! Bounds, and what strangers send.
 
-use muses::config::Config;
+use muses::config::{Config, FIRST_STREAM_WINDOW_BYTES};
 use muses::error::OpenError;
 use muses::event::{Arrival, Path, ResetReason};
 use overlay::rng::Rng;
@@ -42,6 +42,40 @@ fn slow_readers_together_stay_within_the_session_window() {
     }
     pair.settle();
     pair.run_until(60 * SECOND, |p| p.nodes[A].apps.values().all(|app| app.closed)).unwrap();
+}
+
+/// 100 MB/s and a round trip of 200 ms: 20 MB are under way when it is full.
+fn long_and_wide() -> Faults {
+    Faults { delay: 100 * MS, bytes_per_second: 100_000_000, ..Faults::default() }
+}
+
+#[test]
+fn windows_open_for_a_reader_that_keeps_up() {
+    let mut pair = Pair::with(1, Config::default(), long_and_wide());
+    pair.nodes[B].serve = Some(|| App::sending(1_000_000_000));
+    pair.open(A, App::sending(10));
+    pair.run(3 * SECOND);
+    let before = pair.nodes[A].app().read;
+    pair.run(2 * SECOND);
+    let per_second = (pair.nodes[A].app().read - before) / 2;
+    // What it began with would let through 1 MiB in a round trip, and 5 MB in a second.
+    assert!(per_second > 70_000_000, "{per_second}");
+}
+
+#[test]
+fn windows_stay_small_for_a_reader_that_does_not() {
+    let mut pair = Pair::with(1, Config::default(), long_and_wide());
+    pair.nodes[B].serve = Some(|| App { read_until: 0, ..App::default() });
+    pair.open(A, App::sending(100_000_000));
+    pair.run(SECOND);
+    for _ in 0..50 {
+        pair.run(100 * MS);
+        pair.nodes[B].apps.values_mut().for_each(|app| app.read_until += 100_000);
+        pair.settle();
+        let ahead = pair.nodes[B].info().received_bytes - pair.nodes[B].app().read;
+        assert!(ahead <= FIRST_STREAM_WINDOW_BYTES, "{ahead}");
+    }
+    assert!(pair.nodes[B].app().read > 3_000_000);
 }
 
 #[test]

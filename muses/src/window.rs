@@ -1,0 +1,129 @@
+//! How much may arrive ahead of a reader: as much as the path and the reader make use of, and no more.
+//!
+//! A window that is too small limits the sender to one of it in a round trip; one that is too large only holds what a slow reader leaves lying. So it begins
+//! small and doubles when half of it was read within two round trips, as QUIC implementations do (RFC 9000, section 4.2, leaves it to them). What all
+//! windows of a node have grown by comes from one pool: many fast streams share it, and none of them takes more when it is empty.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use overlay::time::Instant;
+
+/// Applications read in batches, and systems let them wait: a round trip counts as no less than this.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
+/// What all windows of an endpoint grow by together, at most, in bytes.
+pub const MAX_GROWTH_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What the windows of an endpoint may still grow by.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool(Arc<AtomicU64>);
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(MAX_GROWTH_BYTES)))
+    }
+}
+
+impl Pool {
+    /// Takes so many bytes, all or none.
+    fn take(&self, bytes: u64) -> Option<Growth> {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken.is_ok().then(|| Growth { pool: self.clone(), bytes })
+    }
+}
+
+/// Bytes of a pool, which go back to it when the window does not need them any more.
+#[derive(Debug)]
+struct Growth {
+    pool: Pool,
+    bytes: u64,
+}
+
+impl Drop for Growth {
+    fn drop(&mut self) {
+        self.pool.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The credit that a reader means to keep open.
+#[derive(Debug)]
+pub(crate) struct Window {
+    bytes: u64,
+    most_bytes: u64,
+    growth: Vec<Growth>,
+    /// When this look at the reader began, and what it had read then.
+    since: Instant,
+    read_then: u64,
+}
+
+impl Window {
+    /// One of `bytes`, which grows to `most_bytes`.
+    pub fn new(bytes: u64, most_bytes: u64) -> Self {
+        let most_bytes = most_bytes.max(1);
+        Self { bytes: bytes.min(most_bytes), most_bytes, growth: Vec::new(), since: Instant::ZERO, read_then: 0 }
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Something arrived at `now`, and the reader has `read` so much so far; whether the window grew.
+    pub fn look(&mut self, read: u64, round_trip: Duration, now: Instant, pool: &Pool) -> bool {
+        let soon = now.since(self.since) < 2 * round_trip.max(LEAST_ROUND_TRIP);
+        let used = read.saturating_sub(self.read_then) >= self.bytes / 2;
+        if soon && !used {
+            return false;
+        }
+        (self.since, self.read_then) = (now, read);
+        let more = self.bytes.min(self.most_bytes.saturating_sub(self.bytes));
+        let growth = (soon && more > 0).then(|| pool.take(more)).flatten();
+        self.bytes = self.bytes.saturating_add(growth.as_ref().map_or(0, |growth| growth.bytes));
+        let grew = growth.is_some();
+        self.growth.extend(growth);
+        grew
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A reader of so many bytes a second; what its window is in the end.
+    fn after_reading(bytes_per_ms: u64, round_trip_ms: u64, pool: &Pool) -> Window {
+        let mut window = Window::new(MIB, 64 * MIB);
+        for ms in 1..20_000 {
+            let now = Instant::from_micros(1000 * ms);
+            window.look(bytes_per_ms * ms, Duration::from_millis(round_trip_ms), now, pool);
+        }
+        window
+    }
+
+    #[test]
+    fn it_is_a_few_times_what_is_under_way() {
+        let pool = Pool::default();
+        for (bytes_per_ms, round_trip_ms) in [(100_000, 100), (20_000, 400), (500_000, 20)] {
+            let under_way = bytes_per_ms * round_trip_ms;
+            let window = after_reading(bytes_per_ms, round_trip_ms, &pool).bytes();
+            assert!((2 * under_way..=8 * under_way).contains(&window), "{window} for {under_way}");
+        }
+        assert_eq!(after_reading(1_000, 100, &pool).bytes(), MIB, "a slow one");
+        assert_eq!(after_reading(1_000_000, 500, &pool).bytes(), 64 * MIB, "no more than it may");
+    }
+
+    #[test]
+    fn all_windows_share_one_pool_and_give_back_what_they_took() {
+        let pool = Pool::default();
+        let fast = || after_reading(1_000_000, 500, &pool);
+        let windows: Vec<_> = (0..8).map(|_| fast()).collect();
+        let grown: u64 = windows.iter().map(|window| window.bytes() - MIB).sum();
+        assert!(grown <= MAX_GROWTH_BYTES && grown > MAX_GROWTH_BYTES - 64 * MIB, "{grown}");
+        assert!(windows.iter().all(|window| window.bytes() >= MIB));
+        drop(windows);
+        assert_eq!(pool.0.load(Ordering::Relaxed), MAX_GROWTH_BYTES);
+        assert_eq!(fast().bytes(), 64 * MIB);
+    }
+}
