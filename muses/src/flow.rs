@@ -3,6 +3,7 @@
 //! A [`Flow`] turns what applications write into the insides of packets and back. It knows neither keys nor paths: the
 //! session above it seals and opens packets, and tells it when an epoch of packet numbers begins.
 
+mod credit;
 mod late;
 mod pace;
 mod probe;
@@ -21,8 +22,8 @@ use overlay::time::Instant;
 
 use crate::ack::Ranges;
 use crate::config::{
-    Config, FIRST_SEND_BUFFER_BYTES, FIRST_SESSION_WINDOW_BYTES, FIRST_STREAM_WINDOW_BYTES,
-    INITIAL_SESSION_CREDIT_BYTES, INITIAL_STREAM_CREDIT_BYTES,
+    Config, FIRST_SESSION_WINDOW_BYTES, FIRST_STREAM_WINDOW_BYTES, INITIAL_SESSION_CREDIT_BYTES,
+    INITIAL_STREAM_CREDIT_BYTES,
 };
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
@@ -444,24 +445,6 @@ impl Flow {
             stream.queued = true;
             self.queue.push_back(key);
         }
-    }
-
-    fn renew_session_credit(&mut self) {
-        let window = self.window.bytes();
-        let target = self.consumed_bytes.saturating_add(window);
-        if target.saturating_sub(self.receive_limit) >= window / 4 {
-            self.max_data = Signal::Due;
-        }
-    }
-
-    /// How much a stream may hold of what was written but not acknowledged.
-    fn send_buffer_bytes(&self) -> u64 {
-        let most = self.config.send_buffer_bytes;
-        self.congestion.window_bytes().saturating_mul(2).max(FIRST_SEND_BUFFER_BYTES).min(most)
-    }
-
-    fn session_credit(&self) -> u64 {
-        self.send_limit.saturating_sub(self.sent_bytes)
     }
 
     /// Forgets a stream that is over.

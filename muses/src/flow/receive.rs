@@ -192,21 +192,6 @@ impl Flow {
         Ok(())
     }
 
-    /// Windows that are made use of grow.
-    fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
-        let round_trip = self.recovery.rtt.smoothed();
-        if self.window.look(self.consumed_bytes, round_trip, now, &out.pool) {
-            self.renew_session_credit();
-        }
-        if let Some(stream) = self.streams.get_mut(&key)
-            && stream.recv.look(round_trip, now, &out.pool)
-            && stream.recv.credit_due().is_some()
-        {
-            stream.credit = Signal::Due;
-            self.enqueue(key);
-        }
-    }
-
     /// Whether one piece more may wait behind a gap. They are counted anew only when there may be too many.
     fn has_room_for_fragment(&mut self) -> bool {
         if self.fragments >= MAX_FRAGMENTS {
