@@ -82,7 +82,7 @@ pub(crate) enum SentFrame {
 #[derive(Debug)]
 pub(crate) struct Flow {
     peer: NodeId,
-    config: Config,
+    config: Arc<Config>,
     streams: BTreeMap<StreamKey, Stream>,
     keys: BTreeMap<u64, StreamKey>,
     /// Ids that the peer has used, so that a late frame does not open a stream again.
@@ -113,8 +113,8 @@ pub(crate) struct Flow {
     max_data: Signal,
     reach: Reach,
     /// The step of a refresh that the peer is to hear, and the one that it said last.
-    refresh: (Option<Refresh>, Signal),
-    pub heard_refresh: Option<Refresh>,
+    refresh: (Option<Box<Refresh>>, Signal),
+    pub heard_refresh: Option<Box<Refresh>>,
 }
 
 /// Where the two ends can be dialled, as they tell each other.
@@ -143,7 +143,7 @@ pub(crate) struct Acks {
 
 impl Flow {
     /// The flow of a new session; `initiator` began the handshake and numbers its streams evenly.
-    pub fn new(peer: NodeId, config: Config, now: Instant) -> Self {
+    pub fn new(peer: NodeId, config: Arc<Config>, now: Instant) -> Self {
         let most = config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
         let window = Window::new(FIRST_SESSION_WINDOW_BYTES, most);
         let mut flow = Self {
@@ -309,7 +309,7 @@ impl Flow {
 
     /// One of the two ends lost its streams: both count from nothing again. Streams that never left this node stay.
     pub fn forget_streams(&mut self, now: Instant, out: &mut Outbox) {
-        let mut fresh = Self::new(self.peer, self.config.clone(), now);
+        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), now);
         fresh.first_id = self.first_id;
         fresh.next_id = self.first_id;
         fresh.suspended = self.suspended;
@@ -334,7 +334,7 @@ impl Flow {
 
     /// Tells the peer a step of a refresh; the one before need not arrive any more.
     pub fn say_refresh(&mut self, step: Refresh) {
-        self.refresh = (Some(step), Signal::Due);
+        self.refresh = (Some(Box::new(step)), Signal::Due);
     }
 
     /// Whether packets may leave.

@@ -17,6 +17,7 @@ mod resume;
 mod stored;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use overlay::id::NodeId;
 use overlay::time::Instant;
@@ -71,11 +72,11 @@ pub(crate) struct Bound {
     /// None between a restart and the first resume.
     keys: Option<(Sealer, Opener)>,
     flow_label: u32,
-    confirming: Option<Confirming>,
+    confirming: Option<Box<Confirming>>,
     /// Finished B, sent again when the peer's Finished comes again.
-    pub last_word: Option<LastWord>,
+    pub last_word: Option<Box<LastWord>>,
     pub suspended: Option<Instant>,
-    attempt: Option<Attempt>,
+    attempt: Option<Box<Attempt>>,
     offers: VecDeque<Offer>,
     /// Names the epoch in which we send, for the peer's word about what it received.
     send_tag: u64,
@@ -117,7 +118,7 @@ impl Session {
             peer,
             path: Path::default(),
             unproven: None,
-            flow: Flow::new(peer, end.config.clone(), now),
+            flow: Flow::new(peer, Arc::clone(&end.config), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
             reset_at: None,
@@ -131,7 +132,7 @@ impl Session {
 
     /// A session with keys.
     pub fn bound(peer: NodeId, path: Path, established: Established, end: &mut Endpoint, now: Instant) -> Self {
-        let mut flow = Flow::new(peer, end.config.clone(), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), now);
         flow.set_initiator(established.secrets.role() == Role::Initiator);
         let keys = Some((established.sealer, established.opener));
         let mut session = Self {

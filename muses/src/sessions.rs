@@ -12,6 +12,7 @@ mod key_tests;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use overlay::id::{Identity, NodeId};
 use overlay::io::Snapshot;
@@ -82,7 +83,7 @@ impl Sessions {
         let mut rng = Rng::from_seed(seed);
         let guard = Guard::new(&mut rng, now.instant);
         let end = Endpoint {
-            config,
+            config: config.into(),
             keys,
             ops,
             rng,
@@ -148,8 +149,8 @@ impl Sessions {
 
     /// Other limits from now on. What is there beyond them stays until it ends.
     pub fn set_limits(&mut self, max_sessions: usize, max_streams_per_session: usize) {
-        self.end.config.max_sessions = max_sessions;
-        self.end.config.max_streams_per_session = max_streams_per_session;
+        let config = Arc::make_mut(&mut self.end.config);
+        (config.max_sessions, config.max_streams_per_session) = (max_sessions, max_streams_per_session);
     }
 
     /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn.

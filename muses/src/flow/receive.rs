@@ -89,7 +89,7 @@ impl Flow {
             Frame::Padding | Frame::Ping | Frame::Ack(_) => {}
             Frame::LateAck { tag, ranges } => self.on_late_ack(tag, &ranges, now, out),
             Frame::Reach { number, reach } => self.on_reach(number, reach, out),
-            Frame::Refresh(step) => self.heard_refresh = Some(step),
+            Frame::Refresh(step) => self.heard_refresh = Some(Box::new(step)),
             Frame::MaxData(limit) => self.on_max_data(limit),
             Frame::MaxStreamData { stream, limit } => {
                 if let Some(key) = self.stream_of(stream, out)?
@@ -302,7 +302,8 @@ mod tests {
 
     /// The flow of who began the handshake, and a peer that says what it likes: each of `frames` in a packet of its own.
     fn told<'a>(config: Config, frames: impl IntoIterator<Item = Frame<'a>>) -> (Flow, Vec<Violation>) {
-        let (mut flow, mut out) = (Flow::new(NodeId::from_bytes([2; 32]), config, Instant::ZERO), Outbox::default());
+        let (mut flow, mut out) =
+            (Flow::new(NodeId::from_bytes([2; 32]), config.into(), Instant::ZERO), Outbox::default());
         flow.set_initiator(true);
         let mut violations = Vec::new();
         for (number, frame) in (0..).zip(frames) {

@@ -195,7 +195,7 @@ impl Flow {
         if let (Some(step), signal) = &mut self.refresh
             && signal.take()
         {
-            Frame::Refresh(*step).encode(payload);
+            Frame::Refresh(**step).encode(payload);
             frames.push(SentFrame::Refresh);
         }
     }

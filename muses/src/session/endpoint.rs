@@ -17,7 +17,7 @@ use crate::handshake::cookie::Cookies;
 
 /// What all sessions of an endpoint share.
 pub(crate) struct Endpoint {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub keys: LocalKeys,
     pub ops: PublicKeyOps,
     pub rng: Rng,

@@ -93,13 +93,13 @@ impl Session {
         bound.stale = end.local != greeting.local;
         bound.keys = Some((answered.established.sealer, answered.established.opener));
         end.send(self.peer, &self.path, bound.flow_label, answered.finished.clone());
-        bound.confirming = Some(Confirming {
+        bound.confirming = Some(Box::new(Confirming {
             finished: answered.finished,
             pending: answered.pending,
             retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
             deadline: Some(now + HALF_OPEN_LIFETIME),
             until: now + end.config.handshake_timeout,
-        });
+        }));
         self.phase = Phase::Bound(Box::new(bound));
         self.flow.set_initiator(true);
         self.flow.set_suspended(false, now, &mut end.out);

@@ -44,23 +44,27 @@ pub(super) struct Refresh {
 enum Stage {
     Idle,
     /// We proposed.
-    Proposed {
-        secret: Secret,
-        key: PublicKey,
-        until: Instant,
-    },
+    Proposed(Box<Proposed>),
     /// We proposed, and have climbed.
     Confirming {
         generation: u32,
         until: Instant,
     },
     /// We answered this proposal, and will climb to this rung.
-    Answered {
-        generation: u32,
-        proposal: PublicKey,
-        own: PublicKey,
-        next: Rung,
-    },
+    Answered(Box<Answered>),
+}
+
+struct Answered {
+    generation: u32,
+    proposal: PublicKey,
+    own: PublicKey,
+    next: Rung,
+}
+
+struct Proposed {
+    secret: Secret,
+    key: PublicKey,
+    until: Instant,
 }
 
 impl Refresh {
@@ -84,8 +88,9 @@ impl Refresh {
 
     fn timeout(&self) -> Instant {
         match &self.stage {
-            Stage::Idle | Stage::Answered { .. } => self.due,
-            Stage::Proposed { until, .. } | Stage::Confirming { until, .. } => *until,
+            Stage::Idle | Stage::Answered(_) => self.due,
+            Stage::Proposed(proposed) => proposed.until,
+            Stage::Confirming { until, .. } => *until,
         }
     }
 }
@@ -119,13 +124,13 @@ impl Session {
         let Some(generation) = bound.secrets.settled_generation() else { return };
         let secret = Secret::generate(&mut end.rng);
         let key = secret.public(&mut end.ops);
-        bound.refresh.stage = Stage::Proposed { secret, key, until: now + PATIENCE };
+        bound.refresh.stage = Stage::Proposed(Box::new(Proposed { secret, key, until: now + PATIENCE }));
         self.flow.say_refresh(Step::Propose { generation, key });
     }
 
     /// The peer's step, if it said one.
     pub(super) fn hear_refresh(&mut self, end: &mut Endpoint, now: Instant) {
-        match self.flow.heard_refresh.take() {
+        match self.flow.heard_refresh.take().map(|step| *step) {
             Some(Step::Propose { generation, key }) => self.on_proposal(generation, key, end, now),
             Some(Step::Answer { generation, key }) => self.on_refresh_answer(generation, &key, end, now),
             Some(Step::Confirm { generation }) => self.on_confirm(generation, end, now),
@@ -140,7 +145,7 @@ impl Session {
             return;
         }
         let answered = match &bound.refresh.stage {
-            Stage::Answered { proposal: known, own, .. } if *known == proposal => *own,
+            Stage::Answered(known) if known.proposal == proposal => known.own,
             _ => {
                 if bound.refresh.answered_at.is_some_and(|at| now.since(at) < PAUSE) {
                     end.counters.limited += 1;
@@ -151,7 +156,7 @@ impl Session {
                 let own = secret.public(&mut end.ops);
                 let Some(shared) = secret.agree(&proposal, &mut end.ops) else { return };
                 let next = bound.secrets.refreshed(&shared, [&proposal, &own]);
-                bound.refresh.stage = Stage::Answered { generation, proposal, own, next };
+                bound.refresh.stage = Stage::Answered(Box::new(Answered { generation, proposal, own, next }));
                 own
             }
         };
@@ -160,13 +165,13 @@ impl Session {
 
     fn on_refresh_answer(&mut self, generation: u32, theirs: &PublicKey, end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
-        let Stage::Proposed { secret, key, .. } = &bound.refresh.stage else { return };
+        let Stage::Proposed(proposed) = &bound.refresh.stage else { return };
         // A Re-Hello under way proves the old rung: its epoch would leave the new one behind.
         if bound.secrets.settled_generation() != Some(generation) || bound.attempt.is_some() {
             return;
         }
-        let Some(shared) = secret.agree(theirs, &mut end.ops) else { return };
-        let next = bound.secrets.refreshed(&shared, [key, theirs]);
+        let Some(shared) = proposed.secret.agree(theirs, &mut end.ops) else { return };
+        let next = bound.secrets.refreshed(&shared, [&proposed.key, theirs]);
         bound.secrets.climb(next, false);
         bound.refresh.stage = Stage::Confirming { generation, until: now + PATIENCE };
         self.flow.say_refresh(Step::Confirm { generation });
@@ -175,11 +180,11 @@ impl Session {
 
     fn on_confirm(&mut self, generation: u32, end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
-        let Stage::Answered { generation: expected, next, .. } = &bound.refresh.stage else { return };
-        if *expected != generation || bound.secrets.settled_generation() != Some(generation) {
+        let Stage::Answered(answered) = &bound.refresh.stage else { return };
+        if answered.generation != generation || bound.secrets.settled_generation() != Some(generation) {
             return;
         }
-        let next = next.clone();
+        let next = answered.next.clone();
         bound.secrets.climb(next, true);
         bound.refresh.stage = Stage::Idle;
         bound.refresh.done += 1;

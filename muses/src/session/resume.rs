@@ -112,14 +112,14 @@ impl Session {
         let said = Proposal::new(&bound.secrets, &received.to_bytes(), &local.0, &mut end.rng);
         let Ok(proposal) = said else { return };
         end.send(peer, &path, bound.flow_label, proposal.packet().to_vec());
-        bound.attempt = Some(Attempt {
+        bound.attempt = Some(Box::new(Attempt {
             proposal: Some(proposal),
             retry: Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now),
             sent_at: now,
             tries: 1,
             local,
             restarted: received.restarted,
-        });
+        }));
     }
 
     /// Sends the Re-Hello again at once, or a first one, and begins its waits anew.
@@ -127,7 +127,7 @@ impl Session {
         let (peer, path) = (self.peer, self.path.clone());
         let Some(bound) = self.bound_mut() else { return };
         let flow_label = bound.flow_label;
-        if let Some(Attempt { proposal: Some(proposal), retry, tries, .. }) = &mut bound.attempt {
+        if let Some(Attempt { proposal: Some(proposal), retry, tries, .. }) = bound.attempt.as_deref_mut() {
             *retry = Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now);
             *tries = tries.saturating_add(1);
             end.send(peer, &path, flow_label, proposal.packet().to_vec());

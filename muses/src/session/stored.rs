@@ -1,5 +1,7 @@
 //! What outlives the process.
 
+use std::sync::Arc;
+
 use overlay::codec::{self, Decode, Encode};
 use overlay::time::Instant;
 use zeroize::Zeroizing;
@@ -31,7 +33,7 @@ impl Session {
             return None;
         }
         let peer = stored.secrets.peer();
-        let mut flow = Flow::new(peer, end.config.clone(), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), now);
         flow.set_initiator(stored.secrets.role() == Role::Initiator);
         let mut bound = Bound::new(stored.secrets, None, now);
         bound.suspended = Some(now);

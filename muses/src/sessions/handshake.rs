@@ -197,7 +197,7 @@ impl Sessions {
         }
         self.end.send(from, &arrival.return_path, 0, last_word.packet().to_vec());
         if let Phase::Bound(bound) = &mut session.phase {
-            bound.last_word = Some(last_word);
+            bound.last_word = Some(Box::new(last_word));
         }
         self.labels.extend(session.label().map(|label| (label, from)));
         self.sessions.insert(from, Box::new(session));
