@@ -170,6 +170,21 @@ fn the_doctor_names_the_layer_that_fails() {
     assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
 }
 
+/// Her record is there, and nothing answers where it says that she is.
+#[test]
+fn the_doctor_names_the_path_to_a_node_that_stands_still() {
+    let carol = Node::start(&["--name", "carol"]);
+    let [alice, bob] = ["alice", "bob"].map(|name| Node::start(&["--name", name, "--join", &carol.invite()]));
+    bob.json_when("lookup alice", |found| found["node"].is_string());
+    bob.json_when("doctor alice", |found| found["failed"].is_null());
+    let pid = rustix::process::Pid::from_child(&alice.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let output = bob.muses("doctor alice --json");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["data"]["failed"], output.status.code()), (&"path".into(), Some(3)), "{found}");
+}
+
 /// Who would keep it stands still: that is no refusal, and the node goes on trying.
 #[test]
 fn a_claim_that_nobody_confirms_ends_in_time() {
