@@ -303,7 +303,7 @@ fn complain(fault: &Fault, json: bool) -> ExitCode {
 }
 
 /// What is wrong with a command line and how it goes, in one line; none for what is no mistake, but a question for help.
-fn usage_line(error: &clap::Error) -> Option<String> {
+pub fn usage_line(error: &clap::Error) -> Option<String> {
     let text = error.to_string();
     let rest = text.strip_prefix("error: ")?;
     let lines =

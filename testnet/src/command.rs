@@ -148,7 +148,10 @@ fn check_place(typed: &ArgMatches) -> std::result::Result<(), clap::Error> {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return say(&error),
+    };
     match cli.verb {
         Some(Verb::NodeProcess { arguments }) => {
             die_with_parent();
@@ -161,6 +164,15 @@ pub fn main() -> ExitCode {
         Some(Verb::Up(args)) => with_namespaces(args.netns, args.json, || args.run(&cli.job.out)),
         None => main_job(&cli.job),
     }
+}
+
+/// A mistake in one line; what is none, such as `--help`, as it is.
+fn say(error: &clap::Error) -> ExitCode {
+    match node::cli::usage_line(error) {
+        Some(line) => eprintln!("testnet: {line}"),
+        None => _ = error.print(),
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn main_job(job: &Job) -> ExitCode {
