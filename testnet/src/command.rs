@@ -338,6 +338,7 @@ mod tests {
             "sim --churn-median 60m",
             "sim --suite x --dead 0.1",
             "sim --scenario x --seed 2",
+            "sim --scenario x --trees 2",
             "sim --graph ov:3 --transfers 2",
             "sim --graph ov:3 --duration 1h",
         ] {

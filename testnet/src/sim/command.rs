@@ -21,6 +21,28 @@ const SEEDS_AT_ONCE: u64 = 32;
 /// The exit code for arguments that make no sense.
 const EXIT_USAGE: u8 = 2;
 
+/// Flags that are for --graph alone. They require it, which clap waives beside what excludes --graph: that has to exclude them, too.
+const OF_GRAPH: [&str; 18] = [
+    "pairs",
+    "lookups",
+    "keys",
+    "metric",
+    "dead",
+    "blackholes",
+    "silent_binders",
+    "lying_binders",
+    "malicious_parents",
+    "lost_links",
+    "moves",
+    "flapping",
+    "latency",
+    "churn_median",
+    "duration",
+    "split_merge",
+    "q",
+    "trees",
+];
+
 /// Arguments of `testnet sim`.
 #[derive(Args, Debug)]
 pub struct SimArgs {
@@ -28,10 +50,10 @@ pub struct SimArgs {
     #[arg(long, value_name = "GRAPH")]
     graph: Option<String>,
     /// The overlay alone, as a TOML file says
-    #[arg(long, value_name = "FILE", conflicts_with = "graph")]
+    #[arg(long, value_name = "FILE", conflicts_with = "graph", conflicts_with_all = OF_GRAPH)]
     scenario: Option<PathBuf>,
     /// The figures of the overlay, all of them, up to --nodes nodes, written to FOLDER as JSON and SVG
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["graph", "scenario"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["graph", "scenario"], conflicts_with_all = OF_GRAPH)]
     suite: Option<PathBuf>,
     /// With --graph: pairs of nodes that look each other up and send a packet
     #[arg(long, requires = "graph", default_value_t = 20_000)]
@@ -314,5 +336,21 @@ impl SimArgs {
             faults: Faults { longest_outage, ..faults },
             memo: !self.no_memo,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_for_a_graph_alone_is_refused_elsewhere() {
+        let command = SimArgs::augment_args(clap::Command::new("sim"));
+        let help = |flag: &clap::Arg| flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let said = command.get_arguments().filter(|flag| help(flag).starts_with("With --"));
+        let said: BTreeSet<&str> = said.map(|flag| flag.get_id().as_str()).collect();
+        assert_eq!(said, OF_GRAPH.into());
     }
 }
