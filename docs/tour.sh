@@ -92,7 +92,13 @@ story "bob joins with it"
 starts bob muses join "$invite" --name bob --socks "127.0.0.1:$socks" "${listen[@]}"
 until_it_works bob muses lookup alice
 types bob muses ping alice
-types bob muses connect alice/web --listen 127.0.0.1:0
+types bob muses connect alice/web --listen 127.0.0.1:0 | tee "$home/connected"
+# Nobody has to see this: the port leads there.
+port=$(sed -n 's/.* is at \([0-9.:]*\) .*/\1/p' "$home/connected")
+head -c 1000 /dev/urandom >"$home/alice/www/page"
+as bob curl --silent --show-error --fail --noproxy '*' --max-time 60 --output page "http://$port/page" ||
+    die "nothing comes through the port of muses connect"
+same "$home/alice/www/page" "$home/bob/page"
 
 story "a download by name, of a program that knows nothing of all this, across a move"
 shown bob curl --proxy "socks5h://127.0.0.1:$socks" -O http://alice.muses/film.mkv

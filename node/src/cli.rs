@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgAction, Parser, Subcommand};
 
 use crate::control::wire::Request;
 use crate::exit::{Code, EXIT_CODES_HELP, Fault};
@@ -42,10 +42,10 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
-    #[command(after_help = "Example:\n  muses up --name alice")]
+    #[command(after_help = "Example:\n  muses up --name alice", arg(no_json()))]
     Up(up::Up),
     /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`
-    #[command(after_help = "Example:\n  muses join muses1...")]
+    #[command(after_help = "Example:\n  muses join muses1...", arg(no_json()), mut_arg("closed", |flag| flag.hide(true)))]
     Join {
         /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin; without it the local network is searched (mDNS)
         #[arg(value_name = "INVITE|MULTIADDR")]
@@ -125,7 +125,7 @@ enum Verb {
         forward: Forward,
     },
     /// Connect stdin and stdout to a peer's service (for `ssh -o ProxyCommand='muses pipe alice/ssh' alice`)
-    #[command(after_help = "Example:\n  muses pipe alice/ssh")]
+    #[command(after_help = "Example:\n  muses pipe alice/ssh", arg(no_json()))]
     Pipe {
         /// PEER/NAME
         target: Target,
@@ -178,16 +178,16 @@ enum Verb {
         open: bool,
     },
     /// Names: claim one, pin one, list them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  muses name list")]
     Name(NameVerb),
     /// Keys: show them, change the session key, revoke an identity
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  muses key show")]
     Key(KeyVerb),
     /// The configuration file
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  muses config show")]
     Config(configure::Verb),
     /// Flight mode
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  muses network up")]
     Network(Network),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  muses completions bash")]
@@ -204,6 +204,11 @@ enum Verb {
     /// Leave the overlay and end the node
     #[command(after_help = "Example:\n  muses down")]
     Down,
+}
+
+/// `--json` for a verb that refuses it: understood, so that the refusal is an object, and not in the verb's help.
+fn no_json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).hide(true)
 }
 
 #[derive(Subcommand, Debug)]
@@ -298,7 +303,7 @@ fn complain(fault: &Fault, json: bool) -> ExitCode {
 }
 
 /// What is wrong with a command line and how it goes, in one line; none for what is no mistake, but a question for help.
-fn usage_line(error: &clap::Error) -> Option<String> {
+pub fn usage_line(error: &clap::Error) -> Option<String> {
     let text = error.to_string();
     let rest = text.strip_prefix("error: ")?;
     let lines =

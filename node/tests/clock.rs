@@ -56,6 +56,11 @@ fn a_clock_that_is_a_year_off_is_named_and_nothing_is_lost() {
             }
         });
         is_one_line(&said, 3, &["is the clock right", "`date`"]);
+        let examined = node.muses(&format!("doctor {id} --json"));
+        let found: serde_json::Value = serde_json::from_slice(&examined.stdout).unwrap();
+        let checks = found["data"]["checks"].as_array().unwrap();
+        assert_eq!((&found["data"]["failed"], examined.status.code()), (&"handshake".into(), Some(3)), "{found}");
+        assert!(checks.last().unwrap()["detail"].as_str().unwrap().contains("is the clock right"), "{found}");
         let name = claimed(&node, by);
         node.json(&format!("expose kept {} --allow anyone", greeter(b"kept")));
         node.json("down");

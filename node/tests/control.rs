@@ -76,6 +76,10 @@ fn one_clear_line_and_a_documented_code_for_each_mistake() {
         assert!(stderr(&output).contains(part) && stderr(&output).lines().count() == 1, "{line}: {}", stderr(&output));
         assert_eq!(output.stdout.starts_with(b"{\"status\":\"error\",\"code\":6,"), line.contains("--json"));
     }
+    let unguarded = muses(nobody.path(), "up --listen /ip4/127.0.0.1/tcp/0 --socks-guard uid");
+    assert_eq!((unguarded.status.code(), stderr(&unguarded).lines().count()), (Some(2), 1), "{}", stderr(&unguarded));
+    assert!(stderr(&unguarded).contains("--socks HOST:PORT"), "{}", stderr(&unguarded));
+    assert!(!nobody.path().join("identity.key").exists(), "it made a key");
     let listen = format!("up --listen /ip4/127.0.0.1/tcp/{}", taken.port());
     let output = muses(nobody.path(), &listen);
     assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(9), 1), "{}", stderr(&output));

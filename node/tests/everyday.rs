@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 
 use common::{Node, PATIENCE, alice_and_bob, dead_port, foreground, greeter, muses, pattern, stderr, until};
 
@@ -170,6 +171,21 @@ fn the_doctor_names_the_layer_that_fails() {
     assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
 }
 
+/// Her record is there, and nothing answers where it says that she is.
+#[test]
+fn the_doctor_names_the_path_to_a_node_that_stands_still() {
+    let carol = Node::start(&["--name", "carol"]);
+    let [alice, bob] = ["alice", "bob"].map(|name| Node::start(&["--name", name, "--join", &carol.invite()]));
+    bob.json_when("lookup alice", |found| found["node"].is_string());
+    bob.json_when("doctor alice", |found| found["failed"].is_null());
+    let pid = rustix::process::Pid::from_child(&alice.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let output = bob.muses("doctor alice --json");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["data"]["failed"], output.status.code()), (&"path".into(), Some(3)), "{found}");
+}
+
 /// Who would keep it stands still: that is no refusal, and the node goes on trying.
 #[test]
 fn a_claim_that_nobody_confirms_ends_in_time() {
@@ -216,6 +232,29 @@ fn a_log_for_programs_is_an_object_a_line() {
         assert!(texts == [true; 3] && object["fields"].is_object(), "{line}");
     }
     assert!(lines().contains("\"level\":\"WARN\""), "{}", lines());
+}
+
+#[test]
+fn a_log_on_a_terminal_has_colours_unless_they_are_unwanted() {
+    for (unwanted, coloured) in [("", true), ("1", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, place) = (env!("CARGO_BIN_EXE_muses"), folder.path().display());
+        let words = format!("{program} up --listen /ip4/127.0.0.1/tcp/0 --no-mdns --no-upnp --data-dir {place}");
+        let mut command = Command::new("script");
+        command.args(["-qec", &words, "/dev/null"]).env("RUST_LOG", "debug").env("NO_COLOR", unwanted);
+        let Ok(process) = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() else {
+            println!("skipped: no terminal, for `script` is not installed");
+            return;
+        };
+        // Its output is read meanwhile, or it would stand still.
+        let reading = std::thread::spawn(|| process.wait_with_output().unwrap());
+        until("the node answers", || muses(folder.path(), "status").status.success());
+        assert_eq!(muses(folder.path(), "down").status.code(), Some(0));
+        let screen = reading.join().unwrap();
+        let screen = String::from_utf8_lossy(&screen.stdout);
+        assert!(screen.contains("DEBUG"), "{screen}");
+        assert_eq!(screen.contains("\u{1b}["), coloured, "{screen}");
+    }
 }
 
 /// A service that says back what it hears.

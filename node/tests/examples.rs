@@ -4,15 +4,15 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-use common::schema::{compare, documented};
-use common::{Node, alice_and_bob, foreground, greeter, help, muses, stderr, until};
+use common::schema::{compare, differences, documented};
+use common::{Node, alice_and_bob, every_key, foreground, greeter, help, muses, stderr, until};
 use node::recovery::RecoveryKey;
 use overlay::id::Identity;
 use overlay::record::Endorsed;
@@ -59,16 +59,19 @@ const ORDER: [&str; 36] = [
 ];
 /// In the foreground or a stream: without `--json`.
 const WITHOUT_JSON: [&str; 3] = ["up", "join", "pipe"];
+/// Their examples are those of a verb in them.
+const GROUPS: [&str; 4] = ["name", "key", "config", "network"];
 
 #[test]
 fn every_verb_has_an_example_that_works() {
     let examples = examples();
     let verbs: BTreeSet<&str> = examples.iter().map(|(verb, _)| verb.as_str()).collect();
-    let tried: BTreeSet<&str> = ORDER.into_iter().chain(["up"]).collect();
+    let tried: BTreeSet<&str> = ORDER.into_iter().chain(["up"]).chain(GROUPS).collect();
     assert_eq!(verbs, tried);
     let place = Place::new();
     for verb in ORDER {
-        for (_, line) in examples.iter().filter(|(of, _)| of == verb) {
+        let is_ours = |of: &str, line: &str| of == verb || (GROUPS.contains(&of) && line.starts_with(verb));
+        for (_, line) in examples.iter().filter(|(of, line)| is_ours(of, line)) {
             place.works(verb, &place.filled_in(line));
         }
     }
@@ -84,6 +87,13 @@ fn every_json_output_is_as_documented() {
     let tried: BTreeSet<&str> = ORDER.into_iter().filter(|verb| !WITHOUT_JSON.contains(verb)).collect();
     assert_eq!(verbs, tried);
     let (place, examples) = (Place::new(), examples());
+    let _open = place.is_busy();
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut is_as_documented = |verb: &str, line: &str, output: &Output| {
+        let reply = reply(line, output);
+        let complaints = differences(&reply["data"], &documented[verb], seen.entry(verb.to_owned()).or_default());
+        assert!(complaints.is_empty(), "{line}: {complaints:#?}\n{reply}");
+    };
     for (verb, line) in ORDER.iter().flat_map(|verb| examples.iter().filter(move |(of, _)| of == verb)) {
         let line = place.filled_in(line);
         if WITHOUT_JSON.contains(&verb.as_str()) {
@@ -92,17 +102,68 @@ fn every_json_output_is_as_documented() {
         }
         let output = place.output(verb, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
-        let mut lines = output.stdout.split(|byte| *byte == b'\n');
-        let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
-        assert!(lines.all(<[u8]>::is_empty), "{line}: more than one line");
-        assert_eq!((&reply["status"], reply.as_object().unwrap().len()), (&"ok".into(), 2), "{line}");
-        let complaints = compare(&reply["data"], &documented[verb]);
-        assert!(complaints.is_empty(), "{line}: {complaints:#?}\n{reply}");
+        is_as_documented(verb, &line, &output);
     }
+    let (folder, line) = (tempfile::tempdir().unwrap(), "config show --config all.toml --json");
+    let file = folder.path().join("all.toml");
+    fs::write(&file, every_key()).unwrap();
+    let line = line.replace("all.toml", &file.display().to_string());
+    is_as_documented("config show", &line, &muses(folder.path(), &line));
+    // What is never there is not known to be as the page says.
+    for (verb, rows) in &documented {
+        let unseen: Vec<&String> = rows.keys().filter(|row| !seen[verb.as_str()].contains(*row)).collect();
+        assert!(unseen.is_empty(), "`{verb}` --json never had {unseen:#?}");
+    }
+}
+
+/// The one line that was printed.
+fn reply(line: &str, output: &Output) -> Value {
+    let mut lines = output.stdout.split(|byte| *byte == b'\n');
+    let reply: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
+    assert!(lines.all(<[u8]>::is_empty), "{line}: more than one line");
+    assert_eq!((&reply["status"], reply.as_object().unwrap().len()), (&"ok".into(), 2), "{line}");
+    reply
+}
+
+#[test]
+fn who_has_no_json_does_not_offer_it() {
+    for verb in help::verbs() {
+        let offers = help::of(&verb).contains("--json");
+        assert_eq!(offers, !WITHOUT_JSON.contains(&verb.as_str()), "{verb}");
+    }
+    let nobody = tempfile::tempdir().unwrap();
+    for line in ["--json up", "join --json", "pipe --json alice/ssh"] {
+        let refused: Value = serde_json::from_slice(&muses(nobody.path(), line).stdout).unwrap();
+        assert_eq!(refused["code"], 2, "{line}: {refused}");
+    }
+}
+
+/// What the doctor finds is no error; its own is that it cannot ask.
+#[test]
+fn a_layer_that_fails_is_named() {
+    let (_alice, bob) = alice_and_bob();
+    let output = bob.muses("doctor nobody --json");
+    let data = &reply("doctor nobody", &output)["data"];
+    assert!(compare(data, &documented("json.md")["doctor"]).is_empty(), "{data}");
+    assert_eq!((&data["failed"], data["code"].as_i64()), (&"record".into(), output.status.code().map(i64::from)));
+    assert_eq!(data["code"], 3);
 }
 
 #[test]
 fn errors_are_the_documented_envelope() {
+    // The page shows a good answer and a bad one, to the same question.
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/json.md")).unwrap();
+    let shown = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let (good, bad) = shown.split_once('\n').unwrap();
+    let good: Value = serde_json::from_str(good).unwrap();
+    assert_eq!((&good["status"], good.as_object().unwrap().len()), (&"ok".into(), 2));
+    assert_eq!(compare(&good["data"], &documented("json.md")["ping"]), Vec::<String>::new());
+    let alone = Node::start(&[]);
+    alone.json_when("status", |status| status["address"].is_string());
+    assert_eq!(String::from_utf8(alone.muses("ping alice --json").stdout).unwrap(), bad);
+    let bad: Value = serde_json::from_str(bad).unwrap();
+    let keys: Vec<&String> = bad.as_object().unwrap().keys().collect();
+
     let nobody = tempfile::tempdir().unwrap();
     for line in [
         "fly",
@@ -115,9 +176,11 @@ fn errors_are_the_documented_envelope() {
         "send /nowhere/x alice",
         "pipe alice/ssh",
         "up",
+        "join",
     ] {
         let output = muses(nobody.path(), &format!("{line} --json"));
         let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(reply.as_object().unwrap().keys().collect::<Vec<_>>(), keys, "{line}");
         assert_eq!((&reply["status"], reply["code"].as_i64()), (&"error".into(), output.status.code().map(i64::from)));
         assert!(stderr(&output).contains(reply["message"].as_str().unwrap()), "{line}: {}", stderr(&output));
     }
@@ -150,6 +213,17 @@ impl Place {
         let files = tempfile::tempdir().unwrap();
         fs::write(files.path().join("big.iso"), b"not so big").unwrap();
         Self { alice, bob, port, invite, id, recovery, files }
+    }
+
+    /// Bob offers something, too, and has a port at Alice's service and a connection through it, which lives as long as what this returns.
+    fn is_busy(&self) -> (TcpListener, TcpStream) {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.bob.json(&format!("expose kept {}", service.local_addr().unwrap()));
+        self.alice.json(&format!("expose silent {} --allow bob", service.local_addr().unwrap()));
+        let port = self.bob.json("connect alice/silent --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+        let program = TcpStream::connect(port).unwrap();
+        self.bob.json_when("sessions", |sessions| sessions[0]["streams"].as_array().is_some_and(|all| !all.is_empty()));
+        (service, program)
     }
 
     /// The example with what stands for something put in its place.

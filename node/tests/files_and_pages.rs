@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use common::schema::holds;
-use common::{Node, foreground, muses, stderr, until};
+use common::{Node, every_key, foreground, muses, stderr, until};
 use serde_json::Value;
 
 #[test]
@@ -37,13 +37,8 @@ fn a_configuration_is_made_checked_and_shown() {
 #[test]
 fn what_is_shown_is_documented_and_every_key_of_a_file_is_among_it() {
     let folder = tempfile::tempdir().unwrap();
-    let id = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
     let file = folder.path().join("all.toml");
-    let text = format!(
-        "listen = ['/ip4/127.0.0.1/tcp/0']\njoin = ['/ip4/127.0.0.1/tcp/4741/p2p/{id}']\nname = 'alice'\nleaf = true\nsocks = '127.0.0.1:0'\n\
-         socks_guard = 'uid'\ndashboard = '127.0.0.1:0'\nmetrics = '127.0.0.1:0'\n[overlay]\nclosed = true\n[links]\nonly = ['{id}']\n\
-         direct = 'never'\nbulk = false\nmdns = false\nupnp = false\n[limits]\nsessions = 5\nstreams_per_session = 6\n"
-    );
+    let text = every_key();
     fs::write(&file, &text).unwrap();
     let shown = muses(folder.path(), &format!("config show --config {} --json", file.display()));
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
@@ -82,6 +77,11 @@ fn the_configuration_is_found_where_people_put_it() {
     write(&of_folder, "folder");
     assert!(shown(&[], "").contains("name = \"folder\""));
     assert!(shown(&[("MUSES_NAME", "said")], "").contains("name = \"said\""));
+    let ports = [("MUSES_SOCKS", "socks"), ("MUSES_DASHBOARD", "dashboard"), ("MUSES_METRICS", "metrics")];
+    for (number, (variable, key)) in ports.into_iter().enumerate() {
+        let port = format!("127.0.0.1:{}", 7101 + number);
+        assert!(shown(&[(variable, &port)], "").contains(&format!("{key} = \"{port}\"")), "{variable}");
+    }
     assert!(shown(&[("MUSES_CONFIG", of_user.to_str().unwrap())], "").contains("name = \"user\""));
 
     write(&other.join("config.toml"), "file");

@@ -9,6 +9,20 @@ use std::fs;
 
 use common::{alice_and_bob, greeter, http};
 
+/// What a gauge's name may end with.
+const UNITS: [&str; 3] = ["_seconds", "_bytes", "_edges"];
+/// Gauges that say yes or no, or how many of what they are named for.
+const WITHOUT_UNIT: [&str; 8] = [
+    "muses_build_info",
+    "muses_network_up",
+    "muses_attached",
+    "muses_overlay_nodes",
+    "muses_links",
+    "muses_records",
+    "muses_sessions",
+    "muses_streams",
+];
+
 /// Name, type and labels of a metric.
 type Metrics = BTreeMap<String, (String, Vec<String>)>;
 
@@ -66,6 +80,8 @@ fn said(text: &str) -> Metrics {
             ["#", "TYPE", name, kind] => {
                 assert_eq!(helped, name, "help comes first");
                 assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+                let has_unit = UNITS.iter().any(|unit| name.ends_with(unit));
+                assert!(kind == "counter" || has_unit != WITHOUT_UNIT.contains(&name), "{name}: in what?");
                 current = name.to_owned();
                 assert!(metrics.insert(current.clone(), (kind.to_owned(), Vec::new())).is_none(), "{name} twice");
             }

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::{Command, Output};
 
 use common::{Node, greeter, muses, output, stderr};
@@ -113,6 +113,37 @@ fn a_port_that_is_for_me_alone_turns_others_away() {
     let folder = tempfile::tempdir().unwrap();
     let proxy = muses(folder.path(), "up --listen /ip4/127.0.0.1/tcp/0 --socks 0.0.0.0:0 --socks-guard uid");
     assert_eq!((proxy.status.code(), stderr(&proxy).lines().count()), (Some(2), 1), "{}", stderr(&proxy));
+}
+
+/// A key of this folder that its owner cannot read: one line, and no other key in its place.
+#[test]
+fn a_key_that_cannot_be_read_is_left_alone() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let tools = tempfile::tempdir().unwrap();
+    fs::set_permissions(tools.path(), Permissions::from_mode(0o755)).unwrap();
+    let (program, folder) = (tools.path().join("muses"), tools.path().join("node"));
+    fs::copy(env!("CARGO_BIN_EXE_muses"), &program).unwrap();
+    let up = format!("{} up --listen /ip4/127.0.0.1/tcp/0 --data-dir {}", program.display(), folder.display());
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+    chown(&folder, Some(UID), Some(UID)).unwrap();
+    for name in ["identity.key", "session.key"] {
+        let key = folder.join(name);
+        // Whose key that is does not matter, for nobody gets to read it.
+        fs::write(&key, [7; 32]).unwrap();
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        chown(&key, Some(0), Some(0)).unwrap();
+        let refused = run_as(UID, &up);
+        let line = stderr(&refused);
+        assert_eq!((refused.status.code(), line.lines().count()), (Some(8), 1), "{name}: {line}");
+        assert!(line.contains(key.to_str().unwrap()) && line.contains("Permission denied"), "{name}: {line}");
+        assert_eq!((fs::read(&key).unwrap(), fs::metadata(&key).unwrap().uid()), (vec![7; 32], 0), "{name}");
+        // The next one is for a node that can read this.
+        fs::remove_file(&key).unwrap();
+    }
 }
 
 /// What a program of `uid` hears at `port` after it has said `words`, as printf has them.

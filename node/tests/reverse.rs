@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::{Node, PATIENCE, alice_and_bob, greeter, stderr, until};
 use serde_json::Value;
@@ -88,16 +88,40 @@ fn nobody_has_a_port_whom_it_was_not_given_to() {
     }
 }
 
+/// The first line is on stdout when the port goes; the second one says that it went.
+#[test]
+fn a_port_that_goes_ends_its_command_with_an_error() {
+    let (alice, bob) = alice_and_bob();
+    alice.json("expose door listen:127.0.0.1:0 --allow bob");
+    let (mut command, mut said, made) = reverse_and_listen(&bob, &format!("alice/door {}", greeter(b"web")));
+    alice.json("cut bob");
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let reply: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&reply["status"], &reply["code"]), (&"error".into(), &1.into()), "{reply}");
+    assert!(reply["message"].as_str().unwrap().starts_with("alice/door: the port is closed"), "{reply}");
+    line.clear();
+    assert_eq!((said.read_line(&mut line).unwrap(), command.wait().unwrap().code()), (0, Some(1)), "{line}");
+    assert!(TcpStream::connect(made["listen"].as_str().unwrap()).is_err(), "the port is still there");
+}
+
 /// The command, which stays, and what it printed.
 fn reverse(node: &Node, words: &str) -> (Child, Value) {
+    let (process, _, made) = reverse_and_listen(node, words);
+    (process, made)
+}
+
+/// The same, and what more it prints.
+fn reverse_and_listen(node: &Node, words: &str) -> (Child, BufReader<ChildStdout>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
     command.arg("--data-dir").arg(node.folder.path()).arg("reverse").args(words.split_whitespace()).arg("--json");
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut stdout = BufReader::new(process.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
     let reply: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(reply["status"], "ok", "{reply}");
-    (process, reply["data"].clone())
+    (process, stdout, reply["data"].clone())
 }
 
 fn connect(port: SocketAddr) -> TcpStream {

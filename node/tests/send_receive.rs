@@ -218,6 +218,32 @@ fn a_transfer_goes_on_after_the_death_of_either_node_or_command() {
     go_on(&place, sending, again, "muses receive");
 }
 
+/// In front of a person a bar is drawn, without a colour that nobody asked for; whoever wants quiet gets it there, too.
+#[test]
+fn a_bar_is_drawn_on_a_terminal_and_nothing_for_who_wants_quiet() {
+    let place = Place::new();
+    let mut screens = Vec::new();
+    for (name, flag) in [("loud", ""), ("quiet", "--quiet")] {
+        let file = place.file(name, &pattern(3_000_000));
+        let receiving = place.receive(&["--from", "alice"]);
+        let (program, folder) = (env!("CARGO_BIN_EXE_muses"), place.alice.folder.path().display());
+        let words = format!("{program} --data-dir {folder} send {flag} {} bob", file.display());
+        let terminal = Command::new("script").args(["-qec", &words, "/dev/null"]).env("TERM", "xterm").output();
+        let Ok(output) = terminal else {
+            println!("skipped: no terminal, for `script` is not installed");
+            return;
+        };
+        screens.push((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()));
+        receiving.data();
+        assert!(fs::read(place.inbox.path().join(name)).unwrap() == pattern(3_000_000));
+    }
+    let (code, screen) = &screens[0];
+    assert_eq!(*code, Some(0), "{screen}");
+    assert!(screen.contains('█') && screen.contains("/2.86 MiB"), "{screen:?}");
+    assert!(!screen.contains("\u{1b}[3") && !screen.contains("\u{1b}[1m"), "{screen:?}");
+    assert_eq!(screens[1], (Some(0), String::new()));
+}
+
 #[test]
 fn strangers_are_refused() {
     let place = Place::new();

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Node, PATIENCE, alice_and_bob, dead_port, pattern, stderr};
+use common::{Node, PATIENCE, alice_and_bob, dead_port, greeter, pattern, stderr};
 
 /// Bytes of a transfer: many packets, many credit updates.
 const TRANSFER_BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -59,6 +59,52 @@ fn services_by_name_and_every_verb() {
     assert_eq!(unknown.status.code(), Some(3), "{}", stderr(&unknown));
     assert!(stderr(&unknown).starts_with("muses: nobody: ") && stderr(&unknown).lines().count() == 1);
     assert_eq!(bob.muses("connect nobody/echo --listen 127.0.0.1:0").status.code(), Some(3));
+}
+
+/// Whoever pipes learns that what came is not all, if anything came: by the code, and why by one line.
+#[test]
+fn a_pipe_that_is_reset_or_cut_fails() {
+    let (alice, bob) = alice_and_bob();
+    // What has unread bytes when it is closed is reset.
+    let rude = TcpListener::bind("127.0.0.1:0").unwrap();
+    alice.json(&format!("expose rude {} --allow bob", rude.local_addr().unwrap()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = rude.accept().unwrap().0;
+            socket.write_all(b"part").unwrap();
+            socket.peek(&mut [0]).unwrap();
+        });
+        let (code, came) = pipe(&bob, "alice/rude", b"never read");
+        assert!(code == Some(1) && b"part".starts_with(&came), "{code:?} after {came:?}");
+    });
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    alice.json(&format!("expose silent {} --allow bob", silent.local_addr().unwrap()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = silent.accept().unwrap().0;
+            socket.write_all(b"part").unwrap();
+            bob.json_when("sessions", |sessions| sessions[0]["streams"][0]["received_bytes"] == 4);
+            alice.json("cut bob");
+            let _ = socket.read(&mut [0]);
+        });
+        let (code, came) = pipe(&bob, "alice/silent", b"");
+        assert!(code == Some(1) && b"part".starts_with(&came), "{code:?} after {came:?}");
+    });
+}
+
+/// An id is for whom it says, and needs no name.
+#[test]
+fn a_service_for_an_id_is_for_that_node_alone() {
+    let alice = Node::start(&["--name", "alice"]);
+    let [bob, carol] = [(); 2].map(|()| Node::start(&["--join", &alice.invite()]));
+    for node in [&bob, &carol] {
+        node.json_when("lookup alice", |found| found["node"].is_string());
+    }
+    let bobs = bob.json("status")["node"].as_str().unwrap().to_owned();
+    let shown = alice.json(&format!("expose hello {} --allow {bobs}", greeter(b"hello")));
+    assert_eq!(shown["allow"], serde_json::json!([{"name": bobs, "node": bobs}]));
+    assert_eq!(pipe(&bob, "alice/hello", b""), (Some(0), b"hello".to_vec()));
+    assert_eq!(pipe(&carol, "alice/hello", b""), (Some(4), Vec::new()));
 }
 
 #[test]

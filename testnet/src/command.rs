@@ -49,10 +49,13 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Start an overlay, say how to talk to each node, and keep it running until Ctrl-C
+    #[command(after_help = "Example:\n  testnet up -n 20 --dashboard")]
     Up(UpArgs),
     /// Run the deterministic simulator
+    #[command(after_help = "Example:\n  testnet sim --seeds 2 --bytes 20000")]
     Sim(Box<SimArgs>),
     /// Measure speed, latency, memory and resumes on real processes, beside a chain of plain TCP relays
+    #[command(after_help = "Example:\n  testnet bench --quick --only rtt")]
     Bench(BenchArgs),
     /// Be a node: what the harness starts
     #[command(hide = true, disable_help_flag = true)]
@@ -145,7 +148,10 @@ fn check_place(typed: &ArgMatches) -> std::result::Result<(), clap::Error> {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return say(&error),
+    };
     match cli.verb {
         Some(Verb::NodeProcess { arguments }) => {
             die_with_parent();
@@ -155,26 +161,38 @@ pub fn main() -> ExitCode {
         Some(Verb::BenchRelay { target }) => relay::main(target),
         Some(Verb::BenchPeers { node, at, count }) => peers::main(node, &at, count),
         Some(Verb::Bench(args)) => carry_through(args.json, || args.run(&cli.job.out)),
-        Some(Verb::Up(args)) => carry_through(args.json, || args.run(&cli.job.out)),
+        Some(Verb::Up(args)) => with_namespaces(args.netns, args.json, || args.run(&cli.job.out)),
         None => main_job(&cli.job),
     }
 }
 
-fn main_job(job: &Job) -> ExitCode {
-    if let Some(why) = job.netns.then(netns::missing).flatten() {
-        eprintln!("skipped: {why}");
-        if job.json {
-            print_line(&json!({"ok": false, "skipped": why}).to_string());
-        }
-        return ExitCode::from(EXIT_SKIPPED);
+/// A mistake in one line; what is none, such as `--help`, as it is.
+fn say(error: &clap::Error) -> ExitCode {
+    match node::cli::usage_line(error) {
+        Some(line) => eprintln!("testnet: {line}"),
+        None => _ = error.print(),
     }
-    carry_through(job.json, || {
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn main_job(job: &Job) -> ExitCode {
+    with_namespaces(job.netns, job.json, || {
         let object = all_runs(job)?;
         if job.json {
             print_line(&object.to_string());
         }
         Ok(is_ok(&object))
     })
+}
+
+/// Does it unless it is to be done in namespaces, and these cannot be had.
+fn with_namespaces(netns: bool, json: bool, work: impl FnOnce() -> Result<bool>) -> ExitCode {
+    let Some(why) = netns.then(netns::missing).flatten() else { return carry_through(json, work) };
+    eprintln!("skipped: {why}");
+    if json {
+        print_line(&json!({"ok": false, "skipped": why}).to_string());
+    }
+    ExitCode::from(EXIT_SKIPPED)
 }
 
 /// Does it until it ends or the user wants an end. With `json`, an object stands for what could not be carried through.
@@ -296,6 +314,10 @@ mod tests {
             "up -n 20",
             "up -n 40 --kill 10 --json",
             "bench --quick --json",
+            "sim --seeds 2 --bytes 20000 --calm --threads 1 --no-memo",
+            "sim --graph ov:3 --nodes 100 --pairs 5 --churn-median 60m --duration 1h --seeds 2 --json",
+            "sim --suite x --nodes 100 --seed 2 --json",
+            "sim --scenario x --json",
             "bench --only throughput --only rtt_over_baseline_us --strict",
         ] {
             assert!(parse(line).is_ok(), "{line}");
@@ -312,6 +334,13 @@ mod tests {
             "--netns up -n 20",
             "--json sim",
             "--runs 2 bench",
+            "sim --pairs 5",
+            "sim --churn-median 60m",
+            "sim --suite x --dead 0.1",
+            "sim --scenario x --seed 2",
+            "sim --scenario x --trees 2",
+            "sim --graph ov:3 --transfers 2",
+            "sim --graph ov:3 --duration 1h",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::command::print_line;
-use crate::netns::{self, roaming::Roaming};
+use crate::netns::roaming::Roaming;
 use crate::network::{Loopback, Network};
 use crate::process::{NODE_PROCESS, own_binary};
 use crate::scenario::{MENU, Scenario};
@@ -39,7 +39,7 @@ pub struct UpArgs {
     kill: Option<usize>,
     /// As root: each node in a network namespace of its own, with real interfaces; who moves leaves one network for another
     #[arg(long)]
-    netns: bool,
+    pub(crate) netns: bool,
     /// Serve the dashboard of the first node, on loopback [default: 127.0.0.1:7070], and print its URL
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS, value_parser = dashboard_address)]
     dashboard: Option<Forward>,
@@ -88,9 +88,6 @@ impl UpArgs {
         if let Some(kill) = self.kill.filter(|kill| kill + 2 > self.n) {
             let why = format!("{kill} of {} nodes are too many to kill: two have to be left\n", self.n);
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
-        }
-        if let Some(why) = self.netns.then(netns::missing).flatten() {
-            return Err(Trouble::new(why));
         }
         let started = Instant::now();
         let mut topology = Topology::random(self.n);

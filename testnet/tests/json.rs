@@ -5,9 +5,11 @@
 #[path = "../../node/tests/common/schema.rs"]
 mod schema;
 
+use std::env;
+use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn printed(words: &str) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
@@ -28,5 +30,53 @@ fn the_overlay_at_scale() {
     for what in ["", "--lookups 20 --keys 2 ", "--dead 0.1 ", "--split-merge ", "--metric cloak "] {
         let outcome = printed(&format!("sim --graph ov:3 --nodes 40 --pairs 40 {what}--json"));
         schema::holds("testnet.md", "testnet sim --graph", &outcome);
+    }
+}
+
+/// All outcomes of a suite, as in its file.
+#[test]
+fn a_suite_prints_what_it_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcomes = printed(&format!("sim --suite {} --nodes 5 --json", folder.path().display()));
+    for outcome in outcomes.as_array().unwrap() {
+        schema::holds("testnet.md", "testnet sim --graph", outcome);
+    }
+    let written = fs::read(folder.path().join("overlay.json")).unwrap();
+    assert_eq!(outcomes, serde_json::from_slice::<Value>(&written).unwrap());
+}
+
+/// What takes a release build and minutes: `.ci/run` has such objects, and says where each is and what it should be.
+#[test]
+#[ignore = "for an object that is there: MUSES_OBJECT=FILE MUSES_SECTION='testnet bench'"]
+fn an_object_in_a_file() {
+    let object = fs::read(env::var("MUSES_OBJECT").unwrap()).unwrap();
+    schema::holds("testnet.md", &env::var("MUSES_SECTION").unwrap(), &serde_json::from_slice(&object).unwrap());
+}
+
+/// The comparison would be worth nothing if it let these through.
+#[test]
+fn what_is_not_as_documented_is_found() {
+    let rows = [
+        ("data", "object"),
+        ("data.by", "object"),
+        ("data.by.N", "object or null"),
+        ("data.by.N.p50", "number"),
+        ("data.again", "the whole or absent"),
+    ];
+    let page = rows.map(|(path, types)| (path.to_owned(), types.to_owned())).into();
+    let fine = json!({"by": {"1": {"p50": 1}, "15": null}});
+    for object in [fine.clone(), json!({"by": {}, "again": fine})] {
+        assert_eq!(schema::compare(&object, &page), Vec::<String>::new(), "{object}");
+    }
+    for (object, fault) in [
+        (json!({}), "data.by is missing"),
+        (json!({"by": {"1": {}}}), "data.by.1.p50 is missing"),
+        (json!({"by": {"1": {"p50": null}}}), "data.by.1.p50 is [\"null\"], documented as [\"number\"]"),
+        (json!({"by": {"1": []}}), "data.by.1 is [\"list\"], documented as [\"object\", \"null\"]"),
+        (json!({"by": {}, "more": 1}), "data.more is [\"number\"], documented as []"),
+        (json!({"by": {}, "again": {}}), "data.again: data.by is missing"),
+        (json!({"by": {}, "again": 1}), "data.again is [\"number\"], documented as [\"the whole\", \"absent\"]"),
+    ] {
+        assert_eq!(schema::compare(&object, &page), [fault], "{object}");
     }
 }

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 fn a_download_survives_a_move() {
     let out = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
-    command.args("--topology minimal --bytes 16777216 --outage 2 --json --out".split(' ')).arg(out.path());
+    command.args("--topology minimal --bytes 16777216 --outage 2 --runs 2 --json --out".split(' ')).arg(out.path());
     let done = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{stdout}\n{stderr}");
@@ -35,7 +35,8 @@ fn a_download_survives_a_move() {
     schema::holds("testnet.md", "testnet", &report);
     assert_eq!(report["sha256_match"], true, "{report}");
     assert_eq!((&report["app_reconnects"], &report["public_key_ops_in_resume"]), (&Value::from(0), &Value::from(0)));
-    assert!(out.path().join("throughput.svg").exists() && out.path().join("throughput.csv").exists());
+    assert_eq!(report["svg"], out.path().join("throughput.svg").canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(report["csv"], out.path().join("throughput.csv").canonicalize().unwrap().to_str().unwrap());
 }
 
 /// A relay that carries the transfer is killed with SIGKILL; the transfer goes on by the other one.
@@ -129,8 +130,23 @@ fn what_cannot_be_carried_through_prints_an_object_too() {
         let done = command.output().unwrap();
         assert_eq!(done.status.code(), Some(1), "{words}");
         let object: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!((&object["ok"], object["error"].is_string()), (&false.into(), true), "{words}: {object}");
+        schema::holds("testnet.md", "error", &object);
+        assert_eq!(object["ok"], false, "{words}");
     }
+}
+
+/// Whoever looks for namespaces where there is no `ip` is told so, in an object, too.
+#[test]
+fn what_cannot_be_had_prints_an_object_too() {
+    for words in ["--netns --json", "up -n 4 --netns --kill 1 --json"] {
+        let done = Command::new(BINARY).args(words.split(' ')).env("PATH", "/nowhere").output().unwrap();
+        assert_eq!(done.status.code(), Some(77), "{words}");
+        let object: Value = serde_json::from_slice(&done.stdout).unwrap();
+        schema::holds("testnet.md", "skipped", &object);
+        assert_eq!(object["ok"], false, "{words}");
+    }
+    let too_many = Command::new(BINARY).args("up -n 4 --kill 3 --json".split(' ')).output().unwrap();
+    assert_eq!((too_many.status.code(), too_many.stdout.len()), (Some(2), 0), "a wrong command line");
 }
 
 /// How many packets each relay has forwarded.

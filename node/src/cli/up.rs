@@ -147,6 +147,12 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     }
     let invite = joins.apply(&mut config)?;
     up.apply(&mut config);
+    if up.socks_guard.is_some() && config.socks.is_none() {
+        return Err(Fault::new(
+            Code::Usage,
+            "--socks-guard guards the SOCKS5 proxy, and there is none; add --socks HOST:PORT",
+        ));
+    }
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;

@@ -60,9 +60,9 @@ export class Chromium {
     });
   }
 
-  /** A page in a profile of its own. */
-  async page() {
-    const { browserContextId } = await this.call("Target.createBrowserContext");
+  /** A page in this profile, with its cookies; or in one of its own. */
+  async page(profile = undefined) {
+    const browserContextId = profile ?? (await this.call("Target.createBrowserContext")).browserContextId;
     const { targetId } = await this.call("Target.createTarget", { url: "about:blank", browserContextId });
     const { sessionId } = await this.call("Target.attachToTarget", { targetId, flatten: true });
     const page = new Page(this, sessionId, browserContextId);
@@ -83,12 +83,18 @@ export class Chromium {
 
 class Page {
   constructor(browser, session, profile) {
-    Object.assign(this, { browser, session, profile, complaints: [], requests: [] });
+    Object.assign(this, { browser, session, profile, complaints: [], requests: [], exchanges: new Map() });
     browser.listeners.push(({ method, params, sessionId }) => {
       if (sessionId !== session) return;
       if (method === "Runtime.exceptionThrown") this.complaints.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
       if (method === "Log.entryAdded" && params.entry.level === "error") this.complaints.push(`${params.entry.text} ${params.entry.url ?? ""}`);
       if (method === "Network.requestWillBeSent") this.requests.push(params.request.url);
+      // What a page must not see of an answer, the browser does.
+      const exchange = this.exchanges.get(params.requestId) ?? {};
+      if (method === "Network.requestWillBeSent") exchange.url = params.request.url;
+      if (method === "Network.requestWillBeSentExtraInfo") exchange.cookie = params.headers.Cookie ?? params.headers.cookie;
+      if (method === "Network.responseReceivedExtraInfo") exchange.status = params.statusCode;
+      if (params.requestId && method.startsWith("Network.")) this.exchanges.set(params.requestId, exchange);
     });
   }
 

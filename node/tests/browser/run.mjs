@@ -120,7 +120,8 @@ async function run() {
   step("another origin reads and changes nothing");
   const server = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html><title>elsewhere</title>"));
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const elsewhere = await page.run("0").then(() => browser.page());
+  // In the owner's profile: cookies know no ports, so that this page's requests carry the dashboard's.
+  const elsewhere = await browser.page(page.profile);
   await elsewhere.open(`http://127.0.0.1:${server.address().port}/`);
   await elsewhere.until("the other page", `document.title === "elsewhere"`);
   const attempts = `Promise.all([
@@ -130,6 +131,11 @@ async function run() {
     new Promise((done) => { const f = document.createElement("iframe"); f.src = "${origin}/"; f.onload = () => { try { done(f.contentDocument ? "read" : "refused"); } catch { done("refused"); } }; document.body.append(f); }),
   ])`;
   assert.ok(!(await elsewhere.run(attempts)).includes("read"));
+  for (const path of ["state", "network"]) {
+    const asked = [...elsewhere.exchanges.values()].find(({ url }) => url === `${origin}/api/${path}`);
+    assert.equal(asked.status, 403, `${path}: refused for where it comes from`);
+    assert.ok(asked.cookie, `${path}: with the owner's cookie`);
+  }
   server.close();
   assert.equal(await page.run(text("standing")), "in the overlay");
 

@@ -169,6 +169,19 @@ pub fn alice_and_bob() -> (Node, Node) {
     (alice, bob)
 }
 
+/// A configuration in which no key is missing.
+pub fn every_key() -> String {
+    let id = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+    format!(
+        "listen = ['/ip4/127.0.0.1/tcp/0']\njoin = ['/ip4/127.0.0.1/tcp/4741/p2p/{id}']\nname = 'alice'\nleaf = true\nsocks = '127.0.0.1:0'\n\
+         socks_guard = 'uid'\ndashboard = '127.0.0.1:0'\nmetrics = '127.0.0.1:0'\n\
+         [overlay]\nid = '3HSXuDQrYLiUZZCBBqsZQxwWV7FaR1Rs2PEjWMvCAiMh'\nclosed = true\n\
+         [links]\nonly = ['{id}']\ndirect = 'never'\nbulk = false\nmdns = false\nupnp = false\n\
+         [limits]\nsessions = 5\nstreams_per_session = 6\n[petnames]\nbob = '{id}'\n\
+         [services.ssh]\nforward = '127.0.0.1:22'\nallow = ['bob']\n"
+    )
+}
+
 /// A service that says `greeting` to each who connects, and ends.
 pub fn greeter(greeting: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

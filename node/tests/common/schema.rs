@@ -34,42 +34,86 @@ pub fn holds(page: &str, heading: &str, data: &Value) {
 
 /// How `data` differs from what is documented.
 pub fn compare(data: &Value, documented: &BTreeMap<String, String>) -> Vec<String> {
-    let mut found = BTreeMap::new();
-    flatten("data", data, &mut found);
-    let mut complaints = Vec::new();
+    differences(data, documented, &mut BTreeSet::new())
+}
+
+/// The same; `seen` gets the documented paths that were there.
+pub fn differences(data: &Value, documented: &BTreeMap<String, String>, seen: &mut BTreeSet<String>) -> Vec<String> {
+    let mut walk = Walk { documented, seen, found: BTreeMap::new(), complaints: Vec::new() };
+    walk.visit("data", data);
+    let Walk { found, mut complaints, .. } = walk;
     for (path, kinds) in &found {
-        let allowed = documented.get(path).map(|types| types.split(" or ").collect::<Vec<_>>()).unwrap_or_default();
+        let allowed =
+            row(documented, path).map(|(_, types)| types.split(" or ").collect::<Vec<_>>()).unwrap_or_default();
         let wrong: Vec<_> = kinds.iter().filter(|kind| !allowed.contains(kind)).collect();
         if !wrong.is_empty() {
             complaints.push(format!("{path} is {wrong:?}, documented as {allowed:?}"));
         }
     }
-    for path in documented.keys() {
-        // A part of something that is not there cannot be there either.
-        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let expected = parent.is_empty() || found.get(parent).is_some_and(|kinds| kinds.contains("object"));
-        let optional = path.ends_with("[]") || documented[path].ends_with(" or absent");
-        if expected && !optional && !found.contains_key(path) {
-            complaints.push(format!("{path} is missing"));
+    for (row, types) in documented {
+        let Some((parent, key)) = row.rsplit_once('.') else { continue };
+        // Nobody is promised an element of a list, nor a key that others choose.
+        if key.ends_with("[]") || is_any(key) || types.ends_with(" or absent") {
+            continue;
         }
+        // A part of something that is not there cannot be there either.
+        let objects = found.iter().filter(|(path, kinds)| covers(parent, path) && kinds.contains("object"));
+        let missing = objects.map(|(path, _)| format!("{path}.{key}")).filter(|path| !found.contains_key(path));
+        complaints.extend(missing.map(|path| format!("{path} is missing")));
     }
     complaints
 }
 
-fn flatten(path: &str, value: &Value, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "flag",
-        Value::Number(_) => "number",
-        Value::String(_) => "text",
-        Value::Array(items) => {
-            items.iter().for_each(|item| flatten(&format!("{path}[]"), item, found));
-            "list"
-        }
-        Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, found));
-            "object"
-        }
+/// What the page says of this path.
+fn row<'a>(documented: &'a BTreeMap<String, String>, path: &str) -> Option<(&'a String, &'a String)> {
+    documented.get_key_value(path).or_else(|| documented.iter().find(|(row, _)| covers(row, path)))
+}
+
+/// Whether a row of the page is about this path: a part of it in capitals stands for any key.
+fn covers(row: &str, path: &str) -> bool {
+    let is_said = |(said, part): (&str, &str)| {
+        let (name, brackets) = said.split_at(said.trim_end_matches("[]").len());
+        said == part || (is_any(name) && part.strip_suffix(brackets).is_some_and(|part| !part.ends_with("[]")))
     };
-    found.entry(path.to_owned()).or_default().insert(kind);
+    row.split('.').count() == path.split('.').count() && row.split('.').zip(path.split('.')).all(is_said)
+}
+
+fn is_any(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(|letter| letter.is_ascii_uppercase())
+}
+
+/// What was found on the way through a value.
+struct Walk<'a> {
+    documented: &'a BTreeMap<String, String>,
+    seen: &'a mut BTreeSet<String>,
+    found: BTreeMap<String, BTreeSet<&'static str>>,
+    complaints: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, path: &str, value: &Value) {
+        let row = row(self.documented, path);
+        self.seen.extend(row.map(|(row, _)| row.clone()));
+        let is_whole = row.is_some_and(|(_, types)| types.starts_with("the whole"));
+        let kind = match value {
+            Value::Object(_) if is_whole => {
+                let complaints = differences(value, self.documented, self.seen);
+                self.complaints.extend(complaints.iter().map(|complaint| format!("{path}: {complaint}")));
+                "the whole"
+            }
+            Value::Null => "null",
+            Value::Bool(_) => "flag",
+            Value::Number(_) => "number",
+            Value::String(_) => "text",
+            Value::Array(items) => {
+                items.iter().for_each(|item| self.visit(&format!("{path}[]"), item));
+                "list"
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, value)| self.visit(&format!("{path}.{key}"), value));
+                "object"
+            }
+        };
+        self.found.entry(path.to_owned()).or_default().insert(kind);
+    }
 }

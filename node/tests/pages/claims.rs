@@ -171,7 +171,7 @@ fn stands_in(file: &str, words: &str) -> bool {
     fs::read_to_string(Path::new(TREE).join(file)).unwrap_or_default().contains(words)
 }
 
-/// What is mentioned between words, `muses up --leaf`, is not typed, but verbs and flags have to exist.
+/// What is mentioned between words, `muses up --leaf`, is not typed, but verbs and flags have to exist. (For those of `testnet` see its `tests/help.rs`.)
 #[test]
 fn what_is_mentioned_is_understood() {
     let (nowhere, mut tried) = (Path::new("/nowhere"), 0);

@@ -29,11 +29,11 @@ const LOOKUPS: usize = 5000;
 const MEMO_PAIRS: usize = 1000;
 const KEYS_PER_NODE: usize = 100;
 
-/// Runs everything with at most `nodes` nodes, and writes `overlay.json` and `overlay.svg` to `folder`.
+/// Runs everything with at most `nodes` nodes, and writes `overlay.json` and `overlay.svg` to `folder`; what came of it.
 ///
 /// # Errors
 /// When a file cannot be written, or sharing the checks of signatures changed a trace.
-pub fn suite(folder: &Path, nodes: usize, seed: u64, mut note: impl FnMut(&Outcome)) -> io::Result<()> {
+pub fn suite(folder: &Path, nodes: usize, seed: u64, mut note: impl FnMut(&Outcome)) -> io::Result<Vec<Outcome>> {
     fs::create_dir_all(folder)?;
     let mut all = Vec::new();
     for options in runs(nodes, seed) {
@@ -50,7 +50,7 @@ pub fn suite(folder: &Path, nodes: usize, seed: u64, mut note: impl FnMut(&Outco
     if of_memo(true).ne(of_memo(false)) {
         return Err(io::Error::other("a run in which each node checked each signature itself took another course"));
     }
-    Ok(())
+    Ok(all.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
 fn runs(nodes: usize, seed: u64) -> Vec<Options> {

@@ -8,9 +8,11 @@ use clap::Args;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use overlay::config::Config;
+use serde::Serialize;
 
 use super::sum::{Sum, report};
 use super::{Faults, Options, Outcome, run};
+use crate::command::print_line;
 use crate::scale::{self, Metric};
 
 /// Seeds that are run before any of them is reported.
@@ -19,100 +21,122 @@ const SEEDS_AT_ONCE: u64 = 32;
 /// The exit code for arguments that make no sense.
 const EXIT_USAGE: u8 = 2;
 
+/// Flags that are for --graph alone. They require it, which clap waives beside what excludes --graph: that has to exclude them, too.
+const OF_GRAPH: [&str; 18] = [
+    "pairs",
+    "lookups",
+    "keys",
+    "metric",
+    "dead",
+    "blackholes",
+    "silent_binders",
+    "lying_binders",
+    "malicious_parents",
+    "lost_links",
+    "moves",
+    "flapping",
+    "latency",
+    "churn_median",
+    "duration",
+    "split_merge",
+    "q",
+    "trees",
+];
+
 /// Arguments of `testnet sim`.
 #[derive(Args, Debug)]
 pub struct SimArgs {
     /// The overlay alone, on a graph of links: ov:K, ovp:K, ba:M, pl:G, hrg:G, rgg, rgt or as
     #[arg(long, value_name = "GRAPH")]
     graph: Option<String>,
-    /// The overlay alone, as a TOML file says; other options of --graph do not count
-    #[arg(long, value_name = "FILE", conflicts_with = "graph")]
+    /// The overlay alone, as a TOML file says
+    #[arg(long, value_name = "FILE", conflicts_with = "graph", conflicts_with_all = OF_GRAPH)]
     scenario: Option<PathBuf>,
     /// The figures of the overlay, all of them, up to --nodes nodes, written to FOLDER as JSON and SVG
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["graph", "scenario"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["graph", "scenario"], conflicts_with_all = OF_GRAPH)]
     suite: Option<PathBuf>,
     /// With --graph: pairs of nodes that look each other up and send a packet
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, requires = "graph", default_value_t = 20_000)]
     pairs: usize,
     /// With --graph: look-ups beside those of the pairs
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, requires = "graph", default_value_t = 0)]
     lookups: usize,
     /// With --graph: keys for each node whose binders are looked for, to see how evenly records are spread
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, requires = "graph", default_value_t = 0)]
     keys: usize,
     /// With --graph: by what the next hop is chosen; all but the first are baselines
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, requires = "graph", value_enum, default_value_t)]
     metric: Metric,
     /// With --graph: the share of nodes that die at once before the packets are sent
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     dead: f64,
     /// With --graph: the share of nodes that pass nothing on for others
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     blackholes: f64,
     /// With --graph: the share of nodes that do not answer for the records that they keep
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     silent_binders: f64,
     /// With --graph: the share of nodes that throw away the records that they say to keep, and know nothing when asked
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     lying_binders: f64,
     /// With --graph: the share of nodes that say that everybody is below them, and pass nothing on
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     malicious_parents: f64,
     /// With --graph: the share of links that are lost at once while the nodes live
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     lost_links: f64,
     /// With --graph: the share of nodes that move and have other neighbours, while others send to their old places
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     moves: f64,
     /// With --graph: the share of links that come and go for some minutes
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = share)]
     flapping: f64,
     /// With --graph: mean latency of links in milliseconds, beside 1 ms that all have
-    #[arg(long, default_value_t = 0.0, value_parser = milliseconds)]
+    #[arg(long, requires = "graph", default_value_t = 0.0, value_parser = milliseconds)]
     latency: f64,
     /// With --graph: nodes come and go, with this median lifetime (such as 60m)
-    #[arg(long, value_parser = duration)]
+    #[arg(long, requires = "graph", value_parser = duration)]
     churn_median: Option<Duration>,
     /// With --churn-median: for how long
-    #[arg(long, default_value = "2h", value_parser = duration)]
+    #[arg(long, requires = "churn_median", default_value = "2h", value_parser = duration)]
     duration: Duration,
     /// With --graph: the network falls into two parts for a minute
-    #[arg(long)]
+    #[arg(long, requires = "graph")]
     split_merge: bool,
     /// Have each node check each signature itself, although they share a process; the result is the same
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["suite", "scenario"])]
     no_memo: bool,
     /// Threads that share the seeds, or with --graph the work; 0 for one for each core; the result is the same with any number
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["suite", "scenario"])]
     threads: usize,
     /// With --graph: children per vertex plus one
-    #[arg(long, default_value_t = Config::default().q)]
+    #[arg(long, requires = "graph", default_value_t = Config::default().q)]
     q: u16,
     /// With --graph: trees
-    #[arg(long, default_value_t = Config::default().trees)]
+    #[arg(long, requires = "graph", default_value_t = Config::default().trees)]
     trees: u8,
     /// Nodes in the overlay (at least 3); below 8 there may be nobody who stays, through whom movers find each other.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, conflicts_with = "scenario")]
     nodes: usize,
     /// First seed.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "scenario")]
     seed: u64,
     /// How many seeds to run from the first on: several machines can share a range.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["suite", "scenario"])]
     seeds: u64,
     /// Transfers between random pairs, in both directions at once.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, conflicts_with_all = ["graph", "suite", "scenario"])]
     transfers: usize,
     /// Bytes in each direction of a transfer.
-    #[arg(long, default_value_t = 2 * 1024 * 1024)]
+    #[arg(long, default_value_t = 2 * 1024 * 1024, conflicts_with_all = ["graph", "suite", "scenario"])]
     bytes: u64,
     /// Longest outage of a move or restart, in seconds; beyond 100 the middle of an outage is slept through by all nodes.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 40, conflicts_with_all = ["graph", "suite", "scenario"])]
     longest_outage: u64,
     /// Inject no faults.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["graph", "suite", "scenario"])]
     calm: bool,
-    /// Print one JSON array of outcomes on stdout, and nothing else there.
+    /// Print the outcomes as JSON on stdout, and nothing else there; --graph and --scenario do so anyway.
     #[arg(long)]
     json: bool,
 }
@@ -165,10 +189,7 @@ fn with_faults(args: &SimArgs) -> ExitCode {
     }
     eprintln!("{sum}");
     if args.json {
-        match serde_json::to_string_pretty(&outcomes) {
-            Ok(text) => println!("{text}"),
-            Err(error) => eprintln!("the outcomes cannot be printed as JSON: {error}"),
-        }
+        print(&outcomes);
     }
     if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -190,13 +211,9 @@ fn at_scale(options: &scale::Options, seeds: u64) -> ExitCode {
             }
         }
     }
-    let text = match outcomes.as_slice() {
-        [outcome] => serde_json::to_string_pretty(outcome),
-        outcomes => serde_json::to_string_pretty(outcomes),
-    };
-    match text {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
+    match outcomes.as_slice() {
+        [outcome] => print(outcome),
+        outcomes => print(outcomes),
     }
     let judged = !options.is_faulty() && options.metric == Metric::Hyperbolic;
     if !judged || outcomes.iter().all(scale::Outcome::is_exact) {
@@ -225,11 +242,23 @@ fn note(outcome: &scale::Outcome) {
 
 fn suite(folder: &Path, args: &SimArgs) -> ExitCode {
     match scale::suite(folder, args.nodes, args.seed, note) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcomes) => {
+            if args.json {
+                print(&outcomes);
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("testnet: {}: {error}", folder.display());
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print(outcomes: &(impl Serialize + ?Sized)) {
+    match serde_json::to_string_pretty(outcomes) {
+        Ok(text) => print_line(&text),
+        Err(error) => eprintln!("the outcome cannot be printed as JSON: {error}"),
     }
 }
 
@@ -307,5 +336,21 @@ impl SimArgs {
             faults: Faults { longest_outage, ..faults },
             memo: !self.no_memo,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_for_a_graph_alone_is_refused_elsewhere() {
+        let command = SimArgs::augment_args(clap::Command::new("sim"));
+        let help = |flag: &clap::Arg| flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let said = command.get_arguments().filter(|flag| help(flag).starts_with("With --"));
+        let said: BTreeSet<&str> = said.map(|flag| flag.get_id().as_str()).collect();
+        assert_eq!(said, OF_GRAPH.into());
     }
 }
