@@ -13,6 +13,7 @@ use multiaddr::Multiaddr;
 use overlay::id::NodeId;
 use serde_json::{Value, json};
 
+use crate::bench::peers::flood;
 use crate::bench::{BenchArgs, peers, relay};
 use crate::experiment::{self, Plan};
 use crate::netns::{self, After, Namespaces};
@@ -75,6 +76,17 @@ enum Verb {
         at: Multiaddr,
         /// How many peers
         count: usize,
+        /// One handshake after the other, so many for each line on stdin
+        #[arg(long)]
+        batch: Option<usize>,
+    },
+    /// Be a flood of Hellos: what `bench` sets up sessions in
+    #[command(hide = true, name = flood::FLOOD_PROCESS)]
+    BenchFlood {
+        /// The node's id
+        node: NodeId,
+        /// Where it listens
+        at: Multiaddr,
     },
 }
 
@@ -89,7 +101,7 @@ struct Job {
     /// How many times
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Judge the median of the times too: the resume must not take longer than 0.5 s
+    /// Judge the median of the times too: the resume must not take longer than 0.2 s
     #[arg(long)]
     strict: bool,
     /// Print one JSON object on stdout and nothing else
@@ -153,7 +165,8 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Sim(args)) => sim::command::command(&args),
         Some(Verb::BenchRelay { target }) => relay::main(target),
-        Some(Verb::BenchPeers { node, at, count }) => peers::main(node, &at, count),
+        Some(Verb::BenchPeers { node, at, count, batch }) => peers::main(node, &at, count, batch),
+        Some(Verb::BenchFlood { node, at }) => flood::main(node, at),
         Some(Verb::Bench(args)) => carry_through(args.json, || args.run(&cli.job.out)),
         Some(Verb::Up(args)) => carry_through(args.json, || args.run(&cli.job.out)),
         None => main_job(&cli.job),
@@ -297,6 +310,7 @@ mod tests {
             "up -n 40 --kill 10 --json",
             "bench --quick --json",
             "bench --only throughput --only rtt_over_baseline_us --strict",
+            "bench --only flood --strict",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

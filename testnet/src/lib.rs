@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod experiment;
 mod memo;
+pub mod movers;
 pub mod netns;
 pub mod network;
 pub mod plot;

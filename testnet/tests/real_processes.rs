@@ -106,6 +106,16 @@ fn many_peers_behind_few_links_all_get_a_session() {
     assert!(figures["handshakes_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{figures}");
 }
 
+/// Forged Hellos get cookies and no session, and whoever means it gets one all the same. How fast is for benchmarks to say.
+#[test]
+fn a_flood_of_forged_hellos_gets_no_session() {
+    let figures = quick_benchmark("flood");
+    let flood = &figures["hello_flood"];
+    assert_eq!((&flood["sessions_of_flood"], &flood["failed"]), (&Value::from(0), &Value::from(0)), "{flood}");
+    assert!(flood["cookies"].as_u64().is_some_and(|cookies| cookies > 0), "{flood}");
+    assert_eq!((&flood["quiet_s"]["n"], &flood["flooded_s"]["n"]), (&Value::from(100), &Value::from(100)));
+}
+
 #[test]
 fn the_rest_find_each_other_when_one_is_killed() {
     let out = tempfile::tempdir().unwrap();
