@@ -21,6 +21,7 @@ use crate::network::{Loopback, Network};
 use crate::process::die_with_parent;
 use crate::report::{Report, STRICT_RESUME_S, Timeline, csv, median};
 use crate::sim::command::SimArgs;
+use crate::soak::SoakArgs;
 use crate::topology::Topology;
 use crate::up::UpArgs;
 use crate::wait::{self, Result, Trouble, io};
@@ -55,6 +56,8 @@ enum Verb {
     Sim(Box<SimArgs>),
     /// Measure speed, latency, memory and resumes on real processes, beside a chain of plain TCP relays
     Bench(BenchArgs),
+    /// Have many nodes move again and again under open connections: every byte is checked, and what the nodes hold must not grow
+    Soak(SoakArgs),
     /// Be a node: what the harness starts
     #[command(hide = true, disable_help_flag = true)]
     NodeProcess {
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Some(Verb::BenchPeers { node, at, count, batch }) => peers::main(node, &at, count, batch),
         Some(Verb::BenchFlood { node, at }) => flood::main(node, at),
         Some(Verb::Bench(args)) => carry_through(args.json, || args.run(&cli.job.out)),
+        Some(Verb::Soak(args)) => carry_through(args.json, || args.run(&cli.job.out)),
         Some(Verb::Up(args)) => carry_through(args.json, || args.run(&cli.job.out)),
         None => main_job(&cli.job),
     }
@@ -311,6 +315,9 @@ mod tests {
             "bench --quick --json",
             "bench --only throughput --only rtt_over_baseline_us --strict",
             "bench --only flood --strict",
+            "soak --for 90",
+            "soak --for 2h --json",
+            "soak --rounds 50 --movers 20 --strict --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -323,6 +330,13 @@ mod tests {
             "fly",
             "--bytes 0",
             "bench --only nothing",
+            "soak --for 0",
+            "soak --for 1d",
+            "soak --for 48h",
+            "soak --rounds 3",
+            "soak --rounds 2",
+            "soak --rounds 4 --for 60",
+            "soak --movers 0",
             "--netns up -n 20",
             "--json sim",
             "--runs 2 bench",
