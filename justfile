@@ -23,3 +23,6 @@ nightly:
     cargo run --release -p testnet -- sim --seeds 100000 --longest-outage 31536000 --bytes 524288
     cargo run --release -p testnet -- sim --suite docs/overlay --nodes 10000
     cargo run --release -p testnet -- bench --strict
+    # A thousand moves: no application notices one, and the nodes hold no more after them.
+    cargo run --release -p testnet -- soak --rounds 50 --movers 20 --strict
+    cargo test --workspace -- --ignored

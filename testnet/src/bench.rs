@@ -13,24 +13,28 @@ use crate::command::print_line;
 use crate::progress::Progress;
 use crate::wait::{Result, Trouble, stop_wanted};
 
+mod bars;
 mod figures;
+mod flood;
+mod helper;
 mod latency;
-mod memory;
+pub(crate) mod memory;
 mod mobisocket;
 mod pair;
 pub mod peers;
 pub mod relay;
 mod resume;
 mod route;
-mod service;
+mod seal;
+pub(crate) mod service;
 mod sessions;
 mod spread;
 mod streams;
 mod throughput;
-mod usage;
+pub(crate) mod usage;
 
 use figures::Figures;
-use resume::Movers;
+use resume::Outages;
 use route::Routes;
 use sessions::Sessions;
 use throughput::Throughput;
@@ -41,7 +45,7 @@ const HOPS: [usize; 3] = [1, 3, 5];
 /// The arguments of `testnet bench`.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
-    /// A slice of everything, in less than 50 s
+    /// A slice of everything but the flood, in less than 50 s
     #[arg(long)]
     quick: bool,
     /// Only this part, or the part that gives this figure; may be repeated
@@ -76,6 +80,9 @@ enum Part {
     /// Memory of nodes that have many open connections in one session
     #[value(alias = "bytes_per_idle_stream")]
     IdleStreams,
+    /// How long handshakes take in a flood of forged Hellos
+    #[value(alias = "hello_flood")]
+    Flood,
     /// Time until data flows again after an outage
     #[value(alias = "resume_by_outage_s")]
     Resume,
@@ -105,6 +112,9 @@ pub struct Size {
     /// Idle sessions of one node, and for how long they are looked at.
     idle_sessions: usize,
     idle_watch: Duration,
+    /// Turns of handshakes without and with a flood, and handshakes in each.
+    flood_turns: usize,
+    flood_handshakes: usize,
     /// Idle connections in one session.
     idle_streams: usize,
     /// Movers in one overlay.
@@ -128,6 +138,8 @@ const FULL: Size = Size {
     handshakes: 3000,
     idle_sessions: 10_000,
     idle_watch: Duration::from_secs(30),
+    flood_turns: 5,
+    flood_handshakes: 100,
     idle_streams: 1000,
     movers: 20,
     outages_s: &[1, 15, 120],
@@ -146,6 +158,8 @@ const QUICK: Size = Size {
     handshakes: 1000,
     idle_sessions: 1000,
     idle_watch: Duration::from_secs(2),
+    flood_turns: 1,
+    flood_handshakes: 100,
     idle_streams: 200,
     movers: 3,
     outages_s: &[1],
@@ -207,6 +221,10 @@ impl Bench<'_> {
         if self.wants(Part::Handshakes) || self.wants(Part::IdleSessions) {
             self.part("sessions", Self::sessions);
         }
+        // It needs a second of rest around each turn, which the short slice does not have.
+        if self.wants(Part::Flood) && (!self.figures.quick || self.only.contains(&Part::Flood)) {
+            self.part("flood", Self::flood);
+        }
         if self.wants(Part::IdleStreams) {
             self.part("streams", Self::streams);
         }
@@ -239,6 +257,9 @@ impl Bench<'_> {
             let measured = Throughput::measure(&routes, self.size, &self.progress)?;
             self.progress.say(&measured.line());
             self.figures.take_throughput(hops, measured);
+            if self.figures.link_encryption_cpu_s_per_gib.is_none() {
+                self.figures.link_encryption_cpu_s_per_gib = Some(seal::cpu_s_per_gib(self.size.download_bytes)?);
+            }
         }
         if hops == 1 && self.wants(Part::Rtt) {
             let rtt = latency::round_trips(&routes, self.size, &self.progress)?;
@@ -263,6 +284,16 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn flood(&mut self) -> Result<()> {
+        let Size { flood_turns, flood_handshakes, .. } = self.size;
+        self.progress.say("starting a node, its peers and a flood");
+        let logs = self.out.join("bench-flood-logs");
+        let flood = flood::measure(*flood_turns, *flood_handshakes, &logs, &self.progress)?;
+        self.progress.say(&flood.line());
+        self.figures.take_flood(flood);
+        Ok(())
+    }
+
     fn streams(&mut self) -> Result<()> {
         let count = self.size.idle_streams;
         self.progress.say(&format!("starting two nodes for {count} connections in one session"));
@@ -280,9 +311,9 @@ impl Bench<'_> {
 
     fn resumes(&mut self) -> Result<()> {
         self.progress.say(&format!("starting an overlay with {} movers", self.size.movers));
-        let mut movers = Movers::start(self.size.movers, &self.out.join("bench-resume-logs"))?;
+        let mut outages = Outages::start(self.size.movers, &self.out.join("bench-resume-logs"))?;
         for outage_s in self.size.outages_s {
-            let round = movers.round(Duration::from_secs(*outage_s), &self.progress)?;
+            let round = outages.round(Duration::from_secs(*outage_s), &self.progress)?;
             if let Some(spread) = self.figures.take_round(*outage_s, &round) {
                 let (p50, max, n) = (spread.p50, spread.max, spread.n);
                 self.progress
@@ -294,7 +325,7 @@ impl Bench<'_> {
 }
 
 /// Thousands of connections need as many descriptors, here and in the nodes, which inherit the limit.
-fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised, what needs it fails with a line of its own.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -7,13 +7,14 @@
 //! starts one of them from our own binary and [`cluster`] all, [`network`] is what carries them (loopback, or real
 //! interfaces in [`netns`]), [`experiment`] is the choreography, [`report`] judges it, [`plot`] draws it.
 //!
-//! [`mod@bench`] measures nodes beside plain TCP relays. [`sim`] runs the same `node::stack` without processes, sockets and clock.
+//! [`mod@bench`] measures nodes beside plain TCP relays, [`soak`] has many of them move again and again. [`sim`] runs the same `node::stack` without processes, sockets and clock.
 
 pub mod bench;
 pub mod cluster;
 pub mod command;
 pub mod experiment;
 mod memo;
+pub mod movers;
 pub mod netns;
 pub mod network;
 pub mod plot;
@@ -24,6 +25,7 @@ pub mod scale;
 mod scenario;
 pub mod sim;
 pub mod sink;
+pub mod soak;
 pub mod source;
 mod svg;
 pub mod topology;

@@ -9,7 +9,7 @@ use crate::sink::Mark;
 /// The paper's resume time at the MUSeS level (section VI, Fig. 7), in seconds.
 pub const PAPER_RESUME_S: f64 = 3.0;
 /// `--strict`: the median resume time must not be longer, in seconds.
-pub const STRICT_RESUME_S: f64 = 0.5;
+pub const STRICT_RESUME_S: f64 = 0.2;
 /// The cut has to come in this part of the bytes.
 pub const CUT_RANGE: std::ops::RangeInclusive<f64> = 0.4..=0.6;
 /// Before the network is back, nothing may have arrived for this long, in seconds.

@@ -107,6 +107,32 @@ fn many_peers_behind_few_links_all_get_a_session() {
     assert!(figures["handshakes_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{figures}");
 }
 
+/// Forged Hellos get cookies and no session, and whoever means it gets one all the same. How fast is for benchmarks to say.
+#[test]
+fn a_flood_of_forged_hellos_gets_no_session() {
+    let figures = quick_benchmark("flood");
+    let flood = &figures["hello_flood"];
+    assert_eq!((&flood["sessions_of_flood"], &flood["failed"]), (&Value::from(0), &Value::from(0)), "{flood}");
+    assert!(flood["cookies"].as_u64().is_some_and(|cookies| cookies > 0), "{flood}");
+    assert_eq!((&flood["quiet_s"]["n"], &flood["flooded_s"]["n"]), (&Value::from(100), &Value::from(100)));
+}
+
+/// Two movers, there and back twice: the applications at both ends notice nothing, and the nodes have open what they had.
+#[test]
+fn movers_that_move_again_and_again_leave_nothing_behind() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command.arg("--out").arg(out.path()).args("soak --rounds 4 --movers 2 --json".split(' '));
+    let done = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{stdout}\n{stderr}");
+    let soak: Value = serde_json::from_str(&stdout).unwrap();
+    schema::holds("testnet.md", "testnet soak", &soak);
+    assert_eq!((&soak["ok"], &soak["rounds"], &soak["moves"]), (&true.into(), &4.into(), &8.into()));
+    assert_eq!((&soak["app_resets"], &soak["wrong_bytes"], &soak["lost_bytes"]), (&0.into(), &0.into(), &0.into()));
+    assert!(soak["bytes_exact"].as_u64().is_some_and(|bytes| bytes > 0), "{soak}");
+}
+
 #[test]
 fn the_rest_find_each_other_when_one_is_killed() {
     let out = tempfile::tempdir().unwrap();

@@ -119,7 +119,7 @@ fn send(stream: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
 }
 
 /// What belongs at this offset: at most `len` bytes, and no more than a buffer.
-fn expected(offset: u64, len: usize) -> &'static [u8] {
+pub fn expected(offset: u64, len: usize) -> &'static [u8] {
     let start = usize::try_from(offset % PATTERN_BYTES as u64).unwrap_or_default();
     let rest = PATTERN.get(start..).unwrap_or_default();
     rest.get(..len.min(BUFFER_BYTES)).unwrap_or(rest)

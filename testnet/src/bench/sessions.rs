@@ -1,29 +1,27 @@
 //! What many sessions cost one node: setting them up, and holding them while nothing goes on.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use super::helper::Helper;
 use super::memory::resting_pss_bytes;
 use super::peers::{PEERS_PROCESS, Word};
 use super::usage::cpu_s;
 use crate::cluster::Cluster;
 use crate::network::{Loopback, Network as _};
-use crate::process::{NodeProcess, own_binary};
 use crate::progress::Progress;
 use crate::topology::{NodeSpec, Topology};
-use crate::wait::{Result, Trouble, io, sleep_until, until};
+use crate::wait::{Result, Trouble, sleep_until};
 
 /// The peers have found their node within this time.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+pub const READY_LIMIT: Duration = Duration::from_secs(60);
 /// All handshakes end within this time: a limit for what does not end, at less than 30 a second.
-const HANDSHAKES_LIMIT: Duration = Duration::from_secs(360);
+pub const HANDSHAKES_LIMIT: Duration = Duration::from_secs(360);
 /// The node's limit on sessions is so much above what it gets.
 const SPARE_SESSIONS: usize = 16;
 
-const NODE: &str = "node";
+/// It alone is measured.
+pub const NODE: &str = "node";
 
 /// What was measured.
 pub struct Sessions {
@@ -56,7 +54,7 @@ impl Sessions {
         let network = Loopback::new(topology(count))?;
         let cluster = Cluster::start(&network, &network.topology(), logs, |_| {})?;
         let node = cluster.node(NODE)?;
-        let mut peers = Peers::start(node, count)?;
+        let mut peers = Helper::beside(node, PEERS_PROCESS, &[count.to_string()])?;
         peers.wait("the peers to find their node", READY_LIMIT, |word| (word == Word::Ready).then_some(()))?;
 
         let before_bytes = watch.map(|_| resting_pss_bytes(node.pid())).transpose()?;
@@ -64,7 +62,7 @@ impl Sessions {
         peers.go()?;
         progress.doing(&format!("{count} handshakes"));
         let (handshakes_took_s, failed) = peers.wait("the handshakes", HANDSHAKES_LIMIT, |word| match word {
-            Word::Established { took_s, failed } => Some((took_s, failed)),
+            Word::Established { took_s, failed, .. } => Some((took_s, failed)),
             Word::Ready => None,
         })?;
         let handshakes_cpu_s = cpu_s(node.pid())? - cpu_before_s;
@@ -106,56 +104,11 @@ fn cpu_share(pid: u32, watch: Duration) -> Result<f64> {
     Ok((cpu_s(pid)? - before_s) / start.elapsed().as_secs_f64())
 }
 
-fn topology(sessions: usize) -> Topology {
+/// One node that takes so many sessions.
+pub fn topology(sessions: usize) -> Topology {
     let config = format!("[limits]\nsessions = {}\n", sessions + SPARE_SESSIONS);
     let node = NodeSpec { config, ..NodeSpec::on_loopback(NODE, "127.0.0.1", &[], &[]) };
     Topology { nodes: vec![node], hops_required: 0 }
-}
-
-/// The process that is all peers; ends when it is dropped.
-struct Peers {
-    child: Child,
-    words: Receiver<Word>,
-}
-
-impl Peers {
-    /// Call it on the main thread, as [`NodeProcess::start`].
-    fn start(node: &NodeProcess, count: usize) -> Result<Self> {
-        let at = node.status()?.listen.into_iter().next().ok_or_else(|| Trouble::new("the node listens nowhere"))?;
-        let mut command = Command::new(own_binary()?);
-        command.arg(PEERS_PROCESS).arg(&node.id).arg(at).arg(count.to_string());
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(io("starting the peers"))?;
-        let (words_in, words) = channel();
-        let mut peers = Self { child, words };
-        if let Some(stdout) = peers.child.stdout.take() {
-            std::thread::spawn(move || {
-                let lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
-                lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|word| words_in.send(word))
-            });
-        }
-        Ok(peers)
-    }
-
-    fn go(&mut self) -> Result<()> {
-        let stdin = self.child.stdin.as_mut().ok_or_else(|| Trouble::new("the peers do not listen"))?;
-        stdin.write_all(b"go\n").map_err(io("the peers"))
-    }
-
-    fn wait<T>(&mut self, what: &str, limit: Duration, wanted: impl Fn(Word) -> Option<T>) -> Result<T> {
-        until(what, limit, || {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Trouble::new(format!("the peers have ended ({status})")));
-            }
-            Ok(self.words.try_iter().find_map(&wanted))
-        })
-    }
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]
@@ -177,16 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peers_say_is_one_line() {
-        for word in [Word::Ready, Word::Established { took_s: 1.5, failed: 2 }] {
-            let line = serde_json::to_string(&word).unwrap();
-            assert!(!line.contains('\n') && serde_json::from_str::<Word>(&line).unwrap() == word, "{line}");
-        }
-    }
-
-    #[test]
     fn a_process_that_sleeps_uses_no_core() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let share = cpu_share(child.id(), Duration::from_millis(50));
         child.kill().and_then(|()| child.wait()).unwrap();
         assert!(share.unwrap().abs() < 1e-9);

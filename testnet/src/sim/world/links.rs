@@ -9,6 +9,9 @@ use sha2::Digest as _;
 use super::{DIAL_TIMEOUT, Happening, INITIAL_ROOM, World};
 use crate::sim::pipe::Pipe;
 
+/// A link takes so many one-way delays to make, as the real one does: four round trips, for TCP, Noise and Yamux.
+const DIAL_LATENCIES: u32 = 8;
+
 impl World {
     pub(super) fn dial(&mut self, node: usize, life: u64, address: Multiaddr) {
         let bare = without_peer_id(&address);
@@ -18,7 +21,7 @@ impl World {
             self.at(Duration::from_millis(1), Happening::DialFailed { node, life, address });
         } else if reachable {
             let latency = self.options.faults.link_latency(&mut self.rng);
-            self.at(latency * 6, Happening::Connected { dialler: node, life, address });
+            self.at(latency * DIAL_LATENCIES, Happening::Connected { dialler: node, life, address });
         } else {
             self.at(DIAL_TIMEOUT, Happening::DialFailed { node, life, address });
         }

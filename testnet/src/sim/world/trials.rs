@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::World;
-use crate::sim::trial::{Trial, Waited};
+use crate::sim::trial::{OUTAGE, Trial, Waited};
 
 /// Shortest and longest outage of an end that moves.
 const OUTAGES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(12)];
@@ -39,6 +39,14 @@ impl World {
         let rtt = self.round_trip(a, b);
         let Some(rtt) = rtt else { return Err("the session is gone".into()) };
         let waited = match trial {
+            Trial::Move => {
+                self.must_be_neighbours([a, b])?;
+                self.take_network(a, OUTAGE);
+                self.pass(OUTAGE);
+                let waited = self.wait_for_bytes(limit);
+                self.must_be_neighbours([a, b])?;
+                waited
+            }
             Trial::BothMove => {
                 let outages = [self.span(OUTAGES), self.span(OUTAGES)];
                 self.take_network(a, outages[0]);
@@ -66,6 +74,10 @@ impl World {
             Some([first, both]) => Ok(Waited { first, both, rtt }),
             None => Err(self.transfers[0].describe(0)),
         }
+    }
+
+    fn must_be_neighbours(&self, ends: [usize; 2]) -> Result<(), String> {
+        if self.are_neighbours(ends) { Ok(()) } else { Err("the ends are no neighbours".into()) }
     }
 
     /// Runs for this long.
