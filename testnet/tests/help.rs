@@ -23,9 +23,9 @@ fn example(verb: &str) -> String {
 }
 
 #[test]
-fn the_examples_of_sim_and_bench_work() {
+fn the_examples_of_sim_bench_and_soak_work() {
     let out = tempfile::tempdir().unwrap();
-    for verb in ["sim", "bench"] {
+    for verb in ["sim", "bench", "soak"] {
         let line = example(verb);
         let done = testnet(&format!("--out {} {line}", out.path().display()));
         assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
