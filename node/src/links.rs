@@ -5,7 +5,6 @@
 //! beside the two, the [`bulk`] lane.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -27,6 +26,7 @@ mod behaviour;
 pub mod bulk;
 mod changes;
 mod dial_back;
+mod flight;
 mod gate;
 mod hard_close;
 mod input;
@@ -59,6 +59,10 @@ const CONTROL_ROOM_BYTES: usize = 64 * 1024;
 /// Room of a new link's data lane.
 const DATA_ROOM_BYTES: usize = 512 * 1024;
 
+/// An authenticated connection becomes a link within this time, or is closed. libp2p's own timeout does not count where somebody holds a stream: half a link, or an
+/// answer to identify that the other end never reads.
+const MAX_LANES_SETUP: Duration = Duration::from_secs(10);
+
 /// A closed link's last control frames have this long to get to the multiplexer.
 const MAX_GOODBYE: Duration = Duration::from_millis(100);
 /// The end waits so long for goodbyes.
@@ -87,6 +91,9 @@ pub struct Links {
     /// Connections whose goodbye is on its way.
     closable_in: mpsc::UnboundedSender<ConnectionId>,
     closable: mpsc::UnboundedReceiver<ConnectionId>,
+    /// Connections that have to be links by now.
+    overdue_in: mpsc::UnboundedSender<ConnectionId>,
+    overdue: mpsc::UnboundedReceiver<ConnectionId>,
     bulk_news_in: mpsc::UnboundedSender<bulk::News>,
     bulk_news: mpsc::UnboundedReceiver<bulk::News>,
 
@@ -132,6 +139,7 @@ impl Links {
         let (data_in, data) = mpsc::channel(DATA_QUEUE_FRAMES);
         let (written_in, written) = mpsc::unbounded_channel();
         let (closable_in, closable) = mpsc::unbounded_channel();
+        let (overdue_in, overdue) = mpsc::unbounded_channel();
         Ok(Self {
             id,
             swarm,
@@ -150,6 +158,8 @@ impl Links {
             written,
             closable_in,
             closable,
+            overdue_in,
+            overdue,
             bulk_news_in,
             bulk_news,
             changes: Changes::watch(),
@@ -196,6 +206,7 @@ impl Links {
                 Some(connection) = self.closable.recv() => {
                     self.swarm.close_connection(connection);
                 }
+                Some(connection) = self.overdue.recv() => self.give_up_half_link(connection),
                 Some(news) = self.bulk_news.recv() => self.handle_bulk_news(news),
                 news = self.changes.next(&self.gate) => self.announce(news),
             }
@@ -261,78 +272,6 @@ impl Links {
         true
     }
 
-    /// Flight mode. Returns the links that are gone now; no [`Input::Down`] follows for them.
-    pub fn network_down(&mut self) -> Vec<LinkId> {
-        self.gate.close();
-        self.listeners.close(&mut self.swarm);
-        self.changes.forget();
-        self.ready.retain(|input| matches!(input, Input::DialFailed { .. } | Input::Down { .. }));
-        self.ready.push(Input::Listening(Vec::new()));
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
-        for gone in links.iter().filter_map(|link| self.take(*link)).collect::<Vec<_>>() {
-            gone.control.writer.abort();
-            gone.data.writer.abort();
-        }
-        links
-    }
-
-    /// False in flight mode.
-    pub fn network_is_up(&self) -> bool {
-        !self.gate.is_closed()
-    }
-
-    /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
-    ///
-    /// # Errors
-    /// One line when an address cannot be bound; flight mode goes on then.
-    pub fn network_up(&mut self, bind: Option<IpAddr>) -> Result<(), String> {
-        if !self.gate.is_closed() {
-            self.network_down().into_iter().for_each(|link| self.ready.push(Input::Down { link }));
-        }
-        self.listeners.reopen(&mut self.swarm, bind)?;
-        self.gate.reopen(bind);
-        self.changes.note_reopened();
-        Ok(())
-    }
-
-    /// Links are made from `ip` from now on, and neighbours find this node there, too; links and listeners that there are stay. Ends flight
-    /// mode.
-    ///
-    /// # Errors
-    /// One line when the address cannot be bound; nothing has changed then.
-    pub fn also_at(&mut self, ip: IpAddr) -> Result<(), String> {
-        if self.gate.is_closed() {
-            return self.network_up(Some(ip));
-        }
-        self.listeners.also_at(&mut self.swarm, ip)?;
-        self.gate.reopen(Some(ip));
-        self.changes.note_listening();
-        Ok(())
-    }
-
-    /// The concrete addresses at which this node listens now.
-    pub fn listening(&self) -> Vec<Multiaddr> {
-        self.listeners.addresses()
-    }
-
-    /// The same, and those of its router.
-    pub fn reachable_at(&self) -> Vec<Multiaddr> {
-        let mut addresses = self.listeners.addresses();
-        // In flight mode, or between two networks, the router leads nowhere.
-        if !addresses.is_empty() {
-            addresses.extend(self.outside.iter().cloned());
-        }
-        addresses
-    }
-
-    /// At `outside` a router leads to this node, and no longer where another call said.
-    pub fn set_outside(&mut self, outside: Vec<Multiaddr>) {
-        if outside != self.outside {
-            self.outside = outside;
-            self.changes.note_listening();
-        }
-    }
-
     /// What finds out whether a node answers somewhere, without a link to it.
     pub fn dial_back(&self) -> DialBack {
         DialBack(self.dialler.clone())
@@ -370,6 +309,11 @@ impl Links {
                 let remote = endpoint.get_remote_address().clone();
                 let new = Connection { dialled: None, authenticated: None };
                 self.connections.entry(connection_id).or_insert(new).authenticated = Some((peer_id, remote));
+                let overdue = self.overdue_in.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(MAX_LANES_SETUP).await;
+                    let _ = overdue.send(connection_id);
+                });
             }
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
                 tracing::debug!(%connection_id, cause = cause.map(tracing::field::display), "connection closed");
@@ -443,6 +387,14 @@ impl Links {
         self.swarm.close_connection(id);
         if let Some(address) = self.connections.get_mut(&id).and_then(|connection| connection.dialled.take()) {
             self.ready.push(Input::DialFailed { address });
+        }
+    }
+
+    /// The connection has had time enough to become a link.
+    fn give_up_half_link(&mut self, id: ConnectionId) {
+        if self.connections.get(&id).is_some_and(|connection| connection.authenticated.is_some()) {
+            tracing::debug!(connection_id = %id, "the neighbour opened no lanes");
+            self.give_up(id);
         }
     }
 

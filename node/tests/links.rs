@@ -5,6 +5,16 @@
 #[path = "common/links.rs"]
 mod common;
 
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use libp2p::core::transport::{DialOpts, PortUse, Transport as _};
+use libp2p::core::upgrade::Version;
+use libp2p::core::{Endpoint, StreamMuxer as _};
+use libp2p::identity::Keypair;
+use libp2p::{noise, tcp, yamux};
 use multiaddr::{Multiaddr, Protocol};
 use node::links::Input;
 use overlay::io::{CloseReason, Lane};
@@ -162,4 +172,39 @@ async fn the_end_of_a_link_is_always_told() {
             () = a_runs => {}
         }
     }
+}
+
+/// libp2p keeps a connection as long as somebody holds a stream of it. Who opens one lane and then falls silent, as a mover may, is not waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_link_is_given_up() {
+    let mut b = Node::start(30);
+    let address = b.address().await;
+    let noise = noise::Config::new(&Keypair::generate_ed25519()).unwrap();
+    let transport = tcp::tokio::Transport::default().upgrade(Version::V1);
+    let mut transport = transport.authenticate(noise).multiplex(yamux::Config::default()).boxed();
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    let visit = async {
+        let (_, mut muxer) = transport.dial(address, options).unwrap().await.unwrap();
+        let mut stream = poll_fn(|cx| Pin::new(&mut muxer).poll_outbound(cx)).await.unwrap();
+        let mut answer = [0; 38];
+        let asking = async {
+            stream.write_all(b"\x13/multistream/1.0.0\n\x11/cloak/control/1\n").await.unwrap();
+            stream.flush().await.unwrap();
+            stream.read_exact(&mut answer).await.unwrap();
+            pending::<()>().await;
+        };
+        let ended = poll_fn(|cx| Pin::new(&mut muxer).poll(cx).map(|event| event.is_err()));
+        tokio::select! {
+            () = asking => {}
+            is_over = ended => assert!(is_over, "the connection goes on"),
+        }
+        assert!(answer.ends_with(b"\x11/cloak/control/1\n"), "the lane was not taken: {answer:?}");
+    };
+    let end = async {
+        tokio::select! {
+            () = visit => {}
+            _ = async { loop { b.next().await; } } => {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), end).await.expect("the connection is kept");
 }
