@@ -60,7 +60,7 @@ enum Verb {
     #[command(after_help = "Example:\n  testnet bench --quick --only rtt")]
     Bench(BenchArgs),
     /// Have many nodes move again and again under open connections: every byte is checked, and what the nodes hold must not grow
-    #[command(after_help = "Example:\n  testnet soak --rounds 3 --movers 2")]
+    #[command(after_help = "Example:\n  testnet soak --rounds 4 --movers 2")]
     Soak(SoakArgs),
     /// Be a node: what the harness starts
     #[command(hide = true, disable_help_flag = true)]

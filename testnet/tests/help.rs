@@ -23,13 +23,21 @@ fn example(verb: &str) -> String {
 }
 
 #[test]
-fn the_examples_of_sim_bench_and_soak_work() {
+fn the_examples_of_sim_and_bench_work() {
     let out = tempfile::tempdir().unwrap();
-    for verb in ["sim", "bench", "soak"] {
+    for verb in ["sim", "bench"] {
         let line = example(verb);
         let done = testnet(&format!("--out {} {line}", out.path().display()));
         assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
     }
+}
+
+/// It takes most of a minute, so it is run once, with a look at what it prints.
+#[test]
+fn the_example_of_soak_is_run_elsewhere() {
+    let tests = fs::read_to_string(Path::new(TREE).join("testnet/tests/real_processes.rs")).unwrap();
+    let line = example("soak");
+    assert!(tests.contains(&format!("\"{line} --json\"")), "nobody runs `testnet {line}`");
 }
 
 /// With fewer nodes, and at a port that is free: `.ci/run` does it as it stands.
