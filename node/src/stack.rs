@@ -26,6 +26,8 @@ mod conns;
 mod direct;
 pub mod event;
 pub mod figures;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 pub mod mobility;
 mod names;

@@ -1,7 +1,7 @@
 //! `testnet soak`: many movers move again and again under open connections. No application notices, every byte is right, and what the nodes hold
 //! does not grow.
 //!
-//! Each mover has one TCP connection to the server behind the overlay, and both of its ends [talk](talk) all the time. In a round every mover loses his
+//! Each mover has one TCP connection to the server behind the overlay, and both of its ends talk all the time. In a round every mover loses his
 //! network for a second, one shortly after the other, and comes back at another address; after an even number of rounds all are where they began,
 //! with the links that they began with. So a node at rest has as many descriptors open as it had after the first two rounds, or something leaks.
 

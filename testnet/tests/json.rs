@@ -49,7 +49,11 @@ fn a_suite_prints_what_it_writes() {
 #[test]
 #[ignore = "for an object that is there: MUSES_OBJECT=FILE MUSES_SECTION='testnet bench'"]
 fn an_object_in_a_file() {
-    let object = fs::read(env::var("MUSES_OBJECT").unwrap()).unwrap();
+    let Ok(file) = env::var("MUSES_OBJECT") else {
+        println!("skipped: MUSES_OBJECT names no file");
+        return;
+    };
+    let object = fs::read(file).unwrap();
     schema::holds("testnet.md", &env::var("MUSES_SECTION").unwrap(), &serde_json::from_slice(&object).unwrap());
 }
 

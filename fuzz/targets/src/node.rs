@@ -9,9 +9,12 @@ use node::control::server::fuzzing::lines;
 use node::control::wire::{MAX_LINE_BYTES, Reply, Request};
 use node::files::folder::safe_name;
 use node::files::word::{self, Answer, MAX_WORD_BYTES, Word};
+use node::invite;
 use node::links::lane::fuzzing::frames;
 use node::local::service::{Forward, ServiceName, Target};
+use node::local::socks::protocol as socks;
 use node::recovery::RecoveryKey;
+use node::stack;
 use overlay::io::Lane;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +35,7 @@ pub fn node_text(bytes: &[u8]) {
         assert_eq!(line.find('\n'), Some(line.len() - 1));
         assert!(serde_json::from_str::<Reply>(&line).is_ok());
     }
+    strangers(bytes);
     is_written_as_it_was_read::<Word>(bytes);
     is_written_as_it_was_read::<Answer>(bytes);
     let Ok(text) = core::str::from_utf8(bytes) else { return };
@@ -44,6 +48,18 @@ pub fn node_text(bytes: &[u8]) {
     names_a_file_in_its_folder(text);
     if let Err(error) = Config::parse(text, Path::new("config.toml")) {
         assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+/// What comes by mail, from peers' stacks, and from programs that want the proxy.
+fn strangers(bytes: &[u8]) {
+    if let Some(invite) = invite::fuzzing::from_bytes(bytes) {
+        let text = invite.to_text().expect("what was read is not too long");
+        assert_eq!(text.parse(), Ok(invite));
+    }
+    let _ = stack::fuzzing::addresses(bytes);
+    for password in [None, Some("word")] {
+        let _ = socks::fuzzing::is_request(bytes, password);
     }
 }
 

@@ -93,7 +93,7 @@ fn to_bytes(addresses: &[Multiaddr]) -> Vec<u8> {
 }
 
 /// What is not understood is left out.
-fn from_bytes(bytes: &[u8]) -> Vec<Multiaddr> {
+pub(super) fn from_bytes(bytes: &[u8]) -> Vec<Multiaddr> {
     let told: Vec<Vec<u8>> = codec::decode::<_, MAX_REACH_BYTES>(bytes).unwrap_or_default();
     told.into_iter().take(MAX_ADDRESSES_SOUGHT).filter_map(|bytes| Multiaddr::try_from(bytes).ok()).collect()
 }

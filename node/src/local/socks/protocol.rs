@@ -157,6 +157,19 @@ async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, why: Reply) -> NoRequest 
     }
 }
 
+/// The reader alone, for the fuzz targets.
+#[doc(hidden)]
+pub mod fuzzing {
+    use futures::FutureExt as _;
+
+    /// Whether `bytes` begin with a request that is served.
+    pub fn is_request(bytes: &[u8], password: Option<&str>) -> bool {
+        let mut stream = tokio::io::join(bytes, tokio::io::sink());
+        // Neither half ever waits.
+        super::read_request(&mut stream, password).now_or_never().is_some_and(|read| read.is_ok())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
