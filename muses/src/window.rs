@@ -12,6 +12,11 @@ use overlay::time::Instant;
 
 /// Applications read in batches, and systems let them wait: a round trip counts as no less than this.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
+/// Over a path with a shorter round trip a window grows to [`SHORT_PATH_TIMES`] what it began with, and no further: that is enough there, and buffers of the system
+/// on the way to a reader make it look fast at first.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(20);
+/// See [`LONG_ROUND_TRIP`].
+const SHORT_PATH_TIMES: u64 = 4;
 /// What all windows of an endpoint grow by together, at most, in bytes.
 pub const MAX_GROWTH_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -50,6 +55,7 @@ impl Drop for Growth {
 #[derive(Debug)]
 pub(crate) struct Window {
     bytes: u64,
+    first_bytes: u64,
     most_bytes: u64,
     growth: Vec<Growth>,
     /// When this look at the reader began, and what it had read then.
@@ -61,7 +67,8 @@ impl Window {
     /// One of `bytes`, which grows to `most_bytes`.
     pub fn new(bytes: u64, most_bytes: u64) -> Self {
         let most_bytes = most_bytes.max(1);
-        Self { bytes: bytes.min(most_bytes), most_bytes, growth: Vec::new(), since: Instant::ZERO, read_then: 0 }
+        let bytes = bytes.min(most_bytes);
+        Self { bytes, first_bytes: bytes, most_bytes, growth: Vec::new(), since: Instant::ZERO, read_then: 0 }
     }
 
     /// Its size.
@@ -77,7 +84,9 @@ impl Window {
             return false;
         }
         (self.since, self.read_then) = (now, read);
-        let more = self.bytes.min(self.most_bytes.saturating_sub(self.bytes));
+        let enough = self.first_bytes.saturating_mul(SHORT_PATH_TIMES);
+        let most = if round_trip < LONG_ROUND_TRIP { self.most_bytes.min(enough) } else { self.most_bytes };
+        let more = self.bytes.min(most.saturating_sub(self.bytes));
         let growth = (soon && more > 0).then(|| pool.take(more)).flatten();
         self.bytes = self.bytes.saturating_add(growth.as_ref().map_or(0, |growth| growth.bytes));
         let grew = growth.is_some();
@@ -111,6 +120,7 @@ mod tests {
             assert!((2 * under_way..=8 * under_way).contains(&window), "{window} for {under_way}");
         }
         assert_eq!(after_reading(1_000, 100, &pool).bytes(), MIB, "a slow one");
+        assert_eq!(after_reading(1_000_000, 19, &pool).bytes(), 4 * MIB, "a fast one that is near");
         assert_eq!(after_reading(1_000_000, 500, &pool).bytes(), 64 * MIB, "no more than it may");
     }
 
