@@ -1,8 +1,7 @@
 //! The receiving half of a stream: puts pieces in order and says how much more may come.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
 use overlay::time::Instant;
 
@@ -188,7 +187,7 @@ impl RecvHalf {
     pub fn credit_due(&self) -> Option<u64> {
         let window = self.window.bytes();
         let target = self.read.saturating_add(window);
-        let worth = target.saturating_sub(self.limit) >= (window / 4).clamp(1, MAX_CREDIT_STEP_BYTES);
+        let worth = target.saturating_sub(self.limit) >= (window / 4).min(MAX_CREDIT_STEP_BYTES);
         (worth && self.end.is_none()).then_some(target)
     }
 

@@ -66,7 +66,6 @@ pub(crate) struct Window {
 impl Window {
     /// One of `bytes`, which grows to `most_bytes`.
     pub fn new(bytes: u64, most_bytes: u64) -> Self {
-        let most_bytes = most_bytes.max(1);
         let bytes = bytes.min(most_bytes);
         Self { bytes, first_bytes: bytes, most_bytes, growth: Vec::new(), since: Instant::ZERO, read_then: 0 }
     }

@@ -57,10 +57,11 @@ impl Session {
 
     /// A routing header says that the peer is there.
     pub(super) fn hear_of(&mut self, path: &Path) {
-        self.flow.drop_probe();
         self.unproven = Some(path).filter(|path| !path.0.is_empty() && **path != self.path).cloned();
         if self.unproven.is_some() {
             self.flow.begin_probe();
+        } else {
+            self.flow.drop_probe();
         }
     }
 
