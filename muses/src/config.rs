@@ -6,6 +6,8 @@ use core::time::Duration;
 pub const INITIAL_STREAM_CREDIT_BYTES: u64 = 256 * 1024;
 /// Credit of a new session before any `MaxData`, in bytes: what both ends assume.
 pub const INITIAL_SESSION_CREDIT_BYTES: u64 = 1024 * 1024;
+/// A path with at least this round trip is a long one: windows grow further there, and packets are paced.
+pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(20);
 /// What a stream's window begins with.
 pub const FIRST_STREAM_WINDOW_BYTES: u64 = 1024 * 1024;
 /// What a session's window begins with.

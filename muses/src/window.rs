@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use overlay::time::Instant;
 
+use crate::config::LONG_ROUND_TRIP;
+
 /// Applications read in batches, and systems let them wait: a round trip counts as no less than this.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
-/// Over a path with a shorter round trip a window grows to [`SHORT_PATH_TIMES`] what it began with, and no further: that is enough there, and buffers of the system
-/// on the way to a reader make it look fast at first.
-const LONG_ROUND_TRIP: Duration = Duration::from_millis(20);
-/// See [`LONG_ROUND_TRIP`].
+/// Over a path that is not [long](LONG_ROUND_TRIP) a window grows to so many times what it began with, and no further: that is enough there, and buffers of the
+/// system on the way to a reader make it look fast at first.
 const SHORT_PATH_TIMES: u64 = 4;
 /// What all windows of an endpoint grow by together, at most, in bytes.
 pub const MAX_GROWTH_BYTES: u64 = 256 * 1024 * 1024;

@@ -8,10 +8,9 @@ use core::time::Duration;
 use overlay::time::{Instant, micros};
 
 use super::Flow;
+use crate::config::LONG_ROUND_TRIP;
 
-/// Paths with a shorter round trip are not paced.
-const PACED_ROUND_TRIP: Duration = Duration::from_millis(20);
-/// Nor are smaller windows, in bytes: all of it at once is not much of a burst.
+/// Smaller windows, in bytes, are not paced: all of it at once is not much of a burst.
 const PACED_WINDOW_BYTES: u64 = 512 * 1024;
 /// So much of what the path carries may leave at once.
 const BURST: Duration = Duration::from_millis(5);
@@ -31,7 +30,7 @@ impl Pace {
 
     /// `bytes` left at `now`, over a path with this round trip, by a sender that means to have `per_round_trip` bytes leave in one.
     fn sent(&mut self, bytes: u64, now: Instant, round_trip: Duration, per_round_trip: u64) {
-        if round_trip >= PACED_ROUND_TRIP && per_round_trip >= PACED_WINDOW_BYTES {
+        if round_trip >= LONG_ROUND_TRIP && per_round_trip >= PACED_WINDOW_BYTES {
             let span_us = micros(round_trip).saturating_mul(bytes) / per_round_trip.max(1);
             self.even_at = self.even_at.max(now) + Duration::from_micros(span_us);
         }

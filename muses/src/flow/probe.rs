@@ -7,7 +7,6 @@ use overlay::time::Instant;
 
 use super::{Flow, SentFrame};
 use crate::frame::Frame;
-use crate::recovery::Sent;
 use crate::stream::Signal;
 
 /// How often a place is asked, at most.
@@ -56,11 +55,7 @@ impl Flow {
         self.probe.tries = self.probe.tries.saturating_add(1);
         let mut payload = vec![0; head];
         Frame::Ping.encode(&mut payload);
-        if self.recovery.in_flight_packets() == 0 {
-            self.last_progress = now;
-        }
-        let frames = vec![SentFrame::Probe(self.probe.number)];
-        self.recovery.on_sent(number, Some(Sent { at: now, bytes: payload.len() as u64, frames }));
+        self.note_sent(number, payload.len() as u64, vec![SentFrame::Probe(self.probe.number)], now);
         Some(payload)
     }
 

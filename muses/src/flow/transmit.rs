@@ -123,16 +123,20 @@ impl Flow {
             if frames.iter().skip(eliciting_from).any(|frame| *frame != SentFrame::Ping) {
                 self.vigil.wake();
             }
-            if self.recovery.in_flight_packets() == 0 {
-                self.last_progress = now;
-            }
-            let bytes = payload.len() as u64;
-            self.keep_pace(bytes, now);
-            self.recovery.on_sent(number, Some(Sent { at: now, bytes, frames }));
+            self.note_sent(number, payload.len() as u64, frames, now);
         } else {
             self.recovery.on_sent(number, None);
         }
         Some(payload)
+    }
+
+    /// A packet leaves that asks for an acknowledgement.
+    pub(super) fn note_sent(&mut self, number: u64, bytes: u64, frames: Vec<SentFrame>, now: Instant) {
+        if self.recovery.in_flight_packets() == 0 {
+            self.last_progress = now;
+        }
+        self.keep_pace(bytes, now);
+        self.recovery.on_sent(number, Some(Sent { at: now, bytes, frames }));
     }
 
     /// What the window lets through in [`PACKET_TIME`].
