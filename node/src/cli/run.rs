@@ -1,0 +1,111 @@
+//! What is typed is done, by this process or by the node that runs.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
+use crate::control::wire::Request;
+use crate::exit::{Code, Fault};
+
+/// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
+pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let Some(line) = usage_line(&error) else {
+                let _ = error.print();
+                return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
+            };
+            return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
+        }
+    };
+    let json = cli.json;
+    run(cli).unwrap_or_else(|fault| complain(&fault, json))
+}
+
+fn complain(fault: &Fault, json: bool) -> ExitCode {
+    if json {
+        let _ = std::io::stdout().write_all(ask::json_line(Err(fault.clone())).as_bytes());
+    }
+    let _ = writeln!(std::io::stderr(), "muses: {fault}");
+    fault.code.into()
+}
+
+/// What is wrong with a command line and how it goes, in one line; none for what is no mistake, but a question for help.
+pub fn usage_line(error: &clap::Error) -> Option<String> {
+    let text = error.to_string();
+    let rest = text.strip_prefix("error: ")?;
+    let lines =
+        rest.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let (usage, what): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("Usage:"));
+    let usage = usage.first().map_or("see muses --help", |usage| usage.trim_start_matches("Usage: "));
+    Some(format!("{}; {usage}", what.join(" ")))
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Fault> {
+    let data_dir = cli.data_dir.or_else(place::default_data_dir).ok_or_else(|| {
+        Fault::new(Code::Usage, "neither XDG_STATE_HOME nor HOME is set; say where with --data-dir DIR")
+    })?;
+    let json = cli.json;
+    let done = |result: Result<(), Fault>| result.map(|()| ExitCode::SUCCESS);
+    let request = match cli.verb {
+        Verb::Up(_) | Verb::Join { .. } if json => {
+            return Err(Fault::new(Code::Usage, "a node in the foreground has no --json; see --log-format json"));
+        }
+        Verb::Up(up) => return done(up::run(up, data_dir)),
+        Verb::Join { way, mut up } => {
+            match way {
+                Some(way) => up.join.push(way),
+                None if up.join.is_empty() => up.join = join::search()?,
+                None => {}
+            }
+            return done(up::run(up, data_dir));
+        }
+        Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
+            let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
+            return done(ask::invite(&data_dir, &request, json, qr));
+        }
+        Verb::Pipe { .. } if json => {
+            return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
+        }
+        Verb::Send(args) => return done(files::send::run(args, &data_dir, json)),
+        Verb::Receive(args) => return done(files::receive::run(args, &data_dir, json)),
+        Verb::Config(verb) => return done(configure::run(verb, &data_dir, json)),
+        Verb::Completions { shell } => return done(pages::completions(shell, json)),
+        Verb::Man { folder } => return done(pages::man(folder.as_deref(), json)),
+        Verb::Doctor { target } => return ask::doctor(&data_dir, target, json),
+        Verb::Pipe { target } => return done(ask::pipe(&data_dir, target)),
+        Verb::Reverse { target, forward } => return ask::reverse(&data_dir, target, forward, json),
+        Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
+        Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
+        Verb::Unexpose { service } => Request::Unexpose { service },
+        Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
+        Verb::Disconnect { what } => Request::Disconnect { what },
+        Verb::Cut { peer } => Request::Cut { peer },
+        Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
+        Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
+        Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
+        Verb::Name(NameVerb::List) => Request::NameList {},
+        Verb::Key(KeyVerb::Show) => Request::KeyShow {},
+        Verb::Key(KeyVerb::Rotate) => Request::KeyRotate {},
+        Verb::Key(KeyVerb::Recovery) => Request::KeyRecovery {},
+        Verb::Key(KeyVerb::Revoke { node }) => Request::KeyRevoke { node },
+        Verb::Key(KeyVerb::Recover { key }) => {
+            Request::KeyRecover { key: if key == "-" { join::first_line()? } else { key } }
+        }
+        Verb::Status => Request::Status {},
+        Verb::Peers => Request::Peers {},
+        Verb::Sessions => Request::Sessions {},
+        Verb::Lookup { name } => Request::Lookup { peer: name },
+        Verb::Ping { name } => Request::Ping { peer: name },
+        Verb::Trace { name } => Request::Trace { peer: name },
+        Verb::Network(Network::Down) => Request::NetworkDown {},
+        Verb::Network(Network::Up { bind }) => Request::NetworkUp { bind },
+        Verb::Down => Request::Down {},
+    };
+    done(ask::verb(&data_dir, &request, json))
+}
