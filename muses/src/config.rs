@@ -12,7 +12,7 @@ pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(20);
 pub const FIRST_STREAM_WINDOW_BYTES: u64 = 1024 * 1024;
 /// What a session's window begins with.
 pub const FIRST_SESSION_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
-/// What a stream may hold unacknowledged over a path of which little is known; over a faster one twice the congestion window.
+/// What a stream may hold unacknowledged; over a long path twice the congestion window, if that is more.
 pub const FIRST_SEND_BUFFER_BYTES: u64 = 2 * 1024 * 1024;
 /// First wait for an answer to a Hello.
 pub const HELLO_FIRST_WAIT: Duration = Duration::from_millis(250);

@@ -53,6 +53,11 @@ impl Rtt {
         self.smoothed.unwrap_or(INITIAL_RTT)
     }
 
+    /// The smoothed round trip, once there was one; none before that.
+    pub fn measured(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
     /// How long to wait for an acknowledgement before a probe (RFC 9002, section 6.2.1).
     pub fn probe_timeout(&self, max_ack_delay: Duration) -> Duration {
         let variation = if self.smoothed.is_some() { self.variation } else { INITIAL_RTT / 2 };

@@ -52,7 +52,7 @@ impl Flow {
         // A little faster than the window needs: what was late is made up for.
         let window = self.congestion.window_bytes();
         let per_round_trip = if self.congestion.is_in_slow_start() { window * 2 } else { window + window / 4 };
-        self.pace.sent(bytes, now, self.recovery.rtt.smoothed(), per_round_trip);
+        self.pace.sent(bytes, now, self.round_trip(), per_round_trip);
     }
 }
 

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use muses::config::{Config, HELLO_FIRST_WAIT, NEIGHBOUR_HELLOS, PROVEN_HELLOS};
 use muses::event::{Arrival, Command, Event, Path, Resolved};
 use muses::handshake::OPS_PER_HELLO;
+use muses::handshake::fuzzing::Forger;
 use muses::sessions::Sessions;
 use overlay::id::{Identity, NodeId};
 use overlay::rng::Rng;
 use overlay::time::{Now, WallTime};
-use sha2::{Digest as _, Sha256};
 
 use crate::pair::{MS, SECOND};
 
@@ -140,42 +139,13 @@ impl World {
     }
 }
 
-/// Makes any number of Hellos to B whose mac1 is right, out of a true one.
-struct Forger {
-    template: Vec<u8>,
-    mac1_key: [u8; 32],
-    rng: Rng,
-}
-
-impl Forger {
-    fn new(world: &mut World) -> Self {
-        let mut stranger = Node::new(250, 9, world.now);
-        core::mem::swap(&mut world.honest[0], &mut stranger);
-        let (_, template) = world.hello(0);
-        core::mem::swap(&mut world.honest[0], &mut stranger);
-        let b_key = &world.b.sessions.cert()[..32];
-        let mac1_key = Sha256::new().chain_update(b"muses-v1 mac1\0").chain_update(b_key).finalize().into();
-        Self { template, mac1_key, rng: Rng::from_seed([8; 32]) }
-    }
-
-    fn hello(&mut self) -> Vec<u8> {
-        let mut hello = self.template.clone();
-        // Another handshake id and ephemeral key.
-        hello[4..52].copy_from_slice(&self.rng.bytes::<48>());
-        self.sign(&mut hello);
-        if self.rng.below(4) == 0 {
-            let mac2_at = hello.len() - MAC_BYTES;
-            hello[mac2_at..].copy_from_slice(&self.rng.bytes::<MAC_BYTES>());
-        }
-        hello
-    }
-
-    /// Puts the right mac1 into what may be any Hello.
-    fn sign(&self, hello: &mut [u8]) {
-        let mac1_at = hello.len() - 2 * MAC_BYTES;
-        let mac = Hmac::<Sha256>::new_from_slice(&self.mac1_key).unwrap().chain_update(&hello[..mac1_at]).finalize();
-        hello[mac1_at..mac1_at + MAC_BYTES].copy_from_slice(&mac.into_bytes()[..MAC_BYTES]);
-    }
+/// What forges Hellos to B, out of one of a stranger.
+fn forger(world: &mut World) -> Forger {
+    let mut stranger = Node::new(250, 9, world.now);
+    core::mem::swap(&mut world.honest[0], &mut stranger);
+    let (_, hello) = world.hello(0);
+    core::mem::swap(&mut world.honest[0], &mut stranger);
+    Forger::new(hello, world.b.sessions.cert()).unwrap()
 }
 
 /// The neighbour over whom the flood comes.
@@ -188,7 +158,7 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
     const FLOOD_MS: u64 = 3000;
     const HELLOS_PER_MS: u64 = 100;
     let mut world = World::new(HONEST, |n| if n % 2 == 0 { FLOODED } else { QUIET });
-    let mut forger = Forger::new(&mut world);
+    let (mut forger, mut rng) = (forger(&mut world), Rng::from_seed([8; 32]));
     let ops_before = world.b.sessions.public_key_ops();
     let (mut begun, mut bytes_in) = (0, 0);
     for ms in 0..FLOOD_MS + 200 {
@@ -202,10 +172,10 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
             let victim = &world.honest[world.count as usize % world.honest.len()];
             let (from, return_path) = match turn % 10 {
                 0 => (victim.id, victim.path.clone()),
-                _ => (NodeId::from_bytes(forger.rng.bytes()), Path(forger.rng.bytes::<20>().to_vec())),
+                _ => (NodeId::from_bytes(rng.bytes()), Path(rng.bytes::<20>().to_vec())),
             };
             let via = Some(NodeId::from_bytes([FLOODED; 32]));
-            let hello = forger.hello();
+            let hello = forger.hello(&mut rng);
             bytes_in += hello.len();
             let arrival = Arrival { from, return_path, via, ecn: false, hops: 3 };
             world.b.sessions.handle_packet(arrival, hello, world.now);
@@ -234,7 +204,7 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
 #[test]
 fn a_replayed_or_mangled_packet_draws_nothing_larger_than_itself() {
     let mut world = World::new(1, |_| QUIET);
-    let forger = Forger::new(&mut world);
+    let forger = forger(&mut world);
     let (arrival, hello) = world.hello(0);
     let replies = world.ask(&arrival, &hello);
     assert_eq!(replies.len(), 1, "Hello B");
@@ -308,10 +278,10 @@ fn draws_only_cookies(packets: u64) {
         assert!(world.ask(&arrival, &packet).is_empty(), "turn {turn}: {packet:?}");
     }
     // With a right mac1, at last, cookies: smaller than what draws them.
-    let mut forger = Forger::new(&mut world);
+    let (mut forger, mut rng) = (forger(&mut world), Rng::from_seed([8; 32]));
     let mut cookies = 0;
     for _ in 0..2 * PROVEN_HELLOS.burst {
-        let forged = forger.hello();
+        let forged = forger.hello(&mut rng);
         for reply in world.ask(&arrival, &forged) {
             assert_eq!(reply[0], 9);
             assert!(reply.len() * 3 < forged.len());
@@ -351,10 +321,10 @@ fn who_fills_the_table_of_half_open_handshakes_displaces_what_came_the_same_way(
 #[test]
 fn a_cookie_serves_the_next_handshakes_of_two_minutes() {
     let mut world = World::new(1, |_| FLOODED);
-    let mut forger = Forger::new(&mut world);
+    let (mut forger, mut rng) = (forger(&mut world), Rng::from_seed([8; 32]));
     let (arrival, hello) = world.hello(0);
     for _ in 0..=NEIGHBOUR_HELLOS.burst {
-        world.ask(&arrival, &forger.hello());
+        world.ask(&arrival, &forger.hello(&mut rng));
     }
     let cookie = world.ask(&arrival, &hello).remove(0);
     assert_eq!(cookie[0], 9);
@@ -372,12 +342,12 @@ fn a_cookie_serves_the_next_handshakes_of_two_minutes() {
 #[test]
 fn a_cookie_hurries_a_hello_only_once_in_a_turn() {
     let mut world = World::new(1, |_| FLOODED);
-    let mut forger = Forger::new(&mut world);
+    let (mut forger, mut rng) = (forger(&mut world), Rng::from_seed([8; 32]));
     let (arrival, hello) = world.hello(0);
     // B's budget is used up, so each Hello of an honest node is answered with a cookie; the secret behind it changes.
-    let flood = |world: &mut World, forger: &mut Forger| {
+    let mut flood = |world: &mut World, forger: &mut Forger| {
         for _ in 0..=NEIGHBOUR_HELLOS.burst {
-            world.ask(&arrival, &forger.hello());
+            world.ask(&arrival, &forger.hello(&mut rng));
         }
     };
     flood(&mut world, &mut forger);

@@ -51,7 +51,7 @@ pub enum Word {
         took_s: f64,
         /// Handshakes that failed and were begun anew.
         failed: u64,
-        /// How long each took of a batch, in seconds.
+        /// How long each took, in seconds.
         each_s: Vec<f64>,
     },
 }
@@ -94,7 +94,6 @@ async fn run(target: NodeId, at: &Multiaddr, count: usize, batch: Option<usize>)
                 Note::Ready => {}
             }
         }
-        each_s.truncate(if batch.is_some() { more } else { 0 });
         say(&Word::Established { took_s: began.elapsed().as_secs_f64(), failed, each_s });
     }
     while notes.recv().await.is_some() {}

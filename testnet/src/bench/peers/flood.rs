@@ -1,7 +1,7 @@
 //! A neighbour that floods the node with Hellos which nobody will finish.
 //!
 //! Each is another one, from an id that does not exist, with a right mac1, which everybody who knows the node's certificate can make; one in four
-//! has a mac2, too, but a wrong one. (`muses/tests/sessions/flood.rs` does the same to a session layer alone.)
+//! has a mac2, too, but a wrong one. (`muses/tests/sessions/flood.rs` does the same to a session layer alone, with the same [`Forger`].)
 //!
 //! The process says `ready` when it has joined and knows the node's certificate. A line on stdin begins the flood, the next one ends it, and it says what it
 //! sent.
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use multiaddr::Multiaddr;
+use muses::handshake::fuzzing::Forger;
 use muses::{Outgoing, Path, Resolved, Sessions};
 use node::clock;
 use node::links::Input;
@@ -20,7 +20,6 @@ use overlay::io::{Lane, LinkId};
 use overlay::rng::Rng;
 use overlay::wire::packet::{Header, Kind};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::neighbour::{CHILDREN, Neighbour};
 use super::{lines, run_alone, say};
@@ -34,10 +33,6 @@ const HELLOS_PER_S: f64 = 100_000.0;
 const MAX_BURST: u64 = 1000;
 /// Between two bursts.
 const TICK: Duration = Duration::from_millis(1);
-/// mac1 and mac2 at the end of a Hello.
-const MAC_BYTES: usize = 16;
-/// Its handshake id and the beginning of its ephemeral key.
-const OWN_PART: std::ops::Range<usize> = 4..52;
 /// What a cookie's packet begins with.
 const COOKIE: u8 = 9;
 /// Return places that its ids pretend to have.
@@ -96,7 +91,8 @@ struct Flood {
     target: NodeId,
     neighbour: Neighbour,
     rng: Rng,
-    forger: Option<Forger>,
+    /// The packet that is sent again and again, each time with another Hello.
+    forger: Option<(Outgoing, Forger)>,
     /// Bytes that each link takes.
     room: BTreeMap<LinkId, usize>,
     /// Since when it lasts, and how many Hellos left.
@@ -114,8 +110,7 @@ impl Flood {
         }
         if self.forger.is_none() {
             let found = self.neighbour.found().ok_or("the node was not found")?.clone();
-            self.forger =
-                Some(Forger::new(self.target, &found, &mut self.rng).ok_or("there is no Hello to begin with")?);
+            self.forger = Some(forger(self.target, &found, &mut self.rng).ok_or("there is no Hello to begin with")?);
         }
         self.under_way = Some((Instant::now(), 0));
         Ok(())
@@ -141,60 +136,38 @@ impl Flood {
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate over minutes")]
     fn send_more(&mut self) {
-        let (Some((began, sent)), Some(forger)) = (&mut self.under_way, &mut self.forger) else { return };
+        let (Some((began, sent)), Some((packet, forger))) = (&mut self.under_way, &mut self.forger) else { return };
         let due = (began.elapsed().as_secs_f64() * HELLOS_PER_S) as u64;
         let Some(room) = self.neighbour.link().and_then(|link| self.room.get_mut(&link)) else { return };
         for _ in 0..due.saturating_sub(*sent).min(MAX_BURST) {
             if *room < MAX_FRAME_BYTES {
                 return;
             }
-            forger.forge(&mut self.rng);
+            packet.payload = forger.hello(&mut self.rng);
             let from = NodeId::from_bytes(self.rng.bytes());
             let number = self.rng.index(SPOOFED);
-            *room = room.saturating_sub(self.neighbour.send(from, number, &forger.hello));
+            *room = room.saturating_sub(self.neighbour.send(from, number, packet));
             *sent += 1;
         }
     }
 }
 
-/// Makes any number of Hellos whose mac1 is right, out of a true one.
-struct Forger {
-    hello: Outgoing,
-    mac1_key: [u8; 32],
-}
-
-impl Forger {
-    /// With the Hello of a stranger.
-    fn new(target: NodeId, found: &Resolved, rng: &mut Rng) -> Option<Self> {
-        let now = clock::now();
-        let identity = Identity::from_secret(&rng.bytes());
-        let mut stranger = Sessions::new(muses::Config::default(), identity, rng.bytes(), rng.bytes(), now);
-        // Nobody answers him, so any place will do.
-        stranger.handle_attached(Path(found.path.0.clone()), now);
-        stranger.open(target, "nothing", 1, now).ok()?;
-        while let Some(command) = stranger.poll_command() {
-            if let muses::Command::Resolve(peer) = command {
-                stranger.handle_peer(peer, found.clone(), now);
-            }
+/// What forges Hellos to `target`, out of one of a stranger, and that one, for the way to go.
+fn forger(target: NodeId, found: &Resolved, rng: &mut Rng) -> Option<(Outgoing, Forger)> {
+    let now = clock::now();
+    let identity = Identity::from_secret(&rng.bytes());
+    let mut stranger = Sessions::new(muses::Config::default(), identity, rng.bytes(), rng.bytes(), now);
+    // Nobody answers him, so any place will do.
+    stranger.handle_attached(Path(found.path.0.clone()), now);
+    stranger.open(target, "nothing", 1, now).ok()?;
+    while let Some(command) = stranger.poll_command() {
+        if let muses::Command::Resolve(peer) = command {
+            stranger.handle_peer(peer, found.clone(), now);
         }
-        let mac1_key = Sha256::new().chain_update(b"muses-v1 mac1\0").chain_update(found.cert.get(..32)?).finalize();
-        Some(Self { hello: stranger.poll_transmit()?, mac1_key: mac1_key.into() })
     }
-
-    /// Makes another one of it.
-    fn forge(&mut self, rng: &mut Rng) {
-        let hello = &mut self.hello.payload;
-        if let Some(own) = hello.get_mut(OWN_PART) {
-            own.copy_from_slice(&rng.bytes::<48>());
-        }
-        let Some((covered, mac2)) = hello.split_last_chunk_mut::<MAC_BYTES>() else { return };
-        *mac2 = if rng.below(4) == 0 { rng.bytes() } else { [0; MAC_BYTES] };
-        let Some((covered, mac1)) = covered.split_last_chunk_mut::<MAC_BYTES>() else { return };
-        // A key of any length does.
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.mac1_key) else { return };
-        let mac = mac.chain_update(covered).finalize().into_bytes();
-        mac1.iter_mut().zip(mac).for_each(|(byte, right)| *byte = right);
-    }
+    let hello = stranger.poll_transmit()?;
+    let forger = Forger::new(hello.payload.clone(), &found.cert)?;
+    Some((hello, forger))
 }
 
 #[cfg(test)]
@@ -219,11 +192,11 @@ mod tests {
         let mut node = Sessions::new(muses::Config::default(), identity, [3; 32], [4; 32], now);
         node.handle_attached(Path(vec![1]), now);
         let found = Resolved { cert: node.cert().to_vec(), path: Path(vec![1]) };
-        let mut forger = Forger::new(target, &found, &mut rng).unwrap();
+        let (_, mut forger) = forger(target, &found, &mut rng).unwrap();
         let (mut packets, mut answers) = (std::collections::BTreeSet::new(), 0);
         for number in 0..100 {
-            forger.forge(&mut rng);
-            packets.insert(forger.hello.payload.clone());
+            let hello = forger.hello(&mut rng);
+            packets.insert(hello.clone());
             let arrival = muses::Arrival {
                 from: NodeId::from_bytes(rng.bytes()),
                 return_path: Path(vec![number]),
@@ -231,7 +204,7 @@ mod tests {
                 ecn: false,
                 hops: 1,
             };
-            node.handle_packet(arrival, forger.hello.payload.clone(), now);
+            node.handle_packet(arrival, hello, now);
             answers +=
                 std::iter::from_fn(|| node.poll_transmit()).filter(|out| out.payload.first() == Some(&COOKIE)).count();
         }
