@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::command::print_line;
+use crate::judged::conclude;
 use crate::progress::Progress;
+use crate::usage::raise_descriptors;
 use crate::wait::{Result, Trouble, stop_wanted};
 
 mod bars;
@@ -18,7 +18,6 @@ mod figures;
 mod flood;
 mod helper;
 mod latency;
-pub(crate) mod memory;
 mod mobisocket;
 mod pair;
 pub mod peers;
@@ -31,7 +30,6 @@ mod sessions;
 mod spread;
 mod streams;
 mod throughput;
-pub(crate) mod usage;
 
 use figures::Figures;
 use resume::Outages;
@@ -188,16 +186,7 @@ impl BenchArgs {
         if stop_wanted() {
             return Err(Trouble::new("interrupted"));
         }
-        let figures = figures.judged(started.elapsed());
-        figures.failures.iter().for_each(|failure| eprintln!("testnet: {failure}"));
-        figures.missed.iter().for_each(|missed| eprintln!("not reached: {missed}"));
-        let text = if self.json {
-            serde_json::to_string(&figures).map_err(|error| Trouble::new(error.to_string()))?
-        } else {
-            figures.table()
-        };
-        print_line(&text);
-        Ok(figures.ok && (figures.missed.is_empty() || !self.strict))
+        conclude(&figures.judged(started.elapsed()), self.json, self.strict)
     }
 }
 
@@ -322,13 +311,6 @@ impl Bench<'_> {
         }
         Ok(())
     }
-}
-
-/// Thousands of connections need as many descriptors, here and in the nodes, which inherit the limit.
-pub(crate) fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, what needs it fails with a line of its own.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// How long something took, in microseconds.

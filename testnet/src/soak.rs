@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::bench::memory::pss_bytes;
-use crate::bench::raise_descriptors;
-use crate::bench::usage::descriptors;
-use crate::command::print_line;
+use crate::judged::conclude;
+use crate::memory::pss_bytes;
 use crate::movers::{MAX_MOVERS, Movers, Step, schedule};
 use crate::process::NodeProcess;
 use crate::progress::Progress;
+use crate::usage::{descriptors, raise_descriptors};
 use crate::wait::{Result, Trouble, io, sleep_until, stop_wanted, until};
 
 mod outcome;
@@ -114,15 +113,7 @@ impl SoakArgs {
         let outcome = soak.carry_through(self, &progress)?;
         drop(soak);
         drop(progress);
-        outcome.failures.iter().for_each(|failure| eprintln!("testnet: {failure}"));
-        outcome.missed.iter().for_each(|missed| eprintln!("not reached: {missed}"));
-        let text = if self.json {
-            serde_json::to_string(&outcome).map_err(|error| Trouble::new(error.to_string()))?
-        } else {
-            outcome.table()
-        };
-        print_line(&text);
-        Ok(outcome.ok && (outcome.missed.is_empty() || !self.strict))
+        conclude(&outcome, self.json, self.strict)
     }
 }
 

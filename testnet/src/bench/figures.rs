@@ -16,8 +16,9 @@ use super::route::Role;
 use super::sessions::Sessions;
 use super::spread::Spread;
 use super::throughput::{Cpu, Throughput};
-use super::usage::load_average;
+use crate::judged::Judged;
 use crate::report::median;
+use crate::usage::load_average;
 
 /// The fields are the keys of the JSON object; what was not measured is null.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -187,9 +188,22 @@ impl Figures {
         self.ok = self.failures.is_empty();
         self
     }
+}
 
-    /// The table for people.
-    pub fn table(&self) -> String {
+impl Judged for Figures {
+    fn is_ok(&self) -> bool {
+        self.ok
+    }
+
+    fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    fn missed(&self) -> &[String] {
+        &self.missed
+    }
+
+    fn table(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, value: Option<String>| {
             // What was left out has no row.

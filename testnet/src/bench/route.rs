@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::relay::Chain;
 use super::service::Server;
-use super::usage::cpu_s;
 use crate::cluster::Cluster;
 use crate::network::{Loopback, Network as _};
 use crate::process::own_binary;
 use crate::topology::{Friend, Join, NodeSpec, Topology};
+use crate::usage::cpu_s;
 use crate::wait::{Result, Trouble};
 
 /// The node beside the server: it sends what is downloaded.

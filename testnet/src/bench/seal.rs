@@ -2,7 +2,7 @@
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use super::usage::cpu_s;
+use crate::usage::cpu_s;
 use crate::wait::{Result, Trouble};
 
 /// Bytes sealed at once: about what a Noise message holds.

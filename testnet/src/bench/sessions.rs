@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::helper::Helper;
-use super::memory::resting_pss_bytes;
 use super::peers::{PEERS_PROCESS, Word};
-use super::usage::cpu_s;
 use crate::cluster::Cluster;
+use crate::memory::resting_pss_bytes;
 use crate::network::{Loopback, Network as _};
 use crate::progress::Progress;
 use crate::topology::{NodeSpec, Topology};
+use crate::usage::cpu_s;
 use crate::wait::{Result, Trouble, sleep_until};
 
 /// The peers have found their node within this time.

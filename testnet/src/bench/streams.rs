@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::memory::{pss_bytes, resting_pss_bytes};
 use super::route::{RECEIVER, Routes, SENDER};
 use super::service::Echo;
+use crate::memory::{pss_bytes, resting_pss_bytes};
 use crate::progress::Progress;
 use crate::wait::Result;
 

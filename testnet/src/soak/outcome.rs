@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::judged::Judged;
+
 /// A node's memory at rest may be larger by this part of what it was after the warm-up, ..
 const MAX_GROWTH: f64 = 0.25;
 /// .. and by so many bytes: an allocator keeps what it once needed.
@@ -138,9 +140,22 @@ impl Outcome {
         self.ok = self.failures.is_empty();
         self
     }
+}
 
-    /// The table for people.
-    pub fn table(&self) -> String {
+impl Judged for Outcome {
+    fn is_ok(&self) -> bool {
+        self.ok
+    }
+
+    fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    fn missed(&self) -> &[String] {
+        &self.missed
+    }
+
+    fn table(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
             let _ = writeln!(out, "  {name:<30} {value}");

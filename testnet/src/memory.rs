@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::usage::read;
+use crate::usage::read;
 use crate::wait::{Result, Trouble, sleep_until};
 
 /// Between two looks at a process that is to come to rest.
