@@ -39,11 +39,11 @@ pub trait Hosts {
     /// When it is refused.
     fn connect(&self, node: &str, address: SocketAddr) -> Result<TcpStream>;
 
-    /// Makes what listens at `address` beside a node reachable at the same address here.
+    /// Makes what listens beside a node at the address of `front` reachable through it, which listens here.
     ///
     /// # Errors
-    /// When the address is in use here.
-    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()>;
+    /// When the system does not say what that address is.
+    fn lead_to(&self, node: &str, front: TcpListener) -> Result<()>;
 
     /// What to type before a command that is to run beside a node.
     fn beside(&self, node: &str) -> String;
@@ -101,7 +101,7 @@ impl Hosts for Here {
         TcpStream::connect(address).map_err(io(format!("connecting to {address}")))
     }
 
-    fn lead_to(&self, _node: &str, _address: SocketAddr) -> Result<()> {
+    fn lead_to(&self, _node: &str, _front: TcpListener) -> Result<()> {
         // It is here.
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `testnet up`: an overlay of real processes to play with, or to see what becomes of it when some of them are killed.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::process::{NODE_PROCESS, own_binary};
 use crate::scenario::{MENU, Scenario};
 use crate::topology::{MAX_NODES, Topology};
 use crate::trickle;
-use crate::wait::{Result, Trouble, stop_wanted};
+use crate::wait::{Result, Trouble, io, stop_wanted};
 
 /// How long the names may take to resolve, at first and after the kills. A limit for what does not end; the times are reported.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -92,7 +92,12 @@ impl UpArgs {
         let started = Instant::now();
         let mut topology = Topology::random(self.n);
         let mut scenario = Scenario::new();
+        let front = self.front()?;
         if let (Some(at), Some(first)) = (&self.dashboard, topology.nodes.first_mut()) {
+            let at = match &front {
+                Some(front) => front.local_addr().map_err(io(at))?.to_string(),
+                None => at.to_string(),
+            };
             first.settings = format!("dashboard = \"{at}\"\n");
             if self.kill.is_none() {
                 first.flags = vec!["--testnet".to_owned(), scenario.listen()?.display().to_string()];
@@ -109,12 +114,26 @@ impl UpArgs {
         })?;
         match self.kill {
             Some(kill) => self.drill(&mut cluster, kill, started),
-            None => self.keep_running(&mut cluster, network.as_mut(), scenario),
+            None => self.keep_running(&mut cluster, network.as_mut(), scenario, front),
         }
     }
 
+    /// With the dashboard in another network namespace: where browsers of this one find it. Made before any node runs, so that the port is free in both,
+    /// and one that is not is told at once.
+    fn front(&self) -> Result<Option<TcpListener>> {
+        let Some(at) = self.dashboard.as_ref().filter(|_| self.netns).map(ToString::to_string) else { return Ok(None) };
+        let taken = |error| Trouble::new(format!("no dashboard at {at}: {error}; try --dashboard 127.0.0.1:0"));
+        TcpListener::bind(&at).map(Some).map_err(taken)
+    }
+
     /// Does what is typed, and what the page orders, until Ctrl-C.
-    fn keep_running(&self, cluster: &mut Cluster, network: &mut dyn Network, mut scenario: Scenario) -> Result<bool> {
+    fn keep_running(
+        &self,
+        cluster: &mut Cluster,
+        network: &mut dyn Network,
+        mut scenario: Scenario,
+        front: Option<TcpListener>,
+    ) -> Result<bool> {
         introduce(cluster, network)?;
         if let (Some(_), [first, others @ ..]) = (&self.dashboard, cluster.nodes()) {
             if let Some(last) = others.last() {
@@ -122,7 +141,7 @@ impl UpArgs {
             }
             let data: Value = first.ask(json!({"verb": "dashboard"}))?;
             let url = data.get("url").and_then(Value::as_str).unwrap_or_default();
-            network.hosts().lead_to(&first.name, dashboard_in(url)?)?;
+            front.map_or(Ok(()), |front| network.hosts().lead_to(&first.name, front))?;
             print_line(&format!("\nThe dashboard of {}, with a menu for all of that: {url}", first.name));
         }
         scenario.read_stdin();
@@ -160,12 +179,6 @@ impl UpArgs {
         }
         Ok(true)
     }
-}
-
-/// Where a dashboard is, by its URL.
-fn dashboard_in(url: &str) -> Result<SocketAddr> {
-    let place = url.split('/').nth(2).and_then(|place| place.parse().ok());
-    place.ok_or_else(|| Trouble::new(format!("the dashboard has no address: {url}")))
 }
 
 /// Kills `count` nodes that `seed` draws, the founder among them or not; their names.

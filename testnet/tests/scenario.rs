@@ -6,7 +6,7 @@
 mod chromium;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -106,6 +106,25 @@ fn on_real_interfaces_nodes_move_from_one_network_to_the_other() {
     testnet.told("heal", "they may link again");
     until("they are one overlay", || status(0)["links"] != 0);
     testnet.ends();
+}
+
+/// Browsers of this machine find the dashboard of a node with another one's network: where they cannot, nothing is begun.
+#[test]
+fn a_taken_port_of_the_dashboard_is_told_before_any_node_runs() {
+    if let Some(why) = testnet::netns::missing() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testnet"));
+    command.args(["--out", out.path().to_str().unwrap(), "up", "-n", "2", "--netns", "--dashboard", &at]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with(&format!("testnet: no dashboard at {at}: Address already in use")), "{said}");
+    assert!(said.ends_with("; try --dashboard 127.0.0.1:0\n") && said.lines().count() == 1, "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -141,10 +141,10 @@ impl Hosts for Spaces {
     }
 
     /// It is so as long as this process runs.
-    fn lead_to(&self, node: &str, address: SocketAddr) -> Result<()> {
-        let (here, space) = (TcpListener::bind(address).map_err(io(address))?, self.of(node));
+    fn lead_to(&self, node: &str, front: TcpListener) -> Result<()> {
+        let (address, space) = (front.local_addr().map_err(io("a port of this machine"))?, self.of(node));
         std::thread::spawn(move || {
-            for socket in here.incoming().flatten() {
+            for socket in front.incoming().flatten() {
                 if let Ok(Ok(there)) = inside(&space, || TcpStream::connect(address)) {
                     copy_both_ways(socket, there);
                 }
