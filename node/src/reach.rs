@@ -1,5 +1,6 @@
 //! From how far away an address can be reached.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 
 use multiaddr::{Multiaddr, Protocol};
@@ -26,6 +27,16 @@ pub fn reach(address: &Multiaddr) -> Option<Reach> {
         IpAddr::V6(ip) if ip.is_unique_local() => Some(Reach::Network),
         _ => Some(Reach::World),
     }
+}
+
+/// Those of a node's addresses that others have a use for, what reaches farthest first; one of this machine only when there is no other.
+pub fn for_others(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let mut reached: Vec<(Reach, Multiaddr)> =
+        addresses.into_iter().filter_map(|address| Some((reach(&address)?, address))).collect();
+    reached.sort_by_key(|(reach, _)| Reverse(*reach));
+    let farthest = reached.first().map(|(reach, _)| *reach);
+    let here = |reach: Reach| reach == Reach::Machine && farthest > Some(Reach::Machine);
+    reached.into_iter().filter(|(reach, _)| !here(*reach)).map(|(_, address)| address).collect()
 }
 
 /// The IP address that an address starts with, an IPv4 one as such.

@@ -8,15 +8,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
-use overlay::id::NodeId;
+use overlay::id::{NodeId, OverlayId};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::Instant;
 
+use super::span;
+use crate::clock;
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
 use crate::facts;
+use crate::invite::{Invite, MAX_ADDRESSES};
 use crate::local::socks::{Guard, TOKEN_FILE};
-use crate::reach::{Reach, reach};
+use crate::reach::{Reach, for_others, reach};
 use crate::stack::Event;
 
 /// How often the listen addresses are compared with those that were printed.
@@ -24,6 +27,9 @@ const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long a way into an overlay may take before it is said that nobody answers there: longer than a dial and its repetition.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the invite is good that is printed at the start, in seconds: as one of `muses invite`, if nothing else is said there.
+const INVITE_LIFETIME_S: u64 = 7 * 86_400;
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
@@ -93,7 +99,8 @@ impl Console {
         ways: Option<&[Multiaddr]>,
     ) -> Option<Fault> {
         let joining = ways.is_some();
-        let mut printed = Vec::new();
+        let mut listening = Vec::new();
+        let mut invited = Vec::new();
         let mut alone = true;
         let mut unanswered = ways.map(|ways| (Instant::now() + JOIN_PATIENCE, ways));
         let mut refusals = BTreeSet::new();
@@ -128,36 +135,45 @@ impl Console {
                         self.say(&nobody_answers(ways));
                     }
                     // Flight mode listens nowhere; being back at the same addresses is no news.
-                    if !addresses.is_empty() && addresses != printed {
-                        let closed = handle.with(|stack, _| stack.is_closed()).await.unwrap_or_default();
-                        self.invite(&addresses, closed);
-                        printed = addresses;
+                    if !addresses.is_empty() && addresses != listening {
+                        addresses.iter().for_each(|address| self.say(&format!("listening at {address}")));
+                        listening.clone_from(&addresses);
+                    }
+                    // Into what, is known once this node is in it.
+                    let into = handle.with(|stack, _| (stack.overlay_id(), stack.is_closed())).await;
+                    if let Ok((Some(overlay), closed)) = into && !addresses.is_empty() && addresses != invited {
+                        self.ways_in(&addresses, overlay, closed).iter().for_each(|line| self.say(line));
+                        invited = addresses;
                     }
                 }
             }
         }
     }
 
-    /// The line that somebody else pastes, for each address at which this node can be reached.
-    fn invite(&self, addresses: &[Multiaddr], closed: bool) {
-        for address in addresses {
-            self.say(&format!("listening at {address}"));
-        }
+    /// What somebody else pastes to join.
+    fn ways_in(&self, addresses: &[Multiaddr], overlay: OverlayId, closed: bool) -> Vec<String> {
         if closed {
-            self.say("others join with what `muses invite` prints");
-            return;
+            return vec!["others join with what `muses invite` prints".to_owned()];
         }
-        let shown: Vec<_> = addresses.iter().filter(|address| reach(address).is_some()).collect();
-        let elsewhere: Vec<_> = shown.iter().filter(|address| !is_loopback(address)).collect();
         let line = |folder, address: &Multiaddr| format!("  muses up{folder} --join {address}/p2p/{}", self.me);
-        if !elsewhere.is_empty() {
-            self.say("others join with:");
-            elsewhere.iter().for_each(|address| self.say(&line("", address)));
+        let mut told = for_others(addresses.to_vec());
+        told.truncate(MAX_ADDRESSES);
+        let Some(farthest) = told.first() else { return Vec::new() };
+        let mut lines = Vec::new();
+        if !is_loopback(farthest) {
+            let expires_unix_s = clock::now().wall.as_unix_secs().saturating_add(INVITE_LIFETIME_S);
+            let invite = Invite { overlay, inviter: self.me, expires_unix_s, addresses: told.clone(), grant: None };
+            if let Ok(invite) = invite.to_text() {
+                lines.push(format!("others join with an invite, good for {}:", span::text(INVITE_LIFETIME_S)));
+                lines.push(format!("  muses join {invite}"));
+                lines.push("or with an address, as long as this node has it:".to_owned());
+            }
+            lines.extend(told.iter().map(|address| line("", address)));
         }
-        if let Some(address) = shown.iter().find(|address| is_loopback(address)).or(shown.first()) {
-            self.say("a second node on this machine, with a folder of its own, joins with:");
-            self.say(&line(" --data-dir ./muses-2", address));
-        }
+        let here = addresses.iter().find(|address| is_loopback(address)).unwrap_or(farthest);
+        lines.push("a second node on this machine, with a folder of its own, joins with:".to_owned());
+        lines.push(line(" --data-dir ./muses-2", here));
+        lines
     }
 
     fn who(&self, id: &NodeId) -> String {
@@ -183,4 +199,42 @@ async fn neighbours(handle: &Handle) -> usize {
 
 fn is_loopback(address: &Multiaddr) -> bool {
     reach(address) == Some(Reach::Machine)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn me() -> NodeId {
+        overlay::id::Identity::from_secret(&[3; 32]).id()
+    }
+
+    fn lines(addresses: &[&str], closed: bool) -> Vec<String> {
+        let addresses: Vec<Multiaddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let console = Console::new(me(), BTreeMap::new());
+        console.ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed)
+    }
+
+    #[test]
+    fn others_are_invited_to_where_they_reach_this_node_and_to_no_other_overlay() {
+        let said = lines(&["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.7/tcp/1", "/ip4/203.0.113.7/tcp/1"], false);
+        let [_, invite, _, farthest, near, _, here] = said.as_slice() else { panic!("{said:?}") };
+        let invite: Invite = invite.strip_prefix("  muses join ").unwrap().parse().unwrap();
+        assert_eq!((invite.overlay, invite.inviter), (OverlayId::from_bytes([9; 32]), me()));
+        let addresses: Vec<String> = invite.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["/ip4/203.0.113.7/tcp/1", "/ip4/10.0.0.7/tcp/1"]);
+        assert!(invite.grant.is_none() && invite.expired_for_s(clock::now().wall).is_none());
+        assert!(farthest.starts_with("  muses up --join /ip4/203.0.113.7/tcp/1/p2p/"), "{farthest}");
+        assert!(near.starts_with("  muses up --join /ip4/10.0.0.7/tcp/1/p2p/"), "{near}");
+        assert!(here.starts_with("  muses up --data-dir ./muses-2 --join /ip4/127.0.0.1/tcp/1/p2p/"), "{here}");
+    }
+
+    #[test]
+    fn where_nobody_else_gets_to_and_where_a_secret_is_needed_there_is_no_invite() {
+        let said = lines(&["/ip4/127.0.0.1/tcp/1"], false);
+        assert!(said.len() == 2 && said[1].contains("--join /ip4/127.0.0.1/tcp/1"), "{said:?}");
+        assert_eq!(lines(&["/ip4/203.0.113.7/tcp/1"], true), ["others join with what `muses invite` prints"]);
+        assert_eq!(lines(&["/dns4/example.com/tcp/1"], false), [""; 0]);
+    }
 }

@@ -76,6 +76,8 @@ async function run() {
     await page.size(width, height, mobile);
     await new Promise((done) => setTimeout(done, 900));
     assert.ok(await page.run(`document.documentElement.scrollWidth <= ${width}`), `${name}: wider than the window`);
+    const wide = `[...document.querySelectorAll(".neighbours .scroll")].some((each) => each.scrollWidth > each.clientWidth)`;
+    assert.equal(await page.run(wide), false, `${name}: neighbours beyond the edge`);
     await accessible(page, name);
     if (pictures) writeFileSync(join(pictures, `${name}.png`), await page.picture(true));
   }
@@ -92,6 +94,16 @@ async function run() {
   await page.call("Page.reload");
   await page.until("still in after a reload", `${shown("board")} && ${pill} === "established" && ${text("theme")} === "Theme: dark"`);
   await page.click("#theme");
+
+  step("a node comes to the middle by the keyboard, and stays in focus");
+  await page.run(`document.querySelector("#nodes").closest("details").open = true; document.querySelector("#nodes button[data-node]").focus()`);
+  const held = "document.activeElement.dataset.node";
+  const id = await page.run(held);
+  await page.press("Enter");
+  await page.until("it is chosen", `document.activeElement.getAttribute("aria-pressed") === "true"`);
+  await page.until("it is in the middle", `[...document.querySelectorAll("#disk .node")].some((dot) => Math.hypot(dot.cx.baseVal.value, dot.cy.baseVal.value) < 1e-3)`);
+  assert.equal(await page.run(held), id, "the table was written anew around it");
+  await page.click("#centre-all");
 
   step("flight mode, by the keyboard");
   await page.call("Page.reload");

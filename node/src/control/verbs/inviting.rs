@@ -1,6 +1,5 @@
 //! Invites: written here, and their secrets taken here.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Se
 use crate::local::exposures::Exposure;
 use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened};
 use crate::local::service::ServiceName;
-use crate::reach::{Reach, reach};
+use crate::reach::{Reach, for_others, reach};
 use crate::stack::{Event, Who};
 
 /// How long a guest may take to send the secret.
@@ -199,20 +198,17 @@ impl Desk {
     }
 }
 
-/// Where this node or its router listens, what reaches farthest first. An address of this machine is only told when there is no other.
+/// Where this node or its router listens, as others are told.
 async fn addresses(handle: &Handle) -> Result<Vec<Multiaddr>, Fault> {
-    let mut listening: Vec<(Reach, Multiaddr)> =
-        handle.reachable_at().await?.into_iter().filter_map(|address| Some((reach(&address)?, address))).collect();
-    listening.sort_by_key(|(reach, _)| Reverse(*reach));
-    let Some(&(farthest, _)) = listening.first() else {
+    let mut told = for_others(handle.reachable_at().await?);
+    if told.is_empty() {
         return Err(Fault::new(
             Code::Unreachable,
             "this node listens nowhere now, so nobody could join; try again later",
         ));
-    };
-    let near = |reach: Reach| reach == Reach::Machine && farthest > Reach::Machine;
-    let told = listening.into_iter().filter(|(reach, _)| !near(*reach)).map(|(_, address)| address);
-    Ok(told.take(MAX_ADDRESSES).collect())
+    }
+    told.truncate(MAX_ADDRESSES);
+    Ok(told)
 }
 
 /// With those at which neighbours have reached this node, although it does not listen there: at a router that forwards the port.

@@ -18,14 +18,17 @@ export function h(name, attributes = {}, ...children) {
 const empty = (columns, text) => h("tr", {}, h("td", { class: "empty", colspan: columns }, text));
 const named = (id, call) => h("span", { title: id, ...(call(id) === short(id) ? { class: "mono" } : {}) }, call(id));
 
-export function nodes(body, state, tree, hops, call, away) {
+/** `centre` is the node in the middle of the disk, if one is; its button gets it there, and what is focused stays so. */
+export function nodes(body, state, tree, hops, { call, away, centre, choose }) {
   const what = away ? { me: "this node, before the outage", neighbour: "was a neighbour", known: "was known" } : { me: "this node", neighbour: "neighbour", known: "known" };
   const rows = [...nodesOf(state, tree, hops).values()].map((node) => h("tr", {},
-    h("td", {}, named(node.id, call)),
+    h("td", {}, h("button", { type: "button", class: "plain", title: node.id, "data-node": node.id, "aria-pressed": String(node.id === centre), click: () => choose(node.id) }, named(node.id, call))),
     h("td", {}, what[node.kind] + (node.address === "/" ? ", root" : "")),
     h("td", { class: "mono" }, node.address),
     h("td", {}, node.kind === "me" ? "–" : node.kind === "neighbour" ? (away ? "–" : "a link") : node.via.slice(0, 3).map(call).join(", ") || "–")));
+  const focused = body.contains(document.activeElement) ? document.activeElement.dataset.node : undefined;
   body.replaceChildren(...(rows.length ? rows : [empty(4, "This node has no place in the overlay now.")]));
+  if (focused) [...body.querySelectorAll("button")].find((button) => button.dataset.node === focused)?.focus();
 }
 
 export function neighbours(body, state, tree, call) {

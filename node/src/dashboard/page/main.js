@@ -17,7 +17,7 @@ const CENTRES = ["all", "me", "root"];
 const $ = (id) => document.getElementById(id);
 const page = { state: null, placed: null, samples: [], facts: [], rates: new Map(), tree: 0, centre: "all", chosen: null, path: null, pathDue: 0, pathBusy: false, asked: null, names: "" };
 let call = short;
-const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => { page.centre = id; scenario.pick(id); render(); } });
+const disk = new Disk($("disk"), { call: (id) => call(id), choose: (id) => bring(id) });
 
 // ---- what is told ----
 
@@ -104,7 +104,7 @@ function render() {
   if ($("standing").textContent !== standing[1]) $("standing").textContent = standing[1];
   $("flight").setAttribute("aria-checked", String(!state.network_up));
   $("flight").disabled = false;
-  $("overlay-facts").textContent = [count(Math.max(state.size, 1), "node"), count(status.links, "link"), status.address ? `here at ${state.addresses[page.tree] ?? status.address}` : page.placed ? "as it was before the outage" : null].filter(Boolean).join(" · ");
+  $("overlay-facts").textContent = [count(Math.max(state.size, knownNodes(state)), "node"), count(status.links, "link"), status.address ? `here at ${state.addresses[page.tree] ?? status.address}` : page.placed ? "as it was before the outage" : null].filter(Boolean).join(" · ");
   $("sessions-count").textContent = count(status.sessions, "session");
   $("neighbours-count").textContent = String(state.neighbours.length);
   renderTrees();
@@ -115,13 +115,16 @@ function render() {
   disk.show(away ? page.placed : state, { tree: page.tree, path, centre, away });
   $("disk-text").textContent = describe(path);
   for (const name of CENTRES) $(`centre-${name}`).setAttribute("aria-pressed", String(page.centre === name));
-  lists.nodes($("nodes"), away ? page.placed : state, page.tree, path?.hops ?? [], call, away);
+  lists.nodes($("nodes"), away ? page.placed : state, page.tree, path?.hops ?? [], { call, away, centre, choose: bring });
   lists.neighbours($("neighbours"), state, page.tree, call);
   lists.sessions($("sessions"), state, { call, rates: page.rates, chosen: page.chosen, choose, cut });
   lists.figures($("figures"), state);
   lists.names($("names"), state);
   renderPath(path);
 }
+
+/** The size comes up the trees, a while after nodes do. */
+const knownNodes = (state) => new Set([state.status.node, ...[...state.neighbours, ...state.known].map(({ node }) => node)]).size;
 
 function shownPath() {
   const session = page.state.sessions.find((each) => each.peer === page.chosen);
@@ -172,6 +175,13 @@ function renderHistory() {
 }
 
 // ---- what people do ----
+
+/** A node to the middle of the disk. */
+function bring(id) {
+  page.centre = id;
+  scenario.pick(id);
+  render();
+}
 
 function choose(peer) {
   page.chosen = page.chosen === peer ? "" : peer;
