@@ -45,9 +45,9 @@ impl Cookie {
         *mac2 = self.mac2(covered);
     }
 
-    /// Whether `hello` bears this cookie's mac2.
+    /// Whether `hello` bears this cookie's mac2. Zeros say that it bears none, which is most of a flood and costs no hash.
     pub(crate) fn is_on(&self, hello: &AddressedHello<'_, '_>) -> bool {
-        kdf::equal(&hello.mac2, &self.mac2(hello.covered))
+        hello.mac2 != [0; MAC2_BYTES] && kdf::equal(&hello.mac2, &self.mac2(hello.covered))
     }
 
     /// The reply that brings this cookie to the sender of `hello`, and to nobody else.

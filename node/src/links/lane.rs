@@ -2,7 +2,7 @@
 
 use std::io;
 
-use futures::io::{BufReader, ReadHalf, WriteHalf};
+use futures::io::{BufReader, WriteHalf};
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use overlay::io::{Lane, LinkId};
@@ -17,6 +17,30 @@ const LENGTH_BYTES: usize = 4;
 const WRITE_BYTES: usize = 64 * 1024;
 /// Small frames are read out of a buffer of this size; larger ones go around it.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Small frames that a reader hands over before others have their turn.
+const MAX_SMALL_FRAMES: u32 = 16;
+/// A frame below this, in bytes, costs the loop more than it costs to read it.
+const SMALL_FRAME_BYTES: usize = 4 * 1024;
+
+/// Whose turn it is. A neighbour that sends small frames without a pause keeps its reader and the loop busy with each other; nobody would look
+/// whether another neighbour has sent something before both have nothing to do, which took milliseconds in a flood of Hellos.
+#[derive(Default)]
+pub(super) struct Turn {
+    small_frames: u32,
+}
+
+impl Turn {
+    /// A frame of this length was handed over: lets others go first from time to time.
+    pub(super) async fn after(&mut self, bytes: usize) {
+        self.small_frames += u32::from(bytes < SMALL_FRAME_BYTES);
+        if self.small_frames == MAX_SMALL_FRAMES {
+            self.small_frames = 0;
+            // Tokio comes back to this task after it has asked the system for news of all sockets.
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// What a reader has to say.
 pub(super) enum Arrival {
@@ -73,25 +97,27 @@ pub(super) fn spawn(
 async fn read_frames(
     link: LinkId,
     lane: Lane,
-    stream: ReadHalf<Stream>,
+    stream: impl AsyncRead + Unpin,
     arrivals: mpsc::Sender<Arrival>,
     mut gone: watch::Receiver<bool>,
 ) {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    let mut turn = Turn::default();
     loop {
         let frame = tokio::select! {
             biased;
             frame = read_frame(&mut stream, lane.max_frame_bytes()) => frame,
             _ = gone.wait_for(|gone| *gone) => Err(Ending::Closed),
         };
-        let arrival = match frame {
-            Ok(bytes) => Arrival::Frame { link, lane, bytes },
-            Err(why) => Arrival::Ended { link, lane, why },
+        let (bytes, arrival) = match frame {
+            Ok(bytes) => (bytes.len(), Arrival::Frame { link, lane, bytes }),
+            Err(why) => (0, Arrival::Ended { link, lane, why }),
         };
         let ended = matches!(arrival, Arrival::Ended { .. });
         if arrivals.send(arrival).await.is_err() || ended {
             return;
         }
+        turn.after(bytes).await;
     }
 }
 
@@ -196,5 +222,31 @@ mod tests {
         let length = u32::try_from(Lane::Control.max_frame_bytes() + 1).unwrap();
         let (frames, why) = read_all(&length.to_le_bytes(), Lane::Control);
         assert!(frames.is_empty() && matches!(why, Ending::TooLong { bytes } if bytes == length));
+    }
+    #[tokio::test]
+    async fn neighbours_that_never_pause_have_their_turns() {
+        const FRAMES: usize = 400;
+        let (arrivals, mut arrived) = mpsc::channel(2 * FRAMES + 2);
+        let (_open, gone) = watch::channel(false);
+        let mut bytes = Vec::new();
+        for _ in 0..FRAMES {
+            append(&mut bytes, Lane::Data, b"hello");
+        }
+        for link in [LinkId(1), LinkId(2)] {
+            let stream = Cursor::new(bytes.clone());
+            tokio::spawn(read_frames(link, Lane::Data, stream, arrivals.clone(), gone.clone()));
+        }
+        drop(arrivals);
+        let mut turns = vec![(LinkId(0), 0)];
+        while let Some(arrival) = arrived.recv().await {
+            let Arrival::Frame { link, .. } = arrival else { continue };
+            match turns.last_mut() {
+                Some((last, frames)) if *last == link => *frames += 1,
+                _ => turns.push((link, 1)),
+            }
+        }
+        assert_eq!(turns.iter().map(|(_, frames)| frames).sum::<u32>(), 2 * u32::try_from(FRAMES).unwrap());
+        // Who comes last in one round may come first in the next.
+        assert!(turns.iter().all(|(_, frames)| *frames <= 2 * MAX_SMALL_FRAMES), "{turns:?}");
     }
 }

@@ -14,7 +14,7 @@ use super::frame::{BadFrame, Opener, Sealer};
 use super::keys::FrameKeys;
 use super::{News, NewsIn};
 use crate::links::gate::GatedStream;
-use crate::links::lane::{Arrival, Written};
+use crate::links::lane::{Arrival, Turn, Written};
 
 /// Frames that are sealed and written together.
 const BATCH_FRAMES: usize = 16;
@@ -102,15 +102,18 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, link: LinkId, arrivals: mpsc::Sender<Arrival>) -> Ending {
+        let mut turn = Turn::default();
         loop {
             let bytes = match self.frame().await {
                 Ok(bytes) => bytes,
                 Err(why) => return why,
             };
             self.heard.store(true, Ordering::Relaxed);
+            let length = bytes.len();
             if arrivals.send(Arrival::Frame { link, lane: Lane::Data, bytes }).await.is_err() {
                 return Ending::Unheard;
             }
+            turn.after(length).await;
         }
     }
 
