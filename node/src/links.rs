@@ -30,6 +30,7 @@ mod flight;
 mod gate;
 mod hard_close;
 mod input;
+mod interfaces;
 #[doc(hidden)]
 pub mod lane;
 mod listeners;

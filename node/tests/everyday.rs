@@ -21,6 +21,9 @@ fn a_local_port_is_closed_and_its_connections_go_on() {
     let first = connect();
     let mut open = dial(&first);
     assert_eq!(exchange(&mut open, b"before"), *b"before");
+    let own = bob.muses("connect bob/echo --listen 127.0.0.1:0");
+    assert_eq!(own.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&own.stderr).contains("bob: this is the node itself"), "{own:?}");
     assert_eq!(bob.json(&format!("disconnect {first}"))["closed"][0], first.as_str());
     assert!(TcpStream::connect(&first).is_err(), "the port is still open");
     assert_eq!(exchange(&mut open, b"behind"), *b"behind");

@@ -298,14 +298,22 @@ impl Desk {
         }
     }
 
-    async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
-        // Only a name that certainly is nobody's is refused: a peer that is away now may be back when the port is used.
-        if target.peer.parse::<NodeId>().is_err()
-            && let Err(fault) = self.lookup(target.peer.clone(), CONNECT_LOOKUP_TIMEOUT).await
-            && fault == Fault::from(Failure::UnknownPeer).about(&target.peer)
-        {
-            return Err(fault);
+    /// Refuses only a name that certainly is nobody's, or this node's own: a peer that is away now may be back when a port to it is used.
+    async fn check_peer(&self, peer: &str) -> Result<(), Fault> {
+        let node = match peer.parse::<NodeId>() {
+            Ok(id) => Ok(id.to_string()),
+            Err(_) => self.lookup(peer.to_owned(), CONNECT_LOOKUP_TIMEOUT).await,
+        };
+        let own = self.ask(|stack, _| stack.id().to_string()).await?;
+        match node {
+            Ok(node) if node == own => Err(Fault::from(Failure::Myself).about(peer)),
+            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(peer) => Err(fault),
+            _ => Ok(()),
         }
+    }
+
+    async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
+        self.check_peer(&target.peer).await?;
         if at.is_place() {
             return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
         }

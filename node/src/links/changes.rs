@@ -1,14 +1,13 @@
 //! Notices that local addresses came or went, and tells it once when they have settled.
 
-use std::io;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use if_watch::IfEvent;
-use if_watch::tokio::IfWatcher;
 use tokio::time::Instant;
 
 use super::gate::Gate;
+use super::interfaces::{Change, Interfaces};
 
 /// Changes within this time are told together; an address that only flaps is told once.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -26,7 +25,7 @@ pub(super) enum News {
 
 pub(super) struct Changes {
     /// None when the system has no such thing.
-    interfaces: Option<IfWatcher>,
+    interfaces: Option<Interfaces>,
     pending: Option<(Instant, News)>,
     /// Whether the addresses that were there at the start are known: later ones are changes.
     settled: bool,
@@ -34,10 +33,15 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn watch() -> Self {
-        let interfaces = IfWatcher::new()
+        let interfaces = Interfaces::watch()
             .inspect_err(|error| tracing::warn!(%error, "cannot watch network interfaces; moves are noticed later"))
             .ok();
         Self { interfaces, pending: None, settled: false }
+    }
+
+    /// The addresses of this machine, if the system tells.
+    pub(super) fn addresses(&self) -> Option<&BTreeSet<IpAddr>> {
+        self.interfaces.as_ref().map(Interfaces::addresses)
     }
 
     /// A listener opened or closed.
@@ -60,7 +64,7 @@ impl Changes {
     pub(super) async fn next(&mut self, gate: &Gate) -> News {
         loop {
             tokio::select! {
-                event = next_event(&mut self.interfaces) => self.handle(event, gate),
+                change = next_change(&mut self.interfaces) => self.handle(change, gate),
                 news = settle(self.pending) => {
                     self.pending = None;
                     self.settled = true;
@@ -70,19 +74,17 @@ impl Changes {
         }
     }
 
-    fn handle(&mut self, event: Option<io::Result<IfEvent>>, gate: &Gate) {
-        match event {
-            Some(Ok(IfEvent::Up(net))) => tracing::debug!(%net, "address came"),
-            Some(Ok(IfEvent::Down(net))) => {
-                tracing::debug!(%net, "address went");
+    fn handle(&mut self, change: Option<Change>, gate: &Gate) {
+        match change {
+            Some(Change::Up(ip)) => tracing::debug!(%ip, "address came"),
+            Some(Change::Down(ip)) => {
+                tracing::debug!(%ip, "address went");
                 // Its connections are dead, and would need minutes to find out.
-                gate.mute_ip(net.addr());
+                gate.mute_ip(ip);
             }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "watching network interfaces");
-                return;
-            }
+            Some(Change::Idle) => return self.note_listening(),
             None => {
+                tracing::warn!("the system tells no more of network interfaces; moves are noticed later");
                 self.interfaces = None;
                 return;
             }
@@ -98,7 +100,7 @@ impl Changes {
     }
 }
 
-async fn next_event(interfaces: &mut Option<IfWatcher>) -> Option<io::Result<IfEvent>> {
+async fn next_change(interfaces: &mut Option<Interfaces>) -> Option<Change> {
     match interfaces {
         Some(interfaces) => interfaces.next().await,
         None => std::future::pending().await,
@@ -122,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn changes_are_told_once_and_the_greater_counts() {
         let mut changes = Changes { interfaces: None, pending: None, settled: false };
-        let up = || Some(Ok(IfEvent::Up("10.0.0.1/8".parse().unwrap())));
+        let up = || Some(Change::Up("10.0.0.1".parse().unwrap()));
         let gate = Gate::open();
         changes.handle(up(), &gate);
         assert_eq!(changes.next(&gate).await, News::Listening, "what is there at the start is no move");

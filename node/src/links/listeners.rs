@@ -1,5 +1,6 @@
 //! Where this node listens: what was configured, and what that is now.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use libp2p::Swarm;
@@ -27,6 +28,7 @@ struct Open {
     id: ListenerId,
     /// Which of the configured ones it serves.
     configured: usize,
+    /// With its port; a wildcard as such.
     addresses: Vec<Multiaddr>,
 }
 
@@ -94,12 +96,12 @@ impl Listeners {
         self.open.retain(|open| open.id != id);
     }
 
-    /// Everything that a neighbour could dial.
-    pub(super) fn addresses(&self) -> Vec<Multiaddr> {
+    /// Everything that a neighbour could dial; `own` are the addresses of this machine, if the system tells.
+    pub(super) fn addresses(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
         let mut addresses: Vec<Multiaddr> = Vec::new();
-        for address in self.open.iter().flat_map(Open::dialable) {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
+        for address in self.open.iter().flat_map(|open| open.dialable(own)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
         addresses
@@ -130,10 +132,23 @@ impl Listeners {
 
 impl Open {
     /// Loopback counts only when there is nothing else: elsewhere it names somebody else.
-    fn dialable(&self) -> impl Iterator<Item = &Multiaddr> {
-        let only_loopback = self.addresses.iter().all(|address| is_loopback(address) || is_link_local(address));
-        self.addresses.iter().filter(move |address| !is_link_local(address) && (only_loopback || !is_loopback(address)))
+    fn dialable(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
+        let concrete = |address: &Multiaddr| match ip_of(address).filter(IpAddr::is_unspecified) {
+            Some(wildcard) => everywhere(wildcard, address, own),
+            None => vec![address.clone()],
+        };
+        let mut addresses: Vec<Multiaddr> = self.addresses.iter().flat_map(concrete).collect();
+        addresses.retain(|address| !is_link_local(address));
+        let only_loopback = addresses.iter().all(is_loopback);
+        addresses.retain(|address| only_loopback || !is_loopback(address));
+        addresses
     }
+}
+
+/// Where one who listens at `wildcard`, which is in `address`, is found.
+fn everywhere(wildcard: IpAddr, address: &Multiaddr, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
+    let family = own.into_iter().flatten().filter(|ip| ip.is_ipv4() == wildcard.is_ipv4());
+    family.map(|ip| Multiaddr::from(*ip).into_iter().chain(address.iter().skip(1)).collect()).collect()
 }
 
 impl Configured {
@@ -157,7 +172,8 @@ impl Configured {
     }
 }
 
-fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
+/// The same address with another port.
+pub(super) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
     let with = |part| if let Protocol::Tcp(_) = part { Protocol::Tcp(port) } else { part };
     address.iter().map(with).collect()
 }
@@ -200,10 +216,22 @@ mod tests {
         let dialable = |addresses: &[&str]| {
             let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
             let open = Open { id: ListenerId::next(), configured: 0, addresses };
-            open.dialable().map(ToString::to_string).collect::<Vec<_>>()
+            open.dialable(None).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(dialable(&["/ip4/127.0.0.1/tcp/1"]), ["/ip4/127.0.0.1/tcp/1"]);
         assert_eq!(dialable(&["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1"]), ["/ip4/10.0.0.1/tcp/1"]);
         assert_eq!(dialable(&["/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip6/fd00::1/tcp/1"]), ["/ip6/fd00::1/tcp/1"]);
+    }
+
+    #[test]
+    fn at_a_wildcard_all_addresses_of_this_machine_count() {
+        let own = ["10.3.0.2", "127.0.0.1", "fd00::7", "fe80::1"].map(|ip| ip.parse().unwrap()).into();
+        let dialable = |address: &str| {
+            let open = Open { id: ListenerId::next(), configured: 0, addresses: vec![address.parse().unwrap()] };
+            open.dialable(Some(&own)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(dialable("/ip4/0.0.0.0/tcp/5"), ["/ip4/10.3.0.2/tcp/5"]);
+        assert_eq!(dialable("/ip6/::/tcp/5"), ["/ip6/fd00::7/tcp/5"]);
+        assert_eq!(dialable("/ip4/10.0.0.1/tcp/5"), ["/ip4/10.0.0.1/tcp/5"]);
     }
 }

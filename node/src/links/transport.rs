@@ -4,10 +4,11 @@
 //! wildcard address, and after a move the source *address* is what matters. The port is an ephemeral one: with the
 //! listener's, a redial of the same neighbour would collide with the muted socket that still holds that four-tuple.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -26,6 +27,8 @@ use super::StartError;
 use super::bulk::door::Door;
 use super::gate::{Gate, GatedStream};
 use super::hard_close::HardClose;
+use super::listeners::with_port;
+use crate::reach::{ip_of, port_of};
 
 /// A dial, or an incoming connection, must be authenticated and multiplexed within this time.
 pub(super) const MAX_SETUP: Duration = Duration::from_secs(5);
@@ -41,7 +44,8 @@ pub(super) fn build(
     door: Option<Door>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     let noise = noise::Config::new(keypair).map_err(|_| StartError::Identity)?;
-    Ok(GatedTcp { listeners: tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), dialler, door }
+    let listeners = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    Ok(GatedTcp { listeners, wildcards: HashMap::new(), dialler, door }
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default())
@@ -52,6 +56,8 @@ pub(super) fn build(
 
 struct GatedTcp {
     listeners: tcp::tokio::Transport,
+    /// Listeners at all addresses of this machine, and where they were asked to listen.
+    wildcards: HashMap<ListenerId, Multiaddr>,
     dialler: Dialler,
     door: Option<Door>,
 }
@@ -98,10 +104,15 @@ impl Transport for GatedTcp {
     type Dial = BoxFuture<'static, io::Result<GatedStream>>;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
-        self.listeners.listen_on(id, address)
+        self.listeners.listen_on(id, address.clone())?;
+        if ip_of(&address).is_some_and(|ip| ip.is_unspecified()) {
+            self.wildcards.insert(id, address);
+        }
+        Ok(())
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.wildcards.remove(&id);
         self.listeners.remove_listener(id)
     }
 
@@ -113,20 +124,44 @@ impl Transport for GatedTcp {
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut self.listeners).poll(cx).map(|event| {
-            event.map_upgrade(|upgrade| {
-                let stream = upgrade.into_inner().inspect(|stream| limit_silence(&stream.0, USER_TIMEOUT));
-                let stream = stream.map(|stream| self.dialler.gate.guard(stream));
-                let door = self.door.clone();
-                async move {
-                    match door {
-                        Some(door) => door.sort(stream?).await,
-                        None => stream,
-                    }
-                }
-                .boxed()
-            })
-        })
+        loop {
+            let event = ready!(Pin::new(&mut self.listeners).poll(cx));
+            if let Some(event) = self.told(event) {
+                return Poll::Ready(event.map_upgrade(|upgrade| self.incoming(upgrade.into_inner())));
+            }
+        }
+    }
+}
+
+impl GatedTcp {
+    /// What is told of an event. Of a listener at all addresses that it has a port, and no more: libp2p takes the other end of a line to one machine for
+    /// an address of this one (see [`interfaces`](super::interfaces)), and then would not dial it.
+    fn told<U>(&self, event: TransportEvent<U, io::Error>) -> Option<TransportEvent<U, io::Error>> {
+        match event {
+            TransportEvent::NewAddress { listener_id, listen_addr } => {
+                let listen_addr = match (self.wildcards.get(&listener_id), port_of(&listen_addr)) {
+                    (Some(wildcard), Some(port)) => with_port(wildcard, port),
+                    _ => listen_addr,
+                };
+                Some(TransportEvent::NewAddress { listener_id, listen_addr })
+            }
+            TransportEvent::AddressExpired { listener_id, .. } if self.wildcards.contains_key(&listener_id) => None,
+            event => Some(event),
+        }
+    }
+
+    fn incoming(&self, stream: io::Result<TcpStream>) -> BoxFuture<'static, io::Result<GatedStream>> {
+        let (gate, door) = (self.dialler.gate.clone(), self.door.clone());
+        async move {
+            let stream = stream?;
+            limit_silence(&stream.0, USER_TIMEOUT);
+            let stream = gate.guard(stream);
+            match door {
+                Some(door) => door.sort(stream).await,
+                None => Ok(stream),
+            }
+        }
+        .boxed()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use muses::event::HandshakeFailure;
 use muses::{Arrival, ResetReason};
-use overlay::address::Place;
+use overlay::address::{FIRST_TREE, Place};
 use overlay::dht::LookupResult;
 use overlay::io::{CloseReason, Command};
 use overlay::overlay::{Origin, Outgoing};
@@ -84,7 +84,7 @@ impl Stack {
                 self.sessions.handle_attached(path_to(&place), now);
             }
             Heard::PlaceChanged(place) => {
-                self.events.push_back(Event::AddressChanged(address_text(&place)));
+                self.events.extend(first_address(&place).map(Event::AddressChanged));
                 self.note_place(Some(place.clone()), now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
@@ -243,7 +243,12 @@ pub(super) fn failure_of(reason: ResetReason) -> Failure {
     }
 }
 
-/// A place's address in the first tree, as people see it.
+/// A place's address in the first tree.
+pub(super) fn first_address(place: &Place) -> Option<String> {
+    place.addresses.in_tree(FIRST_TREE).map(ToString::to_string)
+}
+
+/// Its address for people: in the first tree, or else in the first of those in which it has one.
 pub(super) fn address_text(place: &Place) -> String {
     place.addresses.iter().next().map_or_else(|| "/".to_owned(), |(_, address)| address.to_string())
 }

@@ -167,7 +167,7 @@ pub enum Failure {
     #[error("this node's identity was revoked for ever; ask its owner for the new node id")]
     Revoked,
     /// The name is one of this node's own.
-    #[error("this is the node itself; connect to the service directly")]
+    #[error("this is the node itself; its services are reached directly, without muses")]
     Myself,
     /// Too much time went by.
     #[error("no answer in time; try again, or `muses status` to see whether this node is attached")]

@@ -10,7 +10,7 @@ use overlay::id::NodeId;
 use overlay::record::{Name, Query};
 use overlay::time::{Instant, Now};
 
-use super::bridge::address_text;
+use super::bridge::first_address;
 use super::event::{Answer, Event, Failure, QueryId};
 use super::naming::{Meaning, PINS_KEY, Purpose};
 use super::status::Resolved;
@@ -199,7 +199,7 @@ impl Stack {
             Purpose::Open(conn) => self.open_stream(conn, node, now),
             Purpose::Show(question) => {
                 let name = self.questions.typed.get(&question).cloned().unwrap_or_default();
-                let address = Some(address_text(place));
+                let address = first_address(place);
                 let resolved = Resolved { name, node: node.to_string(), address, seq: place.seq };
                 self.answer(question, Ok(Answer::Resolved(resolved)));
             }

@@ -6,7 +6,7 @@ use overlay::status::{Neighbour, NeighbourRole};
 use overlay::time::Now;
 
 use super::Stack;
-use super::bridge::address_text;
+use super::bridge::first_address;
 use super::conns::Conn;
 use super::status::{ConnStatus, Counters, PeerStatus, SessionStatus, Status};
 
@@ -19,7 +19,7 @@ impl Stack {
             node: self.id.to_string(),
             overlay: self.overlay.overlay_id().map(|id| id.to_string()),
             membership: self.overlay.rank().map(|rank| format!("{rank:?}").to_lowercase()),
-            address: self.overlay.place().map(address_text),
+            address: self.overlay.place().and_then(first_address),
             root: self.overlay.root(now).map(|(id, _)| id.to_string()),
             name: self.name.as_ref().map(|name| name.as_str().to_owned()),
             parent: self.overlay.parent().map(|id| id.to_string()),
@@ -57,7 +57,7 @@ impl Stack {
     pub fn peers(&self, now: Now) -> Vec<PeerStatus> {
         let row = |neighbour: Neighbour| PeerStatus {
             node: neighbour.id.to_string(),
-            address: neighbour.place.as_ref().map(address_text),
+            address: neighbour.place.as_ref().and_then(first_address),
             role: role_text(neighbour.role).to_owned(),
             remote: neighbour.remote.to_string(),
             up_s: now.instant.since(neighbour.up_at).as_secs_f64(),

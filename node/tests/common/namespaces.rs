@@ -63,6 +63,19 @@ impl Namespaces {
         }
     }
 
+    /// The networks become lines between two machines, as of a modem: each end has an address, and knows that of the other.
+    pub fn become_lines(&self) {
+        for (who, ours, theirs, net) in [("alice", 1, 2, 1), ("bob", 2, 1, 1), ("alice", 1, 2, 2), ("bob", 2, 1, 2)] {
+            ip(&format!("-n {}{who} addr flush dev net{net}", self.0));
+            ip(&format!("-n {}{who} addr add 10.79.{net}.{ours} peer 10.79.{net}.{theirs}/32 dev net{net}", self.0));
+        }
+    }
+
+    /// Bob's cable is put in; his address was there all the time.
+    pub fn bob_plugs_in(&self, net: u8) {
+        ip(&format!("-n {}bob link set net{net} up", self.0));
+    }
+
     /// Bob loses it, without a goodbye.
     pub fn bob_leaves(&self, net: u8) {
         ip(&format!("-n {}bob link set net{net} down", self.0));
