@@ -88,6 +88,7 @@ impl Overlay {
                 self.part(link, CloseReason::Revoked, now);
             }
         }
+        self.void_places_below(&id, now);
         self.events.push_back(Event::Revoked(id));
     }
 

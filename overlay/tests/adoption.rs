@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use common::Net;
 use overlay::address::{Address, FIRST_TREE};
-use overlay::config::Config;
+use overlay::config::{Config, Only};
 use overlay::wire::packet::Header;
 
 fn secs(n: u64) -> Duration {
@@ -229,4 +229,49 @@ fn a_walk_that_knows_no_table_turns_at_the_minded_root() {
     }
     net.run(secs(2));
     assert_eq!((malformed(&net), lost(&net)), (before.0 + 32, before.1), "{}", net.picture());
+}
+
+/// The founder, 1 below it and 2 below that.
+fn below_one_with_a_link_to_the_founder() -> Net {
+    let mut net = Net::new(1);
+    net.add(Config { extra_links: 0, ..Config::default() });
+    for through in [0, 1] {
+        let config = Config { extra_links: 0, ..net.joining(&[through]) };
+        net.add(config);
+        net.run(secs(2));
+    }
+    let (founder, address) = (net.id(0), common::address(0));
+    net.with(2, |overlay, now| overlay.seek_link(founder, &[address], now));
+    net.run(secs(20));
+    assert_eq!(net.node(2).parent(), Some(net.id(1)), "{}", net.picture());
+    net
+}
+
+/// 2 is below 1, which comes back with links to the founder only: the founder, who has it, cannot stand in for it.
+#[test]
+fn an_orphan_whose_parent_lives_elsewhere_gets_another_place() {
+    let mut net = below_one_with_a_link_to_the_founder();
+    let founder = net.id(0);
+    net.kill(1, true);
+    net.start(1, Config { extra_links: 0, only: vec![Only::Id(founder)], ..Config::default() });
+    net.run(secs(25));
+    for n in [1, 2] {
+        assert_eq!(net.node(n).parent(), Some(founder), "{}", net.picture());
+    }
+    net.assert_whole();
+    net.assert_all_pairs_route();
+}
+
+/// 2 is below 1, which leaves: the founder, to which it has a link, has no place of 1 to hold.
+#[test]
+fn who_was_below_one_that_leaves_gets_another_place() {
+    let mut net = below_one_with_a_link_to_the_founder();
+    net.with(1, |overlay, now| overlay.leave(now));
+    net.run(Duration::from_millis(20));
+    net.kill(1, true);
+    net.run(secs(3));
+    assert_eq!(net.node(2).parent(), Some(net.id(0)), "{}", net.picture());
+    net.run(secs(10));
+    net.assert_whole();
+    net.assert_all_pairs_route();
 }

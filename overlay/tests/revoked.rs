@@ -138,3 +138,125 @@ fn nobody_is_told_of_keys_that_he_did_not_ask_for() {
     net.hears(1, overlay::wire::link::Frame::Revoked(forged).encode()).unwrap();
     assert!(!net.node(1).is_revoked(&victim));
 }
+
+/// What becomes of a revoked node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It obeys: it leaves as soon as it hears of it.
+    Leaves,
+    /// It goes on, as a thief of the key would.
+    Stays,
+    /// It is dead by then, and its parent stands in for it.
+    Dead,
+}
+
+/// The founder 0 with a child 1, the victim; below that 2 with a child 3. 2 has a link to the founder, 4 is a child of the founder that has a link to
+/// the victim.
+fn below_a_victim(seed: u8) -> Net {
+    let mut net = Net::new(seed);
+    net.add(Config { extra_links: 0, ..Config::default() });
+    for through in [0, 1, 2, 0] {
+        let config = Config { extra_links: 0, ..net.joining(&[through]) };
+        net.add(config);
+        net.run(SOON);
+    }
+    for (from, to) in [(2, 0), (4, 1)] {
+        let (beside, address) = (net.id(to), common::address(to));
+        net.with(from, |overlay, now| overlay.seek_link(beside, &[address], now));
+    }
+    net.run(Duration::from_secs(20));
+    let parents = [1, 2, 3, 4].map(|n| net.node(n).parent().map(|parent| net.index(parent)));
+    assert_eq!(parents, [Some(0), Some(1), Some(2), Some(0)], "{}", net.picture());
+    net
+}
+
+/// Runs for so long; the victim leaves meanwhile, if it is one that does.
+fn end_of(net: &mut Net, victim: usize, end: End, span: Duration) {
+    let until = net.now.instant + span;
+    let id = net.id(victim);
+    if end == End::Leaves && net.run_until(span, |net| heard(net, victim, &Event::Revoked(id))) {
+        net.with(victim, overlay::Overlay::leave);
+    }
+    net.run(until.since(net.now.instant));
+}
+
+/// Node 1 is revoked and `first` hears of that before anybody else: 2 soon has another place, by the founder or by 4, with 3 below it.
+fn assert_replaced(end: End, first: usize) {
+    let victim = 1;
+    let mut net = below_a_victim(3);
+    let (before, revocation) = (net.text(2), recovered(&net, victim));
+    if end == End::Dead {
+        net.kill(victim, true);
+        net.run(Duration::from_secs(25));
+        assert_eq!(net.text(2), before, "not adopted: {}", net.picture());
+    }
+    net.with(first, |overlay, now| overlay.publish_revocation(revocation, now).unwrap());
+    end_of(&mut net, victim, end, Duration::from_secs(6));
+    let what = format!("the victim {end:?}, node {first} first: {}", net.picture());
+    let parent = net.node(2).parent();
+    assert!(parent == Some(net.id(0)) || parent == Some(net.id(4)), "{what}");
+    assert_eq!(net.node(3).parent(), Some(net.id(2)), "{what}");
+    assert!(net.text(2) != before && net.text(2) != "-", "{what}");
+    assert!(net.text(3).starts_with(&net.text(2)), "{what}");
+    // It is no part of the overlay any more.
+    net.kill(victim, true);
+    net.run(Duration::from_secs(20));
+    net.assert_whole();
+    net.assert_all_pairs_route();
+}
+
+#[test]
+fn whoever_is_below_a_revoked_node_that_leaves_gets_another_place() {
+    for first in [2, 0, 4] {
+        assert_replaced(End::Leaves, first);
+    }
+}
+
+/// Who does not know yet takes it for what it was, so that only one below it that does is to have another place.
+#[test]
+fn whoever_learns_that_its_parent_is_revoked_gets_another_place_though_that_goes_on() {
+    assert_replaced(End::Stays, 2);
+}
+
+#[test]
+fn nobody_stands_in_for_a_revoked_node() {
+    for first in [2, 0] {
+        assert_replaced(End::Dead, first);
+    }
+}
+
+/// As it happened: three joined a founder, one of them was restarted until it was below another, and revoked that one; then the fourth revoked itself. The
+/// founder had a slot for the first one still.
+#[test]
+fn two_that_are_left_of_four_both_have_their_places() {
+    for seed in 0..4 {
+        let mut net = Net::new(seed);
+        net.add(Config::default());
+        for _ in 1..4 {
+            let config = net.joining(&[0]);
+            net.add(config);
+            net.run(SOON);
+        }
+        let parent = |net: &Net| net.node(1).parent().map(|parent| net.index(parent));
+        let (victim, other) = (0..20)
+            .find_map(|_| {
+                net.kill(1, true);
+                net.run(Duration::from_secs(1));
+                net.start(1, Config::default());
+                net.run(SOON);
+                parent(&net).and_then(|parent| [(2, 3), (3, 2)].into_iter().find(|(victim, _)| *victim == parent))
+            })
+            .unwrap();
+        let revocation = recovered(&net, victim);
+        net.with(1, |overlay, now| overlay.publish_revocation(revocation, now).unwrap());
+        end_of(&mut net, victim, End::Leaves, Duration::from_secs(5));
+        assert!([Some(0), Some(other)].contains(&parent(&net)), "{}", net.picture());
+        net.with(other, |overlay, now| overlay.revoke(now).unwrap());
+        end_of(&mut net, other, End::Leaves, Duration::from_secs(5));
+        net.kill(victim, true);
+        net.kill(other, true);
+        net.run(Duration::from_secs(20));
+        assert_eq!(parent(&net), Some(0), "{}", net.picture());
+        net.assert_all_pairs_route();
+    }
+}

@@ -11,6 +11,8 @@
 //! When the founder dies, its best-ranked child by the titles signs beacons in its stead, and holds the root's place in the same way: grants still begin
 //! with the founder's, and the founder's other children link to that heir. It gives all back when it hears the founder.
 //!
+//! Nobody stands in for a node that was revoked, where either end knows of it, nor for one that has left: what was below it gets other places.
+//!
 //! This is for the first tree. In the others an orphan finds another parent at once, and its subtree follows to the new prefix.
 
 use core::time::Duration;
@@ -83,9 +85,43 @@ impl Overlay {
     pub(crate) fn note_orphaned(&mut self, tree: TreeId, now: Now) {
         // It is found by its places in the other trees meanwhile, or has nobody to be found by.
         let others = self.trees.in_use().count() > 1;
-        if tree == FIRST_TREE && others && !self.trees[tree].ancestors.is_empty() {
+        let void = self.passes_revoked(&self.trees[tree].chain);
+        if tree == FIRST_TREE && others && !void && !self.trees[tree].ancestors.is_empty() {
             self.trees[tree].orphan_since = Some(now.instant);
         }
+    }
+
+    /// Whether somebody whose grant is in `chain` was revoked. The founder's count still: an heir minds the root for it, dead or revoked, and all
+    /// others begin with them.
+    fn passes_revoked(&self, chain: &GrantChain) -> bool {
+        let mut givers = chain.grants().iter().map(|grant| grant.parent).filter(|giver| Some(*giver) != self.founder());
+        givers.any(|giver| self.is_revoked(&giver))
+    }
+
+    /// Whether the place at the end of `chain`, which an orphan shows, is none any more: one above it was revoked, or has left this node. Nobody
+    /// will hold it, so that the orphan is to have another place rather than to wait.
+    pub(crate) fn is_void(&self, chain: &GrantChain) -> bool {
+        let state = &self.trees[FIRST_TREE];
+        let below = chain.grants().strip_prefix(state.chain.grants()).and_then(<[Grant]>::first);
+        let left = below.is_some_and(|first| first.parent == self.id && state.slots.slot_of(&first.child).is_none());
+        left || self.passes_revoked(chain)
+    }
+
+    /// `revoked` was, so that what it gave is worth nothing: nobody is adopted in its place, and no orphan waits for that.
+    pub(crate) fn void_places_below(&mut self, revoked: &NodeId, now: Now) {
+        if self.founder() == Some(*revoked) {
+            return;
+        }
+        self.dismiss_below(revoked, RefuseReason::Detached, None, now);
+        let state = &mut self.trees[FIRST_TREE];
+        if !state.chain.grants().iter().any(|grant| grant.parent == *revoked) {
+            return;
+        }
+        state.orphan_since = None;
+        if state.parent().is_some_and(|parent| state.stands_in(&parent)) {
+            self.detach(FIRST_TREE, 0, now);
+        }
+        self.seek_parent(now);
     }
 
     /// Whether to find no other parent yet.
@@ -172,15 +208,32 @@ impl Overlay {
 
     /// Whom an orphan asks: its parent, if that is back, or else the nearest ancestor to which it has a link.
     pub(crate) fn ancestor_to_ask(&self, tree: TreeId, now: Now) -> Option<NodeId> {
-        let state = &self.trees[tree];
+        self.trees[tree].orphan_since?;
         let asks = |id: &NodeId| {
-            let free = state.refused.get(id).is_none_or(|until| *until <= now.instant);
-            free && self.links.to(id).is_some_and(|link| link.probe_sent.is_none() && link.beacon_of(tree).is_some())
+            let there =
+                self.links.to(id).is_some_and(|link| link.probe_sent.is_none() && link.beacon_of(tree).is_some());
+            there && !self.is_refused(tree, id, now)
         };
-        state.orphan_since?;
-        let heirs = self.trees.titles.iter().flat_map(|titles| titles.list(tree)).map(|heir| heir.id);
-        let above = state.chain.grants().iter().rev().map(|grant| grant.parent);
-        above.chain(heirs.filter(|heir| self.is_minding(tree, heir))).find(asks)
+        self.adopters(tree).find(asks)
+    }
+
+    /// An orphan has waited for long enough: whoever could adopt it and does not is asked for any place from now on, as all others are.
+    pub(crate) fn stop_waiting(&mut self, tree: TreeId, now: Now) {
+        // Where nobody has refused yet an ancestor may only be late.
+        if self.adopters(tree).any(|id| self.is_refused(tree, &id, now)) {
+            self.trees[tree].orphan_since = None;
+        }
+    }
+
+    /// The parent, those above it, nearest first, and whoever minds the root.
+    fn adopters(&self, tree: TreeId) -> impl Iterator<Item = NodeId> {
+        let heirs = self.trees.titles.iter().flat_map(move |titles| titles.list(tree)).map(|heir| heir.id);
+        let above = self.trees[tree].chain.grants().iter().rev().map(|grant| grant.parent);
+        above.chain(heirs.filter(move |heir| self.is_minding(tree, heir)))
+    }
+
+    fn is_refused(&self, tree: TreeId, peer: &NodeId, now: Now) -> bool {
+        self.trees[tree].refused.get(peer).is_some_and(|until| *until > now.instant)
     }
 
     /// Whether this neighbour says that it holds the root of the first tree, and is not the founder.
@@ -258,6 +311,8 @@ impl Overlay {
             self.dismiss(&rival.child, RefuseReason::Full, None, now);
         }
         self.trees[FIRST_TREE].adopted.retain(|other| other.child != peer);
+        // A slot of its own here, which it left for that place at some time, would have it told another chain.
+        self.child_released(FIRST_TREE, peer, now);
         let frame = Frame::Grant(Granted {
             grant: adopted.grant().map(Grant::to_bytes).unwrap_or_default(),
             chain: adopted.chain_below(&self.trees[FIRST_TREE].chain).to_bytes(),
@@ -297,11 +352,15 @@ impl Overlay {
 
     /// A holder is back: its children return to it.
     pub(crate) fn give_back(&mut self, holder: &NodeId, now: Now) {
+        self.dismiss_below(holder, RefuseReason::Returned, Some(*holder), now);
+    }
+
+    /// This node does not stand in for `dead` any more.
+    fn dismiss_below(&mut self, dead: &NodeId, why: RefuseReason, holder: Option<NodeId>, now: Now) {
         let adopted = &self.trees[FIRST_TREE].adopted;
-        let of_holder: Vec<NodeId> =
-            adopted.iter().filter(|a| a.holders().any(|id| id == holder)).map(|a| a.child).collect();
-        for child in of_holder {
-            self.dismiss(&child, RefuseReason::Returned, Some(*holder), now);
+        let below: Vec<NodeId> = adopted.iter().filter(|a| a.holders().any(|id| id == dead)).map(|a| a.child).collect();
+        for child in below {
+            self.dismiss(&child, why, holder, now);
         }
     }
 

@@ -58,6 +58,7 @@ impl Overlay {
         {
             return;
         }
+        self.stop_waiting(tree, now);
         if let Some(parent) = self.best_parent(tree, now) {
             self.ask(tree, parent, now);
         }

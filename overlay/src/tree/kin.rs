@@ -116,6 +116,7 @@ impl Overlay {
         if let Some(last) = last
             && last.parent != self.id
             && ask.tree == FIRST_TREE
+            && !self.is_void(&chain)
         {
             return self.handle_orphan(id, &chain, now);
         }
@@ -152,6 +153,8 @@ impl Overlay {
         let known = state.slots.slot_of(&peer).is_some();
         match state.slots.allot(&self.identity, peer, wanted, MAX_SLOTS, lease_s) {
             Allotment::Granted(grant) => {
+                // A child has one place here: the chain of a dead one's would contradict this grant.
+                state.adopted.retain(|adopted| adopted.child != peer);
                 let chain = state.chain.to_bytes();
                 self.send_beacon_to(tree, &peer, now);
                 self.send_frame(id, &Frame::Grant(Granted { grant: grant.to_bytes(), chain }), now);
