@@ -25,7 +25,7 @@ pub enum Code {
     NotRunning = 6,
     /// Another node, or another `muses receive`, runs on this data folder.
     AlreadyRunning = 7,
-    /// Keys or stored state cannot be used, or belong to another overlay.
+    /// Keys or stored state cannot be used, are another user's, or belong to another overlay.
     State = 8,
     /// An address to listen at is in use or not ours.
     PortInUse = 9,
@@ -42,7 +42,7 @@ Exit codes:
   5  what was begun did not end in time
   6  no node runs on this --data-dir
   7  another node, or another `muses receive`, runs on this --data-dir already
-  8  keys or stored state cannot be used, or belong to another overlay than the one to join
+  8  keys or stored state cannot be used, are another user's, or belong to another overlay than the one to join
   9  a port or address to listen at is in use or cannot be used";
 
 /// Why a verb did not work: what, why and what to try, in one line.

@@ -15,6 +15,7 @@ use crate::exit::{Code, Fault};
 use crate::invite::{Invite, Secret};
 use crate::lan::{self, Found};
 use crate::local::invites;
+use crate::reach::port_of;
 use crate::stack::Failure;
 
 /// Longest line that is read for `-`, in bytes: more than any invite.
@@ -84,8 +85,11 @@ impl Joins {
         let shown: String = text.chars().take(40).collect();
         let usage = |why: &str| Fault::new(Code::Usage, format!("cannot join {shown:?}: {why}"));
         if text.starts_with('/') {
-            let address =
+            let address: Multiaddr =
                 text.parse().map_err(|error| usage(&format!("no multiaddr like /ip4/ADDR/tcp/PORT ({error})")))?;
+            if port_of(&address).is_none() {
+                return Err(usage("it has no TCP port, as in /ip4/ADDR/tcp/PORT"));
+            }
             self.addresses.push(address);
             return Ok(());
         }
@@ -236,6 +240,7 @@ mod tests {
         for (typed, part) in [
             (vec!["alice"], "starts with muses1"),
             (vec!["/nowhere"], "multiaddr"),
+            (vec!["/ip4/192.0.2.7"], "no TCP port"),
             (vec![&text[..60]], "copy it again"),
             (vec![text.as_str(), text.as_str()], "one invite"),
         ] {

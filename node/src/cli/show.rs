@@ -87,7 +87,7 @@ fn status(status: &Status, connects: &[String], socks: Option<String>) -> String
     let address = match (&status.address, &status.root) {
         (Some(address), Some(root)) => format!("{address} under the root {root}"),
         (Some(address), None) => address.clone(),
-        (None, _) => "none: not attached to the overlay now".to_owned(),
+        (None, _) => "none in the first tree now: detached, or it is being repaired".to_owned(),
     };
     let mut row = |key: &str, value: String| _ = writeln!(text, "{key:<9} {value}");
     row("node", status.node.clone());

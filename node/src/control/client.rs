@@ -26,7 +26,7 @@ impl Client {
     /// Connects to the node on `data_dir`.
     ///
     /// # Errors
-    /// [`Code::NotRunning`] when there is none, [`Code::Usage`] when the path is too long for a socket.
+    /// [`Code::NotRunning`] when there is none, [`Code::State`] when it is another user's, [`Code::Usage`] when the path is too long for a socket.
     pub fn connect(data_dir: &Path) -> Result<Self, Fault> {
         let path = socket_path(data_dir);
         match UnixStream::connect(&path) {
@@ -35,6 +35,13 @@ impl Client {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Fault::new(
                     Code::NotRunning,
                     format!("no node runs on {0}; start one: muses up --data-dir {0}", data_dir.display()),
+                ),
+                io::ErrorKind::PermissionDenied => Fault::new(
+                    Code::State,
+                    format!(
+                        "{} is not this user's; be the user whose node it is, or give another --data-dir",
+                        data_dir.display()
+                    ),
                 ),
                 io::ErrorKind::InvalidInput => path_too_long(&path),
                 _ => Fault::new(Code::NotRunning, format!("cannot talk to the node at {}: {error}", path.display())),

@@ -33,7 +33,7 @@ function tell(event, data) {
   } else if (event === "state") {
     page.rates = ratesBetween(page.state, data, page.rates);
     page.state = data;
-    if (data.status.address !== null) page.placed = data;
+    if (isPlaced(data)) page.placed = data;
     const known = [...data.names, ...scenario.names()];
     call = caller(known);
     const names = JSON.stringify(known);
@@ -99,19 +99,19 @@ function render() {
   $("name").textContent = status.name ?? "MUSeS node";
   $("identity").textContent = status.node;
   document.title = `${status.name ?? short(status.node)} · MUSeS`;
-  const standing = !state.network_up ? ["bad", "flight mode"] : status.address === null ? ["warn", "looking for a way in"] : ["good", "in the overlay"];
+  const standing = !state.network_up ? ["bad", "flight mode"] : !isPlaced(state) ? ["warn", "looking for a way in"] : ["good", "in the overlay"];
   $("standing").className = `pill ${standing[0]}`;
   if ($("standing").textContent !== standing[1]) $("standing").textContent = standing[1];
   $("flight").setAttribute("aria-checked", String(!state.network_up));
   $("flight").disabled = false;
-  $("overlay-facts").textContent = [count(Math.max(state.size, knownNodes(state)), "node"), count(status.links, "link"), status.address ? `here at ${state.addresses[page.tree] ?? status.address}` : page.placed ? "as it was before the outage" : null].filter(Boolean).join(" · ");
+  $("overlay-facts").textContent = [count(Math.max(state.size, knownNodes(state)), "node"), count(status.links, "link"), isPlaced(state) ? state.addresses[page.tree] ? `here at ${state.addresses[page.tree]}` : "no address in this tree now" : page.placed ? "as it was before the outage" : null].filter(Boolean).join(" · ");
   $("sessions-count").textContent = count(status.sessions, "session");
   $("neighbours-count").textContent = String(state.neighbours.length);
   renderTrees();
   const path = shownPath();
   const centre = page.centre === "me" ? status.node : page.centre;
   // While this node has no place, what it knew last is shown, as such.
-  const away = status.address === null && page.placed !== null;
+  const away = !isPlaced(state) && page.placed !== null;
   disk.show(away ? page.placed : state, { tree: page.tree, path, centre, away });
   $("disk-text").textContent = describe(path);
   for (const name of CENTRES) $(`centre-${name}`).setAttribute("aria-pressed", String(page.centre === name));
@@ -122,6 +122,9 @@ function render() {
   lists.names($("names"), state);
   renderPath(path);
 }
+
+/** Whether it is found, in whatever tree: one of them may be repaired just now. */
+const isPlaced = (state) => state.addresses.some((address) => address !== null);
 
 /** The size comes up the trees, a while after nodes do. */
 const knownNodes = (state) => new Set([state.status.node, ...[...state.neighbours, ...state.known].map(({ node }) => node)]).size;
