@@ -235,7 +235,7 @@ impl Bench<'_> {
             return;
         }
         if let Err(trouble) = work(self) {
-            self.figures.failures.push(format!("{name}: {trouble}"));
+            self.figures.verdict.failures.push(format!("{name}: {trouble}"));
         }
     }
 

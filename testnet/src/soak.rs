@@ -153,7 +153,7 @@ impl Soak {
         if stop_wanted() {
             return Err(Trouble::new("interrupted"));
         }
-        outcome.failures.extend(all.err().map(|trouble| trouble.to_string()));
+        outcome.verdict.failures.extend(all.err().map(|trouble| trouble.to_string()));
         progress.doing("waiting for what is under way");
         for talk in &self.talks {
             outcome.lost_bytes += talk.finish()?;

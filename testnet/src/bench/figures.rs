@@ -16,19 +16,16 @@ use super::route::Role;
 use super::sessions::Sessions;
 use super::spread::Spread;
 use super::throughput::{Cpu, Throughput};
-use crate::judged::Judged;
+use crate::judged::{Judged, Verdict};
 use crate::report::median;
 use crate::usage::load_average;
 
 /// The fields are the keys of the JSON object; what was not measured is null.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Figures {
-    /// Whether every byte was right and every part could be carried through; how good the figures are is not judged here.
-    pub ok: bool,
-    /// What was not exact or went wrong, in words.
-    pub failures: Vec<String>,
-    /// Figures that miss what they should reach, in words; `--strict` makes them count.
-    pub missed: Vec<String>,
+    /// `ok`, `failures`, `missed`.
+    #[serde(flatten)]
+    pub verdict: Verdict,
     /// Whether this is the short slice.
     pub quick: bool,
     /// How long all of it took, in seconds.
@@ -183,24 +180,16 @@ impl Figures {
     #[must_use]
     pub fn judged(mut self, took: Duration) -> Self {
         self.took_s = micros(took) / 1e6;
-        self.missed = bars::missed(&self);
-        self.failures.extend(bars::inexact(&self));
-        self.ok = self.failures.is_empty();
+        self.verdict.missed = bars::missed(&self);
+        self.verdict.failures.extend(bars::inexact(&self));
+        self.verdict.ok = self.verdict.failures.is_empty();
         self
     }
 }
 
 impl Judged for Figures {
-    fn is_ok(&self) -> bool {
-        self.ok
-    }
-
-    fn failures(&self) -> &[String] {
-        &self.failures
-    }
-
-    fn missed(&self) -> &[String] {
-        &self.missed
+    fn verdict(&self) -> &Verdict {
+        &self.verdict
     }
 
     fn table(&self) -> String {
@@ -246,10 +235,10 @@ impl Judged for Figures {
                 |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
             row(&format!("stream, {name}"), spread.map(words));
         }
-        for failure in &self.failures {
+        for failure in &self.verdict.failures {
             row("NOT EXACT", Some(failure.clone()));
         }
-        for missed in &self.missed {
+        for missed in &self.verdict.missed {
             row("not reached", Some(missed.clone()));
         }
         out
@@ -287,8 +276,8 @@ mod tests {
     #[test]
     fn only_what_was_measured_can_miss_its_bar() {
         let judged = |figures: Figures| figures.judged(Duration::from_secs(1));
-        assert!(judged(Figures::default()).missed.is_empty());
-        assert!(judged(good()).missed.is_empty());
+        assert!(judged(Figures::default()).verdict.missed.is_empty());
+        assert!(judged(good()).verdict.missed.is_empty());
         let slow = Figures { throughput_ratio_1hop: Some(0.49), ..good() };
         let late = Figures { rtt_over_baseline_us: Some(151.0), ..good() };
         let mut weary = good();
@@ -296,13 +285,16 @@ mod tests {
         let fat = Figures { bytes_per_idle_session: Some(4097.0), ..good() };
         for figures in [slow, late, weary, fat] {
             let judged = judged(figures);
-            assert_eq!((judged.ok, judged.missed.len()), (true, 1));
+            assert_eq!((judged.verdict.ok, judged.verdict.missed.len()), (true, 1));
             assert!(judged.table().contains("not reached"));
         }
         let mut costly = good();
         let _ = costly.take_round(1, &Round { resume_s: vec![0.02], public_key_ops: 1 });
-        assert!(!judged(costly).ok, "public-key operations in a resume are wrong, not slow");
-        let wrong = judged(Figures { failures: vec!["1 hops: other bytes".into()], ..good() });
-        assert!(!wrong.ok && wrong.table().contains("NOT EXACT"));
+        assert!(!judged(costly).verdict.ok, "public-key operations in a resume are wrong, not slow");
+        let wrong = judged(Figures {
+            verdict: Verdict { failures: vec!["1 hops: other bytes".into()], ..Verdict::default() },
+            ..good()
+        });
+        assert!(!wrong.verdict.ok && wrong.table().contains("NOT EXACT"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::judged::Judged;
+use crate::judged::{Judged, Verdict};
 
 /// A node's memory at rest may be larger by this part of what it was after the warm-up, ..
 const MAX_GROWTH: f64 = 0.25;
@@ -16,12 +16,9 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// The fields are the keys of the JSON object.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outcome {
-    /// No application noticed anything, every byte was right, and no node has more descriptors open than after the warm-up.
-    pub ok: bool,
-    /// What was not so, in words.
-    pub failures: Vec<String>,
-    /// Nodes whose memory grew, in words; `--strict` makes them count.
-    pub missed: Vec<String>,
+    /// `ok`, `failures`, `missed`.
+    #[serde(flatten)]
+    pub verdict: Verdict,
     /// How long all of it took, in seconds.
     pub took_s: f64,
     /// Nodes that moved.
@@ -117,7 +114,7 @@ impl Outcome {
     pub fn judged(mut self) -> Self {
         let mut check = |good: bool, words: String| {
             if !good {
-                self.failures.push(words);
+                self.verdict.failures.push(words);
             }
         };
         check(self.app_resets == 0, format!("{} ends of connections saw a reset or a close", self.app_resets));
@@ -136,23 +133,15 @@ impl Outcome {
                 format!("{name} has {now} descriptors open at rest, and had {before} after the warm-up"),
             );
         }
-        self.missed = self.nodes.iter().filter_map(Held::grown).collect();
-        self.ok = self.failures.is_empty();
+        self.verdict.missed = self.nodes.iter().filter_map(Held::grown).collect();
+        self.verdict.ok = self.verdict.failures.is_empty();
         self
     }
 }
 
 impl Judged for Outcome {
-    fn is_ok(&self) -> bool {
-        self.ok
-    }
-
-    fn failures(&self) -> &[String] {
-        &self.failures
-    }
-
-    fn missed(&self) -> &[String] {
-        &self.missed
+    fn verdict(&self) -> &Verdict {
+        &self.verdict
     }
 
     fn table(&self) -> String {
@@ -174,8 +163,8 @@ impl Judged for Outcome {
         if let (Some(before), Some(end)) = (self.pss_bytes_after_warm_up, self.pss_bytes_at_end) {
             row("memory", format!("{:.1} MiB, {:.1} MiB {all}", before as f64 / MIB, end as f64 / MIB));
         }
-        self.failures.iter().for_each(|failure| row("NOT EXACT", failure.clone()));
-        self.missed.iter().for_each(|missed| row("not reached", missed.clone()));
+        self.verdict.failures.iter().for_each(|failure| row("NOT EXACT", failure.clone()));
+        self.verdict.missed.iter().for_each(|missed| row("not reached", missed.clone()));
         out
     }
 }
@@ -205,17 +194,17 @@ mod tests {
     #[test]
     fn one_descriptor_more_on_one_node_is_a_leak_whatever_the_others_have() {
         let good = soaked(40, 20 * MIB_BYTES).judged();
-        assert!(good.ok && good.missed.is_empty(), "{:?}", good.failures);
+        assert!(good.verdict.ok && good.verdict.missed.is_empty(), "{:?}", good.verdict.failures);
         assert_eq!((good.descriptors_after_warm_up, good.descriptors_at_end), (Some(70), Some(60)));
         let leak = soaked(41, 20 * MIB_BYTES).judged();
-        assert!(!leak.ok && leak.table().contains("server has 41 descriptors"), "{:?}", leak.failures);
+        assert!(!leak.verdict.ok && leak.table().contains("server has 41 descriptors"), "{:?}", leak.verdict.failures);
     }
 
     #[test]
     fn memory_that_grew_is_missed_and_no_failure() {
-        assert!(soaked(40, 29 * MIB_BYTES).judged().missed.is_empty());
+        assert!(soaked(40, 29 * MIB_BYTES).judged().verdict.missed.is_empty());
         let fat = soaked(40, 30 * MIB_BYTES).judged();
-        assert!(fat.ok && fat.missed.len() == 1, "{:?}", fat.missed);
+        assert!(fat.verdict.ok && fat.verdict.missed.len() == 1, "{:?}", fat.verdict.missed);
     }
 
     #[test]
@@ -227,9 +216,9 @@ mod tests {
             Outcome { lost_bytes: 1, ..good() },
             Outcome { public_key_ops_in_resumes: 1, ..good() },
             Outcome { resumes: 79, ..good() },
-            Outcome { failures: vec!["a node has ended".into()], ..good() },
+            Outcome { verdict: Verdict { failures: vec!["a node has ended".into()], ..Verdict::default() }, ..good() },
         ] {
-            assert_eq!((bad.clone().judged().ok, bad.judged().failures.len()), (false, 1));
+            assert_eq!((bad.clone().judged().verdict.ok, bad.judged().verdict.failures.len()), (false, 1));
         }
     }
 }
