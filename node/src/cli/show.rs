@@ -241,7 +241,7 @@ mod tests {
             ..Status::default()
         });
         let text = answer(&Request::Status {}, status.unwrap()).unwrap();
-        assert!(text.contains("not attached") && text.ends_with('\n'), "{text}");
+        assert!(text.contains("none in the first tree now") && text.ends_with('\n'), "{text}");
         let ping =
             answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123})).unwrap();
         assert_eq!(ping, "alice: 4 hops, 8.1 ms\n");
