@@ -63,12 +63,11 @@ impl Node {
     pub async fn joined(&self) -> io::Result<()> {
         let mut facts = self.handle.subscribe();
         loop {
-            let address = self.handle.with(|stack, now| stack.status(now).address).await.map_err(stopped)?;
-            if address.is_some() {
+            if self.handle.with(|stack, _| stack.has_place()).await.map_err(stopped)? {
                 return Ok(());
             }
             // One that was missed for all the others is found by the look above.
-            while !matches!(facts.recv().await, Ok(Event::Joined { .. } | Event::AddressChanged(_)) | Err(_)) {}
+            while !matches!(facts.recv().await, Ok(Event::Joined { .. }) | Err(_)) {}
         }
     }
 

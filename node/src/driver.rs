@@ -193,6 +193,7 @@ impl Driver {
             Input::Room { link, lane, bytes } => self.stack.handle_link_room(link, lane, bytes, now),
             Input::Listening(addresses) => self.stack.handle_listen_addresses(addresses, now),
             Input::AddressChanged => self.stack.handle_address_change(now),
+            Input::Interrupted => self.stack.handle_interruption(now),
         }
     }
 

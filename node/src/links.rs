@@ -35,6 +35,7 @@ mod interfaces;
 pub mod lane;
 mod listeners;
 mod network;
+mod told;
 mod transport;
 
 use behaviour::Outcome;
@@ -411,8 +412,11 @@ impl Links {
 
     fn announce(&mut self, news: News) {
         self.ready.push(Input::Listening(self.reachable_at()));
-        if news == News::Moved {
+        if news.moved {
             self.ready.push(Input::AddressChanged);
+        }
+        if news.interrupted {
+            self.ready.push(Input::Interrupted);
         }
     }
 }

@@ -117,6 +117,8 @@ pub struct Stack {
     mobility: Mobility,
     watch: Watch,
     joined_before: bool,
+    /// The address in the first tree that was told last.
+    told_address: Option<String>,
     resumes: u64,
     /// Bytes taken from and given to applications since the start.
     sent_bytes: u64,
@@ -170,6 +172,7 @@ impl Stack {
             mobility: Mobility::default(),
             watch: Watch::default(),
             joined_before: false,
+            told_address: None,
             resumes: 0,
             sent_bytes: 0,
             received_bytes: 0,
@@ -243,6 +246,12 @@ impl Stack {
     /// A local interface or address came or went, or flight mode ended: redial and resume at once.
     pub fn handle_address_change(&mut self, now: Now) {
         self.overlay.handle_address_change(now);
+        self.settle(now);
+    }
+
+    /// The network that links go over was gone, and is back or has another in its place.
+    pub fn handle_interruption(&mut self, now: Now) {
+        self.overlay.handle_interruption(now);
         self.settle(now);
     }
 

@@ -32,13 +32,36 @@ fn on_a_line_a_node_is_at_its_own_end_and_reaches_the_other() {
     bob.json_when("ping alice", |echo| echo["hops"] == 1);
 }
 
+/// The first time, all connections outlive it; the second, both give them up.
 #[test]
-fn a_cable_that_was_pulled_is_noticed_and_so_is_that_it_is_back() {
+fn a_cable_that_is_put_back_is_noticed_and_makes_no_mover() {
+    let Some(lab) = Namespaces::new() else { return };
+    let (alice, bob) = lab.alice_and_bob(&[]);
+    for waits in [false, true, true] {
+        bob.json_when("status", |status| status["links"] == 1);
+        lab.bob_leaves(1);
+        if waits {
+            alice.json_when("status", |status| status["links"] == 0);
+            bob.json_when("status", |status| status["links"] == 0);
+        }
+        lab.bob_plugs_in(1);
+        bob.json_when("ping alice", |echo| echo["hops"] == 1);
+    }
+    for node in [&alice, &bob] {
+        assert_eq!(node.json_when("status", |_| true)["standing"], "relay");
+    }
+}
+
+#[test]
+fn leaving_one_network_for_another_is_one_move() {
     let Some(lab) = Namespaces::new() else { return };
     let (_alice, bob) = lab.alice_and_bob(&[]);
-    bob.json_when("status", |status| status["links"] == 1);
-    lab.bob_leaves(1);
-    bob.json_when("status", |status| status["links"] == 0);
-    lab.bob_plugs_in(1);
-    bob.json_when("ping alice", |echo| echo["hops"] == 1);
+    for (from, to, standing) in [(1, 2, "relay"), (2, 1, "mover")] {
+        lab.bob_leaves(from);
+        lab.bob_is_forgotten(from);
+        bob.json_when("status", |status| status["links"] == 0);
+        lab.bob_joins(to);
+        bob.json_when("ping alice", |echo| echo["hops"] == 1);
+        bob.json_when("status", |status| status["standing"] == standing);
+    }
 }

@@ -201,8 +201,13 @@ impl Overlay {
     }
 
     pub(crate) fn address_changed(&mut self, now: Now) {
-        self.attach_seq = next_seq(self.attach_seq, now);
         self.note_address_change(now);
+        self.prove_links(URGENT_AFTER, now);
+    }
+
+    /// Every link has to show that it still works; whoever has not after `patience` is dialled beside it.
+    pub(crate) fn prove_links(&mut self, patience: Duration, now: Now) {
+        self.attach_seq = next_seq(self.attach_seq, now);
         self.dialer.reset();
         for tree in TreeId::ALL {
             self.trees[tree].refused.clear();
@@ -213,7 +218,7 @@ impl Overlay {
         }
         self.spare_copies();
         self.probe_all(now);
-        self.timers.set(Timer::Urgent, now.instant + URGENT_AFTER);
+        self.timers.set(Timer::Urgent, now.instant + patience);
         self.seek_parent(now);
     }
 

@@ -244,6 +244,13 @@ impl Overlay {
         self.settle_down(now);
     }
 
+    /// The network that links go over was gone, and is back or has another in its place: every link has to prove itself, its peer is dialled beside it at
+    /// once, and the new link takes the place of the old one. Where it is the same network again, the node has not moved.
+    pub fn handle_interruption(&mut self, now: Now) {
+        self.prove_links(core::time::Duration::ZERO, now);
+        self.settle_down(now);
+    }
+
     /// As if the network had just come back: whatever waits to be dialled again is dialled now. Links are not doubted.
     pub fn redial(&mut self, now: Now) {
         self.dialer.hurry();

@@ -51,14 +51,22 @@ pub(crate) struct Moves {
     at: Vec<Instant>,
     /// When local addresses changed, until a link is lost by it.
     changed_at: Option<Instant>,
+    /// There was a link since the latest move, or since the start.
+    linked: bool,
 }
 
 impl Moves {
     /// Local addresses changed, while there were links or not. Not each such change is a move: interfaces of containers, tunnels and
-    /// rotating IPv6 addresses come and go on nodes that stay where they are. Returns whether it is one already.
+    /// rotating IPv6 addresses come and go on nodes that stay where they are. Returns whether it is one already. Who leaves one network and comes
+    /// into another has lost an address and got one, and moved once: without a link since, a change belongs to the move before.
     fn changed(&mut self, had_links: bool, now: Instant) -> bool {
         self.changed_at = had_links.then_some(now);
-        !had_links
+        !had_links && self.linked
+    }
+
+    /// A link is of use.
+    pub fn linked(&mut self) {
+        self.linked = true;
     }
 
     /// A link was lost that had come up at `up_at`. Returns whether an address change is to blame, the first time.
@@ -71,6 +79,7 @@ impl Moves {
             self.at.remove(0);
         }
         self.at.push(now);
+        self.linked = false;
     }
 
     /// Until when there were many moves lately; none when there were not.
@@ -208,8 +217,12 @@ mod tests {
     #[test]
     fn an_address_that_comes_or_goes_is_a_move_only_when_links_were_lost_by_it() {
         let mut moves = Moves::default();
-        assert!(moves.changed(false, minute(1)), "it comes back from nowhere");
+        assert!(!moves.changed(false, minute(0)), "the network comes up after the node");
+        moves.linked();
+        assert!(moves.changed(false, minute(1)), "all links went with the address");
+        moves.note(minute(1));
         assert!(!moves.lost(minute(0), minute(1)), "counted once");
+        assert!(!moves.changed(false, minute(1)), "the new network's address belongs to the same move");
         assert!(!moves.changed(true, minute(2)));
         assert!(!moves.lost(minute(1), minute(3)), "a neighbour left, long after");
         assert!(!moves.changed(true, minute(4)));

@@ -94,6 +94,28 @@ fn an_interface_that_comes_and_goes_makes_no_mover() {
     net.assert_whole();
 }
 
+/// Of an outage of 2 s nobody has noticed anything when it ends; after 20 s all links were given up.
+#[test]
+fn a_network_that_is_back_is_used_at_once_and_makes_no_mover() {
+    const AT_ONCE: Duration = Duration::from_millis(250);
+    let mut net = Net::grow(7, 16);
+    let node = 4;
+    for outage in [2, 20, 2, 20].map(Duration::from_secs) {
+        let neighbours = net.node(node).neighbours().len();
+        net.network_down(node);
+        net.run(outage);
+        let back = net.now.instant;
+        net.network_back(node);
+        let replaced = |net: &Net| net.node(node).neighbours().iter().filter(|link| link.up_at >= back).count();
+        let done = net.run_until(AT_ONCE, |net| replaced(net) > 0 && net.attached(node));
+        assert!(done, "{} of {neighbours} links after {outage:?}", replaced(&net));
+        net.run(Duration::from_secs(60));
+        assert_eq!(net.node(node).standing(), Standing::Relay);
+    }
+    net.assert_all_pairs_route();
+    net.assert_whole();
+}
+
 #[test]
 fn a_mover_passes_on_to_whom_nobody_else_reaches() {
     let mut net = Net::grow(3, 8);

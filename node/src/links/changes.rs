@@ -1,6 +1,5 @@
 //! Notices that local addresses came or went, and tells it once when they have settled.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ const SETTLE: Duration = Duration::from_millis(10);
 /// At the end of flight mode: only long enough to learn the new listen addresses.
 const SETTLE_REOPENED: Duration = Duration::from_millis(1);
 
-/// What there is to tell.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum News {
-    /// This node listens at other addresses.
-    Listening,
-    /// That, and its attachment to the network changed.
-    Moved,
+/// What there is to tell, beside the addresses at which this node listens.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct News {
+    /// Its attachment to the network changed.
+    pub(super) moved: bool,
+    /// The network that its links go over was gone, and is back or has another in its place.
+    pub(super) interrupted: bool,
 }
 
 pub(super) struct Changes {
@@ -39,20 +38,20 @@ impl Changes {
         Self { interfaces, pending: None, settled: false }
     }
 
-    /// The addresses of this machine, if the system tells.
-    pub(super) fn addresses(&self) -> Option<&BTreeSet<IpAddr>> {
+    /// The addresses of this machine, if the system tells; those of use now come first.
+    pub(super) fn addresses(&self) -> Option<&[IpAddr]> {
         self.interfaces.as_ref().map(Interfaces::addresses)
     }
 
     /// A listener opened or closed.
     pub(super) fn note_listening(&mut self) {
-        self.note(SETTLE, News::Listening);
+        self.note(SETTLE, News::default());
     }
 
     /// Flight mode ended.
     pub(super) fn note_reopened(&mut self) {
         self.settled = true;
-        self.note(SETTLE_REOPENED, News::Moved);
+        self.note(SETTLE_REOPENED, News { moved: true, ..News::default() });
     }
 
     /// Flight mode began: nothing before it matters.
@@ -74,33 +73,41 @@ impl Changes {
         }
     }
 
-    fn handle(&mut self, change: Option<Change>, gate: &Gate) {
-        match change {
-            Some(Change::Up(ip)) => tracing::debug!(%ip, "address came"),
-            Some(Change::Down(ip)) => {
-                tracing::debug!(%ip, "address went");
-                // Its connections are dead, and would need minutes to find out.
-                gate.mute_ip(ip);
-            }
-            Some(Change::Idle) => return self.note_listening(),
-            None => {
-                tracing::warn!("the system tells no more of network interfaces; moves are noticed later");
-                self.interfaces = None;
-                return;
-            }
+    fn handle(&mut self, change: Change, gate: &Gate) {
+        tracing::debug!(?change, "network interfaces");
+        if let Change::Went(ip) = change {
+            // Its connections are dead, and would need minutes to find out.
+            gate.mute_ip(ip);
         }
         if !gate.is_closed() {
-            self.note(SETTLE, if self.settled { News::Moved } else { News::Listening });
+            let news = if self.settled { self.news_of(change, gate) } else { News::default() };
+            self.note(SETTLE, news);
         }
+    }
+
+    /// A connection outlives that its interface stands still for a while, if nothing else takes its place: what is doubted is dialled beside it, and
+    /// nothing is given up.
+    fn news_of(&self, change: Change, gate: &Gate) -> News {
+        let leading_out = gate.leading_out(self.addresses().unwrap_or_default());
+        let mut standing = self.interfaces.iter().flat_map(Interfaces::standing);
+        let interrupted = match change {
+            Change::Came(_) | Change::Went(_) => standing.any(|ip| leading_out.contains(&ip)),
+            Change::Stands(ip) => leading_out.contains(&ip) && self.interfaces.iter().any(Interfaces::has_network),
+            Change::Runs(ip) => leading_out.is_empty() || leading_out.contains(&ip),
+            Change::Idle => false,
+        };
+        News { moved: matches!(change, Change::Came(_) | Change::Went(_)), interrupted }
     }
 
     fn note(&mut self, settle: Duration, news: News) {
         let due = Instant::now() + settle;
-        self.pending = Some(self.pending.map_or((due, news), |(earlier, known)| (earlier.min(due), known.max(news))));
+        let (earlier, known) = self.pending.unwrap_or((due, News::default()));
+        let both = News { moved: known.moved || news.moved, interrupted: known.interrupted || news.interrupted };
+        self.pending = Some((earlier.min(due), both));
     }
 }
 
-async fn next_change(interfaces: &mut Option<Interfaces>) -> Option<Change> {
+async fn next_change(interfaces: &mut Option<Interfaces>) -> Change {
     match interfaces {
         Some(interfaces) => interfaces.next().await,
         None => std::future::pending().await,
@@ -122,18 +129,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn changes_are_told_once_and_the_greater_counts() {
+    async fn changes_are_told_together() {
         let mut changes = Changes { interfaces: None, pending: None, settled: false };
-        let up = || Some(Change::Up("10.0.0.1".parse().unwrap()));
+        let ip = "10.0.0.1".parse().unwrap();
         let gate = Gate::open();
-        changes.handle(up(), &gate);
-        assert_eq!(changes.next(&gate).await, News::Listening, "what is there at the start is no move");
-        changes.note_listening();
-        changes.handle(up(), &gate);
-        assert_eq!(changes.next(&gate).await, News::Moved);
+        changes.handle(Change::Came(ip), &gate);
+        assert_eq!(changes.next(&gate).await, News::default(), "what is there at the start is no move");
+        for change in [Change::Idle, Change::Came(ip), Change::Runs(ip)] {
+            changes.handle(change, &gate);
+        }
+        // There is no connection that could go on.
+        assert_eq!(changes.next(&gate).await, News { moved: true, interrupted: true });
         assert_eq!(changes.pending, None);
         gate.close();
-        changes.handle(up(), &gate);
+        changes.handle(Change::Came(ip), &gate);
         assert_eq!(changes.pending, None, "flight mode");
     }
 }

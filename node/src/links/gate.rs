@@ -4,7 +4,7 @@
 //! error, so that libp2p tears its connections down. The other end hears nothing more, not even a FIN or RST: a muted
 //! socket is never closed but kept in a graveyard. (What the kernel had taken before may still be delivered.)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -88,6 +88,13 @@ impl Gate {
         });
     }
 
+    /// The local addresses of sockets that lead to others than `own`: these stay within this machine, whatever its interfaces do.
+    pub(super) fn leading_out(&self, own: &[IpAddr]) -> BTreeSet<IpAddr> {
+        let state = self.lock();
+        let out = state.sockets.values().filter(|switch| switch.remote_ip.is_some_and(|ip| !own.contains(&ip)));
+        out.filter_map(|switch| switch.local_ip).collect()
+    }
+
     /// Resolves when the gate closes after this call.
     pub(super) fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut closings = self.0.closings.subscribe();
@@ -100,7 +107,9 @@ impl Gate {
     /// Puts a new socket behind the gate.
     pub(super) fn guard(&self, stream: TcpStream) -> GatedStream {
         let local_ip = stream.0.local_addr().ok().map(|address| address.ip());
-        let switch = Arc::new(Switch { muted: AtomicBool::new(false), local_ip, wakers: Default::default() });
+        let remote_ip = stream.0.peer_addr().ok().map(|address| address.ip());
+        let switch =
+            Arc::new(Switch { muted: AtomicBool::new(false), local_ip, remote_ip, wakers: Default::default() });
         let mut state = self.lock();
         let number = state.next_socket;
         state.next_socket = number.wrapping_add(1);
@@ -120,6 +129,7 @@ impl Gate {
 struct Switch {
     muted: AtomicBool,
     local_ip: Option<IpAddr>,
+    remote_ip: Option<IpAddr>,
     /// Of the reader and of the writer: the socket's own readiness never fires again.
     wakers: [AtomicWaker; 2],
 }

@@ -71,4 +71,6 @@ pub enum Input {
     Listening(Vec<Multiaddr>),
     /// A local address came or went.
     AddressChanged,
+    /// The network that links go over was gone, and is back or has another in its place.
+    Interrupted,
 }

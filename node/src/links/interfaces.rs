@@ -5,47 +5,68 @@
 //! machine (PPP, many tunnels) has two addresses: `IFA_ADDRESS` is that of the other end there, `IFA_LOCAL` ours. `if-watch`, with which
 //! libp2p finds the addresses of its listeners, takes the first for ours.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _};
-use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::NetlinkPayload;
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::LinkFlags;
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::{Handle, MulticastGroup};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// An address of this machine.
+use super::told::Told;
+
+/// When the kernel's news end, they are asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What happened to an address of this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
-    /// It came, or its interface runs again.
-    Up(IpAddr),
-    /// It went, or its interface stands still.
-    Down(IpAddr),
+    /// It was not there before.
+    Came(IpAddr),
+    /// It is not there any more.
+    Went(IpAddr),
+    /// Its interface stands still, and may run again with all its connections.
+    Stands(IpAddr),
+    /// Its interface runs again.
+    Runs(IpAddr),
     /// Others came or went on interfaces that stand still.
     Idle,
 }
 
 /// What the kernel says about addresses and interfaces.
 pub(super) struct Interfaces {
-    messages: BoxStream<'static, RouteNetlinkMessage>,
-    connection: JoinHandle<()>,
-    /// Without it the connection ends, with all that it has to say.
-    _handle: rtnetlink::Handle,
+    source: Source,
+    /// The list of all that there is, while it is being told; none of it counts before its end.
+    listing: Option<(Listing, Told)>,
     known: Known,
 }
 
-/// What it has said so far.
+/// Where it is told.
+enum Source {
+    Open {
+        news: News,
+        handle: Handle,
+        connection: JoinHandle<()>,
+    },
+    /// It ended; to be opened again.
+    Ended(Instant),
+}
+
+type News = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+type Listing = BoxStream<'static, Result<RouteNetlinkMessage, rtnetlink::Error>>;
+
+/// What was told, and what of it was passed on.
 #[derive(Default)]
 struct Known {
-    /// Indices of interfaces that run.
-    running: BTreeSet<u32>,
-    /// On which interface; two may have the same one.
-    addresses: BTreeSet<(u32, IpAddr)>,
-    all: BTreeSet<IpAddr>,
-    of_use: BTreeSet<IpAddr>,
+    told: Told,
+    all: Vec<IpAddr>,
+    of_use: Vec<IpAddr>,
     changes: VecDeque<Change>,
 }
 
@@ -55,185 +76,130 @@ impl Interfaces {
     /// # Errors
     /// When the system has no such thing, or does not let this process use it.
     pub(super) fn watch() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, handle, news) = rtnetlink::new_multicast_connection(&groups)?;
-        let links = handle.link().get().execute().map_ok(RouteNetlinkMessage::NewLink);
-        // Asked for when the other list is complete: the kernel makes one at a time for a socket.
-        let also = handle.clone();
-        let addresses = stream::once(async move { also.address().get().execute() }).flatten();
-        let addresses = addresses.map_ok(RouteNetlinkMessage::NewAddress);
-        let news = news.filter_map(async |(message, _)| match message.payload {
-            NetlinkPayload::InnerMessage(message) => Some(message),
-            _ => None,
-        });
-        Ok(Self {
-            messages: logged(links).chain(logged(addresses)).chain(news).boxed(),
-            connection: tokio::spawn(connection),
-            _handle: handle,
-            known: Known::default(),
-        })
+        let mut interfaces = Self { source: Source::Ended(Instant::now()), listing: None, known: Known::default() };
+        interfaces.open()?;
+        Ok(interfaces)
     }
 
-    /// All addresses, of use now or later.
-    pub(super) fn addresses(&self) -> &BTreeSet<IpAddr> {
+    fn open(&mut self) -> io::Result<()> {
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, news) = rtnetlink::new_multicast_connection(&groups)?;
+        self.listing = Some((list(&handle), Told::default()));
+        self.source = Source::Open { news, handle, connection: tokio::spawn(connection) };
+        Ok(())
+    }
+
+    /// All addresses, of use now or later; those of use first, otherwise in the order of the interfaces.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
         &self.known.all
     }
 
-    /// What changed next; none when the kernel says nothing any more. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<Change> {
+    /// Those of which none is of use now: their interfaces stand still.
+    pub(super) fn standing(&self) -> impl Iterator<Item = IpAddr> {
+        self.known.all.iter().copied().filter(|ip| !self.known.of_use.contains(ip))
+    }
+
+    /// Whether packets can leave this machine.
+    pub(super) fn has_network(&self) -> bool {
+        self.known.of_use.iter().any(|ip| !ip.is_loopback())
+    }
+
+    /// What changed next. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Change {
         loop {
             if let Some(change) = self.known.changes.pop_front() {
-                return Some(change);
+                return change;
             }
-            let message = self.messages.next().await?;
-            self.known.take(message);
+            if let Some((listing, told)) = &mut self.listing {
+                match listing.next().await {
+                    Some(Ok(message)) => _ = told.take(&message),
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "cannot list the network interfaces");
+                        told.incomplete = true;
+                    }
+                    None => self.listed(),
+                }
+                continue;
+            }
+            match &mut self.source {
+                Source::Open { news, handle, .. } => match news.next().await.map(|(message, _)| message.payload) {
+                    Some(NetlinkPayload::InnerMessage(message)) => self.known.take(&message),
+                    // Something was lost: there was no room for it.
+                    Some(NetlinkPayload::Overrun(_)) => self.listing = Some((list(handle), Told::default())),
+                    Some(_) => {}
+                    None => {
+                        tracing::warn!("the system tells no more of network interfaces; moves are noticed later");
+                        self.source = Source::Ended(Instant::now() + ASK_AGAIN);
+                    }
+                },
+                Source::Ended(again) => {
+                    tokio::time::sleep_until(*again).await;
+                    *again = Instant::now() + ASK_AGAIN;
+                    if let Err(error) = self.open() {
+                        tracing::debug!(%error, "cannot watch network interfaces");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Of a list with gaps nobody knows what is missing: what was known before counts on, if there was anything.
+    fn listed(&mut self) {
+        let Some((_, told)) = self.listing.take() else { return };
+        if !told.incomplete || self.known.all.is_empty() {
+            self.known.told = told;
+            self.known.work_out();
         }
     }
 }
 
-impl Drop for Interfaces {
+impl Drop for Source {
     fn drop(&mut self) {
-        self.connection.abort();
+        if let Self::Open { connection, .. } = self {
+            connection.abort();
+        }
     }
 }
 
-/// Without what could not be had.
-fn logged(
-    messages: impl Stream<Item = Result<RouteNetlinkMessage, rtnetlink::Error>> + Send,
-) -> impl Stream<Item = RouteNetlinkMessage> + Send {
-    messages.filter_map(async |message| {
-        message.inspect_err(|error| tracing::warn!(%error, "cannot list the network interfaces")).ok()
-    })
+/// Links, and then addresses: the kernel makes one list at a time for a socket.
+fn list(handle: &Handle) -> Listing {
+    let links = handle.link().get().execute().map_ok(RouteNetlinkMessage::NewLink);
+    let also = handle.clone();
+    let addresses = stream::once(async move { also.address().get().execute() }).flatten();
+    links.chain(addresses.map_ok(RouteNetlinkMessage::NewAddress)).boxed()
 }
 
 impl Known {
-    fn take(&mut self, message: RouteNetlinkMessage) {
-        match message {
-            RouteNetlinkMessage::NewLink(link) => {
-                let runs = link.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
-                if runs {
-                    self.running.insert(link.header.index)
-                } else {
-                    self.running.remove(&link.header.index)
-                };
-            }
-            RouteNetlinkMessage::DelLink(link) => {
-                self.running.remove(&link.header.index);
-                self.addresses.retain(|(index, _)| *index != link.header.index);
-            }
-            RouteNetlinkMessage::NewAddress(message) => self.addresses.extend(local(&message)),
-            RouteNetlinkMessage::DelAddress(message) => {
-                if let Some(address) = local(&message) {
-                    self.addresses.remove(&address);
-                }
-            }
-            _ => return,
+    fn take(&mut self, message: &RouteNetlinkMessage) {
+        if self.told.take(message) {
+            self.work_out();
         }
-        let runs = |(index, ip): &(u32, IpAddr)| self.running.contains(index).then_some(*ip);
-        let of_use: BTreeSet<IpAddr> = self.addresses.iter().filter_map(runs).collect();
-        let all: BTreeSet<IpAddr> = self.addresses.iter().map(|(_, ip)| *ip).collect();
-        if self.of_use == of_use && self.all != all {
+    }
+
+    /// Compares what was told with what was passed on.
+    fn work_out(&mut self) {
+        let (all, of_use) = (self.told.all(), self.told.of_use());
+        let before = self.changes.len();
+        let change = |ip: &IpAddr| match (self.of_use.contains(ip), of_use.contains(ip)) {
+            (true, false) if all.contains(ip) => Some(Change::Stands(*ip)),
+            (true, false) => Some(Change::Went(*ip)),
+            (false, true) if self.all.contains(ip) => Some(Change::Runs(*ip)),
+            (false, true) => Some(Change::Came(*ip)),
+            // What stood still is dead once its address is gone.
+            (false, false) if !all.contains(ip) => Some(Change::Went(*ip)),
+            _ => None,
+        };
+        let gone = self.all.iter().filter_map(change).filter(|change| !matches!(change, Change::Runs(_)));
+        let here = of_use.iter().filter_map(change);
+        let changes: Vec<Change> = gone.chain(here).collect();
+        self.changes.extend(changes);
+        if self.changes.len() == before && self.all != all {
             self.changes.push_back(Change::Idle);
         }
-        self.changes.extend(self.of_use.difference(&of_use).copied().map(Change::Down));
-        self.changes.extend(of_use.difference(&self.of_use).copied().map(Change::Up));
         (self.of_use, self.all) = (of_use, all);
     }
 }
 
-/// Our address in this message, and the index of its interface.
-fn local(message: &AddressMessage) -> Option<(u32, IpAddr)> {
-    let (mut ours, mut either) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(ip) => ours = Some(*ip),
-            AddressAttribute::Address(ip) => either = Some(*ip),
-            _ => {}
-        }
-    }
-    Some((message.header.index, ours.or(either)?))
-}
-
 #[cfg(test)]
-mod tests {
-    use rtnetlink::packet_route::link::LinkMessage;
-
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn link(index: u32, flags: LinkFlags) -> RouteNetlinkMessage {
-        let mut message = LinkMessage::default();
-        (message.header.index, message.header.flags) = (index, flags);
-        RouteNetlinkMessage::NewLink(message)
-    }
-
-    fn address(index: u32, attributes: Vec<AddressAttribute>) -> AddressMessage {
-        let mut message = AddressMessage::default();
-        (message.header.index, message.attributes) = (index, attributes);
-        message
-    }
-
-    fn taken(known: &mut Known, message: RouteNetlinkMessage) -> Vec<Change> {
-        known.take(message);
-        known.changes.drain(..).collect()
-    }
-
-    const RUNS: LinkFlags = LinkFlags::Up.union(LinkFlags::Running);
-
-    #[test]
-    fn an_address_is_of_use_while_its_interface_runs() {
-        let mut known = Known::default();
-        let here = address(2, vec![AddressAttribute::Address(ip("10.0.0.7")), AddressAttribute::Local(ip("10.0.0.7"))]);
-        assert_eq!(taken(&mut known, link(2, RUNS)), []);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::NewAddress(here.clone())), [Change::Up(ip("10.0.0.7"))]);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::NewAddress(here.clone())), [], "told again");
-        assert_eq!(taken(&mut known, link(2, LinkFlags::Up)), [Change::Down(ip("10.0.0.7"))], "the cable is out");
-        assert!(known.all.contains(&ip("10.0.0.7")), "others may know it already");
-        assert_eq!(taken(&mut known, link(2, RUNS)), [Change::Up(ip("10.0.0.7"))]);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::DelAddress(here.clone())), [Change::Down(ip("10.0.0.7"))]);
-        assert_eq!(taken(&mut known, link(2, LinkFlags::Up)), []);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::NewAddress(here)), [Change::Idle]);
-    }
-
-    #[test]
-    fn the_other_end_of_a_line_is_not_here() {
-        let mut known = Known::default();
-        taken(&mut known, link(3, RUNS));
-        let line = address(3, vec![AddressAttribute::Address(ip("10.3.0.1")), AddressAttribute::Local(ip("10.3.0.2"))]);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::NewAddress(line)), [Change::Up(ip("10.3.0.2"))]);
-        // IPv6 knows no IFA_LOCAL where there is no line.
-        let six = address(3, vec![AddressAttribute::Address(ip("fd00::7"))]);
-        assert_eq!(taken(&mut known, RouteNetlinkMessage::NewAddress(six)), [Change::Up(ip("fd00::7"))]);
-    }
-
-    #[test]
-    fn an_address_on_two_interfaces_goes_with_the_second() {
-        let mut known = Known::default();
-        for index in [2, 3] {
-            taken(&mut known, link(index, RUNS));
-            let here = address(index, vec![AddressAttribute::Local(ip("10.0.0.7"))]);
-            taken(&mut known, RouteNetlinkMessage::NewAddress(here));
-        }
-        let gone = |index| {
-            let mut message = LinkMessage::default();
-            message.header.index = index;
-            RouteNetlinkMessage::DelLink(message)
-        };
-        assert_eq!(taken(&mut known, gone(2)), []);
-        assert_eq!(taken(&mut known, gone(3)), [Change::Down(ip("10.0.0.7"))]);
-        assert!(known.all.is_empty());
-    }
-
-    #[tokio::test]
-    async fn this_machine_has_loopback() {
-        let mut interfaces = Interfaces::watch().unwrap();
-        let mut changes = Vec::new();
-        while !changes.contains(&Change::Up(ip("127.0.0.1"))) {
-            changes.push(interfaces.next().await.unwrap());
-        }
-        assert!(interfaces.addresses().contains(&ip("127.0.0.1")));
-    }
-}
+#[path = "interfaces_tests.rs"]
+mod tests;

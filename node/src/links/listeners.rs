@@ -1,6 +1,5 @@
 //! Where this node listens: what was configured, and what that is now.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use libp2p::Swarm;
@@ -96,8 +95,8 @@ impl Listeners {
         self.open.retain(|open| open.id != id);
     }
 
-    /// Everything that a neighbour could dial; `own` are the addresses of this machine, if the system tells.
-    pub(super) fn addresses(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
+    /// Everything that a neighbour could dial; `own` are the addresses of this machine, if the system tells. In their order: others try the first one first.
+    pub(super) fn addresses(&self, own: Option<&[IpAddr]>) -> Vec<Multiaddr> {
         let mut addresses: Vec<Multiaddr> = Vec::new();
         for address in self.open.iter().flat_map(|open| open.dialable(own)) {
             if !addresses.contains(&address) {
@@ -132,7 +131,7 @@ impl Listeners {
 
 impl Open {
     /// Loopback counts only when there is nothing else: elsewhere it names somebody else.
-    fn dialable(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
+    fn dialable(&self, own: Option<&[IpAddr]>) -> Vec<Multiaddr> {
         let concrete = |address: &Multiaddr| match ip_of(address).filter(IpAddr::is_unspecified) {
             Some(wildcard) => everywhere(wildcard, address, own),
             None => vec![address.clone()],
@@ -146,7 +145,7 @@ impl Open {
 }
 
 /// Where one who listens at `wildcard`, which is in `address`, is found.
-fn everywhere(wildcard: IpAddr, address: &Multiaddr, own: Option<&BTreeSet<IpAddr>>) -> Vec<Multiaddr> {
+fn everywhere(wildcard: IpAddr, address: &Multiaddr, own: Option<&[IpAddr]>) -> Vec<Multiaddr> {
     let family = own.into_iter().flatten().filter(|ip| ip.is_ipv4() == wildcard.is_ipv4());
     family.map(|ip| Multiaddr::from(*ip).into_iter().chain(address.iter().skip(1)).collect()).collect()
 }
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn at_a_wildcard_all_addresses_of_this_machine_count() {
-        let own = ["10.3.0.2", "127.0.0.1", "fd00::7", "fe80::1"].map(|ip| ip.parse().unwrap()).into();
+        let own = ["10.3.0.2", "127.0.0.1", "fd00::7", "fe80::1"].map(|ip| ip.parse().unwrap());
         let dialable = |address: &str| {
             let open = Open { id: ListenerId::next(), configured: 0, addresses: vec![address.parse().unwrap()] };
             open.dialable(Some(&own)).iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -62,6 +62,15 @@ impl Stack {
         let _ = self.overlay.send(outgoing, now);
     }
 
+    /// The address in the first tree is what people are shown; without one nothing is to be told.
+    fn tell_address(&mut self, place: &Place) {
+        let address = first_address(place);
+        if address.is_some() && self.told_address != address {
+            self.told_address.clone_from(&address);
+            self.events.extend(address.map(Event::AddressChanged));
+        }
+    }
+
     fn obey_sessions(&mut self, command: muses::Command, now: Now) {
         match command {
             muses::Command::Resolve(peer) => {
@@ -79,16 +88,18 @@ impl Stack {
                 let first = !std::mem::replace(&mut self.joined_before, true);
                 let address = address_text(&place);
                 self.events.push_back(Event::Joined { overlay, address, first });
+                self.told_address = first_address(&place);
                 self.note_place(Some(place.clone()), now);
                 self.start_to_watch(now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
             Heard::PlaceChanged(place) => {
-                self.events.extend(first_address(&place).map(Event::AddressChanged));
+                self.tell_address(&place);
                 self.note_place(Some(place.clone()), now);
                 self.sessions.handle_attached(path_to(&place), now);
             }
             Heard::PlaceRenewed(place) => {
+                self.tell_address(&place);
                 self.sessions.handle_path_renewed(path_to(&place));
                 self.note_place(Some(place), now);
             }

@@ -48,6 +48,11 @@ impl Stack {
         self.id
     }
 
+    /// Whether others can reach it: it has an address in some tree.
+    pub fn has_place(&self) -> bool {
+        self.overlay.place().is_some()
+    }
+
     /// The overlay that it is in; none before the first join.
     pub fn overlay_id(&self) -> Option<OverlayId> {
         self.overlay.overlay_id()

@@ -81,6 +81,11 @@ impl Namespaces {
         ip(&format!("-n {}bob link set net{net} down", self.0));
     }
 
+    /// His lease there ends, or his system sees that the network is another one.
+    pub fn bob_is_forgotten(&self, net: u8) {
+        ip(&format!("-n {}bob addr flush dev net{net}", self.0));
+    }
+
     /// A node there, at the default port or another free one, started by `verb`.
     pub fn node(&self, who: &str, verb: &str, args: &[&str]) -> Node {
         let folder = tempfile::tempdir().unwrap();

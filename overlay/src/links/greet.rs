@@ -236,6 +236,7 @@ impl Overlay {
         self.routes.clear();
         self.dialer.touch();
         self.links.set_live(id);
+        self.moves.linked();
         self.arm_link(id, now);
         let Some(link) = self.links.link(id) else { return };
         let peer = link.peer;

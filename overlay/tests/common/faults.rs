@@ -23,8 +23,22 @@ impl Net {
 
     /// Gives it another one: the old links stay dead.
     pub fn network_up(&mut self, n: usize, address: Multiaddr) {
-        self.nodes[n].network = true;
         self.nodes[n].address = address.clone();
+        self.reconnect(n);
+        self.with(n, |overlay, now| {
+            overlay.handle_listen_addresses(vec![address], now);
+            overlay.handle_address_change(now);
+        });
+    }
+
+    /// Gives it the same one again; what was sent over the old links waits for too long to be of use.
+    pub fn network_back(&mut self, n: usize) {
+        self.reconnect(n);
+        self.with(n, Overlay::handle_interruption);
+    }
+
+    fn reconnect(&mut self, n: usize) {
+        self.nodes[n].network = true;
         let own: Vec<_> = self.ends.iter().filter(|(_, end)| end.node == n).map(|(link, _)| *link).collect();
         for link in own {
             if let Some(end) = self.ends.get_mut(&link) {
@@ -34,10 +48,6 @@ impl Net {
                 end.other = LinkId(0);
             }
         }
-        self.with(n, |overlay, now| {
-            overlay.handle_listen_addresses(vec![address], now);
-            overlay.handle_address_change(now);
-        });
     }
 
     /// A local address came or went, and no link was lost by it.

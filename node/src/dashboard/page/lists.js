@@ -18,17 +18,38 @@ export function h(name, attributes = {}, ...children) {
 const empty = (columns, text) => h("tr", {}, h("td", { class: "empty", colspan: columns }, text));
 const named = (id, call) => h("span", { title: id, ...(call(id) === short(id) ? { class: "mono" } : {}) }, call(id));
 
-/** `centre` is the node in the middle of the disk, if one is; its button gets it there, and what is focused stays so. */
+const set = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+/** Puts these rows into the list, where others are there: who presses a button or tabs through them is not disturbed by the next state. */
+function show(list, wanted) {
+  if (wanted.length === list.children.length && wanted.every((row, i) => list.children[i] === row)) return;
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  list.replaceChildren(...wanted);
+  if (focused?.isConnected) focused.focus({ preventScroll: true });
+}
+
+/** `centre` is the node in the middle of the disk, if one is; its button gets it there. */
 export function nodes(body, state, tree, hops, { call, away, centre, choose }) {
   const what = away ? { me: "this node, before the outage", neighbour: "was a neighbour", known: "was known" } : { me: "this node", neighbour: "neighbour", known: "known" };
-  const rows = [...nodesOf(state, tree, hops).values()].map((node) => h("tr", {},
-    h("td", {}, h("button", { type: "button", class: "plain", title: node.id, "data-node": node.id, "aria-pressed": String(node.id === centre), click: () => choose(node.id) }, named(node.id, call))),
-    h("td", {}, what[node.kind] + (node.address === "/" ? ", root" : "")),
-    h("td", { class: "mono" }, node.address),
-    h("td", {}, node.kind === "me" ? "–" : node.kind === "neighbour" ? (away ? "–" : "a link") : node.via.slice(0, 3).map(call).join(", ") || "–")));
-  const focused = body.contains(document.activeElement) ? document.activeElement.dataset.node : undefined;
-  body.replaceChildren(...(rows.length ? rows : [empty(4, "This node has no place in the overlay now.")]));
-  if (focused) [...body.querySelectorAll("button")].find((button) => button.dataset.node === focused)?.focus();
+  const kept = new Map([...body.children].map((row) => [row.dataset.node, row]));
+  const rows = [...nodesOf(state, tree, hops).values()].map((node) => {
+    const row = kept.get(node.id) ?? nodeRow(node.id, choose);
+    const [name, role, address, via] = row.children;
+    name.firstChild.setAttribute("aria-pressed", String(node.id === centre));
+    set(name.firstChild, call(node.id));
+    name.firstChild.classList.toggle("mono", call(node.id) === short(node.id));
+    set(role, what[node.kind] + (node.address === "/" ? ", root" : ""));
+    set(address, node.address);
+    set(via, node.kind === "me" ? "–" : node.kind === "neighbour" ? (away ? "–" : "a link") : node.via.slice(0, 3).map(call).join(", ") || "–");
+    return row;
+  });
+  const none = kept.get("") ?? h("tr", { "data-node": "" }, h("td", { class: "empty", colspan: 4 }, "This node has no place in the overlay now."));
+  show(body, rows.length ? rows : [none]);
+}
+
+function nodeRow(id, choose) {
+  const button = h("button", { type: "button", class: "plain", title: id, "data-node": id, click: () => choose(id) });
+  return h("tr", { "data-node": id }, h("td", {}, button), h("td", {}), h("td", { class: "mono" }), h("td", {}));
 }
 
 export function neighbours(body, state, tree, call) {
@@ -58,8 +79,7 @@ export function sessions(list, state, { call, rates, chosen, choose, cut }) {
     return row;
   });
   const none = kept.get("") ?? h("li", { class: "empty", "data-peer": "" }, "No session. One begins with the first connection: muses connect NAME/SERVICE --listen HOST:PORT");
-  const wanted = rows.length ? rows : [none];
-  if (wanted.length !== list.children.length || wanted.some((row, i) => list.children[i] !== row)) list.replaceChildren(...wanted);
+  show(list, rows.length ? rows : [none]);
 }
 
 function sessionRow(peer, choose, cut) {
@@ -74,7 +94,6 @@ function sessionRow(peer, choose, cut) {
 
 function fillSession(row, session, call, rates, chosen) {
   const part = (name) => row.querySelector(`.${name}`);
-  const set = (element, text) => { if (element.textContent !== text) element.textContent = text; };
   const [tone, words] = STATES[session.state] ?? ["warn", session.state];
   set(part("name"), call(session.peer));
   set(part("pill"), words);

@@ -112,6 +112,7 @@ impl Neighbour {
             Input::Room { link, lane, bytes } => self.overlay.handle_link_room(link, lane, bytes, now),
             Input::Listening(addresses) => self.overlay.handle_listen_addresses(addresses, now),
             Input::AddressChanged => self.overlay.handle_address_change(now),
+            Input::Interrupted => self.overlay.handle_interruption(now),
         }
     }
 
