@@ -215,7 +215,7 @@ fn no_json() -> Arg {
 
 #[derive(Subcommand, Debug)]
 enum NameVerb {
-    /// Claim a name for this node, now and after each restart
+    /// Claim a name for this node, now and after each restart at which --name, MUSES_NAME and the configuration say none
     #[command(after_help = "Example:\n  muses name claim bob")]
     Claim {
         /// 1 to 32 of a-z, 0-9 and -

@@ -49,7 +49,12 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Cut { peer } => {
             format!("the session with {peer} is over, and {} with it\n", count(number(&data, "streams"), "connection"))
         }
-        Request::NameClaim { name } => format!("the name {name} is this node's, after a restart too\n"),
+        Request::NameClaim { name } => match data.get("next_start").and_then(Value::as_str) {
+            None => format!("the name {name} is this node's, after a restart too\n"),
+            Some(other) => format!(
+                "the name {name} is this node's until it is started again: then {other} counts, as --name, MUSES_NAME or its configuration says; change that, too\n"
+            ),
+        },
         Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
         Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
         Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
@@ -60,10 +65,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             text(&data, "recovery"),
             text(&data, "node")
         ),
-        Request::KeyRevoke { .. } | Request::KeyRecover { .. } => format!(
-            "{} is revoked, for ever; every node that hears of it ends its sessions with it\n",
-            text(&data, "node")
-        ),
+        Request::KeyRevoke { .. } | Request::KeyRecover { .. } => revoked(request, &data),
         Request::Config {} => String::new(),
         Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
@@ -161,6 +163,19 @@ fn key(key: &KeyStatus) -> String {
         .map_or_else(|| "none".to_owned(), |left_s| format!("answered for {} more", span::text(left_s)));
     let changed = count(key.epoch, "time");
     format!("identity  {}\nsession   {} (changed {changed})\nbefore    {previous}\n", key.node, key.key)
+}
+
+fn revoked(request: &Request, data: &Value) -> String {
+    let node = text(data, "node");
+    match (number(data, "neighbours"), request) {
+        (0, Request::KeyRecover { .. }) => format!(
+            "{node} is revoked, for ever, and only this node knows, for it has no neighbour: leave it running; others hear of it as soon as it has one\n"
+        ),
+        (0, _) => format!(
+            "{node} is revoked, for ever, and only this node, which ends, knows, for it had no neighbour: who has a copy of its key can still be taken for it; a recovery key, if you made one, tells others: muses key recover -\n"
+        ),
+        _ => format!("{node} is revoked, for ever; every node that hears of it ends its sessions with it\n"),
+    }
 }
 
 fn names(names: &[NameStatus]) -> String {

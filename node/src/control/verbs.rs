@@ -68,6 +68,8 @@ pub struct Desk {
     /// The configuration in force, as `muses config show` prints it.
     config: Mutex<Value>,
     data_dir: PathBuf,
+    /// The name that the command line, environment or configuration says: it counts again at the next start.
+    said_name: Option<String>,
     /// Held while the session key is changed.
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
@@ -101,6 +103,7 @@ impl Desk {
         store: Arc<dyn Store>,
         config: Value,
         data_dir: PathBuf,
+        said_name: Option<String>,
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
@@ -109,6 +112,7 @@ impl Desk {
             store,
             config: Mutex::new(config),
             data_dir,
+            said_name,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
             socks: OnceLock::new(),
