@@ -290,7 +290,7 @@ mod tests {
             let line = line(typed).unwrap();
             assert!(!line.contains('\n') && parts.iter().all(|part| line.contains(part)), "{line}");
         };
-        says("upp", &["unrecognized subcommand 'upp'; did you mean up", "?; ", "muses"]);
+        says("upp", &["unrecognized subcommand 'upp'; did you mean up?; ", "muses"]);
         says("up --nmae alice", &["unexpected argument '--nmae' found; did you mean --name?"]);
         says("completions bsh", &["did you mean bash?"]);
         for typed in ["upp", "up --nmae alice", "completions bsh", "connect --only-you", "cut -x"] {

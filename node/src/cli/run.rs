@@ -53,7 +53,8 @@ fn meant(error: &clap::Error) -> Option<String> {
     let suggestions = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     match suggestions.into_iter().find_map(|kind| error.get(kind))? {
         ContextValue::String(word) => Some(word.clone()),
-        ContextValue::Strings(words) if !words.is_empty() => Some(words.join(" or ")),
+        // The last is the most like it.
+        ContextValue::Strings(words) => words.last().cloned(),
         _ => None,
     }
 }
