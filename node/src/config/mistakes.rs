@@ -32,6 +32,8 @@ pub(super) fn read(text: &str) -> Result<Config, Mistake> {
         }
     }
     mistakes.sort_by_key(|mistake| mistake.at);
+    // A table that should not be there is one mistake, however many keys it has.
+    mistakes.dedup_by_key(|mistake| mistake.at);
     let all = mistakes.len();
     let mut first = mistakes.swap_remove(0);
     if all > 1 {
@@ -201,6 +203,8 @@ mod tests {
     fn of_several_the_first_in_the_file_is_told() {
         let text = "socks = 7080\n[links]\nupnp = 1\nbulk = 2\n[limits]\nsessions = 0\n";
         assert_eq!(told(text), "config.toml:1: socks: a text in quotes is wanted, not 7080 (the first of 4 mistakes)");
+        let text = "[linkss]\nupnp = true\nbulk = true\n";
+        assert_eq!(told(text).split_once("; ").unwrap(), ("config.toml:1: unknown key linkss", "did you mean links?"));
         let text = "[links]\nupnp = 1\nbulk = 2\n[limits]\nsessions = 3\n";
         assert!(told(text).starts_with("config.toml:2: links.upnp: "), "{}", told(text));
     }
