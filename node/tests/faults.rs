@@ -138,17 +138,6 @@ fn what_is_not_there_is_said_with_what_to_try() {
 }
 
 #[test]
-fn a_folder_of_one_overlay_is_not_taken_into_another() {
-    let [mut node, other] = [Node::start(&[]), Node::start(&[])];
-    node.json_when("status", |status| status["address"].is_string());
-    let invite = other.json_when("invite", |invite| invite["invite"].is_string())["invite"].clone();
-    node.json("down");
-    node.wait();
-    let output = output(&mut foreground(node.folder.path(), "join", &[invite.as_str().unwrap()]));
-    is_refusal(&output, 8, &["this data folder belongs to the overlay", "join that one with another data folder"]);
-}
-
-#[test]
 fn damaged_state_and_keys_are_named_and_left_alone() {
     let mut node = Node::start(&[]);
     node.json(&format!("expose web {}", dead_port()));
