@@ -24,6 +24,9 @@ mod up;
 
 pub use run::{main, usage_line};
 
+/// How long an invite is good if nobody says anything else: one of `muses invite`, and the one that `muses up` prints.
+const INVITE_LIFETIME: &str = "7d";
+
 /// TCP connections that survive anything, by name, without a server.
 #[derive(Parser, Debug)]
 #[command(name = "muses", version, after_help = EXIT_CODES_HELP, propagate_version = true)]
@@ -56,7 +59,7 @@ enum Verb {
     #[command(after_help = "Example:\n  muses invite --for 1h --allow ssh")]
     Invite {
         /// How long it is good: 30m, 12h, 7d
-        #[arg(long = "for", value_name = "SPAN", value_parser = span::parse, default_value = "7d")]
+        #[arg(long = "for", value_name = "SPAN", value_parser = span::parse, default_value = INVITE_LIFETIME)]
         lifetime_s: u64,
         /// Services that whoever comes with it may use from then on
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
@@ -212,7 +215,7 @@ fn no_json() -> Arg {
 
 #[derive(Subcommand, Debug)]
 enum NameVerb {
-    /// Claim a name for this node, now and after each restart
+    /// Claim a name for this node, now and after each restart at which --name, MUSES_NAME and the configuration say none
     #[command(after_help = "Example:\n  muses name claim bob")]
     Claim {
         /// 1 to 32 of a-z, 0-9 and -
@@ -287,7 +290,12 @@ mod tests {
             let line = line(typed).unwrap();
             assert!(!line.contains('\n') && parts.iter().all(|part| line.contains(part)), "{line}");
         };
-        says("upp", &["unrecognized subcommand 'upp'", "tip:", "muses"]);
+        says("upp", &["unrecognized subcommand 'upp'; did you mean up?; ", "muses"]);
+        says("up --nmae alice", &["unexpected argument '--nmae' found; did you mean --name?"]);
+        says("completions bsh", &["did you mean bash?"]);
+        for typed in ["upp", "up --nmae alice", "completions bsh", "connect --only-you", "cut -x"] {
+            assert!(!line(typed).unwrap_or_default().contains("tip:"), "{typed}");
+        }
         says("connect", &["<TARGET>", "; muses connect"]);
         says("invite --for 0d", &["not a length of time", "see muses --help"]);
         says("up --log-format yaml", &["possible values: text, json"]);

@@ -1,6 +1,7 @@
 //! The configuration file, TOML; every key is optional and the environment and flags of `muses up` win over it.
 //!
-//! `config/template.toml` has every key with its meaning; what a configuration says again, and how two differ, is in `config/shown.rs`.
+//! `config/template.toml` has every key with its meaning; what a configuration says again, and how two differ, is in `config/shown.rs`;
+//! what is wrong with a file, in `config/mistakes.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,12 +16,11 @@ use serde::{Deserialize, Deserializer};
 use crate::local::service::{Forward, ServiceName};
 use crate::stack::{Direct, Who};
 
+mod mistakes;
 mod shown;
 
 /// A file with all keys as comments, for `muses config init`.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
-/// From how much likeness on (Jaro and Winkler, 0 to 1) a key is taken for a misspelling of another.
-const MIN_ALIKE: f64 = 0.8;
 
 /// What the file said.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -137,7 +137,7 @@ pub struct ServiceTable {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file named by `--config` could not be read.
-    #[error("cannot read the configuration {}: {source}", .path.display())]
+    #[error("cannot read the configuration {}: {source}; {}", .path.display(), readable(source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -173,20 +173,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let invalid = |line, what| ConfigError::Invalid { path: path.to_owned(), line, what };
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
-            let what = error.message().replace('\n', " ");
-            let hint = meant(&what).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
-            invalid(line.map(|line| format!(":{line}")).unwrap_or_default(), what + &hint)
-        })?;
-        for (name, service) in &config.services {
-            config
-                .who(&service.allow)
-                .map_err(|what| invalid(String::new(), format!("services.{name}.allow: {what}")))?;
-        }
-        Ok(config)
+        mistakes::read(text).map_err(|mistake| {
+            let line = mistake.at.and_then(|at| text.get(..at)).map(|before| before.matches('\n').count() + 1);
+            let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+            ConfigError::Invalid { path: path.to_owned(), line, what: mistake.what }
+        })
     }
 
     /// What of this the stack is made of.
@@ -224,12 +215,11 @@ impl Config {
     }
 }
 
-/// The key that is most like the unknown one in serde's message, if any is like it.
-fn meant(message: &str) -> Option<&str> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    let unknown = quoted.next()?;
-    let alike = quoted.map(|key| (strsim::jaro_winkler(unknown, key), key)).filter(|(alike, _)| *alike > MIN_ALIKE);
-    alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, key)| key)
+fn readable(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "check the spelling, or write one: muses config init FILE",
+        _ => "check what it is, its owner and mode",
+    }
 }
 
 /// Whether `text` may be a claimed name or a petname: `[a-z0-9-]{1,32}`.
@@ -311,7 +301,7 @@ mod tests {
         for (text, part) in [
             ("[links]\nonlly = []", "onlly"),
             ("[links]\nonly = ['bob']", "bob"),
-            ("[limits]\nstreams_per_session = 0", "nonzero"),
+            ("[limits]\nstreams_per_session = 0", "from 1 on"),
             ("name = 'Not A Name'", "a-z"),
             ("listen = ['nonsense']", "config.toml:1"),
             ("[petnames]\nbob = 'x'", "petname bob"),

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::advice;
 use crate::exit::{Code, Fault};
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
@@ -17,7 +18,17 @@ pub fn lock_path(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// What the system says.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { in_the_way(folder) } else { error })
+}
+
+/// Why there can be no folder where something else is.
+fn in_the_way(folder: &Path) -> io::Error {
+    let line = match fs::read_link(folder) {
+        Ok(target) => format!("it is a link to {}, and no folder is there", target.display()),
+        Err(_) => "it is no folder".to_owned(),
+    };
+    io::Error::new(io::ErrorKind::NotADirectory, line)
 }
 
 /// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
@@ -28,7 +39,11 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     let failed = |error: io::Error| {
         Fault::new(
             Code::State,
-            format!("cannot use the data folder {}: {error}; choose another --data-dir", data_dir.display()),
+            format!(
+                "cannot use the data folder {}: {error}; {}",
+                data_dir.display(),
+                advice::after(&error, "choose another --data-dir")
+            ),
         )
     };
     make_folder(data_dir).map_err(failed)?;
@@ -73,6 +88,11 @@ mod tests {
         assert!(fault.message.contains(&std::process::id().to_string()), "{fault}");
         drop(lock);
         assert!(open_folder(&data_dir).is_ok());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+        let line = open_folder(&link).unwrap_err().message;
+        assert!(line.contains("it is a link to /nowhere/at/all") && line.contains("; choose another"), "{line}");
+        assert!(open_folder(&lock_path(&data_dir)).unwrap_err().message.contains("it is no folder"));
         assert_eq!(open_folder(Path::new("/dev/null/x")).unwrap_err().code, Code::State as u8);
     }
 }

@@ -16,6 +16,7 @@ use overlay::id::Identity;
 use overlay::time::WallTime;
 use zeroize::Zeroizing;
 
+use crate::advice;
 use crate::store::STATE_FILE;
 
 /// File name of the Ed25519 seed.
@@ -70,7 +71,7 @@ impl Keys {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// It could not be read or made.
-    #[error("cannot {what} the key {}: {source}; check its owner and mode, or use another --data-dir", .path.display())]
+    #[error("cannot {what} the key {}: {source}; {}", .path.display(), advice::after(source, "check its owner and mode, or use another --data-dir"))]
     Io {
         /// What was tried.
         what: &'static str,

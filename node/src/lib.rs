@@ -61,6 +61,7 @@
 //! [`AsyncRead`]: tokio::io::AsyncRead
 //! [`AsyncWrite`]: tokio::io::AsyncWrite
 
+mod advice;
 mod api;
 pub mod cli;
 pub mod clock;
@@ -87,6 +88,7 @@ pub mod store;
 pub mod token;
 pub mod upnp;
 pub mod web;
+mod words;
 
 pub use api::{Builder, Control, MobileStream, Node, Offer, Update};
 pub use overlay::id::NodeId;

@@ -132,12 +132,17 @@ fn names_are_claimed_pinned_and_forgotten() {
     assert_eq!(taken.status.code(), Some(4), "{}", stderr(&taken));
     assert!(stderr(&taken).contains(&id(&bob)) && stderr(&taken).lines().count() == 1);
     assert_eq!(alice.json("status")["name"], "alice");
-    assert_eq!(alice.json("name claim alicia")["node"], id(&alice).as_str());
+    let claimed = alice.json("name claim alicia");
+    assert_eq!((&claimed["node"], &claimed["next_start"]), (&id(&alice).into(), &"alice".into()));
     assert_eq!(bob.json("lookup alicia")["node"], id(&alice).as_str());
     alice.json("down");
     alice.wait();
     alice.restart(&[]);
     assert_eq!(alice.json("status")["name"], "alicia", "claimed by hand, kept over a restart");
+    alice.json("down");
+    alice.wait();
+    alice.restart(&["--name", "alice"]);
+    assert_eq!(alice.json("status")["name"], "alice", "what the command line says counts at each start");
     for (line, code) in [("name claim Not.A.Name", 2), ("name pin alice nonsense", 2), ("name unpin nobody", 2)] {
         let output = bob.muses(line);
         assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(code), 1), "{}", stderr(&output));
@@ -163,6 +168,18 @@ fn the_doctor_names_the_layer_that_fails() {
     let layers: Vec<_> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect();
     assert_eq!(layers, ["link", "address", "record", "path", "handshake", "service"], "{text}");
     assert_eq!(failing(&bob, "doctor nobody"), layer("record", 3));
+    assert_eq!(failing(&bob, "doctor bob"), (None, 0), "between a node and itself nothing fails");
+    assert_eq!(failing(&bob, "doctor bob/nothing"), layer("service", 4));
+    assert_eq!(failing(&alice, "doctor alice/web"), (None, 0));
+    for line in ["ping bob", "trace bob"] {
+        let output = bob.muses(line);
+        assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(2), 1), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("bob: this is the node itself, and no way leads there"),
+            "{}",
+            stderr(&output)
+        );
+    }
     assert_eq!(failing(&bob, "doctor alice/nothing"), layer("service", 4));
     assert_eq!(failing(&bob, "doctor alice/dead"), layer("service", 4));
     alice.process.kill().unwrap();

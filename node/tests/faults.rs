@@ -91,6 +91,7 @@ fn a_disk_that_fills_up_loses_nothing_and_is_named() {
     let refused =
         (0..MOST_BEFORE_FULL).map(|number| expose(&format!("full-{number}"))).find(|asked| !asked.status.success());
     is_refusal(&refused.expect("the disk is full"), 8, &["No space left", "state.redb"]);
+    is_refusal(&muses(&folder, "key rotate"), 8, &["session.key", "make room on that disk"]);
     let kept = services();
     // Killed with a full disk; started when there is room again.
     let id = muses(&folder, "status --json").stdout;
@@ -111,13 +112,29 @@ fn a_full_disk_keeps_a_new_node_from_starting() {
     let Some(disk) = Disk::of("64k") else { return };
     disk.fill();
     let folder = disk.path().join("node");
-    refuses(&folder, 8, &["No space left", "--data-dir"]);
+    is_refusal(&muses(&folder, "config init"), 2, &["config.toml", "make room on that disk"]);
+    assert!(!folder.join("config.toml").exists(), "what is not whole would be left alone by the next `config init`");
+    refuses(&folder, 8, &["No space left", "make room on that disk"]);
     disk.make_room();
     let process = foreground(&folder, "up", &[]).spawn().unwrap();
     let mut node = Node { process, folder: tempfile::tempdir().unwrap() };
     until("the node answers", || muses(&folder, "status").status.success());
     muses(&folder, "down");
     assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_to_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let at = nowhere.display();
+    is_refusal(&muses(folder.path(), &format!("send {at} bob")), 2, &["there is no such file", "check the spelling"]);
+    let receive = muses(folder.path(), &format!("receive --from bob --dir {at}"));
+    is_refusal(&receive, 2, &["it does not exist; make it (mkdir", "--dir"]);
+    is_refusal(&muses(folder.path(), &format!("config check {at}")), 2, &["muses config init"]);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+    refuses(&link, 8, &["it is a link to", "nowhere", "choose another --data-dir"]);
 }
 
 #[test]

@@ -137,8 +137,7 @@ fn completions_and_pages_know_every_verb() {
         page.contains(".TH muses 1") && verbs.iter().all(|verb| page.contains(&format!("muses\\-{verb}(1)"))),
         "{page}"
     );
-    let pages = folder.path().join("man");
-    fs::create_dir(&pages).unwrap();
+    let pages = folder.path().join("new/man");
     assert_eq!(muses(folder.path(), &format!("man {}", pages.display())).status.code(), Some(0));
     for verb in verbs {
         assert!(pages.join(format!("muses-{verb}.1")).exists(), "{verb}");

@@ -119,6 +119,22 @@ fn a_node_that_revokes_itself_is_gone_for_all() {
 }
 
 #[test]
+fn a_revocation_that_nobody_could_hear_yet_is_told_to_the_first_who_comes() {
+    let [alice, bob] = [Node::start(&["--name", "alice"]), Node::start(&[])];
+    let recovery = bob.json("key recovery")["recovery"].as_str().unwrap().to_owned();
+    alice.json_when("status", |status| status["address"].is_string());
+    let told = alice.muses(&format!("key recover {recovery}"));
+    let said = String::from_utf8(told.stdout).unwrap();
+    assert!(said.contains("only this node knows, for it has no neighbour"), "{said}");
+    let carol = Node::start(&["--join", &alice.invite()]);
+    carol.json_when("lookup alice", |found| found["node"].is_string());
+    until("she hears of it", || {
+        let refused = carol.muses(&format!("lookup {}", id(&bob)));
+        refused.status.code() == Some(4) && stderr(&refused).contains("revoked")
+    });
+}
+
+#[test]
 fn a_changed_session_key_breaks_nothing_and_is_kept() {
     let [alice, mut bob, carol, dave] = four();
     let mut open = dial(&carol, "bob/echo");

@@ -43,10 +43,12 @@ pub enum RestoreError {
     #[error("the stored value {0} is damaged")]
     Damaged(&'static str),
     /// This node's own identity.
-    #[error("the identity in this data directory was revoked, for ever; start anew with another one")]
+    #[error("the identity in this data folder was revoked, for ever; start anew with another one")]
     Revoked,
     /// The store belongs to another overlay than the configuration names.
-    #[error("this data directory belongs to overlay {stored}, not to {expected}")]
+    #[error(
+        "this data folder belongs to the overlay {stored}, not to {expected}; join that one with another data folder"
+    )]
     OtherOverlay {
         /// What the store says.
         stored: OverlayId,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ask::json_line;
 use super::place::{config_file, own_config};
 use super::up;
+use crate::advice;
 use crate::config::{Config, TEMPLATE};
 use crate::control::client::Client;
 use crate::control::wire::Request;
@@ -58,7 +59,8 @@ fn init(file: &Path, json: bool) -> Result<(), Fault> {
         let what = if error.kind() == io::ErrorKind::AlreadyExists {
             format!("{} is there already and was left alone; see what it says: muses config show", file.display())
         } else {
-            format!("cannot write {}: {error}", file.display())
+            let try_this = advice::after(&error, "choose another place: muses config init FILE");
+            format!("cannot write {}: {error}; {try_this}", file.display())
         };
         Fault::new(Code::Usage, what)
     };
@@ -66,7 +68,11 @@ fn init(file: &Path, json: bool) -> Result<(), Fault> {
         make_folder(folder).map_err(failed)?;
     }
     let mut new = fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
-    new.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
+    if let Err(error) = new.write_all(TEMPLATE.as_bytes()).and_then(|()| new.sync_all()) {
+        // On a full disk there is a part of it, which the next try would leave alone.
+        let _ = fs::remove_file(file);
+        return Err(failed(error));
+    }
     print(json!({ "file": file }), &format!("wrote {}; every key in it is a comment\n", file.display()), json);
     Ok(())
 }

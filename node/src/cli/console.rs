@@ -12,7 +12,7 @@ use overlay::id::{NodeId, OverlayId};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::Instant;
 
-use super::span;
+use super::{INVITE_LIFETIME, span};
 use crate::clock;
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
@@ -21,15 +21,13 @@ use crate::invite::{Invite, MAX_ADDRESSES};
 use crate::local::socks::{Guard, TOKEN_FILE};
 use crate::reach::{Reach, for_others, reach};
 use crate::stack::Event;
+use crate::words::count;
 
 /// How often the listen addresses are compared with those that were printed.
 const ADDRESSES_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long a way into an overlay may take before it is said that nobody answers there: longer than a dial and its repetition.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long the invite is good that is printed at the start, in seconds: as one of `muses invite`, if nothing else is said there.
-const INVITE_LIFETIME_S: u64 = 7 * 86_400;
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
@@ -125,7 +123,7 @@ impl Console {
                             self.say(&line);
                         }
                     }
-                    Err(RecvError::Lagged(lost)) => self.say(&format!("({lost} lines left out)")),
+                    Err(RecvError::Lagged(lost)) => self.say(&format!("({} left out)", count(lost, "line"))),
                     Err(RecvError::Closed) => return None,
                 },
                 _ = period.tick() => {
@@ -140,9 +138,9 @@ impl Console {
                         listening.clone_from(&addresses);
                     }
                     // Into what, is known once this node is in it.
-                    let into = handle.with(|stack, _| (stack.overlay_id(), stack.is_closed())).await;
-                    if let Ok((Some(overlay), closed)) = into && !addresses.is_empty() && addresses != invited {
-                        self.ways_in(&addresses, overlay, closed).iter().for_each(|line| self.say(line));
+                    let into = handle.with(|stack, _| (stack.overlay_id(), stack.is_closed(), stack.is_founder())).await;
+                    if let Ok((Some(overlay), closed, founder)) = into && !addresses.is_empty() && addresses != invited {
+                        self.ways_in(&addresses, overlay, closed, founder).iter().for_each(|line| self.say(line));
                         invited = addresses;
                     }
                 }
@@ -151,7 +149,7 @@ impl Console {
     }
 
     /// What somebody else pastes to join.
-    fn ways_in(&self, addresses: &[Multiaddr], overlay: OverlayId, closed: bool) -> Vec<String> {
+    fn ways_in(&self, addresses: &[Multiaddr], overlay: OverlayId, closed: bool, founder: bool) -> Vec<String> {
         if closed {
             return vec!["others join with what `muses invite` prints".to_owned()];
         }
@@ -161,19 +159,30 @@ impl Console {
         let Some(farthest) = told.first() else { return Vec::new() };
         let mut lines = Vec::new();
         if !is_loopback(farthest) {
-            let expires_unix_s = clock::now().wall.as_unix_secs().saturating_add(INVITE_LIFETIME_S);
-            let invite = Invite { overlay, inviter: self.me, expires_unix_s, addresses: told.clone(), grant: None };
-            if let Ok(invite) = invite.to_text() {
-                lines.push(format!("others join with an invite, good for {}:", span::text(INVITE_LIFETIME_S)));
-                lines.push(format!("  muses join {invite}"));
-                lines.push("or with an address, as long as this node has it:".to_owned());
-            }
+            lines.extend(self.invite(overlay, &told));
             lines.extend(told.iter().map(|address| line("", address)));
         }
-        let here = addresses.iter().find(|address| is_loopback(address)).unwrap_or(farthest);
-        lines.push("a second node on this machine, with a folder of its own, joins with:".to_owned());
-        lines.push(line(" --data-dir ./muses-2", here));
+        // Whoever has joined others has a second node already, or knows how to start one.
+        if founder {
+            let here = addresses.iter().find(|address| is_loopback(address)).unwrap_or(farthest);
+            lines.push("a second node on this machine, with a folder of its own, joins with:".to_owned());
+            lines.push(line(" --data-dir ./muses-2", here));
+        }
         lines
+    }
+
+    /// An invite as `muses invite` writes it, if nothing else is said there.
+    fn invite(&self, overlay: OverlayId, addresses: &[Multiaddr]) -> Vec<String> {
+        let Ok(lifetime_s) = span::parse(INVITE_LIFETIME) else { return Vec::new() };
+        let expires_unix_s = clock::now().wall.as_unix_secs().saturating_add(lifetime_s);
+        let addresses = addresses.to_vec();
+        let invite = Invite { overlay, inviter: self.me, expires_unix_s, addresses, grant: None };
+        let Ok(invite) = invite.to_text() else { return Vec::new() };
+        vec![
+            format!("others join with an invite, good for {}:", span::text(lifetime_s)),
+            format!("  muses join {invite}"),
+            "or with an address, as long as this node has it:".to_owned(),
+        ]
     }
 
     fn who(&self, id: &NodeId) -> String {
@@ -213,7 +222,7 @@ mod tests {
     fn lines(addresses: &[&str], closed: bool) -> Vec<String> {
         let addresses: Vec<Multiaddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let console = Console::new(me(), BTreeMap::new());
-        console.ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed)
+        console.ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed, true)
     }
 
     #[test]
@@ -228,6 +237,9 @@ mod tests {
         assert!(farthest.starts_with("  muses up --join /ip4/203.0.113.7/tcp/1/p2p/"), "{farthest}");
         assert!(near.starts_with("  muses up --join /ip4/10.0.0.7/tcp/1/p2p/"), "{near}");
         assert!(here.starts_with("  muses up --data-dir ./muses-2 --join /ip4/127.0.0.1/tcp/1/p2p/"), "{here}");
+        let addresses = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.7/tcp/1"].map(|address| address.parse().unwrap());
+        let joined = Console::new(me(), BTreeMap::new()).ways_in(&addresses, invite.overlay, false, false);
+        assert!(joined.len() == 4 && !joined.concat().contains("second node"), "{joined:?}");
     }
 
     #[test]

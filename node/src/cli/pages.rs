@@ -1,5 +1,6 @@
 //! What packages install beside the program: completions and manual pages, made from the command's own description.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use clap::CommandFactory as _;
 use serde_json::json;
 
 use super::ask::json_line;
+use crate::advice;
 use crate::exit::{Code, Fault};
 
 pub(super) fn completions(shell: clap_complete::Shell, json: bool) -> Result<(), Fault> {
@@ -25,8 +27,11 @@ pub(super) fn man(folder: Option<&Path>, json: bool) -> Result<(), Fault> {
         print(&page, json);
         return Ok(());
     };
-    clap_mangen::generate_to(super::Cli::command(), folder)
-        .map_err(|error| Fault::new(Code::Failed, format!("cannot write pages into {}: {error}", folder.display())))?;
+    let written = fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(super::Cli::command(), folder));
+    written.map_err(|error| {
+        let try_this = advice::after(&error, "choose another folder");
+        Fault::new(Code::Failed, format!("cannot write pages into {}: {error}; {try_this}", folder.display()))
+    })?;
     print(format!("manual pages are in {}\n", folder.display()).as_bytes(), json);
     Ok(())
 }

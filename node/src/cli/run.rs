@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
@@ -39,11 +40,23 @@ fn complain(fault: &Fault, json: bool) -> ExitCode {
 pub fn usage_line(error: &clap::Error) -> Option<String> {
     let text = error.to_string();
     let rest = text.strip_prefix("error: ")?;
-    let lines =
-        rest.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let remnant = |line: &str| line.is_empty() || line.starts_with("For more information") || line.starts_with("tip:");
+    let lines = rest.lines().map(str::trim).filter(|line| !remnant(line));
     let (usage, what): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("Usage:"));
     let usage = usage.first().map_or("see muses --help", |usage| usage.trim_start_matches("Usage: "));
-    Some(format!("{}; {usage}", what.join(" ")))
+    let meant = meant(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    Some(format!("{}{meant}; {usage}", what.join(" ")))
+}
+
+/// What is most like a word that is none of the command's.
+fn meant(error: &clap::Error) -> Option<String> {
+    let suggestions = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    match suggestions.into_iter().find_map(|kind| error.get(kind))? {
+        ContextValue::String(word) => Some(word.clone()),
+        // The last is the most like it.
+        ContextValue::Strings(words) => words.last().cloned(),
+        _ => None,
+    }
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Fault> {

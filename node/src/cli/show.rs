@@ -9,6 +9,7 @@ use super::span;
 use crate::control::wire::{Diagnosis, Exposed, Request};
 use crate::exit::{Code, Fault};
 use crate::stack::{KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+use crate::words::count;
 
 mod invite;
 
@@ -29,9 +30,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             resolved(&read(data)?, &host)
         }
         Request::Ping { peer } => {
-            let hops = number(&data, "hops");
-            let unit = if hops == 1 { "hop" } else { "hops" };
-            format!("{peer}: {hops} {unit}, {}\n", milliseconds(number(&data, "rtt_us")))
+            format!("{peer}: {}, {}\n", count(number(&data, "hops"), "hop"), milliseconds(number(&data, "rtt_us")))
         }
         Request::Trace { .. } => trace(&data),
         Request::Expose { .. } => exposed(&read(data)?),
@@ -48,9 +47,14 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             format!("closed {}; connections that were made through it go on\n", closed.join(", "))
         }
         Request::Cut { peer } => {
-            format!("the session with {peer} is over, and {} connections with it\n", number(&data, "streams"))
+            format!("the session with {peer} is over, and {} with it\n", count(number(&data, "streams"), "connection"))
         }
-        Request::NameClaim { name } => format!("the name {name} is this node's, after a restart too\n"),
+        Request::NameClaim { name } => match data.get("next_start").and_then(Value::as_str) {
+            None => format!("the name {name} is this node's, after a restart too\n"),
+            Some(other) => format!(
+                "the name {name} is this node's until it is started again: then {other} counts, as --name, MUSES_NAME or its configuration says; change that, too\n"
+            ),
+        },
         Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),
         Request::NameUnpin { name } => format!("{name} is no longer pinned; its next use pins it anew\n"),
         Request::NameList {} => names(&read::<Vec<NameStatus>>(data)?),
@@ -61,10 +65,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             text(&data, "recovery"),
             text(&data, "node")
         ),
-        Request::KeyRevoke { .. } | Request::KeyRecover { .. } => format!(
-            "{} is revoked, for ever; every node that hears of it ends its sessions with it\n",
-            text(&data, "node")
-        ),
+        Request::KeyRevoke { .. } | Request::KeyRecover { .. } => revoked(request, &data),
         Request::Config {} => String::new(),
         Request::Doctor { .. } => diagnosis(&read(data)?),
         Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
@@ -109,12 +110,17 @@ fn status(status: &Status, connects: &[String], socks: Option<String>) -> String
     row(
         "packets",
         format!(
-            "{} forwarded, {} delivered, {} dropped, {} bad; {} bad links",
-            c.forwarded, c.delivered, c.dropped, c.bad_packets, c.bad_links
+            "{} forwarded, {} delivered, {} dropped, {} bad; {}",
+            c.forwarded,
+            c.delivered,
+            c.dropped,
+            c.bad_packets,
+            count(c.bad_links, "bad link")
         ),
     );
     row("records", format!("{} held for others", c.records));
-    row("resumes", format!("{} with {} public-key operations since the start", c.resumes, c.public_key_ops));
+    let operations = count(c.public_key_ops, "public-key operation");
+    row("resumes", format!("{} with {operations} since the start", c.resumes));
     text
 }
 
@@ -136,8 +142,10 @@ fn sessions(sessions: &[SessionStatus]) -> String {
         for stream in &session.streams {
             _ = writeln!(
                 text,
-                "  {}: {} bytes sent, {} received",
-                stream.service, stream.sent_bytes, stream.received_bytes
+                "  {}: {} sent, {} received",
+                stream.service,
+                count(stream.sent_bytes, "byte"),
+                stream.received_bytes
             );
         }
     }
@@ -153,7 +161,21 @@ fn key(key: &KeyStatus) -> String {
     let previous = key
         .previous_for_s
         .map_or_else(|| "none".to_owned(), |left_s| format!("answered for {} more", span::text(left_s)));
-    format!("identity  {}\nsession   {} (changed {} times)\nbefore    {previous}\n", key.node, key.key, key.epoch)
+    let changed = count(key.epoch, "time");
+    format!("identity  {}\nsession   {} (changed {changed})\nbefore    {previous}\n", key.node, key.key)
+}
+
+fn revoked(request: &Request, data: &Value) -> String {
+    let node = text(data, "node");
+    match (number(data, "neighbours"), request) {
+        (0, Request::KeyRecover { .. }) => format!(
+            "{node} is revoked, for ever, and only this node knows, for it has no neighbour: leave it running; others hear of it as soon as it has one\n"
+        ),
+        (0, _) => format!(
+            "{node} is revoked, for ever, and only this node, which ends, knows, for it had no neighbour: who has a copy of its key can still be taken for it; a recovery key, if you made one, tells others: muses key recover -\n"
+        ),
+        _ => format!("{node} is revoked, for ever; every node that hears of it ends its sessions with it\n"),
+    }
 }
 
 fn names(names: &[NameStatus]) -> String {
@@ -250,5 +272,7 @@ mod tests {
         let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap()).unwrap();
         assert!(text.contains("suspended") && !text.contains('\u{1b}'));
         assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"})).is_err());
+        let cut = answer(&Request::Cut { peer: "bob".into() }, serde_json::json!({"streams": 1})).unwrap();
+        assert_eq!(cut, "the session with bob is over, and 1 connection with it\n");
     }
 }

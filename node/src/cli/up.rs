@@ -64,7 +64,7 @@ pub(super) struct Up {
     /// Found a closed overlay: only who comes with an invite of yours becomes a member, nobody else gets a link
     #[arg(long, conflicts_with = "join")]
     pub(super) closed: bool,
-    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -; the folder remembers it
+    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -; the folder remembers it, and it wins over `muses name claim`
     #[arg(long, value_parser = checked_name, env = "MUSES_NAME", hide_env_values = true)]
     pub(super) name: Option<String>,
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
@@ -218,6 +218,7 @@ async fn serve(
     belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
     let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
+    let said_name = config.name.clone();
     config.name = config.name.or(claimed);
     let in_force = config.to_json();
     let desk_store = Arc::clone(&store);
@@ -243,8 +244,9 @@ async fn serve(
         desk_store.put(naming::STORE_KEY, name.as_bytes())?;
     }
     let guests = handle.subscribe();
-    let desk =
-        Arc::new(Desk::open(handle.clone(), exposures, grants, desk_store, in_force, data_dir.to_owned()).await?);
+    let place = data_dir.to_owned();
+    let desk = Desk::open(handle.clone(), exposures, grants, desk_store, in_force, place, said_name).await?;
+    let desk = Arc::new(desk);
     if let Some((listener, address, guard)) = socks {
         console.offer_socks(address, &guard, data_dir);
         desk.serve_socks(listener, address, guard);

@@ -53,6 +53,10 @@ const PIPE_END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends of pipes that are remembered for `pipe-end`; more than can be open at once.
 const MAX_PIPE_ENDS: usize = 1024;
 
+/// To whoever pings or traces this node from itself.
+const NO_WAY_TO_MYSELF: &str =
+    "this is the node itself, and no way leads there to be measured; what it is and does: muses status";
+
 type PipeEnd = Option<Result<(), Fault>>;
 
 /// All that requests work on.
@@ -64,6 +68,8 @@ pub struct Desk {
     /// The configuration in force, as `muses config show` prints it.
     config: Mutex<Value>,
     data_dir: PathBuf,
+    /// The name that the command line, environment or configuration says: it counts again at the next start.
+    said_name: Option<String>,
     /// Held while the session key is changed.
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
@@ -97,6 +103,7 @@ impl Desk {
         store: Arc<dyn Store>,
         config: Value,
         data_dir: PathBuf,
+        said_name: Option<String>,
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
@@ -105,6 +112,7 @@ impl Desk {
             store,
             config: Mutex::new(config),
             data_dir,
+            said_name,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
             socks: OnceLock::new(),
@@ -212,7 +220,11 @@ impl Desk {
     async fn question(&self, peer: String, ask: fn(&mut Stack, &str, Now) -> QueryId) -> Result<Value, Fault> {
         let what = peer.clone();
         let answer = in_time(self.handle.query(move |stack, now| ask(stack, &peer, now)), ANSWER_TIMEOUT);
-        match answer.await.map_err(|fault| fault.about(&what))? {
+        let answer = answer.await.map_err(|fault| match fault {
+            fault if fault == Failure::Myself.into() => Fault { message: NO_WAY_TO_MYSELF.to_owned(), ..fault },
+            fault => fault,
+        });
+        match answer.map_err(|fault| fault.about(&what))? {
             Answer::Resolved(resolved) => {
                 let host = resolved.node.parse().map(|node| socks::name::host_of(&node)).ok();
                 let mut data = to_json(resolved)?;

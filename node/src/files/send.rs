@@ -41,16 +41,21 @@ impl Source {
         let shown = path.display().to_string();
         let usage = |why: String| Fault::new(Code::Usage, format!("cannot send {shown}: {why}"));
         // Opening a FIFO would wait for its writer.
-        let meta = std::fs::metadata(path).map_err(|error| usage(error.to_string()))?;
+        let meta = std::fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                usage("there is no such file; check the spelling, and the folder you are in".to_owned())
+            }
+            _ => usage(format!("{error}; check its owner and mode")),
+        })?;
         if meta.is_dir() {
             return Err(usage(format!("it is a folder; pack it first: tar czf {shown}.tar.gz {shown}")));
         }
         if !meta.is_file() {
-            return Err(usage("it is no regular file".to_owned()));
+            return Err(usage("it is no regular file; put what it holds into one first".to_owned()));
         }
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| usage("its name is no UTF-8; rename it".to_owned()))?.to_owned();
-        let file = File::open(path).map_err(|error| usage(error.to_string()))?;
+        let file = File::open(path).map_err(|error| usage(format!("{error}; check its owner and mode")))?;
         let meta = file.metadata().map_err(|error| usage(error.to_string()))?;
         Ok(Self { shown, name, file, meta })
     }

@@ -107,7 +107,11 @@ impl Stack {
     fn question(&mut self, peer: &str, purpose: impl FnOnce(QueryId) -> Purpose, now: Now) -> QueryId {
         let question = self.questions.ask(peer);
         match self.naming.meaning(peer) {
-            Meaning::Node(id) => self.find_node(purpose(question), id, None, now),
+            Meaning::Node(id) => match purpose(question) {
+                // Known without a place in the overlay, where nobody could be asked.
+                Purpose::Ping(_) | Purpose::Trace(_) if id == self.id => self.answer(question, Err(Failure::Myself)),
+                purpose => self.find_node(purpose, id, None, now),
+            },
             Meaning::Claimed(name) => match self.naming.pinned(&name) {
                 Some(id) => self.find_node(purpose(question), id, Some(name), now),
                 None => self.find(purpose(question), name, now),

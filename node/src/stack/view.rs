@@ -58,6 +58,11 @@ impl Stack {
         self.overlay.overlay_id()
     }
 
+    /// Whether this node founded it.
+    pub fn is_founder(&self) -> bool {
+        self.overlay.founder() == Some(self.id)
+    }
+
     /// Its neighbours.
     pub fn peers(&self, now: Now) -> Vec<PeerStatus> {
         let row = |neighbour: Neighbour| PeerStatus {

@@ -73,7 +73,8 @@ impl Overlay {
         self.timers.set(Timer::Beacon(tree), now.instant + self.config.timing.beacon);
     }
 
-    pub(crate) fn founder(&self) -> Option<NodeId> {
+    /// Who founded the overlay, once that is known.
+    pub fn founder(&self) -> Option<NodeId> {
         self.genesis.as_ref().map(|genesis| genesis.genesis().founder)
     }
 

@@ -1,6 +1,6 @@
 //! `muses receive`.
 
-use std::io::{BufReader, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::exit::{Code, Fault};
 use crate::files::Trouble;
 use crate::files::folder::Folder;
 use crate::files::receive::{Received, next_offer, receive, refusal};
+use crate::words::count;
 
 /// Senders at one time; more are turned away.
 const MAX_SENDERS: usize = 16;
@@ -100,11 +101,12 @@ pub(crate) fn run(args: Receive, data_dir: &Path, json: bool) -> Result<(), Faul
                 let there =
                     if resumed_from == 0 { String::new() } else { format!(", {resumed_from} of them were there") };
                 let sum = sha256.as_str();
-                screen.done(&format!("{}: {bytes} bytes from {from}{there}; sha256 {sum}", path.display()));
+                let came = count(bytes, "byte");
+                screen.done(&format!("{}: {came} from {from}{there}; sha256 {sum}", path.display()));
                 rows.push(Row { from, path, bytes, resumed_from, sha256: sum.to_owned() });
                 if json && (args.keep || left == 0) {
                     let line = json_line(Ok(json!({ "dir": folder.path, "files": rows })));
-                    let _ = std::io::stdout().write_all(line.as_bytes());
+                    let _ = io::stdout().write_all(line.as_bytes());
                     rows.clear();
                 }
                 if left == 0 && !args.keep {
@@ -122,8 +124,13 @@ pub(crate) fn run(args: Receive, data_dir: &Path, json: bool) -> Result<(), Faul
 
 fn open_dir(dir: &Path) -> Result<PathBuf, Fault> {
     let usage = |why: &str| Fault::new(Code::Usage, format!("cannot receive in {}: {why}", dir.display()));
-    let path = dir.canonicalize().map_err(|error| usage(&error.to_string()))?;
-    if path.is_dir() { Ok(path) } else { Err(usage("it is no folder")) }
+    let path = dir.canonicalize().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            usage(&format!("it does not exist; make it (mkdir {}), or choose another --dir", dir.display()))
+        }
+        _ => usage(&format!("{error}; choose another --dir")),
+    })?;
+    if path.is_dir() { Ok(path) } else { Err(usage("it is no folder; choose another --dir")) }
 }
 
 fn names(allowed: &[Allowed]) -> String {

@@ -18,6 +18,7 @@ use crate::exit::{Code, Fault};
 use crate::files::send::{Sent, Source, last_word, refusal, send};
 use crate::files::word::{self, Answer, Why};
 use crate::files::{Progress, Trouble};
+use crate::words::count;
 
 /// The arguments of `muses send`.
 #[derive(Args, Debug)]
@@ -64,8 +65,9 @@ pub(crate) fn run(args: Send, data_dir: &Path, json: bool) -> Result<(), Fault> 
                         if resumed_from == 0 { String::new() } else { format!(", {resumed_from} of them were there") };
                     let sum = sha256.as_str();
                     screen.done(&format!(
-                        "{}: {bytes} bytes sent to {}{there}; sha256 {sum}",
+                        "{}: {} sent to {}{there}; sha256 {sum}",
                         path.display(),
+                        count(bytes, "byte"),
                         args.peer
                     ));
                     rows.push(Row { file: path.clone(), stored_as, bytes, resumed_from, sha256: sum.to_owned() });

@@ -8,6 +8,7 @@ use crate::driver::{Conn, Error};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
 use crate::stack::{Answer, Failure, Stack};
+use crate::words::count;
 
 /// No node offers it: to be refused is to be heard.
 const NO_SERVICE: &str = "~doctor";
@@ -26,6 +27,14 @@ impl Desk {
         service: Option<ServiceName>,
     ) -> Result<(), Fault> {
         let (status, peers) = self.ask(|stack, now| (stack.status(now), stack.peers(now).len())).await?;
+        // Between a node and itself there is no link, path or session that could fail.
+        let myself = match &peer {
+            Some(peer) if self.is_myself(peer).await? => Some(format!(
+                "{peer} is this node itself: nothing is between the two, only its own layers were looked at"
+            )),
+            _ => None,
+        };
+        let peer = peer.filter(|_| myself.is_none());
         let link = match (peers, &status.address) {
             // Who founded an overlay and is alone in it misses nothing, unless it looks for somebody.
             (0, Some(_)) if peer.is_none() => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
@@ -33,7 +42,7 @@ impl Desk {
                 Code::Unreachable,
                 "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
             )),
-            (links, _) => Ok(format!("{links} neighbours")),
+            (links, _) => Ok(count(links as u64, "neighbour")),
         };
         let address = match &status.address {
             Some(address) => Ok(address.clone()),
@@ -43,7 +52,17 @@ impl Desk {
             )),
         };
         let healthy = diagnosis.note("link", link) && diagnosis.note("address", address);
-        let Some(peer) = peer.filter(|_| healthy) else { return Ok(()) };
+        if !healthy {
+            return Ok(());
+        }
+        if let Some(line) = myself {
+            diagnosis.note("record", Ok(line));
+            if let Some(service) = service {
+                self.check_own_service(diagnosis, &service);
+            }
+            return Ok(());
+        }
+        let Some(peer) = peer else { return Ok(()) };
         if !self.check_record(diagnosis, &peer).await || !self.check_path(diagnosis, &peer).await {
             return Ok(());
         }
@@ -53,6 +72,31 @@ impl Desk {
             self.check_service(diagnosis, &peer, service).await;
         }
         Ok(())
+    }
+
+    /// Whether `peer` is this node's id, a name that it gives itself, or the one that it has claimed.
+    async fn is_myself(&self, peer: &str) -> Result<bool, Fault> {
+        let asked = peer.to_owned();
+        let (me, known, own) = self.ask(move |stack, _| (stack.id(), stack.known(&asked), stack.own_name())).await?;
+        Ok(match known {
+            Some(node) => node == me,
+            // Wanted is not held: somebody else may have had the name before.
+            None if own.is_some_and(|own| own.as_str() == peer) => {
+                self.lookup(peer.to_owned(), ANSWER_TIMEOUT).await.map_or(true, |node| node == me.to_string())
+            }
+            None => false,
+        })
+    }
+
+    fn check_own_service(&self, diagnosis: &mut Diagnosis, service: &ServiceName) {
+        let found = match self.exposures.all().get(service) {
+            Some(exposure) => Ok(format!("{service} is offered, and leads to {}", exposure.forward)),
+            None => Err(Fault::new(
+                Code::Refused,
+                format!("this node does not offer {service}: muses expose {service} HOST:PORT"),
+            )),
+        };
+        diagnosis.note("service", found);
     }
 
     async fn check_record(&self, diagnosis: &mut Diagnosis, peer: &str) -> bool {
@@ -72,7 +116,9 @@ impl Desk {
         let asked = peer.to_owned();
         let ping = self.handle.query(move |stack: &mut Stack, now| stack.ping(&asked, now));
         let found = in_time(ping, ANSWER_TIMEOUT).await.map(|answer| match answer {
-            Answer::Echo { hops, rtt_us } => format!("{hops} links, {}.{} ms", rtt_us / 1000, rtt_us % 1000 / 100),
+            Answer::Echo { hops, rtt_us } => {
+                format!("{}, {}.{} ms", count(hops.into(), "link"), rtt_us / 1000, rtt_us % 1000 / 100)
+            }
             _ => String::new(),
         });
         diagnosis.note("path", found)

@@ -64,6 +64,8 @@ impl Desk {
         publish: impl FnOnce(&mut Stack, Now) -> Result<(), RecordError> + Send + 'static,
     ) -> Result<Value, Fault> {
         let mut facts = self.handle.subscribe();
+        // A node that is alone stores it all the same, and nobody else hears. Asked before: whoever revokes itself loses its neighbours by that.
+        let neighbours = self.ask(|stack, now| stack.peers(now).len()).await?;
         self.ask(publish)
             .await?
             .map_err(|_| Fault::new(Code::Failed, "this node publishes too many records now; try again in a minute"))?;
@@ -79,6 +81,6 @@ impl Desk {
         };
         let line = "the overlay has not confirmed it yet; the node goes on trying: leave it running, is it attached? see: muses doctor";
         tokio::time::timeout(REVOKE_TIMEOUT, stored).await.map_err(|_| Fault::new(Code::Timeout, line))?;
-        Ok(json!({ "node": node.to_string() }))
+        Ok(json!({ "node": node.to_string(), "neighbours": neighbours }))
     }
 }

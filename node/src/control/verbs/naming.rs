@@ -62,7 +62,8 @@ impl Desk {
         }
         let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
         on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
-        Ok(json!({ "name": text, "node": me.to_string() }))
+        let next_start = self.said_name.as_ref().filter(|said| *said != text);
+        Ok(json!({ "name": text, "node": me.to_string(), "next_start": next_start }))
     }
 
     pub(super) async fn pin(&self, text: &str, node: &str) -> Result<Value, Fault> {

@@ -1,0 +1,23 @@
+//! What to try when the system refuses something: the same cause has the same cure, whatever was tried.
+
+use std::io::{Error, ErrorKind};
+
+/// What helps against `error`; `otherwise` where its cause says nothing about that.
+pub(crate) fn after<'a>(error: &Error, otherwise: &'a str) -> &'a str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on that disk, then try again",
+        ErrorKind::ReadOnlyFilesystem => "that file system is read-only; choose a place on another one",
+        _ => otherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_needs_room_and_what_is_unknown_what_the_caller_says() {
+        assert!(after(&ErrorKind::StorageFull.into(), "x").contains("make room"));
+        assert_eq!(after(&ErrorKind::NotFound.into(), "x"), "x");
+    }
+}
