@@ -38,12 +38,14 @@ const REVOKED: &str = "the identity of this node was revoked, for ever; start an
 /// Prints lines for people.
 pub(super) struct Console {
     me: NodeId,
+    /// Whether others than those who are here already may join through this node.
+    takes_in: bool,
     petnames: Mutex<BTreeMap<NodeId, String>>,
 }
 
 impl Console {
-    pub(super) fn new(me: NodeId, petnames: BTreeMap<String, NodeId>) -> Self {
-        let console = Self { me, petnames: Mutex::default() };
+    pub(super) fn new(me: NodeId, takes_in: bool, petnames: BTreeMap<String, NodeId>) -> Self {
+        let console = Self { me, takes_in, petnames: Mutex::default() };
         console.rename(&petnames);
         console
     }
@@ -150,6 +152,9 @@ impl Console {
 
     /// What somebody else pastes to join.
     fn ways_in(&self, addresses: &[Multiaddr], overlay: OverlayId, closed: bool, founder: bool) -> Vec<String> {
+        if !self.takes_in {
+            return Vec::new();
+        }
         if closed {
             return vec!["others join with what `muses invite` prints".to_owned()];
         }
@@ -221,7 +226,7 @@ mod tests {
 
     fn lines(addresses: &[&str], closed: bool) -> Vec<String> {
         let addresses: Vec<Multiaddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let console = Console::new(me(), BTreeMap::new());
+        let console = Console::new(me(), true, BTreeMap::new());
         console.ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed, true)
     }
 
@@ -238,7 +243,7 @@ mod tests {
         assert!(near.starts_with("  muses up --join /ip4/10.0.0.7/tcp/1/p2p/"), "{near}");
         assert!(here.starts_with("  muses up --data-dir ./muses-2 --join /ip4/127.0.0.1/tcp/1/p2p/"), "{here}");
         let addresses = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.7/tcp/1"].map(|address| address.parse().unwrap());
-        let joined = Console::new(me(), BTreeMap::new()).ways_in(&addresses, invite.overlay, false, false);
+        let joined = Console::new(me(), true, BTreeMap::new()).ways_in(&addresses, invite.overlay, false, false);
         assert!(joined.len() == 4 && !joined.concat().contains("second node"), "{joined:?}");
     }
 
@@ -248,5 +253,10 @@ mod tests {
         assert!(said.len() == 2 && said[1].contains("--join /ip4/127.0.0.1/tcp/1"), "{said:?}");
         assert_eq!(lines(&["/ip4/203.0.113.7/tcp/1"], true), ["others join with what `muses invite` prints"]);
         assert_eq!(lines(&["/dns4/example.com/tcp/1"], false), [""; 0]);
+        let leaf = Console::new(me(), false, BTreeMap::new());
+        assert_eq!(
+            leaf.ways_in(&["/ip4/203.0.113.7/tcp/1".parse().unwrap()], OverlayId::from_bytes([9; 32]), false, true),
+            [""; 0]
+        );
     }
 }

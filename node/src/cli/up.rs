@@ -223,12 +223,13 @@ async fn serve(
     let in_force = config.to_json();
     let desk_store = Arc::clone(&store);
     let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
-    let console = Console::new(identity.id(), config.petnames.clone());
+    // A leaf takes nobody in, and among friends nobody else is wanted.
+    let takes_in = !config.leaf && config.links.only.is_empty();
+    let console = Console::new(identity.id(), takes_in, config.petnames.clone());
     console.introduce(data_dir, keys.fresh);
     let seed =
         identity::random().map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
-    // A leaf takes nobody in, and among friends nobody else is wanted.
-    let announced = config.links.mdns && !config.leaf && config.links.only.is_empty();
+    let announced = config.links.mdns && takes_in;
     // A leaf takes nobody in.
     let forwarded = config.links.upnp && !config.leaf;
     let node = identity.id();

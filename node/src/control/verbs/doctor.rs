@@ -26,7 +26,8 @@ impl Desk {
         peer: Option<String>,
         service: Option<ServiceName>,
     ) -> Result<(), Fault> {
-        let (status, peers) = self.ask(|stack, now| (stack.status(now), stack.peers(now).len())).await?;
+        let look = |stack: &mut Stack, now| (stack.status(now).address, stack.has_place(), stack.peers(now).len());
+        let (first_address, has_place, peers) = self.ask(look).await?;
         // Between a node and itself there is no link, path or session that could fail.
         let myself = match &peer {
             Some(peer) if self.is_myself(peer).await? => Some(format!(
@@ -35,17 +36,18 @@ impl Desk {
             _ => None,
         };
         let peer = peer.filter(|_| myself.is_none());
-        let link = match (peers, &status.address) {
+        let link = match (peers, has_place) {
             // Who founded an overlay and is alone in it misses nothing, unless it looks for somebody.
-            (0, Some(_)) if peer.is_none() => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
+            (0, true) if peer.is_none() => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
             (0, _) => Err(Fault::new(
                 Code::Unreachable,
                 "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
             )),
             (links, _) => Ok(count(links as u64, "neighbour")),
         };
-        let address = match &status.address {
-            Some(address) => Ok(address.clone()),
+        let address = match first_address {
+            Some(address) => Ok(address),
+            None if has_place => Ok("none in the first tree now; those in the others lead here".to_owned()),
             None => Err(Fault::new(
                 Code::Unreachable,
                 "there are neighbours, but none gives this node a place in the overlay; try again in a few seconds",
