@@ -37,6 +37,7 @@ mod listeners;
 mod network;
 mod told;
 mod transport;
+mod turn;
 
 use behaviour::Outcome;
 use bulk::Bulk;

@@ -93,14 +93,20 @@ fn a_disk_that_fills_up_loses_nothing_and_is_named() {
     is_refusal(&refused.expect("the disk is full"), 8, &["No space left", "state.redb"]);
     is_refusal(&muses(&folder, "key rotate"), 8, &["session.key", "make room on that disk"]);
     let kept = services();
-    // Killed with a full disk; started when there is room again.
     let id = muses(&folder, "status --json").stdout;
+    let node_of = |status: &[u8]| serde_json::from_slice::<Value>(status).unwrap()["data"]["node"].clone();
+    let name = |folder: &Path| String::from_utf8(muses(folder, "name list").stdout).unwrap();
+    let names = name(&folder);
+    is_refusal(&muses(&folder, "name claim hallo"), 8, &["No space left"]);
+    assert_eq!(name(&folder), names, "what is not kept is not claimed");
+    let revoke = format!("key revoke {}", node_of(&id).as_str().unwrap());
+    is_refusal(&muses(&folder, &revoke), 8, &["No space left"]);
+    // Killed with a full disk; started when there is room again.
     node.process.kill().unwrap();
     node.wait();
     disk.make_room();
     let mut node = start();
     assert_eq!(services(), kept, "what is not kept is not offered, and the other way round");
-    let node_of = |status: &[u8]| serde_json::from_slice::<Value>(status).unwrap()["data"]["node"].clone();
     assert_eq!(node_of(&muses(&folder, "status --json").stdout), node_of(&id));
     assert!(expose("after").status.success());
     muses(&folder, "down");

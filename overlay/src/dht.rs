@@ -140,6 +140,11 @@ pub enum Event {
         /// The claim that stands, or one of those seen.
         incumbent: SignedRecord,
     },
+    /// The own claim of a name is another node's to have, but some binders keep it: they should forget it.
+    Yielded {
+        /// The claim.
+        record: SignedRecord,
+    },
     /// A binder does not keep this version of an own record: it is numbered more than a day ahead of the binder's clock, so one of the two clocks is
     /// wrong. Said once for each version; others may keep it.
     Ahead {
@@ -356,7 +361,7 @@ impl Dht {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_expired(now.instant) {
             match timer {
-                Timer::Publish(key) => self.put_unsettled(&key, now),
+                Timer::Publish(key) => self.publish_timer(&key, now),
                 Timer::Refresh => self.refresh(now),
                 Timer::Handover => self.hand_over_batch(now),
                 Timer::SecondPair(id) => self.ask_second_pair(id, now),

@@ -34,6 +34,8 @@ const MAX_STORED_ADDRESSES: usize = 32;
 const STORED_LIMIT_BYTES: usize = 64 * 1024;
 /// Old links have this long to answer after a change of address, before their peers are dialled anew.
 const URGENT_AFTER: Duration = Duration::from_millis(300);
+/// The lifetime of a claim that only takes the place of one that is to be forgotten, in seconds.
+const TAKEN_BACK_LIFETIME_S: u32 = 1;
 /// How long a newcomer contents itself with those whom it was told to join through.
 const LOOKS_FURTHER: Duration = Duration::from_millis(500);
 /// When dials are looked at again that a limit forbids now.
@@ -317,6 +319,7 @@ impl Overlay {
                         self.events.push_back(Event::Conflict { name, incumbent: Box::new(incumbent) });
                     }
                 }
+                dht::Event::Yielded { record } => self.take_back(&record, now),
                 dht::Event::Ahead { query } => self.events.push_back(Event::Ahead(query)),
                 dht::Event::Superseded { record } => self.superseded(&record, now),
             }
@@ -327,6 +330,16 @@ impl Overlay {
         match self.dht.poll_timeout() {
             Some((at, _)) => self.timers.set(Timer::Dht, at),
             None => self.timers.cancel(Timer::Dht),
+        }
+    }
+
+    /// Binders that keep this claim forget it: the one that takes its place is over at once.
+    pub(crate) fn take_back(&mut self, record: &SignedRecord, now: Now) {
+        let Some(claim) = record.claim() else { return };
+        let seq = next_seq(record.seq(), now);
+        let over = NameClaim { seq, lifetime_s: TAKEN_BACK_LIFETIME_S, ..claim.clone() };
+        if let Ok(over) = SignedRecord::sign(&self.identity, Record::Name(over)) {
+            self.dht.put_once(&over);
         }
     }
 

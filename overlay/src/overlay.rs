@@ -434,6 +434,16 @@ impl Overlay {
         self.settle_down(now);
     }
 
+    /// Gives up a name that this node claimed, or wanted to: binders that keep it forget it.
+    pub fn withdraw_name(&mut self, name: &Name, now: Now) {
+        let query = Query::Name(name.clone());
+        if let Some(claim) = self.dht.own_record(&query.key()).cloned() {
+            self.dht.withdraw(&query);
+            self.take_back(&claim, now);
+        }
+        self.settle_down(now);
+    }
+
     /// Looks a record up; [`Event::LookupFinished`] follows. `fresh`: not from the cache.
     pub fn lookup(&mut self, query: Query, fresh: bool, now: Now) -> LookupId {
         let id = self.dht.lookup(query, fresh, now);

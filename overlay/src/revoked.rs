@@ -5,6 +5,7 @@
 //! every [`PUT_EVERY`].
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::codec;
 use crate::error::RestoreError;
@@ -33,16 +34,20 @@ impl Overlay {
         Endorsed::make(&self.identity, key)
     }
 
-    /// Revokes this node's identity for ever. [`Event::RevocationStored`] follows, and [`Event::Revoked`] with this node's own id.
-    ///
-    /// # Errors
-    /// [`RecordError`] when too many records are being published.
-    pub fn revoke(&mut self, now: Now) -> Result<(), RecordError> {
-        self.publish_revocation(SignedRecord::revoke(&self.identity), now)
+    /// What ends this node's identity for ever, once it is [published](Self::publish_revocation).
+    pub fn own_revocation(&self) -> SignedRecord {
+        SignedRecord::revoke(&self.identity)
     }
 
-    /// Has everybody find the revocation; [`Event::RevocationStored`] follows. This node heeds it at once, unless it is its own end: that
-    /// has to be told first.
+    /// What this node stores, and under which key, when it knows of `revocation`, too. Whoever wants to rely on that writes it before.
+    pub fn revoked_with(&self, revocation: &SignedRecord) -> (&'static str, Vec<u8>) {
+        let mut revoked = self.revoked.clone();
+        revoked.insert(revocation.signer(), revocation.clone());
+        (KEY_REVOKED, stored(&revoked))
+    }
+
+    /// Has everybody find the revocation; [`Event::RevocationStored`] follows, and [`Event::Revoked`]. This node heeds it at once, unless it is its own end:
+    /// that has to be told first.
     ///
     /// # Errors
     /// [`RecordError`] when it is another record, does not verify, or too many are being published.
@@ -143,9 +148,13 @@ impl Overlay {
     }
 
     fn store_revoked(&mut self) {
-        let stored: Vec<Vec<u8>> = self.revoked.values().map(|record| record.as_bytes().to_vec()).collect();
-        if let Ok(bytes) = codec::encode(&stored) {
-            self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes: bytes.into() });
-        }
+        let bytes = stored(&self.revoked);
+        self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes: bytes.into() });
     }
+}
+
+fn stored(revoked: &BTreeMap<NodeId, SignedRecord>) -> Vec<u8> {
+    let records: Vec<Vec<u8>> = revoked.values().map(|record| record.as_bytes().to_vec()).collect();
+    // That cannot fail: it is a list in memory.
+    codec::encode(&records).unwrap_or_default()
 }

@@ -86,7 +86,7 @@ fn it_is_known_after_a_restart_and_refused_at_the_link() {
 fn a_node_ends_its_own_identity() {
     let mut net = Net::grow(6, 5);
     let id = net.id(3);
-    net.with(3, |overlay, now| overlay.revoke(now).unwrap());
+    net.with(3, |overlay, now| overlay.publish_revocation(overlay.own_revocation(), now).unwrap());
     net.run(SOON);
     assert!(heard(&net, 3, &Event::RevocationStored(id)) && heard(&net, 3, &Event::Revoked(id)));
     look(&mut net, 1, 3);
@@ -251,7 +251,7 @@ fn two_that_are_left_of_four_both_have_their_places() {
         net.with(1, |overlay, now| overlay.publish_revocation(revocation, now).unwrap());
         end_of(&mut net, victim, End::Leaves, Duration::from_secs(5));
         assert!([Some(0), Some(other)].contains(&parent(&net)), "{}", net.picture());
-        net.with(other, |overlay, now| overlay.revoke(now).unwrap());
+        net.with(other, |overlay, now| overlay.publish_revocation(overlay.own_revocation(), now).unwrap());
         end_of(&mut net, other, End::Leaves, Duration::from_secs(5));
         net.kill(victim, true);
         net.kill(other, true);

@@ -38,8 +38,8 @@ impl Changes {
         Self { interfaces, pending: None, settled: false }
     }
 
-    /// The addresses of this machine, if the system tells; those of use now come first.
-    pub(super) fn addresses(&self) -> Option<&[IpAddr]> {
+    /// The addresses of this machine, if the system tells; those that are most likely of use to others come first.
+    pub(super) fn addresses(&self) -> Option<Vec<IpAddr>> {
         self.interfaces.as_ref().map(Interfaces::addresses)
     }
 
@@ -88,7 +88,7 @@ impl Changes {
     /// A connection outlives that its interface stands still for a while, if nothing else takes its place: what is doubted is dialled beside it, and
     /// nothing is given up.
     fn news_of(&self, change: Change, gate: &Gate) -> News {
-        let leading_out = gate.leading_out(self.addresses().unwrap_or_default());
+        let leading_out = gate.leading_out(&self.addresses().unwrap_or_default());
         let mut standing = self.interfaces.iter().flat_map(Interfaces::standing);
         let interrupted = match change {
             Change::Came(_) | Change::Went(_) => standing.any(|ip| leading_out.contains(&ip)),

@@ -59,12 +59,12 @@ impl Links {
 
     /// The concrete addresses at which this node listens now.
     pub fn listening(&self) -> Vec<Multiaddr> {
-        self.listeners.addresses(self.changes.addresses())
+        self.listeners.addresses(self.changes.addresses().as_deref())
     }
 
     /// The same, and those of its router.
     pub fn reachable_at(&self) -> Vec<Multiaddr> {
-        let mut addresses = self.listeners.addresses(self.changes.addresses());
+        let mut addresses = self.listeners.addresses(self.changes.addresses().as_deref());
         // In flight mode, or between two networks, the router leads nowhere.
         if !addresses.is_empty() {
             addresses.extend(self.outside.iter().cloned());

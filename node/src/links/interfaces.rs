@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -21,6 +21,9 @@ use tokio::time::Instant;
 
 use super::told::Told;
 
+/// Where no machine is (RFC 5737, RFC 3849), and the way there is the one to everywhere.
+const FAR_AWAY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 /// When the kernel's news end, they are asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -89,9 +92,13 @@ impl Interfaces {
         Ok(())
     }
 
-    /// All addresses, of use now or later; those of use first, otherwise in the order of the interfaces.
-    pub(super) fn addresses(&self) -> &[IpAddr] {
-        &self.known.all
+    /// All addresses, of use now or later: first those from which packets leave for far away, then those of use, then the others, each in the order of
+    /// the interfaces. Bridges of containers and virtual machines may well be older than the network that leads out.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let leading_out: Vec<IpAddr> = FAR_AWAY.iter().filter_map(|far| source_for(*far)).collect();
+        let mut all = self.known.all.clone();
+        all.sort_by_key(|ip| !leading_out.contains(ip));
+        all
     }
 
     /// Those of which none is of use now: their interfaces stand still.
@@ -151,6 +158,14 @@ impl Interfaces {
             self.known.work_out();
         }
     }
+}
+
+/// The address from which packets to `far` leave. None is sent for that.
+fn source_for(far: IpAddr) -> Option<IpAddr> {
+    let any = if far.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((far, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 impl Drop for Source {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::bulk::words::Word;
+use super::turn::Turn;
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
@@ -17,30 +18,6 @@ const LENGTH_BYTES: usize = 4;
 const WRITE_BYTES: usize = 64 * 1024;
 /// Small frames are read out of a buffer of this size; larger ones go around it.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
-
-/// Small frames that a reader hands over before others have their turn.
-const MAX_SMALL_FRAMES: u32 = 16;
-/// A frame below this, in bytes, costs the loop more than it costs to read it.
-const SMALL_FRAME_BYTES: usize = 4 * 1024;
-
-/// Whose turn it is. A neighbour that sends small frames without a pause keeps its reader and the loop busy with each other; nobody would look
-/// whether another neighbour has sent something before both have nothing to do, which took milliseconds in a flood of Hellos.
-#[derive(Default)]
-pub(super) struct Turn {
-    small_frames: u32,
-}
-
-impl Turn {
-    /// A frame of this length was handed over: lets others go first from time to time.
-    pub(super) async fn after(&mut self, bytes: usize) {
-        self.small_frames += u32::from(bytes < SMALL_FRAME_BYTES);
-        if self.small_frames == MAX_SMALL_FRAMES {
-            self.small_frames = 0;
-            // Tokio comes back to this task after it has asked the system for news of all sockets.
-            tokio::task::yield_now().await;
-        }
-    }
-}
 
 /// What a reader has to say.
 pub(super) enum Arrival {
@@ -223,6 +200,7 @@ mod tests {
         let (frames, why) = read_all(&length.to_le_bytes(), Lane::Control);
         assert!(frames.is_empty() && matches!(why, Ending::TooLong { bytes } if bytes == length));
     }
+
     #[tokio::test]
     async fn neighbours_that_never_pause_have_their_turns() {
         const FRAMES: usize = 400;
@@ -247,6 +225,6 @@ mod tests {
         }
         assert_eq!(turns.iter().map(|(_, frames)| frames).sum::<u32>(), 2 * u32::try_from(FRAMES).unwrap());
         // Who comes last in one round may come first in the next.
-        assert!(turns.iter().all(|(_, frames)| *frames <= 2 * MAX_SMALL_FRAMES), "{turns:?}");
+        assert!(turns.iter().all(|(_, frames)| *frames <= 2 * 16), "{turns:?}");
     }
 }

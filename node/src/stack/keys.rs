@@ -31,14 +31,14 @@ impl Stack {
         self.overlay.endorse(key)
     }
 
-    /// Revokes this node's identity; [`super::Event::RevocationStored`] follows.
-    ///
-    /// # Errors
-    /// [`RecordError`] when too many records are being published.
-    pub fn revoke(&mut self, now: Now) -> Result<(), RecordError> {
-        let done = self.overlay.revoke(now);
-        self.settle(now);
-        done
+    /// What ends this node's identity, once it is published.
+    pub fn own_revocation(&self) -> SignedRecord {
+        self.overlay.own_revocation()
+    }
+
+    /// What is stored, and under which key, when this node knows of `revocation`, too.
+    pub fn revoked_with(&self, revocation: &SignedRecord) -> (&'static str, Vec<u8>) {
+        self.overlay.revoked_with(revocation)
     }
 
     /// Has everybody find a revocation; [`super::Event::RevocationStored`] follows.

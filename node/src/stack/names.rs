@@ -22,9 +22,13 @@ impl Stack {
         self.name.clone()
     }
 
-    /// Shows `name` as this node's, without claiming anything: for after a claim that came to nothing.
-    pub fn show_name(&mut self, name: Option<Name>) {
-        self.name = name;
+    /// Takes back a claim of `name` that came to nothing; what it was before counts again.
+    pub fn unclaim_name(&mut self, name: &Name, before: Option<Name>, now: Now) {
+        if before.as_ref() != Some(name) {
+            self.overlay.withdraw_name(name, now);
+        }
+        self.name = before;
+        self.settle(now);
     }
 
     /// The pins as they are stored, if `name` meant `node` or nobody; none when there are too many, or when nobody had used it.

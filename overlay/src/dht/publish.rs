@@ -19,6 +19,8 @@ const MAX_TRIES: u32 = 6;
 
 /// A revocation counts as published when so many binders keep it: that is in time of trouble, and one is enough for a look-up to find it.
 const REVOKED_AT: u32 = 2;
+/// Of binders that are silent for so many tries nothing is expected any more.
+const TRIES_TO_HEAR: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct Publisher {
@@ -33,12 +35,32 @@ struct Own {
     settled: u8,
     /// Bit i: the binder of replica i keeps this version.
     stored: u8,
+    /// Bit i: the binder of replica i keeps another node's claim of the name.
+    taken: u8,
+    /// That of the lowest such replica.
+    rival: Option<SignedRecord>,
+    /// The name is another node's: this claim is not put again before the next refresh. Each further Put could be the first to reach a new binder, which
+    /// would then turn down whoever had the name before.
+    yielded: bool,
     /// This version was reported as published.
     reported: bool,
     /// It was reported that a binder's clock is far behind this version's number.
     ahead: bool,
     /// Signer and number of the last incumbent reported, so that each is reported once.
     incumbent: Option<(NodeId, u64)>,
+}
+
+impl Own {
+    /// The binder of this replica has answered.
+    fn note(&mut self, replica: u8, stored: bool, rival: Option<SignedRecord>) {
+        let bit = 1 << replica;
+        self.settled |= bit;
+        self.stored = if stored { self.stored | bit } else { self.stored & !bit };
+        self.taken = if rival.is_some() { self.taken | bit } else { self.taken & !bit };
+        if rival.is_some() && self.taken.trailing_zeros() == u32::from(replica) {
+            self.rival = rival;
+        }
+    }
 }
 
 impl Dht {
@@ -52,7 +74,12 @@ impl Dht {
         }
         let key = *record.key();
         match self.publisher.own.get(&key) {
-            Some(own) if own.record.seq() >= record.seq() => return Ok(()),
+            Some(own) if own.record.seq() >= record.seq() => {
+                if own.reported && own.record == record {
+                    self.events.push_back(Event::Published { query: record.query(), seq: record.seq() });
+                }
+                return Ok(());
+            }
             None if self.publisher.own.len() >= MAX_OWN_RECORDS => return Err(RecordError::TooLong),
             _ => {}
         }
@@ -64,6 +91,9 @@ impl Dht {
                 last_try: None,
                 settled: 0,
                 stored: 0,
+                taken: 0,
+                rival: None,
+                yielded: false,
                 reported: false,
                 ahead: false,
                 incumbent: None,
@@ -106,6 +136,7 @@ impl Dht {
 
     pub(super) fn refresh(&mut self, now: Now) {
         self.store.expire(now.instant);
+        self.publisher.own.values_mut().for_each(|own| own.yielded = false);
         self.republish_all(now);
         self.schedule_refresh(now.instant);
     }
@@ -122,8 +153,17 @@ impl Dht {
         }
     }
 
-    pub(super) fn put_unsettled(&mut self, key: &RecordKey, now: Now) {
-        let Some(own) = self.publisher.own.get_mut(key).filter(|own| own.tries < MAX_TRIES) else { return };
+    /// Some binders have not answered yet, or have to be asked again.
+    pub(super) fn publish_timer(&mut self, key: &RecordKey, now: Now) {
+        if self.publisher.own.get(key).is_some_and(|own| own.tries >= TRIES_TO_HEAR) {
+            self.weigh_claim(key);
+        }
+        self.put_unsettled(key, now);
+    }
+
+    fn put_unsettled(&mut self, key: &RecordKey, now: Now) {
+        let own = self.publisher.own.get_mut(key).filter(|own| own.tries < MAX_TRIES && !own.yielded);
+        let Some(own) = own else { return };
         let unsettled: Vec<u8> = (0..REPLICAS).filter(|replica| own.settled & (1 << replica) == 0).collect();
         if unsettled.is_empty() {
             return;
@@ -144,15 +184,16 @@ impl Dht {
         if self.publisher.own.get(key).is_none_or(|own| own.record.seq() != seq) {
             return;
         }
-        let stored = match answer {
-            Answer::Stored => true,
+        let (stored, rival) = match answer {
+            Answer::Stored => (true, None),
             Answer::Conflict { record } => match self.valid_record(key, record) {
                 // There is another one of the same node: it says the same.
-                Some(incumbent) if incumbent.is_revocation() && seq == incumbent.seq() => true,
-                Some(incumbent) => {
+                Some(incumbent) if incumbent.is_revocation() && seq == incumbent.seq() => (true, None),
+                Some(incumbent) if incumbent.signer() == self.id => {
                     self.report_incumbent(incumbent);
-                    false
+                    (false, None)
                 }
+                Some(incumbent) => (false, Some(incumbent)),
                 None => return,
             },
             // Another binder may stand here soon; this one may have room or the right time.
@@ -160,12 +201,8 @@ impl Dht {
             Answer::Refused(_) | Answer::Found { .. } | Answer::Missing => return,
         };
         let Some(own) = self.publisher.own.get_mut(key) else { return };
-        own.settled |= 1 << replica;
-        own.stored = if stored { own.stored | (1 << replica) } else { own.stored & !(1 << replica) };
+        own.note(replica, stored, rival);
         let all = (1 << REPLICAS) - 1;
-        if own.settled == all {
-            self.timers.cancel(Timer::Publish(*key));
-        }
         if own.stored == all {
             own.incumbent = None;
         }
@@ -174,6 +211,33 @@ impl Dht {
             own.reported = true;
             self.events.push_back(Event::Published { query: own.record.query(), seq });
         }
+        if own.settled == all {
+            self.weigh_claim(key);
+        }
+    }
+
+    /// All binders have answered, or those that have not will not. A name that most of them keep for this node is its own: the others have not heard of it yet,
+    /// and are asked again. Otherwise it is another node's. Of two with as many binders the earlier claim counts.
+    fn weigh_claim(&mut self, key: &RecordKey) {
+        let Some(own) = self.publisher.own.get_mut(key) else { return };
+        let Some(rival) = own.rival.clone().filter(|_| own.taken != 0) else {
+            if own.settled == (1 << REPLICAS) - 1 {
+                self.timers.cancel(Timer::Publish(*key));
+            }
+            return;
+        };
+        let age = |record: &SignedRecord| (record.seq(), record.signer());
+        let earlier = age(&own.record) < age(&rival);
+        if (own.stored.count_ones(), earlier) > (own.taken.count_ones(), !earlier) {
+            own.settled &= !own.taken;
+            return;
+        }
+        own.yielded = true;
+        self.timers.cancel(Timer::Publish(*key));
+        let left = (own.stored != 0).then(|| own.record.clone());
+        own.stored = 0;
+        self.report_incumbent(rival);
+        self.events.extend(left.map(|record| Event::Yielded { record }));
     }
 
     fn report_ahead(&mut self, key: &RecordKey) {

@@ -98,6 +98,11 @@ impl Net {
         found(self).expect("a look-up ends")
     }
 
+    /// What happened to `n` since it was added.
+    pub fn events(&self, n: usize) -> impl Iterator<Item = &Event> {
+        self.nodes[n].events.iter().map(|(_, event)| event)
+    }
+
     /// Every living node finds `of` at its present place.
     pub fn assert_resolvable(&mut self, of: usize) {
         let place = self.place(of);

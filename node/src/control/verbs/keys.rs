@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use overlay::id::NodeId;
-use overlay::record::RecordError;
-use overlay::time::Now;
+use overlay::record::SignedRecord;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -13,7 +11,7 @@ use crate::clock;
 use crate::exit::{Code, Fault};
 use crate::identity;
 use crate::recovery::RecoveryKey;
-use crate::stack::{Event, Stack};
+use crate::stack::Event;
 
 /// How long binders may take to confirm a revocation. The node goes on trying after that.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,7 +43,8 @@ impl Desk {
             let line = format!("this ends the identity {node} for ever; if you mean that: muses key revoke {node}");
             return Err(Fault::new(Code::Usage, line));
         }
-        self.publish(node, Stack::revoke).await
+        let revocation = self.ask(|stack, _| stack.own_revocation()).await?;
+        self.publish(revocation).await
     }
 
     pub(super) async fn recover(&self, text: &str) -> Result<Value, Fault> {
@@ -53,20 +52,19 @@ impl Desk {
             .trim()
             .parse()
             .map_err(|why: crate::recovery::ParseRecoveryKeyError| Fault::new(Code::Usage, why.to_string()))?;
-        let revocation = key.revocation();
-        self.publish(key.node, move |stack, now| stack.publish_revocation(revocation, now)).await
+        self.publish(key.revocation()).await
     }
 
-    /// Publishes the revocation of `node`, and waits until binders have it.
-    async fn publish(
-        &self,
-        node: NodeId,
-        publish: impl FnOnce(&mut Stack, Now) -> Result<(), RecordError> + Send + 'static,
-    ) -> Result<Value, Fault> {
+    /// Publishes a revocation, and waits until binders have it. On disk first: what is said to be for ever must outlive this process.
+    async fn publish(&self, revocation: SignedRecord) -> Result<Value, Fault> {
+        let (node, store) = (revocation.signer(), self.store.clone());
+        let also = revocation.clone();
+        let (key, bytes) = self.ask(move |stack, _| stack.revoked_with(&also)).await?;
+        on_disk(move || Ok(store.put(key, &bytes)?)).await?;
         let mut facts = self.handle.subscribe();
         // A node that is alone stores it all the same, and nobody else hears. Asked before: whoever revokes itself loses its neighbours by that.
         let neighbours = self.ask(|stack, now| stack.peers(now).len()).await?;
-        self.ask(publish)
+        self.ask(move |stack, now| stack.publish_revocation(revocation, now))
             .await?
             .map_err(|_| Fault::new(Code::Failed, "this node publishes too many records now; try again in a minute"))?;
         let stored = async {

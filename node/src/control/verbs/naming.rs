@@ -56,12 +56,15 @@ impl Desk {
         let mut heard = self.handle.subscribe();
         let (before, me, claimed) = (self.ask(|stack, _| stack.own_name()).await?, self.node().await?, name.clone());
         self.ask(move |stack, now| stack.claim_name(claimed, now)).await?;
-        if let Err(fault) = confirmed(&mut heard, text).await {
-            self.ask(move |stack, _| stack.show_name(before)).await?;
+        let mut done = confirmed(&mut heard, text).await;
+        if done.is_ok() {
+            let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
+            done = on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await;
+        }
+        if let Err(fault) = done {
+            self.ask(move |stack, now| stack.unclaim_name(&name, before, now)).await?;
             return Err(fault);
         }
-        let (store, bytes) = (self.store.clone(), text.as_bytes().to_vec());
-        on_disk(move || Ok(store.put(STORE_KEY, &bytes)?)).await?;
         let next_start = self.said_name.as_ref().filter(|said| *said != text);
         Ok(json!({ "name": text, "node": me.to_string(), "next_start": next_start }))
     }

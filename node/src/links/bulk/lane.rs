@@ -14,7 +14,8 @@ use super::frame::{BadFrame, Opener, Sealer};
 use super::keys::FrameKeys;
 use super::{News, NewsIn};
 use crate::links::gate::GatedStream;
-use crate::links::lane::{Arrival, Turn, Written};
+use crate::links::lane::{Arrival, Written};
+use crate::links::turn::Turn;
 
 /// Frames that are sealed and written together.
 const BATCH_FRAMES: usize = 16;

@@ -1,0 +1,77 @@
+//! Names: first come, first served, whoever joins and whatever was refused.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use core::time::Duration;
+
+use common::Net;
+use overlay::config::Config;
+use overlay::dht::LookupResult;
+use overlay::event::Event;
+use overlay::record::Query;
+
+/// Who has the name, for everybody who asks now.
+fn holders(net: &mut Net, name: &str) -> Vec<overlay::id::NodeId> {
+    let asked = net.alive();
+    let query = Query::Name(name.parse().unwrap());
+    let mut holders: Vec<_> = asked
+        .into_iter()
+        .filter_map(|n| match net.lookup(n, query.clone()) {
+            LookupResult::Found(record) => Some(record.signer()),
+            _ => None,
+        })
+        .collect();
+    holders.sort_unstable();
+    holders.dedup();
+    holders
+}
+
+fn told(net: &Net, n: usize) -> (usize, usize) {
+    let count = |which: fn(&Event) -> bool| net.events(n).filter(|event| which(event)).count();
+    (
+        count(|event| matches!(event, Event::Stored(Query::Name(_)))),
+        count(|event| matches!(event, Event::Conflict { .. })),
+    )
+}
+
+/// A claim that was refused must not be the first to reach the binders that come with new members.
+#[test]
+fn a_refused_name_stays_with_its_holder_whoever_joins() {
+    for seed in 0..12 {
+        let mut net = Net::new(seed);
+        net.add(Config::default());
+        net.with(0, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        let config = net.joining(&[0]);
+        net.add(config);
+        net.run(Duration::from_secs(5));
+        net.with(1, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(Duration::from_millis(600));
+        assert_eq!(told(&net, 1), (0, 1), "seed {seed}: it is told");
+        for _ in 0..4 {
+            let config = net.joining(&[0, 1]);
+            net.add(config);
+            net.run(Duration::from_millis(700));
+        }
+        net.run(Duration::from_secs(40));
+        assert_eq!(holders(&mut net, "alice"), [net.id(0)], "seed {seed}");
+        assert_eq!(told(&net, 0), (1, 0), "seed {seed}: nobody disputes it");
+    }
+}
+
+/// Two claim the same name before either has heard of the other; one has it in the end, and the other is told.
+#[test]
+fn of_two_claims_at_once_one_stands() {
+    for seed in 0..12 {
+        let mut net = Net::grow(seed, 12);
+        for n in [3, 8] {
+            net.with(n, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        }
+        net.run(Duration::from_secs(40));
+        let outcomes = [3, 8].map(|n| told(&net, n));
+        assert!(outcomes == [(1, 0), (0, 1)] || outcomes == [(0, 1), (1, 0)], "seed {seed}: {outcomes:?}");
+        let holder = net.id(if outcomes[0] == (1, 0) { 3 } else { 8 });
+        assert_eq!(holders(&mut net, "alice"), [holder], "seed {seed}");
+    }
+}
