@@ -123,9 +123,11 @@ async fn flight_mode_is_silence_and_the_return_may_be_from_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_that_is_not_ours_leaves_the_network_down() {
+async fn an_address_that_is_not_ours_leaves_the_network_as_it_is() {
     let mut a = Node::start(9);
     let listens = a.address().await;
+    assert!(a.links.network_up(Some("192.0.2.1".parse().unwrap())).is_err());
+    assert!(a.links.network_is_up() && a.links.listening() == [listens.clone()]);
     a.links.network_down();
     assert!(a.links.network_up(Some("192.0.2.1".parse().unwrap())).is_err());
     assert!(a.links.listening().is_empty());

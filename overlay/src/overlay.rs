@@ -1,6 +1,6 @@
 //! The overlay's state machine: the match from what happened to who handles it, and nothing more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use multiaddr::Multiaddr;
@@ -102,6 +102,8 @@ pub struct Overlay {
     pub(crate) partners: Partners,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
+    /// Roots that left in good order and are not back.
+    pub(crate) parted: BTreeSet<NodeId>,
     pub(crate) survey: Survey,
     pub(crate) rebound_at: Option<Instant>,
     /// The layer above knows of a place.
@@ -162,6 +164,7 @@ impl Overlay {
             partners: Partners::default(),
             trees: Trees::new(),
             named: Named::default(),
+            parted: BTreeSet::new(),
             survey: Survey::default(),
             rebound_at: None,
             present: false,

@@ -193,6 +193,30 @@ fn leaving_is_told_and_records_are_handed_over() {
 }
 
 #[test]
+fn a_founder_whom_all_have_left_looks_for_records_at_itself() {
+    for (seed, count) in [(1, 2), (2, 3), (3, 4), (4, 5)] {
+        let mut net = Net::grow(seed, count);
+        for n in 1..count {
+            net.with(n, |overlay, now| overlay.leave(now));
+            net.run(secs(1));
+            net.kill(n, true);
+        }
+        net.run(secs(3));
+        let nobody = net.lookup(0, Query::Name("nobody".parse().unwrap()));
+        assert!(matches!(nobody, LookupResult::Missing), "{count} nodes: {nobody:?}");
+        net.with(0, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(secs(1));
+        assert!(net.heard(0, |event| matches!(event, Event::Stored(Query::Name(_)))), "{count} nodes");
+        for _ in 1..count {
+            let config = net.joining(&[0]);
+            net.add(config);
+        }
+        net.run(secs(20));
+        net.assert_whole();
+    }
+}
+
+#[test]
 fn ping_and_trace_show_the_way() {
     let mut net = Net::grow(10, 20);
     let (a, b) = (7, 18);

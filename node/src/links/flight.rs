@@ -31,8 +31,9 @@ impl Links {
     /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
     ///
     /// # Errors
-    /// One line when an address cannot be bound; flight mode goes on then.
+    /// One line when an address cannot be bound; when that is `bind` itself, nothing has changed, otherwise flight mode goes on.
     pub fn network_up(&mut self, bind: Option<IpAddr>) -> Result<(), String> {
+        bind.map_or(Ok(()), is_of_this_machine)?;
         if !self.gate.is_closed() {
             self.network_down().into_iter().for_each(|link| self.ready.push(Input::Down { link }));
         }
@@ -79,4 +80,11 @@ impl Links {
             self.changes.note_listening();
         }
     }
+}
+
+/// # Errors
+/// One line when nothing can be bound to `ip`.
+pub(super) fn is_of_this_machine(ip: IpAddr) -> Result<(), String> {
+    let bound = std::net::UdpSocket::bind((ip, 0));
+    bound.map(drop).map_err(|error| format!("cannot use {ip}: {error}; choose an address of this machine"))
 }

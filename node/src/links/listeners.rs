@@ -8,6 +8,7 @@ use libp2p::swarm::NetworkBehaviour;
 use multiaddr::{Multiaddr, Protocol};
 
 use super::StartError;
+use super::flight::is_of_this_machine;
 use super::network::ip_of;
 use crate::reach::port_of;
 
@@ -62,7 +63,7 @@ impl Listeners {
 
     /// Opens all of the family of `ip` there, too. Those at a wildcard are there already. All or nothing.
     pub(super) fn also_at<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, ip: IpAddr) -> Result<(), String> {
-        std::net::UdpSocket::bind((ip, 0)).map_err(|error| format!("cannot use {ip}: {error}"))?;
+        is_of_this_machine(ip)?;
         if self.configured.iter().any(Configured::is_everywhere) {
             return Ok(());
         }

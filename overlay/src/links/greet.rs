@@ -38,6 +38,11 @@ impl Overlay {
             self.close(id, CloseReason::Replaced);
             return;
         }
+        if self.leaving {
+            // Who dials because it has lost this node is not to take it for one that is back.
+            self.part(id, CloseReason::Leaving, now);
+            return;
+        }
         self.say_hello(id, now);
         self.timers.set(Timer::Link(id), now.instant + self.config.timing.hello_timeout);
     }
@@ -240,6 +245,7 @@ impl Overlay {
         self.arm_link(id, now);
         let Some(link) = self.links.link(id) else { return };
         let peer = link.peer;
+        self.parted.remove(&peer);
         for address in &link.addresses {
             self.dialer.learn(address, Some(peer), Source::Neighbour);
         }
@@ -297,6 +303,7 @@ impl Overlay {
             for tree in TreeId::ALL {
                 self.child_released(tree, peer, now);
             }
+            self.note_parted(peer, now);
         } else {
             if reason == CloseReason::WrongOverlay {
                 self.dialer.foreign(peer);

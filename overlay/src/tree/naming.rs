@@ -5,6 +5,7 @@
 //! the first members, and random ones, gave the same stretch within a hundredth.)
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use super::titles::{Heir, MAX_HEIR_ADDRESSES, Titles};
 use crate::address::{FIRST_TREE, TreeId};
@@ -63,7 +64,7 @@ impl Overlay {
             lists.push(list);
         }
         heirs.push(Heir { id: self.id, addresses: self.listen.iter().take(MAX_HEIR_ADDRESSES).cloned().collect() });
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         heirs.retain(|heir| seen.insert(heir.id));
         let index = |id: &NodeId| {
             let at = heirs.iter().position(|heir| heir.id == *id);
@@ -86,7 +87,9 @@ impl Overlay {
         }
         let titles = self.trees.titles.as_ref();
         let current = titles.and_then(|titles| titles.list(tree).next()).filter(|heir| !taken.contains(&heir.id));
-        let current = current.filter(|heir| !self.witness.is_guilty(&heir.id)).cloned();
+        let alone = self.links.live_len() == 0;
+        let forgotten = |heir: &&Heir| alone && self.parted.contains(&heir.id);
+        let current = current.filter(|heir| !self.witness.is_guilty(&heir.id) && !forgotten(heir)).cloned();
         let heard = self.trees[tree].heard.as_ref().map(|heard| (heard.beacon.holder, heard.at));
         if let Some(current) = current {
             let alive = heard.filter(|(holder, _)| *holder == current.id).map(|(_, at)| at);
@@ -108,6 +111,20 @@ impl Overlay {
         let next = next.cloned()?;
         self.named[tree.index()] = Some((next.id, now.instant));
         Some(next)
+    }
+
+    /// A neighbour left in good order. Of a root that did the heirs mind the tree, so that whoever is in it stays where he is until it is back; a founder who
+    /// is left alone has nobody to wait with, and would look for records in trees that are not there.
+    pub(crate) fn note_parted(&mut self, peer: NodeId, now: Now) {
+        if !self.names_heirs() {
+            return;
+        }
+        let titles = self.trees.titles.as_ref();
+        let roots: BTreeSet<NodeId> =
+            TreeId::ALL.into_iter().filter_map(|tree| Some(titles?.list(tree).next()?.id)).collect();
+        self.parted.insert(peer);
+        self.parted.retain(|parted| roots.contains(parted));
+        self.name_heirs_soon(now);
     }
 
     fn may_hold_a_root(&self, link: &Link) -> bool {
