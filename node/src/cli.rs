@@ -13,6 +13,7 @@ mod configure;
 mod console;
 mod files;
 mod join;
+mod out;
 mod pages;
 mod place;
 mod reload;
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_one_line_with_what_to_type_and_a_question_is_none() {
-        let line = |typed: &str| usage_line(&parse(typed).unwrap_err());
+        let line = |typed: &str| usage_line(&parse(typed).unwrap_err(), "muses");
         let says = |typed: &str, parts: &[&str]| {
             let line = line(typed).unwrap();
             assert!(!line.contains('\n') && parts.iter().all(|part| line.contains(part)), "{line}");

@@ -63,6 +63,24 @@ pub struct Bound {
     testnet: Option<Testnet>,
 }
 
+/// What [`Bound::new`] refuses whatever this machine's state is.
+///
+/// # Errors
+/// [`Code::Usage`] for an address that others reach.
+pub fn check(at: &Forward) -> Result<(), Fault> {
+    listen::check(at)?;
+    let address: Result<SocketAddr, _> = at.as_str().parse();
+    if address.is_ok_and(|address| !address.ip().is_loopback()) { Err(for_this_machine(at)) } else { Ok(()) }
+}
+
+fn for_this_machine(at: &Forward) -> Fault {
+    let line = format!(
+        "the dashboard is for this machine alone and does not listen at {}; use 127.0.0.1:PORT, and `ssh -L` from elsewhere",
+        at.as_str()
+    );
+    Fault::new(Code::Usage, line)
+}
+
 impl Bound {
     /// Takes `at`, which has to be on loopback, and reads the token in `data_dir` or makes it.
     ///
@@ -74,11 +92,7 @@ impl Bound {
         })?;
         let addresses: Vec<SocketAddr> = resolved.collect();
         if addresses.is_empty() || addresses.iter().any(|address| !address.ip().is_loopback()) {
-            let line = format!(
-                "the dashboard is for this machine alone and does not listen at {}; use 127.0.0.1:PORT, and `ssh -L` from elsewhere",
-                at.as_str()
-            );
-            return Err(Fault::new(Code::Usage, line));
+            return Err(for_this_machine(at));
         }
         let guard = Guard::open(data_dir)?;
         let (listener, address) = listen::bind(at).await?;

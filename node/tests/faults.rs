@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::{Node, dead_port, foreground, muses, output, stderr, until};
 use serde_json::Value;
@@ -140,7 +140,43 @@ fn what_is_not_there_is_said_with_what_to_try() {
     is_refusal(&muses(folder.path(), &format!("config check {at}")), 2, &["muses config init"]);
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+    let init = muses(folder.path(), &format!("config init {}", link.display()));
+    is_refusal(&init, 2, &["a link that leads nowhere", "choose another place"]);
     refuses(&link, 8, &["it is a link to", "nowhere", "choose another --data-dir"]);
+}
+
+/// A file is right when a start could go by it.
+#[test]
+fn what_no_start_could_carry_out_is_no_right_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    for (text, words) in [
+        ("dashboard = \"0.0.0.0:7070\"", ["dashboard", "127.0.0.1:PORT"]),
+        ("listen = [\"/ip4/1.2.3.4/udp/5\"]", ["/ip4/1.2.3.4/udp/5", "/tcp/PORT"]),
+        ("socks = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
+        ("metrics = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
+        ("[limits]\nsessions = 99999999999999999999", ["limits.sessions", "not 99999999999999999999\n"]),
+    ] {
+        fs::write(&file, text).unwrap();
+        is_refusal(&muses(folder.path(), "config check"), 2, &words);
+        is_refusal(
+            &output(Command::new(env!("CARGO_BIN_EXE_muses")).arg("up").arg("--data-dir").arg(folder.path())),
+            2,
+            &words,
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_written_to_stdout_is_a_failure() {
+    for words in [&["man"][..], &["completions", "bash"], &["config", "show"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+        command.args(words).arg("--data-dir").arg(folder.path()).stdout(full).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        is_refusal(&output, 1, &["cannot write to stdout", "No space left"]);
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl fmt::Debug for NodeId {
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a {0}")]
+#[error("no {0}")]
 pub struct ParseIdError(&'static str);
 
 impl FromStr for NodeId {

@@ -186,7 +186,7 @@ pub fn main() -> ExitCode {
 
 /// A mistake in one line; what is none, such as `--help`, as it is.
 fn say(error: &clap::Error) -> ExitCode {
-    match node::cli::usage_line(error) {
+    match node::cli::usage_line(error, "testnet") {
         Some(line) => eprintln!("testnet: {line}"),
         None => _ = error.print(),
     }

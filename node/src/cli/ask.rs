@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::out::print;
 use super::show;
 use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
@@ -26,9 +27,7 @@ pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(),
         wait_for_end(data_dir);
     }
     let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
-    // A reader that has gone (`muses status | head -1`) is no fault.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    print(text)
 }
 
 /// Examines the layers to `target`, PEER or PEER/NAME; the exit code is that of the one that fails.
@@ -43,7 +42,7 @@ pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Res
     let request = Request::Doctor { peer, service };
     let data = Client::connect(data_dir)?.ask(&request)?;
     let text = if json { json_line(Ok(data.clone())) } else { show::answer(&request, data.clone())? };
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(text)?;
     if let Some(layer) = data.get("failed").and_then(Value::as_str) {
         let _ = writeln!(std::io::stderr(), "muses: this layer fails: {layer}");
     }
@@ -55,15 +54,14 @@ pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Res
 pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -> Result<(), Fault> {
     let data = Client::connect(data_dir)?.ask(request)?;
     if json {
-        let _ = std::io::stdout().write_all(json_line(Ok(data)).as_bytes());
-        return Ok(());
+        return print(json_line(Ok(data)));
     }
     let invite = data.get("invite").and_then(Value::as_str).unwrap_or_default().to_owned();
     let text = show::answer(request, data)?;
     if qr || std::io::stdout().is_terminal() {
-        let _ = std::io::stdout().write_all((text + &show::qr_code(&invite)?).as_bytes());
+        print(text + &show::qr_code(&invite)?)?;
     } else {
-        let _ = writeln!(std::io::stdout(), "{invite}");
+        print(format!("{invite}\n"))?;
         let about = text.strip_prefix(invite.as_str()).unwrap_or(&text).trim_start();
         let _ = std::io::stderr().write_all(about.as_bytes());
     }
@@ -76,7 +74,7 @@ pub(super) fn dashboard(data_dir: &Path, json: bool, open: bool) -> Result<(), F
     let data = Client::connect(data_dir)?.ask(&request)?;
     let url = data.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
     let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(text)?;
     if open {
         open_privately(data_dir, &url)?;
     }
@@ -124,7 +122,7 @@ pub(super) fn reverse(data_dir: &Path, target: Target, forward: Forward, json: b
     let mut client = Client::connect(data_dir)?;
     let data = client.ask(&request)?;
     let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(text)?;
     // Nothing more is said: this waits for the end.
     let _ = client.next_reply();
     Err(Fault::new(

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::ask::json_line;
+use super::out::print;
 use super::place::{config_file, own_config};
 use super::up;
 use crate::advice;
@@ -46,9 +47,8 @@ pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> 
         Verb::Init { file } => init(&file.unwrap_or_else(|| own_config(data_dir)), json),
         Verb::Check { file } => {
             let file = config_file(file.as_deref(), data_dir).unwrap_or_else(|| own_config(data_dir));
-            Config::load(Some(&file))?;
-            print(json!({ "file": file }), &format!("{} is right\n", file.display()), json);
-            Ok(())
+            up::check(&Config::load(Some(&file))?)?;
+            say(json!({ "file": file }), &format!("{} is right\n", file.display()), json)
         }
         Verb::Show { config } => show(config.as_deref(), data_dir, json),
     }
@@ -56,13 +56,18 @@ pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> 
 
 fn init(file: &Path, json: bool) -> Result<(), Fault> {
     let failed = |error: io::Error| {
-        let what = if error.kind() == io::ErrorKind::AlreadyExists {
-            format!("{} is there already and was left alone; see what it says: muses config show", file.display())
-        } else {
-            let try_this = advice::after(&error, "choose another place: muses config init FILE");
-            format!("cannot write {}: {error}; {try_this}", file.display())
-        };
-        Fault::new(Code::Usage, what)
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            let there = if file.exists() {
+                "is there already and was left alone; see what it says: muses config show"
+            } else {
+                "is a link that leads nowhere; remove it, or choose another place: muses config init FILE"
+            };
+            return Fault::new(Code::Usage, format!("{} {there}", file.display()));
+        }
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let try_this = advice::after(&error, "choose another place: muses config init FILE");
+        let code = if full { Code::State } else { Code::Usage };
+        Fault::new(code, format!("cannot write {}: {error}; {try_this}", file.display()))
     };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_folder(folder).map_err(failed)?;
@@ -73,12 +78,18 @@ fn init(file: &Path, json: bool) -> Result<(), Fault> {
         let _ = fs::remove_file(file);
         return Err(failed(error));
     }
-    print(json!({ "file": file }), &format!("wrote {}; every key in it is a comment\n", file.display()), json);
-    Ok(())
+    say(json!({ "file": file }), &format!("wrote {}; every key in it is a comment\n", file.display()), json)
 }
 
 fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
-    let running = if file.is_some() { None } else { Client::connect(data_dir).ok() };
+    let running = match file {
+        Some(_) => None,
+        None => match Client::connect(data_dir) {
+            // Another user's node runs with what only that one may read.
+            Err(fault) if fault.code == Code::State as u8 => return Err(fault),
+            connected => connected.ok(),
+        },
+    };
     let (config, header) = match running {
         Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
         None => {
@@ -93,11 +104,9 @@ fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
     };
     let table: toml::Table = serde_json::from_value(config.clone())
         .map_err(|error| Fault::new(Code::Failed, format!("the node answers in another form ({error})")))?;
-    print(json!({ "config": config }), &format!("{header}\n{table}"), json);
-    Ok(())
+    say(json!({ "config": config }), &format!("{header}\n{table}"), json)
 }
 
-fn print(data: Value, text: &str, json: bool) {
-    let text = if json { json_line(Ok(data)) } else { text.to_owned() };
-    let _ = io::stdout().write_all(text.as_bytes());
+fn say(data: Value, text: &str, json: bool) -> Result<(), Fault> {
+    print(if json { json_line(Ok(data)) } else { text.to_owned() })
 }

@@ -17,7 +17,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            let Some(line) = usage_line(&error) else {
+            let Some(line) = usage_line(&error, "muses") else {
                 let _ = error.print();
                 return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
             };
@@ -36,14 +36,15 @@ fn complain(fault: &Fault, json: bool) -> ExitCode {
     fault.code.into()
 }
 
-/// What is wrong with a command line and how it goes, in one line; none for what is no mistake, but a question for help.
-pub fn usage_line(error: &clap::Error) -> Option<String> {
+/// What is wrong with a command line of `program` and how it goes, in one line; none for what is no mistake, but a question for help.
+pub fn usage_line(error: &clap::Error, program: &str) -> Option<String> {
     let text = error.to_string();
     let rest = text.strip_prefix("error: ")?;
     let remnant = |line: &str| line.is_empty() || line.starts_with("For more information") || line.starts_with("tip:");
     let lines = rest.lines().map(str::trim).filter(|line| !remnant(line));
     let (usage, what): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("Usage:"));
-    let usage = usage.first().map_or("see muses --help", |usage| usage.trim_start_matches("Usage: "));
+    let usage = usage.first().map(|usage| usage.trim_start_matches("Usage: ").to_owned());
+    let usage = usage.unwrap_or_else(|| format!("see {program} --help"));
     let meant = meant(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
     Some(format!("{}{meant}; {usage}", what.join(" ")))
 }

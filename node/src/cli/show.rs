@@ -52,7 +52,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::NameClaim { name } => match data.get("next_start").and_then(Value::as_str) {
             None => format!("the name {name} is this node's, after a restart too\n"),
             Some(other) => format!(
-                "the name {name} is this node's until it is started again: then {other} counts, as --name, MUSES_NAME or its configuration says; change that, too\n"
+                "the name {name} is this node's; where --name, MUSES_NAME or its configuration says {other} at the next start, that counts then: change it, too\n"
             ),
         },
         Request::NamePin { name, .. } => format!("{name} means {} from now on\n", text(&data, "node")),

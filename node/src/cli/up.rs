@@ -64,7 +64,7 @@ pub(super) struct Up {
     /// Found a closed overlay: only who comes with an invite of yours becomes a member, nobody else gets a link
     #[arg(long, conflicts_with = "join")]
     pub(super) closed: bool,
-    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -; the folder remembers it, and it wins over `muses name claim`
+    /// The name to claim in the overlay, 1 to 32 of a-z, 0-9 and -; the folder remembers it until `muses name claim` says another
     #[arg(long, value_parser = checked_name, env = "MUSES_NAME", hide_env_values = true)]
     pub(super) name: Option<String>,
     /// Be a leaf: pass nothing on for others and keep no records (for phones and metered links)
@@ -104,7 +104,9 @@ impl Up {
     pub(super) fn from_environment() -> Result<Self, Fault> {
         let typed = Self::augment_args(clap::Command::new("up")).try_get_matches_from(["up"]);
         let up = typed.and_then(|matches| Self::from_arg_matches(&matches));
-        up.map_err(|error| Fault::new(Code::Usage, super::usage_line(&error).unwrap_or_else(|| error.to_string())))
+        up.map_err(|error| {
+            Fault::new(Code::Usage, super::usage_line(&error, "muses").unwrap_or_else(|| error.to_string()))
+        })
     }
 
     /// Puts what was said here in place of what `config` says. How to get into an overlay is another matter.
@@ -154,6 +156,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
             "--socks-guard guards the SOCKS5 proxy, and there is none; add --socks HOST:PORT",
         ));
     }
+    check(&config)?;
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
     let keys = Keys::open(&data_dir)?;
@@ -322,6 +325,17 @@ pub(super) fn default_listen() -> Vec<Multiaddr> {
 }
 
 /// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
+/// What no start could carry out, whatever this machine's state is.
+pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    let tcp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
+    if let Some(address) = config.listen.iter().find(|address| !tcp(address)) {
+        let line = format!("cannot listen at {address}: links are TCP; use /ip4/ADDRESS/tcp/PORT");
+        return Err(Fault::new(Code::Usage, line));
+    }
+    config.socks.iter().chain(&config.metrics).try_for_each(listen::check)?;
+    config.dashboard.iter().try_for_each(dashboard::check)
+}
+
 fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
     if !told.is_empty() {
         told.iter().try_for_each(check_free)?;

@@ -158,7 +158,8 @@ fn value(found: &str) -> String {
     }
     let kinds = [("integer ", ""), ("floating point ", ""), ("boolean ", ""), ("string ", "the text ")];
     let shown = kinds.iter().find_map(|(kind, word)| found.strip_prefix(kind).map(|value| format!("{word}{value}")));
-    shown.unwrap_or_else(|| found.to_owned()).replace('`', "")
+    // Integers that are too long for 64 bits come with the name of a type.
+    shown.unwrap_or_else(|| found.to_owned()).replace('`', "").replace(" as i128", "").replace(" as u128", "")
 }
 
 /// The key that is most like an unknown one, if any is like it.

@@ -65,12 +65,21 @@ impl Drop for Port {
 /// # Errors
 /// [`Code::PortInUse`] with one clear line.
 pub async fn bind(at: &Forward) -> Result<(TcpListener, SocketAddr), Fault> {
-    if at.unix().is_some() || at.is_place() {
-        return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT")));
-    }
+    check(at)?;
     let listener = TcpListener::bind(at.as_str()).await.map_err(|error| cannot_listen(at.as_str(), &error))?;
     let address = listener.local_addr().map_err(|error| cannot_listen(at.as_str(), &error))?;
     Ok((listener, address))
+}
+
+/// What [`bind`] refuses whatever this machine's state is.
+///
+/// # Errors
+/// [`Code::Usage`] when that is no TCP port.
+pub fn check(at: &Forward) -> Result<(), Fault> {
+    if at.unix().is_some() || at.is_place() {
+        return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT")));
+    }
+    Ok(())
 }
 
 /// Each application of `callers` that connects at `listener` gets a connection to `target`.
