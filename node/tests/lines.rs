@@ -65,3 +65,18 @@ fn leaving_one_network_for_another_is_one_move() {
         bob.json_when("status", |status| status["standing"] == standing);
     }
 }
+
+/// Bridges of containers may be older than the network that leads out; others are told the latter first.
+#[test]
+fn the_address_that_leads_far_away_is_told_first() {
+    let Some(lab) = Namespaces::new() else { return };
+    lab.bob_joins(1);
+    lab.bob_joins(2);
+    let first = |node: &common::Node| {
+        node.json_when("status", |status| status["listen"][0].is_string())["listen"][0].to_string()
+    };
+    let alice = lab.node("alice", "up", &["--name", "alice"]);
+    assert!(first(&alice).contains("/10.78.1.1/"), "the older interface's");
+    lab.alice_leaves_by(2);
+    assert!(first(&alice).contains("/10.78.2.1/"));
+}

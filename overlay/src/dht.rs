@@ -145,6 +145,11 @@ pub enum Event {
         /// The claim.
         record: SignedRecord,
     },
+    /// A claim that yielded is to be tried again: sign it anew, with a higher number ([`Dht::renew`]).
+    Renew {
+        /// The claim.
+        record: SignedRecord,
+    },
     /// A binder does not keep this version of an own record: it is numbered more than a day ahead of the binder's clock, so one of the two clocks is
     /// wrong. Said once for each version; others may keep it.
     Ahead {

@@ -320,6 +320,11 @@ impl Overlay {
                     }
                 }
                 dht::Event::Yielded { record } => self.take_back(&record, now),
+                dht::Event::Renew { record } => {
+                    if let Some(again) = self.claim_again(&record, MAX_LIFETIME_S, now) {
+                        self.dht.renew(again, now);
+                    }
+                }
                 dht::Event::Ahead { query } => self.events.push_back(Event::Ahead(query)),
                 dht::Event::Superseded { record } => self.superseded(&record, now),
             }
@@ -335,12 +340,15 @@ impl Overlay {
 
     /// Binders that keep this claim forget it: the one that takes its place is over at once.
     pub(crate) fn take_back(&mut self, record: &SignedRecord, now: Now) {
-        let Some(claim) = record.claim() else { return };
-        let seq = next_seq(record.seq(), now);
-        let over = NameClaim { seq, lifetime_s: TAKEN_BACK_LIFETIME_S, ..claim.clone() };
-        if let Ok(over) = SignedRecord::sign(&self.identity, Record::Name(over)) {
+        if let Some(over) = self.claim_again(record, TAKEN_BACK_LIFETIME_S, now) {
             self.dht.put_once(&over);
         }
+    }
+
+    /// The same claim with the next number.
+    fn claim_again(&self, record: &SignedRecord, lifetime_s: u32, now: Now) -> Option<SignedRecord> {
+        let claim = NameClaim { seq: next_seq(record.seq(), now), lifetime_s, ..record.claim()?.clone() };
+        SignedRecord::sign(&self.identity, Record::Name(claim)).ok()
     }
 
     /// An earlier run of this node has published with a higher number.

@@ -75,3 +75,20 @@ fn of_two_claims_at_once_one_stands() {
         assert_eq!(holders(&mut net, "alice"), [holder], "seed {seed}");
     }
 }
+
+/// Who was refused has the name after its holder has given it up, and is told so.
+#[test]
+fn a_name_that_is_given_up_goes_to_who_waits_for_it() {
+    let mut net = Net::grow(5, 10);
+    for n in [3, 8] {
+        net.with(n, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(Duration::from_secs(2));
+    }
+    assert_eq!((told(&net, 3), told(&net, 8)), ((1, 0), (0, 1)));
+    net.run(Duration::from_secs(120));
+    assert_eq!(told(&net, 8), (0, 1), "told once");
+    net.with(3, |overlay, now| overlay.withdraw_name(&"alice".parse().unwrap(), now));
+    net.run(Duration::from_secs(120));
+    assert_eq!((told(&net, 3), told(&net, 8)), ((1, 0), (1, 1)));
+    assert_eq!(holders(&mut net, "alice"), [net.id(8)]);
+}

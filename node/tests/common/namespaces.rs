@@ -81,6 +81,11 @@ impl Namespaces {
         ip(&format!("-n {}bob link set net{net} down", self.0));
     }
 
+    /// Alice's way to everywhere leads through this network.
+    pub fn alice_leaves_by(&self, net: u8) {
+        ip(&format!("-n {}alice route add default via 10.78.{net}.254 dev net{net}", self.0));
+    }
+
     /// His lease there ends, or his system sees that the network is another one.
     pub fn bob_is_forgotten(&self, net: u8) {
         ip(&format!("-n {}bob addr flush dev net{net}", self.0));

@@ -51,6 +51,22 @@ struct Own {
 }
 
 impl Own {
+    fn new(record: SignedRecord) -> Self {
+        Self {
+            record,
+            tries: 0,
+            last_try: None,
+            settled: 0,
+            stored: 0,
+            taken: 0,
+            rival: None,
+            yielded: false,
+            reported: false,
+            ahead: false,
+            incumbent: None,
+        }
+    }
+
     /// The binder of this replica has answered.
     fn note(&mut self, replica: u8, stored: bool, rival: Option<SignedRecord>) {
         let bit = 1 << replica;
@@ -83,24 +99,18 @@ impl Dht {
             None if self.publisher.own.len() >= MAX_OWN_RECORDS => return Err(RecordError::TooLong),
             _ => {}
         }
-        self.publisher.own.insert(
-            key,
-            Own {
-                record,
-                tries: 0,
-                last_try: None,
-                settled: 0,
-                stored: 0,
-                taken: 0,
-                rival: None,
-                yielded: false,
-                reported: false,
-                ahead: false,
-                incumbent: None,
-            },
-        );
+        self.publisher.own.insert(key, Own::new(record));
         self.put_unsettled(&key, now);
         Ok(())
+    }
+
+    /// Tries with this version of a claim whether the name is free by now. Who has it was reported already.
+    pub(crate) fn renew(&mut self, record: SignedRecord, now: Now) {
+        let key = *record.key();
+        let Some(own) = self.publisher.own.get_mut(&key).filter(|own| own.record.seq() < record.seq()) else { return };
+        let incumbent = own.incumbent;
+        *own = Own { incumbent, ..Own::new(record) };
+        self.put_unsettled(&key, now);
     }
 
     /// Puts a record to all its binders once. Nobody hears how that went.
@@ -136,7 +146,9 @@ impl Dht {
 
     pub(super) fn refresh(&mut self, now: Now) {
         self.store.expire(now.instant);
-        self.publisher.own.values_mut().for_each(|own| own.yielded = false);
+        // What was taken back has a higher number than the claim: it is signed again.
+        let yielded = self.publisher.own.values().filter(|own| own.yielded);
+        self.events.extend(yielded.map(|own| Event::Renew { record: own.record.clone() }));
         self.republish_all(now);
         self.schedule_refresh(now.instant);
     }
