@@ -40,10 +40,11 @@ impl Overlay {
     }
 
     /// What this node stores, and under which key, when it knows of `revocation`, too. Whoever wants to rely on that writes it before.
-    pub fn revoked_with(&self, revocation: &SignedRecord) -> (&'static str, Vec<u8>) {
+    /// None if it has no form in which it could be stored.
+    pub fn revoked_with(&self, revocation: &SignedRecord) -> Option<(&'static str, Vec<u8>)> {
         let mut revoked = self.revoked.clone();
-        revoked.insert(revocation.signer(), revocation.clone());
-        (KEY_REVOKED, stored(&revoked))
+        add(&mut revoked, revocation);
+        Some((KEY_REVOKED, stored(&revoked)?))
     }
 
     /// Has everybody find the revocation; [`Event::RevocationStored`] follows, and [`Event::Revoked`]. This node heeds it at once, unless it is its own end:
@@ -82,10 +83,7 @@ impl Overlay {
         if !record.is_revocation() || self.is_revoked(&id) {
             return;
         }
-        if self.revoked.len() >= MAX_REVOKED {
-            self.revoked.pop_first();
-        }
-        self.revoked.insert(id, record.clone());
+        add(&mut self.revoked, record);
         self.store_revoked();
         self.timers.set_no_later(Timer::Revoked, self.next_put(now));
         for link in self.links.ids() {
@@ -148,13 +146,21 @@ impl Overlay {
     }
 
     fn store_revoked(&mut self) {
-        let bytes = stored(&self.revoked);
-        self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes: bytes.into() });
+        if let Some(bytes) = stored(&self.revoked) {
+            self.commands.push_back(Command::Persist { key: KEY_REVOKED.to_owned(), bytes: bytes.into() });
+        }
     }
 }
 
-fn stored(revoked: &BTreeMap<NodeId, SignedRecord>) -> Vec<u8> {
+/// Keeps `record`, and [`MAX_REVOKED`] at most: more would be left out when they are read again.
+fn add(revoked: &mut BTreeMap<NodeId, SignedRecord>, record: &SignedRecord) {
+    if revoked.len() >= MAX_REVOKED && !revoked.contains_key(&record.signer()) {
+        revoked.pop_first();
+    }
+    revoked.insert(record.signer(), record.clone());
+}
+
+fn stored(revoked: &BTreeMap<NodeId, SignedRecord>) -> Option<Vec<u8>> {
     let records: Vec<Vec<u8>> = revoked.values().map(|record| record.as_bytes().to_vec()).collect();
-    // That cannot fail: it is a list in memory.
-    codec::encode(&records).unwrap_or_default()
+    codec::encode(&records).ok()
 }

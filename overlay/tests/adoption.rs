@@ -139,13 +139,7 @@ fn the_founder_dies_with_its_first_heirs_and_nobody_else_is_renumbered() {
 #[test]
 fn an_orphan_waits_for_an_ancestor_that_waits_for_a_late_heir() {
     for seed in 0..3 {
-        let mut net = Net::new(seed);
-        net.add(Config { extra_links: 0, ..Config::default() });
-        for through in [0, 0, 0, 0, 0, 4, 5, 7] {
-            let config = Config { extra_links: 0, ..net.joining(&[through]) };
-            net.add(config);
-            net.run(secs(2));
-        }
+        let mut net = sparse(seed, &[0, 0, 0, 0, 0, 4, 5, 7]);
         let (beside, address) = (net.id(6), common::address(6));
         net.with(8, |overlay, now| overlay.seek_link(beside, &[address], now));
         net.run(secs(20));
@@ -231,15 +225,21 @@ fn a_walk_that_knows_no_table_turns_at_the_minded_root() {
     assert_eq!((malformed(&net), lost(&net)), (before.0 + 32, before.1), "{}", net.picture());
 }
 
-/// The founder, 1 below it and 2 below that.
-fn below_one_with_a_link_to_the_founder() -> Net {
-    let mut net = Net::new(1);
+/// A founder, and one node after the other, with a link to that through which it joined and to nobody else.
+fn sparse(seed: u8, through: &[usize]) -> Net {
+    let mut net = Net::new(seed);
     net.add(Config { extra_links: 0, ..Config::default() });
-    for through in [0, 1] {
-        let config = Config { extra_links: 0, ..net.joining(&[through]) };
+    for other in through {
+        let config = Config { extra_links: 0, ..net.joining(&[*other]) };
         net.add(config);
         net.run(secs(2));
     }
+    net
+}
+
+/// The founder, 1 below it and 2 below that.
+fn below_one_with_a_link_to_the_founder() -> Net {
+    let mut net = sparse(1, &[0, 1]);
     let (founder, address) = (net.id(0), common::address(0));
     net.with(2, |overlay, now| overlay.seek_link(founder, &[address], now));
     net.run(secs(20));

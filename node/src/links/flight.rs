@@ -82,8 +82,10 @@ impl Links {
     }
 }
 
+/// Whether `ip` is an address of this machine.
+///
 /// # Errors
-/// One line when nothing can be bound to `ip`.
+/// One line when nothing can be bound to it.
 pub(super) fn is_of_this_machine(ip: IpAddr) -> Result<(), String> {
     let bound = std::net::UdpSocket::bind((ip, 0));
     bound.map(drop).map_err(|error| format!("cannot use {ip}: {error}; choose an address of this machine"))

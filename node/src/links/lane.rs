@@ -168,6 +168,8 @@ mod tests {
     use futures::FutureExt as _;
     use futures::io::Cursor;
 
+    use crate::links::turn::SMALL_FRAMES_PER_TURN;
+
     use super::*;
 
     fn read_all(bytes: &[u8], lane: Lane) -> (Vec<Vec<u8>>, Ending) {
@@ -225,6 +227,6 @@ mod tests {
         }
         assert_eq!(turns.iter().map(|(_, frames)| frames).sum::<u32>(), 2 * u32::try_from(FRAMES).unwrap());
         // Who comes last in one round may come first in the next.
-        assert!(turns.iter().all(|(_, frames)| *frames <= 2 * 16), "{turns:?}");
+        assert!(turns.iter().all(|(_, frames)| *frames <= 2 * SMALL_FRAMES_PER_TURN), "{turns:?}");
     }
 }

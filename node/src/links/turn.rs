@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Small frames that a reader hands over before others have their turn.
-const SMALL_FRAMES_PER_TURN: u32 = 16;
+pub(in crate::links) const SMALL_FRAMES_PER_TURN: u32 = 16;
 /// A frame below this, in bytes, is a small one. Bulk data comes in larger ones as soon as the path shows that it is fast.
 const SMALL_FRAME_BYTES: usize = 4 * 1024;
 /// Small frames that are read of a neighbour in a second, in each lane.

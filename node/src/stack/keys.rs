@@ -36,8 +36,8 @@ impl Stack {
         self.overlay.own_revocation()
     }
 
-    /// What is stored, and under which key, when this node knows of `revocation`, too.
-    pub fn revoked_with(&self, revocation: &SignedRecord) -> (&'static str, Vec<u8>) {
+    /// What is stored, and under which key, when this node knows of `revocation`, too; see [`overlay::Overlay::revoked_with`].
+    pub fn revoked_with(&self, revocation: &SignedRecord) -> Option<(&'static str, Vec<u8>)> {
         self.overlay.revoked_with(revocation)
     }
 

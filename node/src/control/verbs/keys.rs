@@ -59,7 +59,8 @@ impl Desk {
     async fn publish(&self, revocation: SignedRecord) -> Result<Value, Fault> {
         let (node, store) = (revocation.signer(), self.store.clone());
         let also = revocation.clone();
-        let (key, bytes) = self.ask(move |stack, _| stack.revoked_with(&also)).await?;
+        let stored = self.ask(move |stack, _| stack.revoked_with(&also)).await?;
+        let (key, bytes) = stored.ok_or_else(|| Fault::new(Code::Failed, "the revocation cannot be stored"))?;
         on_disk(move || Ok(store.put(key, &bytes)?)).await?;
         let mut facts = self.handle.subscribe();
         // A node that is alone stores it all the same, and nobody else hears. Asked before: whoever revokes itself loses its neighbours by that.
