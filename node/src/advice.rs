@@ -2,10 +2,15 @@
 
 use std::io::{Error, ErrorKind};
 
+/// Whether there is no room for what is to be written.
+pub(crate) fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 /// What helps against `error`; `otherwise` where its cause says nothing about that.
 pub(crate) fn after<'a>(error: &Error, otherwise: &'a str) -> &'a str {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on that disk, then try again",
+        _ if is_full(error) => "make room on that disk, then try again",
         ErrorKind::ReadOnlyFilesystem => "that file system is read-only; choose a place on another one",
         _ => otherwise,
     }

@@ -4,6 +4,7 @@
 //! one peer for a moment; `live` names the one in use.
 
 mod alive;
+mod beside;
 mod beyond;
 mod dispatch;
 mod enrol;

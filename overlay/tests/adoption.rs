@@ -157,13 +157,7 @@ fn an_orphan_waits_for_an_ancestor_that_waits_for_a_late_heir() {
 #[test]
 fn an_orphan_without_ancestors_waits_for_a_late_heir() {
     for seed in 0..10 {
-        let mut net = Net::new(seed);
-        net.add(Config { extra_links: 0, ..Config::default() });
-        for through in [0, 0, 0, 2, 3] {
-            let config = Config { extra_links: 0, ..net.joining(&[through]) };
-            net.add(config);
-            net.run(secs(2));
-        }
+        let mut net = sparse(seed, &[0, 0, 0, 2, 3]);
         let (beside, address) = (net.id(5), common::address(5));
         net.with(4, |overlay, now| overlay.seek_link(beside, &[address], now));
         net.run(secs(20));

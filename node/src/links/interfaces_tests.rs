@@ -128,22 +128,24 @@ fn addresses_have_the_order_of_their_interfaces_and_those_of_use_come_first() {
     assert_eq!(kernel.0.all, ["172.16.0.1", "172.17.0.1", "192.168.7.2", "10.9.9.9"].map(ip));
 }
 
+/// What this machine's kernel tells, until it has told of loopback.
+async fn with_loopback() -> Interfaces {
+    let mut interfaces = Interfaces::watch().unwrap();
+    let told = async { while interfaces.next().await != Change::Came(ip("127.0.0.1")) {} };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("every machine has a loopback address");
+    interfaces.known.changes.clear();
+    interfaces
+}
+
 #[tokio::test]
 async fn this_machine_has_loopback() {
-    let mut interfaces = Interfaces::watch().unwrap();
-    let mut changes = Vec::new();
-    while !changes.contains(&Change::Came(ip("127.0.0.1"))) {
-        changes.push(interfaces.next().await);
-    }
-    assert!(interfaces.addresses().contains(&ip("127.0.0.1")));
+    assert!(with_loopback().await.addresses().contains(&ip("127.0.0.1")));
 }
 
 /// As after an overrun: what is the same again is no change, and what is missing went.
 #[tokio::test]
 async fn a_list_is_compared_with_what_was_known_when_it_ends() {
-    let mut interfaces = Interfaces::watch().unwrap();
-    while interfaces.next().await != Change::Came(ip("127.0.0.1")) {}
-    while interfaces.known.changes.pop_front().is_some() {}
+    let mut interfaces = with_loopback().await;
     interfaces.known.take(&RouteNetlinkMessage::NewAddress(local(9_999_999, "192.0.2.1")));
     assert_eq!(interfaces.next().await, Change::Came(ip("192.0.2.1")));
     let Source::Open { handle, .. } = &interfaces.source else { panic!("it was opened") };
