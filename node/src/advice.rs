@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-/// Whether there is no room for what is to be written.
+/// Whether there is no room for what is to be written: nothing that was typed is wrong then.
 pub(crate) fn is_full(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

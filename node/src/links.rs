@@ -27,6 +27,7 @@ pub mod bulk;
 mod changes;
 mod dial_back;
 mod flight;
+mod fused;
 mod gate;
 mod hard_close;
 mod input;

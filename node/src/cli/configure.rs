@@ -65,7 +65,7 @@ fn init(file: &Path, json: bool) -> Result<(), Fault> {
             return Fault::new(Code::Usage, format!("{} {there}", file.display()));
         }
         let try_this = advice::after(&error, "choose another place: muses config init FILE");
-        let code = if advice::is_full(&error) { Code::State } else { Code::Usage };
+        let code = if advice::is_full(&error) { Code::Failed } else { Code::Usage };
         Fault::new(code, format!("cannot write {}: {error}; {try_this}", file.display()))
     };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
