@@ -46,8 +46,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What is logged unless RUST_LOG says otherwise. Yamux warns of every connection that the other side closed first, netlink of every
-/// kernel that is newer than it.
-const DEFAULT_LOG: &str = "warn,yamux=error,netlink_packet_route=error";
+/// kernel that is newer than it, and of every answer that a node did not wait for because it ends.
+const DEFAULT_LOG: &str = "warn,yamux=error,netlink_packet_route=error,netlink_proto=error";
 
 /// The flags of `muses up`; they win over the environment, and that over the configuration file.
 #[derive(Args, Debug)]
