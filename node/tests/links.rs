@@ -210,3 +210,29 @@ async fn half_a_link_is_given_up() {
     };
     tokio::time::timeout(Duration::from_secs(60), end).await.expect("the connection is kept");
 }
+
+/// The dialling end writes while it does not know yet whether the other one speaks the protocol.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_sent_at_once_on_a_new_link_arrives() {
+    const LINKS: usize = 100;
+    const FRAMES: usize = 40;
+    let (mut a, mut b) = (Node::start(30), Node::start(31));
+    let address = b.address().await;
+    for _ in 0..LINKS {
+        let (a_link, _, _) = connect(&mut a, &mut b, address.clone()).await;
+        for _ in 0..FRAMES {
+            a.send(a_link, Lane::Data, &[0x19; 16 * 1024]);
+        }
+        let all = async {
+            for _ in 0..FRAMES {
+                b.frame().await;
+            }
+        };
+        tokio::select! {
+            _ = async { loop { a.next().await; } } => {}
+            () = all => {}
+        }
+        a.links.close(a_link, CloseReason::Leaving);
+        b.waiting.clear();
+    }
+}

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::bulk::words::Word;
-use super::fused::Fused;
+use super::optimistic::Optimistic;
 use super::turn::Turn;
 
 /// Bytes of the length before each frame.
@@ -59,7 +59,7 @@ pub(super) fn spawn(
     written: mpsc::UnboundedSender<Written>,
     gone: watch::Receiver<bool>,
 ) -> Tasks {
-    let (read_half, write_half) = Fused::new(stream).split();
+    let (read_half, write_half) = Optimistic::new(stream).split();
     let (frames, queue) = mpsc::unbounded_channel();
     Tasks {
         reader: tokio::spawn(read_frames(link, lane, read_half, arrivals, gone)),
@@ -115,7 +115,7 @@ async fn read_frame(stream: &mut (impl AsyncRead + Unpin), max_bytes: usize) -> 
 async fn write_frames(
     link: LinkId,
     lane: Lane,
-    mut stream: WriteHalf<Fused<Stream>>,
+    mut stream: WriteHalf<Optimistic<Stream>>,
     mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
     written: mpsc::UnboundedSender<Written>,
 ) -> io::Result<()> {

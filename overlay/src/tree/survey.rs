@@ -33,6 +33,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// Otherwise, while the overlay does not grow.
 const SURVEY_AGAIN: Duration = Duration::from_mins(10);
+/// An overlay that has grown to so much, in percent, of what it was at the latest survey is looked at again while it grows,
+const DOUBLED_PERCENT: u32 = 200;
+/// and, because where the last ones joined is the rim, when it has grown to so much and then stays as it is
+/// (random geometric graph of 10,000 nodes in a model: stretch 1.087 instead of 1.16 to 1.37, by where the latest doubling was).
+const GROWN_PERCENT: u32 = 115;
+/// for so long,
+const STEADY: Duration = Duration::from_secs(8);
+/// within this share of its size, in percent.
+const STEADY_PERCENT: u32 = 5;
 /// Fewer members than this have no geography.
 const LEAST_SIZE: u32 = 64;
 /// Members are so many edges from the next root in the mean where there is geography.
@@ -50,6 +59,8 @@ pub(crate) struct Survey {
     samples: BTreeMap<NodeId, (AddressSet, Instant)>,
     /// How many members there were when it began.
     size: u32,
+    /// How many there have been, but for a few, since when.
+    steady: Option<(u32, Instant)>,
     /// By tree: whom to name, until that is done.
     wanted: [Option<NodeId>; MAX_TREES],
 }
@@ -67,6 +78,20 @@ impl Survey {
         self.forget_old(now);
         let half = usize::try_from(size / 2).unwrap_or(usize::MAX);
         self.samples.len() >= if self.is_deep() { half.clamp(ENOUGH, MAX_SAMPLES) } else { ENOUGH }
+    }
+
+    /// Whether another survey is due now that there are `size` members.
+    fn is_outgrown(&mut self, size: u32, now: Instant) -> bool {
+        let grown_to = |percent: u32| u64::from(size) * 100 >= u64::from(self.size) * u64::from(percent);
+        let (doubled, grown) = (grown_to(DOUBLED_PERCENT), grown_to(GROWN_PERCENT));
+        let since = match self.steady {
+            Some((about, since)) if size.abs_diff(about) <= about / (100 / STEADY_PERCENT) => since,
+            _ => {
+                self.steady = Some((size, now));
+                now
+            }
+        };
+        doubled || (grown && now.since(since) >= STEADY)
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -137,10 +162,10 @@ impl Overlay {
         self.timers.set(Timer::Survey, now.instant + wait);
     }
 
-    /// Where members are says little about an overlay that has doubled since.
+    /// Where members were says little about an overlay that has grown much since.
     pub(crate) fn survey_again(&mut self, now: Now) {
         let size = self.subtree_size(FIRST_TREE);
-        if size >= LEAST_SIZE.max(self.survey.size.saturating_mul(2)) {
+        if size >= LEAST_SIZE && self.survey.is_outgrown(size, now.instant) {
             self.survey.size = size;
             self.survey.samples.clear();
             self.timers.set_no_later(Timer::Survey, now.instant + ASK_AGAIN);
@@ -227,6 +252,17 @@ mod tests {
         }
         assert_eq!(survey.samples.len(), MAX_SAMPLES);
         assert!(survey.has_enough(1000, Instant::ZERO + FRESH) && !survey.has_enough(1000, Instant::ZERO + FRESH * 2));
+    }
+
+    #[test]
+    fn what_has_grown_is_looked_at_again_when_it_stands_still_and_when_it_has_doubled() {
+        let mut survey = Survey { size: 1000, ..Survey::default() };
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        assert!(survey.is_outgrown(2000, at(0)));
+        assert!(!survey.is_outgrown(1300, at(5)) && !survey.is_outgrown(1400, at(10)), "it grows");
+        assert!(!survey.is_outgrown(1410, at(15)) && survey.is_outgrown(1390, at(20)), "it stands still");
+        survey.size = 1390;
+        assert!(!survey.is_outgrown(1400, at(100)), "it has not grown");
     }
 
     #[test]
