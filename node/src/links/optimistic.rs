@@ -121,7 +121,7 @@ mod tests {
     }
 
     impl Fragile {
-        fn flush(&self, context: &Context<'_>) -> Poll<()> {
+        fn wait_for_room(&self, context: &Context<'_>) -> Poll<()> {
             assert!(!self.failed);
             self.waiting.register(context.waker());
             if self.room { Poll::Ready(()) } else { Poll::Pending }
@@ -130,7 +130,7 @@ mod tests {
 
     impl AsyncRead for Fragile {
         fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
-            self.flush(context).map(|()| {
+            self.wait_for_room(context).map(|()| {
                 self.failed = true;
                 Err(io::ErrorKind::UnexpectedEof.into())
             })
@@ -139,15 +139,15 @@ mod tests {
 
     impl AsyncWrite for Fragile {
         fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.flush(context).map(|()| Ok(bytes.len()))
+            self.wait_for_room(context).map(|()| Ok(bytes.len()))
         }
 
         fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.flush(context).map(Ok)
+            self.wait_for_room(context).map(Ok)
         }
 
         fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.flush(context).map(Ok)
+            self.wait_for_room(context).map(Ok)
         }
     }
 
