@@ -39,6 +39,7 @@ pub mod status;
 mod view;
 mod watch;
 
+pub use conns::End;
 pub use direct::Direct;
 pub use event::{Answer, ConnId, Event, Failure, QueryId, Readout, Who};
 pub use naming::PINS_KEY;

@@ -84,6 +84,15 @@ fn a_session_is_cut_at_once_and_comes_back_only_if_allowed() {
     let local = bob.json("connect alice/echo --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
     let mut open = dial(&local);
     assert_eq!(exchange(&mut open, b"before"), *b"before");
+    let id = |node: &Node| node.json("status")["node"].clone();
+    for (node, peer, name, whose) in [(&alice, &bob, "bob", "here"), (&bob, &alice, "alice", "peer")] {
+        let sessions = node.json("sessions");
+        let (session, stream) = (&sessions[0], &sessions[0]["streams"][0]);
+        assert_eq!((&session["peer"], &session["name"]), (&id(peer), &name.into()), "{sessions}");
+        assert_eq!((&stream["service"], &stream["offered_by"]), (&"echo".into(), &whose.into()), "{sessions}");
+    }
+    let said = String::from_utf8(alice.muses("sessions").stdout).unwrap();
+    assert!(said.contains("  bob\n") && said.contains("echo of this node: 6 bytes sent, 6 received"), "{said}");
     let cut = alice.json("cut bob");
     assert_eq!((&cut["streams"], &cut["node"]), (&1.into(), &bob.json("status")["node"]));
     assert!(alice.json("sessions").as_array().unwrap().is_empty(), "the session is still there");

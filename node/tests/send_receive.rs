@@ -262,6 +262,13 @@ fn strangers_are_refused() {
     let receiving = receiving();
     place.send(&[&place.file("x", b"x")]).data();
     assert_eq!(receiving.data()["files"][0]["bytes"], 1);
+    // Of several, those before the one that is refused are there.
+    let receiving = place.receive(&["--from", "alice"]);
+    let (code, reply) = place.send(&[&place.file("y", b"y"), &place.file("x", b"another")]).end();
+    assert_eq!(code, Some(4), "{reply}");
+    assert!(reply["message"].as_str().unwrap().ends_with("; 1 file before it arrived"), "{reply}");
+    assert_eq!(place.in_inbox(), ["x", "y"]);
+    receiving.kill();
     let unknown = place.alice.muses(&format!("send {} dave", place.file("x", b"x").display()));
     assert_eq!((unknown.status.code(), stderr(&unknown).lines().count()), (Some(3), 1), "{}", stderr(&unknown));
     let missing = place.alice.muses("send /nowhere/x bob");

@@ -51,7 +51,17 @@ fn services_by_name_and_every_verb() {
     assert_eq!(bob.json("peers").as_array().unwrap().len(), 1);
     let sessions = bob.json("sessions");
     assert_eq!(sessions[0]["state"], "established", "{sessions}");
-    assert_eq!(alice.json("status")["services"].as_array().unwrap().len(), 3);
+    let status = alice.json("status");
+    assert_eq!(status["services"].as_array().unwrap().len(), 3);
+    let anyone = serde_json::json!([{ "name": "anyone", "node": null }]);
+    let bobs = serde_json::json!([{ "name": "bob", "node": bob_id }]);
+    let offers = status["offers"].as_array().unwrap();
+    for (offer, (name, allow)) in offers.iter().zip([("dead", anyone), ("echo", bobs), ("mine", serde_json::json!([]))])
+    {
+        assert_eq!((&offer["service"], &offer["allow"]), (&name.into(), &allow));
+    }
+    let said = String::from_utf8(alice.muses("status").stdout).unwrap();
+    assert!([", for anyone\n", ", for bob\n", ", for nobody\n"].iter().all(|who| said.contains(who)), "{said}");
     for verb in ["status", "peers", "sessions", "lookup alice", "ping alice"] {
         assert!(!bob.muses(verb).stdout.is_empty(), "{verb}");
     }

@@ -1,6 +1,6 @@
 //! What can be done to a running overlay while one looks at it: lines on stdin of `testnet up`, and the menu of its dashboard.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::BufRead as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::command::print_line;
 use crate::network::Network;
 use crate::process::NodeProcess;
+use crate::topology::Topology;
 use crate::wait::Result;
 
 mod page;
@@ -123,13 +124,19 @@ pub struct Scenario {
     away: BTreeSet<String>,
     parted: bool,
     page: Option<Desk>,
+    /// Who may link to whom, by name, while nobody is parted from anybody; where a node is missing, everybody.
+    neighbours: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Scenario {
     /// Nobody gives orders yet.
-    pub fn new() -> Self {
+    pub fn new(topology: &Topology) -> Self {
         let (orders, inputs) = sync_channel(MAX_ORDERS);
-        Self { inputs, orders, moving: VecDeque::new(), away: BTreeSet::new(), parted: false, page: None }
+        let near = |name: &str| topology.neighbours(name).into_iter().map(str::to_owned).collect();
+        let restricted = topology.nodes.iter().filter(|node| !node.only.is_empty());
+        let neighbours = restricted.map(|node| (node.name.clone(), near(&node.name))).collect();
+        let (moving, away) = (VecDeque::new(), BTreeSet::new());
+        Self { inputs, orders, moving, away, parted: false, page: None, neighbours }
     }
 
     /// Takes orders of a dashboard's page, too; the unix socket at which it gives them.
@@ -247,7 +254,11 @@ impl Scenario {
             }
             Order::Partition {} => self.part(cluster, network),
             Order::Heal {} => {
-                cluster.nodes().iter().try_for_each(|node| link_only(node, &[]))?;
+                let everybody: Vec<&NodeProcess> = cluster.nodes().iter().collect();
+                everybody.iter().try_for_each(|node| match self.neighbours.contains_key(&node.name) {
+                    true => link_only(node, &self.near(node, &everybody)),
+                    false => link_only(node, &[]),
+                })?;
                 self.parted = false;
                 Ok("they may link again".to_owned())
             }
@@ -265,16 +276,23 @@ impl Scenario {
         self.moving.retain(|(_, who)| who != node);
     }
 
+    /// The ids of those of `among` who may link to `node`, which is never without one: no list would mean everybody.
+    fn near(&self, node: &NodeProcess, among: &[&NodeProcess]) -> Vec<String> {
+        let neighbours = self.neighbours.get(&node.name);
+        let is_near = |other: &str| neighbours.is_none_or(|near| other == node.name || near.contains(other));
+        among.iter().filter(|other| is_near(&other.name)).map(|other| other.id.clone()).collect()
+    }
+
     fn part(&mut self, cluster: &Cluster, network: &mut dyn Network) -> Result<String> {
         let absent = self.away.iter().chain(self.moving.iter().map(|(_, name)| name));
         for name in absent {
             network.up(cluster.node(name)?, false)?;
         }
-        let ids: Vec<String> = cluster.nodes().iter().map(|node| node.id.clone()).collect();
-        let (first, second) = ids.split_at(ids.len() / 2);
-        for (index, node) in cluster.nodes().iter().enumerate() {
+        let everybody: Vec<&NodeProcess> = cluster.nodes().iter().collect();
+        let (first, second) = everybody.split_at(everybody.len() / 2);
+        for (index, node) in everybody.iter().enumerate() {
             let half = if index < first.len() { first } else { second };
-            link_only(node, half)?;
+            link_only(node, &self.near(node, half))?;
             // Links that there are would stay.
             node.ask::<Value>(json!({"verb": "network-down"}))?;
         }

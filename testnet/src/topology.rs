@@ -1,6 +1,7 @@
 //! Which nodes there are, at which addresses, and who may link to whom. A value: no test hook makes a topology, only
 //! the documented `links.only` of each node's configuration.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
@@ -190,6 +191,40 @@ impl Topology {
         Self { nodes: (0..n.min(MAX_NODES)).map(&mut name).collect(), hops_required: 0 }
     }
 
+    /// `n` nodes with few neighbours each, so that there are ways to be seen, and others where one is cut: in rows, each linked to the one before it and the
+    /// one above it. The first half and the second one hang together, also without each other. No direct links.
+    ///
+    /// ```text
+    ///   n0 --- n1 --- n2
+    ///    |      |  /   |      n2 and n3 are linked, too
+    ///   n3 --- n4 --- n5
+    /// ```
+    pub fn meshed(n: usize) -> Self {
+        let mut topology = Self::random(n);
+        let count = topology.nodes.len();
+        let width = (1..=count).find(|width| width * width >= count).unwrap_or(1);
+        let before = |index: usize| [index.checked_sub(1), index.checked_sub(width)].into_iter().flatten();
+        let name = |index: usize| format!("n{index}");
+        for (index, node) in topology.nodes.iter_mut().enumerate() {
+            let after = [index + 1, index + width].into_iter().filter(|other| *other < count);
+            let near: BTreeSet<usize> = before(index).chain(after).collect();
+            node.only = near.into_iter().map(|other| Friend::Node(name(other))).collect();
+            node.joins = before(index).map(|other| Join::Node(name(other))).collect();
+            node.config = if node.only.is_empty() { "" } else { "direct = \"never\"\n" }.to_owned();
+        }
+        topology
+    }
+
+    /// Who may link to the node of this name; none when everybody may.
+    pub fn neighbours(&self, name: &str) -> Vec<&str> {
+        let friends = self.node(name).map(|node| node.only.as_slice()).unwrap_or_default();
+        let named = |friend| match friend {
+            &Friend::Node(ref name) => Some(name.as_str()),
+            Friend::Address(_) => None,
+        };
+        friends.iter().filter_map(named).collect()
+    }
+
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<&NodeSpec> {
         self.nodes.iter().find(|node| node.name == name)
@@ -229,6 +264,37 @@ mod tests {
             }
         }
         distance.get(BOB).copied()
+    }
+
+    /// Hops between the first and the last of these nodes, by those alone.
+    fn across(topology: &Topology, nodes: &[NodeSpec]) -> Option<usize> {
+        let mut distance = BTreeMap::from([(nodes.first()?.name.as_str(), 0)]);
+        let mut queue: VecDeque<&str> = distance.keys().copied().collect();
+        while let Some(name) = queue.pop_front() {
+            for next in topology.neighbours(name).into_iter().filter(|next| nodes.iter().any(|node| node.name == *next))
+            {
+                assert!(topology.neighbours(next).contains(&name), "{name} and {next} do not agree");
+                if !distance.contains_key(next) {
+                    distance.insert(next, distance[name] + 1);
+                    queue.push_back(next);
+                }
+            }
+        }
+        assert_eq!(distance.len(), nodes.len(), "not all hang together");
+        distance.get(nodes.last()?.name.as_str()).copied()
+    }
+
+    #[test]
+    fn a_mesh_has_ways_to_see_and_two_halves() {
+        for n in 1..40 {
+            let mesh = Topology::meshed(n);
+            let hops = across(&mesh, &mesh.nodes).unwrap();
+            assert!(hops >= 3 || n < 8, "{hops} hops between the ends of {n}");
+            let (first, second) = mesh.nodes.split_at(n / 2);
+            for half in [first, second].into_iter().filter(|half| !half.is_empty()) {
+                across(&mesh, half);
+            }
+        }
     }
 
     #[test]

@@ -90,8 +90,12 @@ impl UpArgs {
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, why).exit();
         }
         let started = Instant::now();
-        let mut topology = Topology::random(self.n);
-        let mut scenario = Scenario::new();
+        let mut topology = match self.dashboard {
+            // Where everybody links to everybody, no way is longer than a link.
+            Some(_) if self.kill.is_none() => Topology::meshed(self.n),
+            _ => Topology::random(self.n),
+        };
+        let mut scenario = Scenario::new(&topology);
         let front = self.front()?;
         if let (Some(at), Some(first)) = (&self.dashboard, topology.nodes.first_mut()) {
             let at = match &front {
@@ -102,8 +106,6 @@ impl UpArgs {
             if self.kill.is_none() {
                 first.flags = vec!["--testnet".to_owned(), scenario.listen()?.display().to_string()];
             }
-            // A direct link would be all that there is to see of a path.
-            topology.nodes.iter_mut().for_each(|node| node.config = "[links]\ndirect = \"never\"\n".to_owned());
         }
         let mut network: Box<dyn Network> = match self.netns {
             true => Box::new(Roaming::new(&topology)?),

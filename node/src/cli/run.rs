@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
@@ -21,11 +21,21 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
                 let _ = error.print();
                 return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
             };
+            let line = format!("{line}{}", swallowed(&error, &args));
             return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
         }
     };
     let json = cli.json;
     run(cli).unwrap_or_else(|fault| complain(&fault, json))
+}
+
+/// Why something is missing that was typed: a list before it took it.
+fn swallowed(error: &clap::Error, args: &[OsString]) -> &'static str {
+    if error.kind() == ErrorKind::MissingRequiredArgument && args.iter().any(|arg| arg == "--allow") {
+        "; --allow takes all words that follow it: put it last"
+    } else {
+        ""
+    }
 }
 
 fn complain(fault: &Fault, json: bool) -> ExitCode {

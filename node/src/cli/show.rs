@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::span;
 use crate::control::wire::{Diagnosis, Exposed, Request};
 use crate::exit::{Code, Fault};
-use crate::stack::{KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
+use crate::stack::{End, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 use crate::words::count;
 
 mod invite;
@@ -21,7 +21,8 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Status {} => {
             let connects = data.get("connects").map(texts).unwrap_or_default();
             let socks = data.get("socks").and_then(Value::as_str).map(str::to_owned);
-            status(&read(data)?, &connects, socks)
+            let offers = data.get("offers").cloned().map_or(Ok(Vec::new()), read)?;
+            status(&read(data)?, &offers, &connects, socks)
         }
         Request::Peers {} => peers(&read::<Vec<PeerStatus>>(data)?),
         Request::Sessions {} => sessions(&read::<Vec<SessionStatus>>(data)?),
@@ -82,7 +83,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
     Ok(printable(&text))
 }
 
-fn status(status: &Status, connects: &[String], socks: Option<String>) -> String {
+fn status(status: &Status, offers: &[Exposed], connects: &[String], socks: Option<String>) -> String {
     let none = || "-".to_owned();
     let mut text = String::new();
     let address = match (&status.address, &status.root) {
@@ -103,7 +104,14 @@ fn status(status: &Status, connects: &[String], socks: Option<String>) -> String
     row("standing", status.standing.clone());
     row("links", status.links.to_string());
     row("sessions", status.sessions.to_string());
-    row("services", if status.services.is_empty() { none() } else { status.services.join(", ") });
+    if offers.is_empty() {
+        row("services", none());
+    }
+    for Exposed { service, forward, allow } in offers {
+        let who: Vec<&str> = allow.iter().map(|one| one.name.as_str()).collect();
+        let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
+        row("services", format!("{service} = {forward}, for {who}"));
+    }
     connects.iter().for_each(|connect| row("connect", connect.clone()));
     socks.into_iter().for_each(|address| row("socks", address));
     let c = &status.counters;
@@ -139,10 +147,17 @@ fn sessions(sessions: &[SessionStatus]) -> String {
         let hops = session.hops.map_or("-".to_owned(), |hops| hops.to_string());
         let rtt = session.rtt_us.map_or("-".to_owned(), milliseconds);
         _ = writeln!(text, "{:<54} {:<11} {hops:>4} {rtt:>10} {:>7}", session.peer, session.state, session.resumes);
+        if let Some(name) = &session.name {
+            _ = writeln!(text, "  {name}");
+        }
         for stream in &session.streams {
+            let whose = match stream.offered_by {
+                End::Here => "of this node",
+                End::Peer => "of the peer",
+            };
             _ = writeln!(
                 text,
-                "  {}: {} sent, {} received",
+                "  {} {whose}: {} sent, {} received",
                 stream.service,
                 count(stream.sent_bytes, "byte"),
                 stream.received_bytes

@@ -217,6 +217,13 @@ async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
 
     let mut snapshot = store.load()?;
+    if snapshot.is_empty() && !keys.fresh && !entry.joining {
+        let _ = writeln!(
+            io::stderr(),
+            "muses: there are keys in {}, but nothing else: a new overlay is founded; back into an old one: muses join INVITE",
+            data_dir.display()
+        );
+    }
     let identity = keys.identity();
     belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
@@ -324,7 +331,6 @@ pub(super) fn default_listen() -> Vec<Multiaddr> {
     ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
 }
 
-/// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
 /// What no start could carry out, whatever this machine's state is.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     let tcp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
@@ -336,6 +342,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     config.dashboard.iter().try_for_each(dashboard::check)
 }
 
+/// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
 fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
     if !told.is_empty() {
         told.iter().try_for_each(check_free)?;

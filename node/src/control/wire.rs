@@ -17,7 +17,7 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the fields `connects`, `socks`, `dashboard` and `metrics` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `offers`, a list of [`Exposed`], `connects`, `socks`, `dashboard` and `metrics` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
@@ -199,7 +199,7 @@ pub struct Exposed {
 /// One entry of an `allow` list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Allowed {
-    /// As typed.
+    /// As typed, or what it is called here.
     pub name: String,
     /// The id it stands for; none for `anyone`.
     pub node: Option<String>,

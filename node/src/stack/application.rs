@@ -3,7 +3,7 @@
 use overlay::id::NodeId;
 use overlay::time::Now;
 
-use super::conns::{Conn, Stage};
+use super::conns::{Conn, End, Stage};
 use super::event::{ConnId, Event, Failure, Readout, Who};
 use super::naming::{Meaning, Purpose};
 use super::{Stack, bridge};
@@ -22,7 +22,7 @@ impl Stack {
     /// Opens a connection to `peer`'s `service`. `peer` is a petname, a claimed name or a node id. The answer is
     /// [`Event::Opened`] or [`Event::Failed`]; [`Event::Writable`] may come before it.
     pub fn open(&mut self, peer: &str, service: &str, port: u16, now: Now) -> ConnId {
-        let conn = self.conns.add(service, port, None);
+        let conn = self.conns.add(service, End::Peer, port, None);
         match self.naming.meaning(peer) {
             Meaning::Node(id) => self.open_stream(conn, id, now),
             Meaning::Claimed(name) => match self.naming.pinned(&name) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use muses::StreamKey;
 use overlay::id::NodeId;
+use serde::{Deserialize, Serialize};
 
 use super::event::ConnId;
 use super::mobility::Fix;
@@ -17,13 +18,26 @@ pub enum Stage {
     Stream(StreamKey),
 }
 
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// This node.
+    #[default]
+    Here,
+    /// The other one.
+    Peer,
+}
+
 /// One connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conn {
     /// How far it is.
     pub stage: Stage,
-    /// The service at the other end, or here when it is incoming.
+    /// The service, at the end that `offered_by` says.
     pub service: String,
+    /// Whose it is.
+    pub offered_by: End,
     /// The application's source port, which identifies it to the peer (paper, section II.C.3).
     pub port: u16,
     /// The other node, once it is known.
@@ -47,12 +61,13 @@ pub struct Conns {
 }
 
 impl Conns {
-    /// A new connection.
-    pub fn add(&mut self, service: &str, port: u16, peer: Option<NodeId>) -> ConnId {
+    /// A new connection to a service of this node, or of a peer.
+    pub fn add(&mut self, service: &str, offered_by: End, port: u16, peer: Option<NodeId>) -> ConnId {
         self.last += 1;
         let conn = Conn {
             stage: Stage::Naming,
             service: service.to_owned(),
+            offered_by,
             port,
             peer,
             finished: false,

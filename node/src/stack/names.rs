@@ -64,6 +64,13 @@ impl Stack {
         own.chain(petnames).chain(pins).collect()
     }
 
+    /// What `node` is called here: by its petname, or a name of its that was used or pinned.
+    pub fn called(&self, node: NodeId) -> Option<String> {
+        let (petnames, pins) = self.naming.all();
+        let name = petnames.iter().chain(pins).find(|(_, named)| **named == node);
+        name.map(|(name, _)| name.clone())
+    }
+
     /// The node that `text` means as far as this node knows by itself.
     pub fn known(&self, text: &str) -> Option<NodeId> {
         self.naming.known(text)

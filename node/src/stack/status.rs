@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::conns::End;
+
 /// `muses status`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -79,6 +81,9 @@ pub struct PeerStatus {
 pub struct SessionStatus {
     /// The other end.
     pub peer: String,
+    /// What it is called here, if it is.
+    #[serde(default)]
+    pub name: Option<String>,
     /// `handshake`, `established` or `suspended`.
     pub state: String,
     /// Streams inside it.
@@ -96,6 +101,8 @@ pub struct SessionStatus {
 pub struct ConnStatus {
     /// The service.
     pub service: String,
+    /// Whose it is: this node's, which the peer uses, or the peer's, which somebody here uses.
+    pub offered_by: End,
     /// Bytes taken from the application here.
     pub sent_bytes: u64,
     /// Bytes handed to the application here.

@@ -84,6 +84,7 @@ impl Stack {
     pub fn sessions(&self, _now: Now) -> Vec<SessionStatus> {
         let row = |session: muses::SessionInfo| SessionStatus {
             peer: session.peer.to_string(),
+            name: self.called(session.peer),
             state: state_text(session.state).to_owned(),
             streams: self.conns.of_peer(session.peer).map(conn_status).collect(),
             hops: session.hops,
@@ -95,7 +96,12 @@ impl Stack {
 }
 
 pub(super) fn conn_status(conn: &Conn) -> ConnStatus {
-    ConnStatus { service: conn.service.clone(), sent_bytes: conn.sent_bytes, received_bytes: conn.received_bytes }
+    ConnStatus {
+        service: conn.service.clone(),
+        offered_by: conn.offered_by,
+        sent_bytes: conn.sent_bytes,
+        received_bytes: conn.received_bytes,
+    }
 }
 
 pub(super) const fn role_text(role: NeighbourRole) -> &'static str {

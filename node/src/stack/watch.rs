@@ -13,6 +13,7 @@ use overlay::record::Query;
 use overlay::time::{Instant, Now};
 
 use super::Stack;
+use super::conns::End;
 use super::event::{Event, Failure};
 
 /// Between two rounds.
@@ -117,7 +118,7 @@ impl Stack {
             return;
         };
         let (service, forward) = (service.to_owned(), forward.to_owned());
-        let conn = self.conns.add(&service, port, Some(peer));
+        let conn = self.conns.add(&service, End::Here, port, Some(peer));
         self.conns.bind(conn, peer, stream);
         self.seek_link_with(peer, now);
         self.events.push_back(Event::Incoming { conn, peer, service, forward });

@@ -59,12 +59,17 @@ async function run() {
     return false;
   };
 
+  const way = () => page.run(`[...document.querySelectorAll("#path-hops li")].map((e) => e.textContent).join(" ")`);
+  const whole = async () => { const hops = (await way()).split(" "); return hops.length >= 4 && hops[0] === "n0" && hops.at(-1) === "n5"; };
+  await until("there is a way to see, of three links", whole);
+
   step("move, at phone width");
   await page.size(390, 844, true);
   await press("move", "n5 has no network");
   await page.until("it moves", `${options}.includes("n5 (moving)")`);
   await page.until("it has moved", `${options}.endsWith(",n5") && ${said}.startsWith("n5 is back")`);
   await until("n5 is elsewhere", async () => { const { listen, links } = await ask(5, "status"); return links > 0 && listen.join().includes("127.0.3.1"); });
+  await until("the way is whole again", whole);
   await page.until("the session goes on", `document.querySelector(".session .pill")?.textContent === "established"`);
 
   step("pictures, and accessibility in each");

@@ -44,12 +44,29 @@ struct Row {
     sha256: String,
 }
 
-/// Sends the files one after another; goes on where it was when the connection, or a node, breaks.
+/// Sends the files, and says what became of them.
 pub(crate) fn run(args: Send, data_dir: &Path, json: bool) -> Result<(), Fault> {
+    let mut rows = Vec::new();
+    send_all(&args, data_dir, json, &mut rows).map_err(|fault| match u64::try_from(rows.len()) {
+        Ok(there @ 1..) => {
+            let message = format!("{}; {} before it arrived", fault.message, count(there, "file"));
+            Fault { message, ..fault }
+        }
+        _ => fault,
+    })?;
+    if json {
+        let data = json!({ "peer": args.peer, "files": rows });
+        let _ = std::io::stdout().write_all(json_line(Ok(data)).as_bytes());
+    }
+    Ok(())
+}
+
+/// One after another; goes on where it was when the connection, or a node, breaks. `rows` has those that arrived, whatever becomes of the rest.
+fn send_all(args: &Send, data_dir: &Path, json: bool, rows: &mut Vec<Row>) -> Result<(), Fault> {
     let screen = Screen::new(args.quiet, json);
     // All of them, before the first is sent: a misspelt name shows at once.
     let sources: Vec<Source> = args.files.iter().map(|path| Source::open(path)).collect::<Result<_, _>>()?;
-    let (mut rows, mut patience) = (Vec::new(), Patience::new());
+    let mut patience = Patience::new();
     let mut line: Option<Line> = None;
     while let Some((source, path)) = sources.get(rows.len()).zip(args.files.get(rows.len())) {
         let left = u32::try_from(sources.len().saturating_sub(rows.len()).saturating_sub(1)).unwrap_or(u32::MAX);
@@ -93,10 +110,6 @@ pub(crate) fn run(args: Send, data_dir: &Path, json: bool) -> Result<(), Fault> 
     }
     if let Some(line) = line {
         line.close();
-    }
-    if json {
-        let data = json!({ "peer": args.peer, "files": rows });
-        let _ = std::io::stdout().write_all(json_line(Ok(data)).as_bytes());
     }
     Ok(())
 }

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{Desk, to_json};
+use crate::control::wire::{Allowed, Exposed};
 use crate::dashboard::Bound;
 use crate::exit::{Code, Fault};
+use crate::local::exposures::Exposure;
 use crate::local::listen::Port;
 use crate::local::service::Target;
 use crate::local::socks;
 use crate::metrics;
+use crate::stack::Who;
 
 impl Desk {
     /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
@@ -33,6 +36,7 @@ impl Desk {
     pub(super) async fn status(&self) -> Result<Value, Fault> {
         let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
         if let Value::Object(fields) = &mut data {
+            fields.insert("offers".to_owned(), to_json(self.offers().await?)?);
             let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
             let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
@@ -44,6 +48,27 @@ impl Desk {
             fields.insert("metrics".to_owned(), metrics.into());
         }
         Ok(data)
+    }
+
+    /// All services that are offered, and to whom, by the names that these have here.
+    async fn offers(&self) -> Result<Vec<Exposed>, Fault> {
+        let all = self.exposures.all();
+        self.ask(move |stack, _| {
+            let entry = |who: Who| match who {
+                Who::Anyone => Allowed { name: "anyone".to_owned(), node: None },
+                Who::Node(id) => {
+                    let node = id.to_string();
+                    Allowed { name: stack.called(id).unwrap_or_else(|| node.clone()), node: Some(node) }
+                }
+            };
+            let offer = |(service, Exposure { forward, allow })| Exposed {
+                service,
+                forward,
+                allow: allow.into_iter().map(entry).collect(),
+            };
+            all.into_iter().map(offer).collect()
+        })
+        .await
     }
 
     pub(super) fn dashboard_url(&self) -> Result<Value, Fault> {

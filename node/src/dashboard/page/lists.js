@@ -109,7 +109,7 @@ function fillSession(row, session, call, rates, chosen) {
   ];
   part("facts").replaceChildren(...facts.filter(Boolean).map((fact) => h("span", {}, fact)));
   part("streams").replaceChildren(...session.streams.map((stream) => h("li", {},
-    h("span", { class: "service" }, stream.service),
+    h("span", { class: "service" }, stream.offered_by === "here" ? `${stream.service} of this node` : `${stream.service} of the peer`),
     h("span", { class: "quiet" }, `${bytes(stream.received_bytes)} received, ${bytes(stream.sent_bytes)} sent`))));
 }
 
