@@ -219,7 +219,7 @@ impl Topology {
     pub fn neighbours(&self, name: &str) -> Vec<&str> {
         let friends = self.node(name).map(|node| node.only.as_slice()).unwrap_or_default();
         let named = |friend| match friend {
-            &Friend::Node(ref name) => Some(name.as_str()),
+            Friend::Node(name) => Some(name.as_str()),
             Friend::Address(_) => None,
         };
         friends.iter().filter_map(named).collect()
