@@ -216,9 +216,9 @@ impl Topology {
     }
 
     /// Who may link to the node of this name; none when everybody may.
-    pub fn neighbours(&self, name: &str) -> Vec<&str> {
+    pub fn neighbours<'a>(&'a self, name: &str) -> Vec<&'a str> {
         let friends = self.node(name).map(|node| node.only.as_slice()).unwrap_or_default();
-        let named = |friend| match friend {
+        let named = |friend: &'a Friend| match friend {
             Friend::Node(name) => Some(name.as_str()),
             Friend::Address(_) => None,
         };
