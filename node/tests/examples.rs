@@ -218,7 +218,7 @@ impl Place {
     /// Bob offers something, too, and has a port at Alice's service and a connection through it, which lives as long as what this returns.
     fn is_busy(&self) -> (TcpListener, TcpStream) {
         let service = TcpListener::bind("127.0.0.1:0").unwrap();
-        self.bob.json(&format!("expose kept {}", service.local_addr().unwrap()));
+        self.bob.json(&format!("expose kept {} --allow alice,anyone", service.local_addr().unwrap()));
         self.alice.json(&format!("expose silent {} --allow bob", service.local_addr().unwrap()));
         let port = self.bob.json("connect alice/silent --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
         let program = TcpStream::connect(port).unwrap();
