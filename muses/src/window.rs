@@ -3,6 +3,9 @@
 //! A window that is too small limits the sender to one of it in a round trip; one that is too large only holds what a slow reader leaves lying. So it begins
 //! small and doubles when half of it was read within two round trips, as QUIC implementations do (RFC 9000, section 4.2, leaves it to them). What all
 //! windows of a node have grown by comes from one pool: many fast streams share it, and none of them takes more when it is empty.
+//!
+//! A session's window is for all its streams, and what one reader leaves lying must not keep another one waiting. So what lies there does not count against it,
+//! up to a limit, and as long as the pool has something.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -19,6 +22,11 @@ const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
 const SHORT_PATH_TIMES: u64 = 4;
 /// What all windows of an endpoint grow by together, at most, in bytes.
 pub const MAX_GROWTH_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What lies there unread does not count against a session's window up to so many times the most that this may be,
+const LYING_TIMES: u64 = 2;
+/// and is taken from the pool in pieces of so many bytes.
+const LYING_PIECE_BYTES: u64 = 256 * 1024;
 
 /// What the windows of an endpoint may still grow by.
 #[derive(Clone, Debug)]
@@ -58,6 +66,8 @@ pub(crate) struct Window {
     first_bytes: u64,
     most_bytes: u64,
     growth: Vec<Growth>,
+    /// For what lies there unread.
+    lying: Vec<Growth>,
     /// When this look at the reader began, and what it had read then.
     since: Instant,
     read_then: u64,
@@ -67,12 +77,37 @@ impl Window {
     /// One of `bytes`, which grows to `most_bytes`.
     pub fn new(bytes: u64, most_bytes: u64) -> Self {
         let bytes = bytes.min(most_bytes);
-        Self { bytes, first_bytes: bytes, most_bytes, growth: Vec::new(), since: Instant::ZERO, read_then: 0 }
+        Self {
+            bytes,
+            first_bytes: bytes,
+            most_bytes,
+            growth: Vec::new(),
+            lying: Vec::new(),
+            since: Instant::ZERO,
+            read_then: 0,
+        }
     }
 
     /// Its size.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What may arrive in all, when so many bytes have arrived, and so many of them were read.
+    pub fn limit(&self, received: u64, read: u64) -> u64 {
+        let granted = self.lying.iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.bytes));
+        read.saturating_add(self.bytes).saturating_add(received.saturating_sub(read).min(granted))
+    }
+
+    /// So much lies there unread now.
+    pub fn leave(&mut self, unread: u64, pool: &Pool) {
+        let wanted = unread.min(self.most_bytes.saturating_mul(LYING_TIMES)).div_ceil(LYING_PIECE_BYTES);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        self.lying.truncate(wanted);
+        while self.lying.len() < wanted {
+            let Some(piece) = pool.take(LYING_PIECE_BYTES) else { return };
+            self.lying.push(piece);
+        }
     }
 
     /// Something arrived at `now`, and the reader has `read` so much so far; whether the window grew.

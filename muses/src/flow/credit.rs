@@ -5,17 +5,20 @@ use core::time::Duration;
 use overlay::time::Instant;
 
 use super::{Flow, Outbox};
-use crate::config::{FIRST_SEND_BUFFER_BYTES, LONG_ROUND_TRIP};
+use crate::config::{FIRST_SEND_BUFFER_BYTES, LEAST_SEND_BUFFER_BYTES, LONG_ROUND_TRIP, SESSION_SEND_BUFFER_BYTES};
 use crate::event::StreamKey;
 use crate::stream::Signal;
 
 impl Flow {
     pub(super) fn renew_session_credit(&mut self) {
-        let window = self.window.bytes();
-        let target = self.consumed_bytes.saturating_add(window);
-        if target.saturating_sub(self.receive_limit) >= window / 4 {
+        if self.session_limit().saturating_sub(self.receive_limit) >= self.window.bytes() / 4 {
             self.max_data = Signal::Due;
         }
+    }
+
+    /// What the peer may send in all.
+    pub(super) fn session_limit(&self) -> u64 {
+        self.receive_limit.max(self.window.limit(self.received_bytes, self.consumed_bytes))
     }
 
     pub(super) fn session_credit(&self) -> u64 {
@@ -27,7 +30,9 @@ impl Flow {
     pub(super) fn send_buffer_bytes(&self) -> u64 {
         let is_long = self.round_trip() >= LONG_ROUND_TRIP;
         let wanted = if is_long { self.congestion.window_bytes().saturating_mul(2) } else { 0 };
-        wanted.max(FIRST_SEND_BUFFER_BYTES).min(self.config.send_buffer_bytes)
+        let streams = u64::try_from(self.streams.len()).unwrap_or(u64::MAX).max(1);
+        let share = (SESSION_SEND_BUFFER_BYTES / streams).max(LEAST_SEND_BUFFER_BYTES);
+        wanted.max(FIRST_SEND_BUFFER_BYTES).min(share).min(self.config.send_buffer_bytes)
     }
 
     /// How long the path is; none at all before that is known, so that nothing grows or is held back for a guess.
@@ -38,9 +43,9 @@ impl Flow {
     /// Windows that are made use of grow.
     pub(super) fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
         let round_trip = self.round_trip();
-        if self.window.look(self.consumed_bytes, round_trip, now, &out.pool) {
-            self.renew_session_credit();
-        }
+        self.window.look(self.consumed_bytes, round_trip, now, &out.pool);
+        self.window.leave(self.received_bytes.saturating_sub(self.consumed_bytes), &out.pool);
+        self.renew_session_credit();
         if let Some(stream) = self.streams.get_mut(&key)
             && stream.recv.look(round_trip, now, &out.pool)
             && stream.recv.credit_due().is_some()

@@ -187,7 +187,7 @@ impl Flow {
             frames.push(SentFrame::Ping);
         }
         if self.max_data.take() {
-            self.receive_limit = self.receive_limit.max(self.consumed_bytes.saturating_add(self.window.bytes()));
+            self.receive_limit = self.session_limit();
             Frame::MaxData(self.receive_limit).encode(payload);
             frames.push(SentFrame::MaxData);
         }
