@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,11 @@ mod shown;
 
 /// A file with all keys as comments, for `muses config init`.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
+
+/// Whom a list of who may use a service names when everybody may.
+pub(crate) const EVERYBODY: &str = "anyone";
+/// No configuration is longer, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What the file said.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -163,8 +168,7 @@ impl Config {
     /// [`ConfigError`], one line that names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = file else { return Ok(Self::default()) };
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = text_of(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -205,7 +209,7 @@ impl Config {
     /// A line about the first that is none of these.
     pub fn who(&self, allow: &[String]) -> Result<Vec<Who>, String> {
         let resolve = |text: &String| match (text.as_str(), self.petnames.get(text)) {
-            ("anyone", _) => Ok(Who::Anyone),
+            (EVERYBODY, _) => Ok(Who::Anyone),
             (_, Some(id)) => Ok(Who::Node(*id)),
             (_, None) => text.parse().map(Who::Node).map_err(|_| {
                 format!("{text:?} is no node id and no petname of this file; claimed names are for `muses expose`")
@@ -222,11 +226,24 @@ fn readable(source: &io::Error) -> &'static str {
     }
 }
 
+/// Not more than a file of settings can have: it may be anything that can be read.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB, so no configuration"));
+    }
+    Ok(text)
+}
+
 /// Whether `text` may be a claimed name or a petname: `[a-z0-9-]{1,32}`.
 ///
 /// # Errors
 /// The rule, as one line.
 pub fn check_name(text: &str) -> Result<(), String> {
+    if text == EVERYBODY {
+        return Err(format!("{text:?} means everybody in a list of who may use a service, and can be nobody's name"));
+    }
     let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
     if (1..=32).contains(&text.len()) && text.chars().all(legal) {
         Ok(())

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::advice;
 use crate::exit::{Code, Fault};
+
+/// Of a folder's mode.
+const WRITABLE_BY_ANYBODY: u32 = 0o002;
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
 pub fn lock_path(data_dir: &Path) -> PathBuf {
@@ -31,6 +34,29 @@ fn in_the_way(folder: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotADirectory, line)
 }
 
+/// Whether what is in `data_dir` can be another user's: his configuration, or a socket in the place of the node's. `other` is whose it may be
+/// beside this user's and root's.
+///
+/// # Errors
+/// [`Code::State`], with whose it is, or who can write to it.
+pub fn check_owner(data_dir: &Path, other: impl Fn(u32) -> bool) -> Result<(), Fault> {
+    // What is missing is nobody's.
+    let Ok(meta) = fs::metadata(data_dir) else { return Ok(()) };
+    let fault = |line: String| Err(Fault::new(Code::State, line));
+    let (folder, owner) = (data_dir.display(), meta.uid());
+    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) && !other(owner) {
+        return fault(format!(
+            "the data folder {folder} is another user's (uid {owner}), who could change it; choose another --data-dir"
+        ));
+    }
+    if meta.mode() & WRITABLE_BY_ANYBODY != 0 {
+        return fault(format!(
+            "anybody can write to the data folder {folder}; look at what is in it, then: chmod o-w {folder}"
+        ));
+    }
+    Ok(())
+}
+
 /// Makes the folder if it is missing, and keeps others out as long as the returned file is open.
 ///
 /// # Errors
@@ -47,6 +73,7 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
         )
     };
     make_folder(data_dir).map_err(failed)?;
+    check_owner(data_dir, |_| false)?;
     let mut lock = fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -25,6 +25,7 @@ mod arrivals;
 mod behaviour;
 pub mod bulk;
 mod changes;
+mod crowd;
 mod dial_back;
 mod flight;
 mod gate;

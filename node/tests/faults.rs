@@ -138,6 +138,7 @@ fn what_is_not_there_is_said_with_what_to_try() {
     let receive = muses(folder.path(), &format!("receive --from bob --dir {at}"));
     is_refusal(&receive, 2, &["it does not exist; make it (mkdir", "--dir"]);
     is_refusal(&muses(folder.path(), &format!("config check {at}")), 2, &["muses config init"]);
+    is_refusal(&muses(folder.path(), "config check /dev/zero"), 2, &["/dev/zero", "longer than 1 MiB"]);
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&nowhere, &link).unwrap();
     let init = muses(folder.path(), &format!("config init {}", link.display()));
@@ -155,6 +156,7 @@ fn what_no_start_could_carry_out_is_no_right_configuration() {
         ("listen = [\"/ip4/1.2.3.4/udp/5\"]", ["/ip4/1.2.3.4/udp/5", "/tcp/PORT"]),
         ("socks = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
         ("metrics = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
+        ("name = \"anyone\"", ["name", "can be nobody's name"]),
         ("[limits]\nsessions = 99999999999999999999", ["limits.sessions", "not 99999999999999999999\n"]),
     ] {
         fs::write(&file, text).unwrap();
@@ -211,6 +213,27 @@ fn damaged_state_and_keys_are_named_and_left_alone() {
     }
     node.restart(&[]);
     assert_eq!(node.json("status")["services"][0], "web");
+}
+
+/// A configuration there, or a socket, could be anybody's.
+#[test]
+fn a_folder_that_others_can_change_is_not_used() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("node");
+    fs::create_dir(&folder).unwrap();
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    refuses(&folder, 8, &["anybody can write to the data folder", "chmod o-w"]);
+    is_refusal(&muses(&folder, "status"), 8, &["anybody can write to the data folder"]);
+    // Groups that are a user's own can usually write.
+    mode(0o770);
+    is_refusal(&muses(&folder, "status"), 6, &["no node runs on"]);
+    if std::os::unix::fs::chown(&folder, Some(12345), None).is_err() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    refuses(&folder, 8, &["another user's (uid 12345)", "choose another --data-dir"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "something was written there");
 }
 
 /// A new overlay by the old keys may be meant, or not.

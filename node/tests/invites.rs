@@ -61,6 +61,19 @@ fn a_grant_opens_services_to_as_many_as_it_says() {
     socket.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "hello");
 
+    // Who comes again has what he has, and not what was taken back.
+    let again = |bob: &mut Node| {
+        bob.json("down");
+        bob.wait();
+        let mut command = foreground(bob.folder.path(), "join", &[]);
+        bob.process = command.arg("--").arg(invite).spawn().unwrap();
+        bob.process.stdout.take().unwrap()
+    };
+    line_with(again(&mut bob), "the invite opened web");
+    alice.json(&format!("expose web {}", greeter(b"hello")));
+    line_with(again(&mut bob), "the invite opened nothing");
+    assert_eq!(alice.json("status")["offers"][0]["allow"], serde_json::json!([]));
+
     let mut late = Node::join(invite, &[]);
     line_with(
         late.process.stdout.take().unwrap(),

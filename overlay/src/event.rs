@@ -130,6 +130,8 @@ pub enum Event {
         theirs: Option<OverlayId>,
         /// This node's.
         ours: Option<OverlayId>,
+        /// Whether this node dialled it, and so was to join there, or was dialled.
+        dialled: bool,
     },
     /// A peer belongs to a closed overlay. This node does not, nor has an invite.
     NoMember {

@@ -88,7 +88,7 @@ pub type Snapshot = std::collections::BTreeMap<StoreKey, Vec<u8>>;
 pub enum CloseReason {
     /// The peer belongs to another overlay.
     WrongOverlay,
-    /// `links.only` does not name the peer.
+    /// `links.only` does not name the peer; or who was dialled has joined no overlay yet, and lets nobody who dials it choose.
     NotAllowed,
     /// The overlay is closed, and the peer no member.
     NotMember,
@@ -114,7 +114,7 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WrongOverlay => "it belongs to another overlay",
-            Self::NotAllowed => "links.only does not name it",
+            Self::NotAllowed => "links.only does not name it, or no overlay was joined yet",
             Self::NotMember => "not a member of this closed overlay",
             Self::Revoked => "the identity was revoked",
             Self::NotInvited => "the invite was used up or has expired",

@@ -178,6 +178,28 @@ fn another_overlay_is_refused_on_both_sides() {
     assert!(net.attached(joined) && !net.heard(joined, wrong));
 }
 
+/// A node that was told whom to join, and does not reach them yet, is not taken by whoever dials it meanwhile.
+#[test]
+fn who_dials_a_node_that_joins_does_not_choose_its_overlay() {
+    let mut net = Net::new(9);
+    net.add(Config::default());
+    net.run(secs(1));
+    let meant = net.node(0).overlay_id();
+    net.kill(0, true);
+    let joining = net.add(net.joining(&[0]));
+    let other = net.add(Config::default());
+    net.add(net.joining(&[other, joining]));
+    net.run(secs(20));
+    assert_eq!(net.node(joining).overlay_id(), None);
+    assert!(!net.heard(joining, |event| matches!(event, Event::WrongOverlay { .. })));
+    net.start(0, Config::default());
+    net.run(secs(30));
+    assert_eq!(net.node(joining).overlay_id(), meant);
+    assert!(net.attached(joining));
+    let dialled = |event: &Event| matches!(event, Event::WrongOverlay { dialled: true, .. });
+    assert!(!net.heard(joining, dialled), "a stranger's dial is no answer to ours");
+}
+
 #[test]
 fn leaving_is_told_and_records_are_handed_over() {
     let mut net = Net::grow(9, 10);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::socket_path;
 use super::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
+use crate::folder::check_owner;
 
 /// Longest reply that is read, in bytes: `peers` and `sessions` of a large node.
 const MAX_REPLY_BYTES: u64 = 16 * 1024 * 1024;
@@ -28,6 +29,8 @@ impl Client {
     /// # Errors
     /// [`Code::NotRunning`] when there is none, [`Code::State`] when it is another user's, [`Code::Usage`] when the path is too long for a socket.
     pub fn connect(data_dir: &Path) -> Result<Self, Fault> {
+        // Root may ask anybody's node.
+        check_owner(data_dir, |_| rustix::process::geteuid().is_root())?;
         let path = socket_path(data_dir);
         match UnixStream::connect(&path) {
             Ok(socket) => Ok(Self { socket: BufReader::new(socket) }),

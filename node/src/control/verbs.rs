@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
+use crate::config::EVERYBODY;
 use crate::dashboard::Dashboard;
 use crate::dial_back::Asks;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
@@ -289,7 +290,7 @@ impl Desk {
 
     /// Names are resolved once, when typed: a permission belongs to a key, never to whoever holds a name later.
     async fn who(&self, name: &str) -> Result<Who, Fault> {
-        if name == "anyone" {
+        if name == EVERYBODY {
             return Ok(Who::Anyone);
         }
         if let Ok(id) = name.parse() {

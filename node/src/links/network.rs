@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use super::bulk::door::Door;
 use super::transport::Dialler;
-use super::{StartError, behaviour, transport};
+use super::{StartError, behaviour, crowd, transport};
 
 /// Links that others opened to us.
 const MAX_INBOUND_LINKS: u32 = 256;
 /// Connections that others began to open and did not authenticate yet.
-const MAX_PENDING_INBOUND: u32 = 64;
+const MAX_PENDING_INBOUND: u32 = 256;
 /// Links to one neighbour. A moving neighbour leaves some behind that we have not found dead yet.
 const MAX_LINKS_PER_PEER: u32 = 16;
 
@@ -29,6 +29,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Network {
     // First, so that a connection too many is denied before anything is done for it.
     limits: connection_limits::Behaviour,
+    crowd: crowd::Behaviour,
     pub(super) lanes: behaviour::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -45,6 +46,7 @@ pub(super) fn start(
         transport::build(&keypair, dialler, door)?,
         Network {
             limits: connection_limits::Behaviour::new(limits()),
+            crowd: crowd::Behaviour::default(),
             lanes: behaviour::Behaviour::default(),
             identify: identify::Behaviour::new(identify::Config::new(IDENTIFY_PROTOCOL.into(), keypair.public())),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),

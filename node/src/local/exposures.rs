@@ -24,6 +24,12 @@ pub struct Exposure {
     pub allow: Vec<Who>,
 }
 
+impl Exposure {
+    fn allows(&self, node: NodeId) -> bool {
+        self.allow.iter().any(|who| matches!(who, Who::Anyone) || *who == Who::Node(node))
+    }
+}
+
 /// All of them.
 pub struct Exposures {
     store: Arc<dyn Store>,
@@ -77,14 +83,18 @@ impl Exposures {
         self.change(|typed| _ = typed.remove(name))
     }
 
+    /// How `name` is offered, if it is, and `guest` may use it.
+    pub fn open_to(&self, name: &ServiceName, guest: NodeId) -> Option<Exposure> {
+        self.all().remove(name).filter(|exposure| exposure.allows(guest))
+    }
+
     /// Lets `guest` use `name`, too, if that is offered: how it is offered then. Blocks for the disk.
     ///
     /// # Errors
     /// When that cannot be stored; nothing has changed then.
     pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<Option<Exposure>, Fault> {
         let Some(mut exposure) = self.all().remove(name) else { return Ok(None) };
-        let allowed = exposure.allow.iter().any(|who| matches!(who, Who::Anyone) || *who == Who::Node(guest));
-        if !allowed {
+        if !exposure.allows(guest) {
             exposure.allow.push(Who::Node(guest));
             self.put(name.clone(), exposure.clone())?;
         }

@@ -42,6 +42,8 @@ pub struct Opened {
     pub services: Vec<ServiceName>,
     /// See [`Offer::may_invite`].
     pub may_invite: bool,
+    /// The guest has come with this secret before: what the owner took back since then stays taken back.
+    pub again: bool,
 }
 
 /// Most grants at one time.
@@ -123,8 +125,9 @@ impl Grants {
         let Some(row) = next.get_mut(&hash_of(secret)).filter(|row| row.expires_unix_s > now.as_unix_secs()) else {
             return Ok(None);
         };
-        let opened = Opened { services: row.services.clone(), may_invite: row.may_invite };
-        if row.guests.contains(&guest.to_string()) {
+        let again = row.guests.contains(&guest.to_string());
+        let opened = Opened { services: row.services.clone(), may_invite: row.may_invite, again };
+        if again {
             return Ok(Some(opened));
         }
         let Some(left) = row.uses_left.checked_sub(1) else { return Ok(None) };
@@ -206,11 +209,12 @@ mod tests {
         let (secret, guest) = (Secret([7; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
         let services: Vec<ServiceName> = vec!["web".parse().unwrap()];
         open().give(&secret, Offer { services: services.clone(), ..offer(2, 100) }, at(0)).unwrap();
-        let services = Opened { services, may_invite: false };
+        let services = Opened { services, may_invite: false, again: false };
         let grants = open();
         assert_eq!(grants.redeem(&Secret([8; SECRET_BYTES]), guest(1), at(1)).unwrap(), None, "a wrong secret");
         assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()));
-        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()), "asked again");
+        let again = Opened { again: true, ..services.clone() };
+        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(again));
         assert_eq!(open().redeem(&secret, guest(2), at(99)).unwrap(), Some(services));
         assert_eq!(open().redeem(&secret, guest(3), at(99)).unwrap(), None, "used up");
         assert_eq!(open().redeem(&secret, guest(2), at(100)).unwrap(), None, "expired");

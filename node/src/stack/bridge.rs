@@ -144,7 +144,9 @@ impl Stack {
                 let who = if by_peer { "refused by" } else { "refused" };
                 self.events.push_back(Event::LinkRefused(format!("{who} {peer}: {reason}")));
             }
-            Heard::WrongOverlay { peer, theirs, ours } => {
+            // A stranger may dial what he likes.
+            Heard::WrongOverlay { dialled: false, .. } => {}
+            Heard::WrongOverlay { peer, theirs, ours, .. } => {
                 let line = format!(
                     "{peer} belongs to another overlay ({}) than this data folder ({}); use another --data-dir for it",
                     theirs.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),

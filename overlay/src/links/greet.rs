@@ -24,6 +24,8 @@ enum Agreement {
     Closed(SignedGenesis),
     /// The peer is in another overlay, which it may have named.
     Other(Option<OverlayId>),
+    /// The peer is in one, and dialled this node, which is in none and was not told to join that one.
+    Unasked,
 }
 
 impl Overlay {
@@ -162,9 +164,15 @@ impl Overlay {
                 return Ok(());
             }
             Agreement::Other(theirs) => {
-                let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
-                self.events.push_back(Event::WrongOverlay { peer, theirs, ours: self.overlay_id() });
+                let Some((peer, dialled)) = self.links.link(id).map(|link| (link.peer, link.initiator)) else {
+                    return Ok(());
+                };
+                self.events.push_back(Event::WrongOverlay { peer, theirs, ours: self.overlay_id(), dialled });
                 self.part(id, CloseReason::WrongOverlay, now);
+                return Ok(());
+            }
+            Agreement::Unasked => {
+                self.part(id, CloseReason::NotAllowed, now);
                 return Ok(());
             }
         }
@@ -262,7 +270,10 @@ impl Overlay {
             bytes => Some(SignedGenesis::from_bytes(bytes).map_err(|_| FrameError::Forged)?),
         };
         let ours = self.overlay_id().or(self.config.expected.filter(|_| theirs.is_some()));
+        let dialled = self.links.link(id).is_some_and(|link| link.initiator);
         Ok(match (ours, theirs) {
+            // Which overlay to join, this node's user says: not whoever dials it first.
+            (None, Some(_)) if !dialled => Agreement::Unasked,
             (Some(ours), Some(theirs)) if theirs.overlay_id() != ours => Agreement::Other(Some(theirs.overlay_id())),
             (Some(ours), None) if hello.expected.is_some_and(|expected| expected != ours) => {
                 Agreement::Other(hello.expected)

@@ -176,15 +176,15 @@ impl Desk {
     async fn admit(&self, secret: Secret, guest: NodeId) -> Result<Option<Vec<ServiceName>>, Fault> {
         let (grants, exposures) = (self.grants.clone(), self.exposures.clone());
         let work = move || {
-            let Some(Opened { services, .. }) = grants.redeem(&secret, guest, clock::now().wall)? else {
+            let Some(Opened { services, again, .. }) = grants.redeem(&secret, guest, clock::now().wall)? else {
                 return Ok(None);
             };
             let mut opened: Vec<(ServiceName, Exposure)> = Vec::new();
             for service in services {
                 // What is no longer offered is not offered by an old invite either.
-                if let Some(exposure) = exposures.admit(&service, guest)? {
-                    opened.push((service, exposure));
-                }
+                let exposure =
+                    if again { exposures.open_to(&service, guest) } else { exposures.admit(&service, guest)? };
+                opened.extend(exposure.map(|exposure| (service, exposure)));
             }
             Ok(Some(opened))
         };

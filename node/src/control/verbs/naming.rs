@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Desk, on_disk, to_json};
+use crate::config::check_name;
 use crate::exit::{Code, Fault};
 use crate::facts;
 use crate::stack::{Event, PINS_KEY};
@@ -107,5 +108,6 @@ impl Desk {
 }
 
 fn parse(text: &str) -> Result<Name, Fault> {
+    check_name(text).map_err(|line| Fault::new(Code::Usage, line))?;
     text.parse().map_err(|_| Fault::new(Code::Usage, format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -")))
 }

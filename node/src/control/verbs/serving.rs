@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{Desk, to_json};
+use crate::config::EVERYBODY;
 use crate::control::wire::{Allowed, Exposed};
 use crate::dashboard::Bound;
 use crate::exit::{Code, Fault};
@@ -55,7 +56,7 @@ impl Desk {
         let all = self.exposures.all();
         self.ask(move |stack, _| {
             let entry = |who: Who| match who {
-                Who::Anyone => Allowed { name: "anyone".to_owned(), node: None },
+                Who::Anyone => Allowed { name: EVERYBODY.to_owned(), node: None },
                 Who::Node(id) => {
                     let node = id.to_string();
                     Allowed { name: stack.called(id).unwrap_or_else(|| node.clone()), node: Some(node) }
