@@ -42,8 +42,17 @@ pub struct Opened {
     pub services: Vec<ServiceName>,
     /// See [`Offer::may_invite`].
     pub may_invite: bool,
-    /// The guest has come with this secret before: what the owner took back since then stays taken back.
+    /// These services were opened to the guest before: what the owner took back since then stays taken back.
     pub again: bool,
+}
+
+/// What a guest comes for with a secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// To be a member of a closed overlay.
+    Membership,
+    /// The services.
+    Services,
 }
 
 /// Most grants at one time.
@@ -80,6 +89,9 @@ struct Row {
     may_invite: bool,
     /// Who has used it: a guest who did not hear the answer asks again.
     guests: Vec<String>,
+    /// To whom of them the services were opened.
+    #[serde(default)]
+    served: Vec<String>,
 }
 
 impl Grants {
@@ -106,7 +118,8 @@ impl Grants {
             return Err(Fault::new(Code::Failed, line));
         }
         let Offer { services, may_invite, uses, expires_unix_s } = offer;
-        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, may_invite, guests: Vec::new() });
+        let (guests, served) = (Vec::new(), Vec::new());
+        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, may_invite, guests, served });
         self.keep(&mut rows, next)
     }
 
@@ -119,20 +132,27 @@ impl Grants {
     ///
     /// # Errors
     /// When the use cannot be stored; nothing has changed then.
-    pub fn redeem(&self, secret: &Secret, guest: NodeId, now: WallTime) -> Result<Option<Opened>, Fault> {
+    pub fn redeem(&self, secret: &Secret, guest: NodeId, wish: Wish, now: WallTime) -> Result<Option<Opened>, Fault> {
         let mut rows = self.rows();
         let mut next = rows.clone();
         let Some(row) = next.get_mut(&hash_of(secret)).filter(|row| row.expires_unix_s > now.as_unix_secs()) else {
             return Ok(None);
         };
-        let again = row.guests.contains(&guest.to_string());
+        let name = guest.to_string();
+        let again = row.served.contains(&name);
         let opened = Opened { services: row.services.clone(), may_invite: row.may_invite, again };
-        if again {
+        let (known, wants_services) = (row.guests.contains(&name), wish == Wish::Services);
+        if known && (again || !wants_services) {
             return Ok(Some(opened));
         }
-        let Some(left) = row.uses_left.checked_sub(1) else { return Ok(None) };
-        row.uses_left = left;
-        row.guests.push(guest.to_string());
+        if !known {
+            let Some(left) = row.uses_left.checked_sub(1) else { return Ok(None) };
+            row.uses_left = left;
+            row.guests.push(name.clone());
+        }
+        if wants_services {
+            row.served.push(name);
+        }
         self.keep(&mut rows, next)?;
         Ok(Some(opened))
     }
@@ -211,13 +231,19 @@ mod tests {
         open().give(&secret, Offer { services: services.clone(), ..offer(2, 100) }, at(0)).unwrap();
         let services = Opened { services, may_invite: false, again: false };
         let grants = open();
-        assert_eq!(grants.redeem(&Secret([8; SECRET_BYTES]), guest(1), at(1)).unwrap(), None, "a wrong secret");
-        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(services.clone()));
+        assert_eq!(
+            grants.redeem(&Secret([8; SECRET_BYTES]), guest(1), Wish::Services, at(1)).unwrap(),
+            None,
+            "a wrong secret"
+        );
+        assert_eq!(grants.redeem(&secret, guest(1), Wish::Services, at(1)).unwrap(), Some(services.clone()));
         let again = Opened { again: true, ..services.clone() };
-        assert_eq!(grants.redeem(&secret, guest(1), at(1)).unwrap(), Some(again));
-        assert_eq!(open().redeem(&secret, guest(2), at(99)).unwrap(), Some(services));
-        assert_eq!(open().redeem(&secret, guest(3), at(99)).unwrap(), None, "used up");
-        assert_eq!(open().redeem(&secret, guest(2), at(100)).unwrap(), None, "expired");
+        assert_eq!(grants.redeem(&secret, guest(1), Wish::Services, at(1)).unwrap(), Some(again));
+        let admitted = open().redeem(&secret, guest(2), Wish::Membership, at(50)).unwrap();
+        assert_eq!(admitted, Some(services.clone()), "a member, whose services are still to be opened");
+        assert_eq!(open().redeem(&secret, guest(2), Wish::Services, at(99)).unwrap(), Some(services));
+        assert_eq!(open().redeem(&secret, guest(3), Wish::Services, at(99)).unwrap(), None, "used up");
+        assert_eq!(open().redeem(&secret, guest(2), Wish::Services, at(100)).unwrap(), None, "expired");
         let stored = std::fs::read(folder.path().join(STATE_FILE)).unwrap();
         assert!(!stored.windows(4).any(|bytes| bytes == [7; 4]), "the secret is on disk");
     }

@@ -17,7 +17,7 @@ use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
 use crate::local::exposures::Exposure;
-use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened};
+use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened, Wish};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, for_others, reach};
 use crate::stack::{Event, Who};
@@ -115,7 +115,8 @@ impl Desk {
 
     async fn admit_guest(&self, link: LinkId, guest: NodeId, secret: Secret) {
         let grants = self.grants.clone();
-        let admission = match on_disk(move || grants.redeem(&secret, guest, clock::now().wall)).await {
+        let admission = match on_disk(move || grants.redeem(&secret, guest, Wish::Membership, clock::now().wall)).await
+        {
             Ok(Some(Opened { may_invite: true, .. })) => Admission::Inviter,
             Ok(Some(_)) => Admission::Member,
             Ok(None) => Admission::Refused,
@@ -176,7 +177,9 @@ impl Desk {
     async fn admit(&self, secret: Secret, guest: NodeId) -> Result<Option<Vec<ServiceName>>, Fault> {
         let (grants, exposures) = (self.grants.clone(), self.exposures.clone());
         let work = move || {
-            let Some(Opened { services, again, .. }) = grants.redeem(&secret, guest, clock::now().wall)? else {
+            let Some(Opened { services, again, .. }) =
+                grants.redeem(&secret, guest, Wish::Services, clock::now().wall)?
+            else {
                 return Ok(None);
             };
             let mut opened: Vec<(ServiceName, Exposure)> = Vec::new();
