@@ -145,7 +145,7 @@ pub enum Event {
         /// The claim.
         record: SignedRecord,
     },
-    /// A claim that yielded is to be tried again: sign it anew, with a higher number ([`Dht::renew`]).
+    /// A claim that yielded is to be tried again: sign it anew, with a higher number (`Dht::renew`).
     Renew {
         /// The claim.
         record: SignedRecord,
