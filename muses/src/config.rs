@@ -15,7 +15,7 @@ pub const FIRST_SESSION_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// What a stream may hold unacknowledged; over a long path twice the congestion window, if that is more.
 pub const FIRST_SEND_BUFFER_BYTES: u64 = 2 * 1024 * 1024;
 /// What the streams of a session share for what they hold unacknowledged: each may hold an equal part when it is written to, and no less than the least. What those
-/// hold that were there first stays: a peer that reads nothing of 512 streams has 144 MiB held for it, and not 1 GiB.
+/// hold that were there first stays: a peer that reads nothing of 512 streams has the sum of these parts held for it, 142 MiB, and not 1 GiB.
 pub const SESSION_SEND_BUFFER_BYTES: u64 = 32 * 1024 * 1024;
 /// What a stream may hold unacknowledged, however many there are.
 pub const LEAST_SEND_BUFFER_BYTES: u64 = 64 * 1024;

@@ -178,7 +178,7 @@ impl Flow {
             refresh: (None, Signal::Idle),
             heard_refresh: None,
         };
-        flow.renew_session_credit();
+        flow.tell_session_credit();
         flow
     }
 
@@ -240,7 +240,7 @@ impl Flow {
             stream.credit = Signal::Due;
             self.enqueue(key);
         }
-        self.renew_session_credit();
+        self.renew_session_credit(&out.pool);
         Read::Data(data)
     }
 
@@ -285,7 +285,7 @@ impl Flow {
         } else {
             self.enqueue(key);
         }
-        self.renew_session_credit();
+        self.renew_session_credit(&out.pool);
     }
 
     /// Ends all streams.

@@ -95,7 +95,8 @@ impl Window {
 
     /// What may arrive in all, when so many bytes have arrived, and so many of them were read.
     pub fn limit(&self, received: u64, read: u64) -> u64 {
-        let granted = self.lying.iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.bytes));
+        let pieces = u64::try_from(self.lying.len()).unwrap_or(u64::MAX);
+        let granted = pieces.saturating_mul(LYING_PIECE_BYTES);
         read.saturating_add(self.bytes).saturating_add(received.saturating_sub(read).min(granted))
     }
 

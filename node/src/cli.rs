@@ -298,6 +298,11 @@ mod tests {
             assert!(!line(typed).unwrap_or_default().contains("tip:"), "{typed}");
         }
         says("connect", &["<TARGET>", "; muses connect"]);
+        says(
+            "expose --allow bob web 127.0.0.1:80",
+            &["<SERVICE>", "--allow takes all words that follow it: put it last"],
+        );
+        assert!(!line("expose web").unwrap().contains("put it last"));
         says("invite --for 0d", &["not a length of time", "see muses --help"]);
         says("up --log-format yaml", &["possible values: text, json"]);
         says("up --listen [::]:4741", &["write it as /ip6/::/tcp/4741"]);

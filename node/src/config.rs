@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
+use overlay::record::Name;
 use serde::{Deserialize, Deserializer};
 
 use crate::local::service::{Forward, ServiceName};
@@ -236,25 +237,21 @@ fn text_of(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Whether `text` may be a claimed name or a petname: `[a-z0-9-]{1,32}`.
+/// `text` as a name that a node may claim, or a petname.
 ///
 /// # Errors
 /// The rule, as one line.
-pub fn check_name(text: &str) -> Result<(), String> {
+pub fn check_name(text: &str) -> Result<Name, String> {
     if text == EVERYBODY {
         return Err(format!("{text:?} means everybody in a list of who may use a service, and can be nobody's name"));
     }
-    let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
-    if (1..=32).contains(&text.len()) && text.chars().all(legal) {
-        Ok(())
-    } else {
-        Err(format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -"))
-    }
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -, which is neither first nor last"))
 }
 
 fn checked_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let name = Option::<String>::deserialize(from)?;
-    name.iter().try_for_each(|name| check_name(name)).map_err(serde::de::Error::custom)?;
+    name.iter().try_for_each(|name| check_name(name).map(drop)).map_err(serde::de::Error::custom)?;
     Ok(name)
 }
 

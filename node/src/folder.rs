@@ -34,17 +34,17 @@ fn in_the_way(folder: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotADirectory, line)
 }
 
-/// Whether what is in `data_dir` can be another user's: his configuration, or a socket in the place of the node's. `other` is whose it may be
-/// beside this user's and root's.
+/// Whether what is in `data_dir` can be another user's: his configuration, or a socket in the place of the node's. It may be this user's or
+/// root's, and `anybodys` where somebody else's is meant.
 ///
 /// # Errors
 /// [`Code::State`], with whose it is, or who can write to it.
-pub fn check_owner(data_dir: &Path, other: impl Fn(u32) -> bool) -> Result<(), Fault> {
+pub fn check_owner(data_dir: &Path, anybodys: bool) -> Result<(), Fault> {
     // What is missing is nobody's.
     let Ok(meta) = fs::metadata(data_dir) else { return Ok(()) };
     let fault = |line: String| Err(Fault::new(Code::State, line));
     let (folder, owner) = (data_dir.display(), meta.uid());
-    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) && !other(owner) {
+    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) && !anybodys {
         return fault(format!(
             "the data folder {folder} is another user's (uid {owner}), who could change it; choose another --data-dir"
         ));
@@ -73,7 +73,7 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
         )
     };
     make_folder(data_dir).map_err(failed)?;
-    check_owner(data_dir, |_| false)?;
+    check_owner(data_dir, false)?;
     let mut lock = fs::OpenOptions::new()
         .read(true)
         .write(true)

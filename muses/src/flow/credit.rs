@@ -8,9 +8,17 @@ use super::{Flow, Outbox};
 use crate::config::{FIRST_SEND_BUFFER_BYTES, LEAST_SEND_BUFFER_BYTES, LONG_ROUND_TRIP, SESSION_SEND_BUFFER_BYTES};
 use crate::event::StreamKey;
 use crate::stream::Signal;
+use crate::window::Pool;
 
 impl Flow {
-    pub(super) fn renew_session_credit(&mut self) {
+    /// Something arrived, or was read or thrown away.
+    pub(super) fn renew_session_credit(&mut self, pool: &Pool) {
+        self.window.leave(self.received_bytes.saturating_sub(self.consumed_bytes), pool);
+        self.tell_session_credit();
+    }
+
+    /// The peer is told what it may send, if that is worth it.
+    pub(super) fn tell_session_credit(&mut self) {
         if self.session_limit().saturating_sub(self.receive_limit) >= self.window.bytes() / 4 {
             self.max_data = Signal::Due;
         }
@@ -44,8 +52,7 @@ impl Flow {
     pub(super) fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
         let round_trip = self.round_trip();
         self.window.look(self.consumed_bytes, round_trip, now, &out.pool);
-        self.window.leave(self.received_bytes.saturating_sub(self.consumed_bytes), &out.pool);
-        self.renew_session_credit();
+        self.renew_session_credit(&out.pool);
         if let Some(stream) = self.streams.get_mut(&key)
             && stream.recv.look(round_trip, now, &out.pool)
             && stream.recv.credit_due().is_some()

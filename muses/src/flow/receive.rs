@@ -179,7 +179,7 @@ impl Flow {
         if stream.why_reset.is_some() {
             self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
             stream.recv.discard();
-            self.renew_session_credit();
+            self.renew_session_credit(&out.pool);
             self.settle(key, out);
         } else if stream.recv.is_readable()
             && !stream.readable_told
@@ -217,7 +217,7 @@ impl Flow {
             }
             self.enqueue(key);
         }
-        self.renew_session_credit();
+        self.renew_session_credit(&out.pool);
         self.settle(key, out);
         Ok(())
     }

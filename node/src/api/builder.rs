@@ -87,7 +87,7 @@ impl Builder {
     /// One line and the code with which `muses` would exit: keys or state that cannot be used, a port in use, an impossible name.
     pub async fn start(self) -> Result<Node, Fault> {
         let Self { data_dir, mut config, enrolment } = self;
-        config.name.as_deref().map_or(Ok(()), check_name).map_err(|line| Fault::new(Code::Usage, line))?;
+        config.name.as_deref().map(check_name).transpose().map_err(|line| Fault::new(Code::Usage, line))?;
         if config.listen.is_empty() {
             config.listen = vec![ANYWHERE.parse().map_err(|_| Fault::new(Code::Failed, ANYWHERE))?];
         }

@@ -21,21 +21,11 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
                 let _ = error.print();
                 return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
             };
-            let line = format!("{line}{}", swallowed(&error, &args));
             return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
         }
     };
     let json = cli.json;
     run(cli).unwrap_or_else(|fault| complain(&fault, json))
-}
-
-/// Why something is missing that was typed: a list before it took it.
-fn swallowed(error: &clap::Error, args: &[OsString]) -> &'static str {
-    if error.kind() == ErrorKind::MissingRequiredArgument && args.iter().any(|arg| arg == "--allow") {
-        "; --allow takes all words that follow it: put it last"
-    } else {
-        ""
-    }
 }
 
 fn complain(fault: &Fault, json: bool) -> ExitCode {
@@ -56,7 +46,10 @@ pub fn usage_line(error: &clap::Error, program: &str) -> Option<String> {
     let usage = usage.first().map(|usage| usage.trim_start_matches("Usage: ").to_owned());
     let usage = usage.unwrap_or_else(|| format!("see {program} --help"));
     let meant = meant(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
-    Some(format!("{}{meant}; {usage}", what.join(" ")))
+    // The usage shows this only where it was typed.
+    let swallowed = error.kind() == ErrorKind::MissingRequiredArgument && usage.contains("--allow");
+    let hint = if swallowed { "; --allow takes all words that follow it: put it last" } else { "" };
+    Some(format!("{}{meant}; {usage}{hint}", what.join(" ")))
 }
 
 /// What is most like a word that is none of the command's.

@@ -384,7 +384,7 @@ fn checked_address(text: &str) -> Result<Multiaddr, String> {
 }
 
 fn checked_name(text: &str) -> Result<String, String> {
-    check_name(text).map(|()| text.to_owned())
+    check_name(text).map(|_| text.to_owned())
 }
 
 impl From<driver::StartError> for Fault {

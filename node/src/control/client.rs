@@ -30,7 +30,7 @@ impl Client {
     /// [`Code::NotRunning`] when there is none, [`Code::State`] when it is another user's, [`Code::Usage`] when the path is too long for a socket.
     pub fn connect(data_dir: &Path) -> Result<Self, Fault> {
         // Root may ask anybody's node.
-        check_owner(data_dir, |_| rustix::process::geteuid().is_root())?;
+        check_owner(data_dir, rustix::process::geteuid().is_root())?;
         let path = socket_path(data_dir);
         match UnixStream::connect(&path) {
             Ok(socket) => Ok(Self { socket: BufReader::new(socket) }),

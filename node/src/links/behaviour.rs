@@ -16,6 +16,8 @@ use libp2p::swarm::{
 use libp2p::{PeerId, Stream};
 use overlay::io::Lane;
 
+use super::crowd::Crowd;
+use super::network::ip_of;
 use super::transport::MAX_SETUP;
 
 const CONTROL: &str = "/cloak/control/1";
@@ -36,15 +38,25 @@ pub(super) struct Outcome {
     pub(super) lanes: Result<Lanes, String>,
 }
 
-/// Opens lanes; keeps no state of its own.
+/// Opens lanes, on connections for which there was room.
 #[derive(Default)]
 pub(super) struct Behaviour {
     outcomes: VecDeque<Outcome>,
+    crowd: Crowd,
 }
 
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = Handler;
     type ToSwarm = Outcome;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        ip_of(remote).map_or(Ok(()), |from| self.crowd.come(connection, from)).map_err(ConnectionDenied::new)
+    }
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -67,7 +79,13 @@ impl NetworkBehaviour for Behaviour {
         Ok(Handler::new(role == Endpoint::Dialer))
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(established) => self.crowd.gone(established.connection_id),
+            FromSwarm::ListenFailure(failed) => self.crowd.gone(failed.connection_id),
+            _ => {}
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, connection: ConnectionId, lanes: THandlerOutEvent<Self>) {
         self.outcomes.push_back(Outcome { connection, lanes });

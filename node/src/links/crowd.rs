@@ -1,39 +1,29 @@
 //! No place from which many connect and say nothing keeps others out: each may have a few connections that are not authenticated yet.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
-use std::task::{Context, Poll};
 
-use libp2p::PeerId;
-use libp2p::core::transport::PortUse;
-use libp2p::core::{Endpoint, Multiaddr};
-use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-    dummy,
-};
-
-use super::network::ip_of;
+use libp2p::swarm::ConnectionId;
 
 /// Connections from one place that are not authenticated yet. A handshake takes a few round trips.
-pub(super) const MAX_PENDING_FROM_ONE_PLACE: usize = 16;
+const MAX_PENDING_FROM_ONE_PLACE: usize = 16;
 /// Who has one IPv6 address usually has all that begin with these bits.
 const IPV6_SITE_BITS: u32 = 64;
 
 /// Too many come from there.
 #[derive(Debug, thiserror::Error)]
 #[error("{MAX_PENDING_FROM_ONE_PLACE} connections from {0} are not authenticated yet")]
-struct Crowded(IpAddr);
+pub(super) struct Crowded(IpAddr);
 
 /// Counts them.
 #[derive(Default)]
-pub(super) struct Behaviour {
+pub(super) struct Crowd {
     pending: BTreeMap<ConnectionId, IpAddr>,
 }
 
-impl Behaviour {
+impl Crowd {
     /// A connection comes from there; whether there is room for it.
-    fn come(&mut self, connection: ConnectionId, from: IpAddr) -> Result<(), Crowded> {
+    pub(super) fn come(&mut self, connection: ConnectionId, from: IpAddr) -> Result<(), Crowded> {
         if from.is_loopback() {
             return Ok(());
         }
@@ -43,6 +33,11 @@ impl Behaviour {
         }
         self.pending.insert(connection, place);
         Ok(())
+    }
+
+    /// It is authenticated now, or over.
+    pub(super) fn gone(&mut self, connection: ConnectionId) {
+        self.pending.remove(&connection);
     }
 }
 
@@ -56,66 +51,15 @@ fn place_of(address: IpAddr) -> IpAddr {
     }
 }
 
-impl NetworkBehaviour for Behaviour {
-    type ConnectionHandler = dummy::ConnectionHandler;
-    type ToSwarm = Infallible;
-
-    fn handle_pending_inbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        _: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        ip_of(remote).map_or(Ok(()), |from| self.come(connection, from)).map_err(ConnectionDenied::new)
-    }
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(dummy::ConnectionHandler)
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: Endpoint,
-        _: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(dummy::ConnectionHandler)
-    }
-
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        match event {
-            FromSwarm::ConnectionEstablished(established) => _ = self.pending.remove(&established.connection_id),
-            FromSwarm::ListenFailure(failed) => _ = self.pending.remove(&failed.connection_id),
-            _ => {}
-        }
-    }
-
-    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
-        match event {}
-    }
-
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        Poll::Pending
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn one_place_has_a_few_and_others_have_theirs() {
-        let mut crowd = Behaviour::default();
+        let mut crowd = Crowd::default();
         let mut number = 0;
-        let mut come = |crowd: &mut Behaviour, from: &str| {
+        let mut come = |crowd: &mut Crowd, from: &str| {
             number += 1;
             crowd.come(ConnectionId::new_unchecked(number), from.parse().unwrap()).is_ok()
         };

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::bulk::door::Door;
 use super::transport::Dialler;
-use super::{StartError, behaviour, crowd, transport};
+use super::{StartError, behaviour, transport};
 
 /// Links that others opened to us.
 const MAX_INBOUND_LINKS: u32 = 256;
@@ -29,7 +29,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Network {
     // First, so that a connection too many is denied before anything is done for it.
     limits: connection_limits::Behaviour,
-    crowd: crowd::Behaviour,
     pub(super) lanes: behaviour::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -46,7 +45,6 @@ pub(super) fn start(
         transport::build(&keypair, dialler, door)?,
         Network {
             limits: connection_limits::Behaviour::new(limits()),
-            crowd: crowd::Behaviour::default(),
             lanes: behaviour::Behaviour::default(),
             identify: identify::Behaviour::new(identify::Config::new(IDENTIFY_PROTOCOL.into(), keypair.public())),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),

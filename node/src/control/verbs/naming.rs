@@ -108,6 +108,5 @@ impl Desk {
 }
 
 fn parse(text: &str) -> Result<Name, Fault> {
-    check_name(text).map_err(|line| Fault::new(Code::Usage, line))?;
-    text.parse().map_err(|_| Fault::new(Code::Usage, format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -")))
+    check_name(text).map_err(|line| Fault::new(Code::Usage, line))
 }
