@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Parser, Subcommand};
 
 use crate::exit::EXIT_CODES_HELP;
+use crate::local::invites::MAX_USES;
 use crate::local::service::{Forward, ServiceName, Target};
 
 mod ask;
@@ -66,7 +67,7 @@ enum Verb {
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
         services: Vec<ServiceName>,
         /// How many nodes may have these services by it, or become members of a closed overlay
-        #[arg(long, value_name = "N", default_value_t = 1)]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_USES)))]
         uses: u32,
         /// In a closed overlay: whoever comes with it may invite others (for its founder)
         #[arg(long)]
@@ -112,11 +113,12 @@ enum Verb {
         #[arg(value_name = "HOST:PORT|PEER/NAME")]
         what: String,
     },
-    /// End the session with a peer and every connection in it, at once; its next connection is reset, then it may come back if allowed
+    /// End the session with a peer and every connection in it, at once; its next connection is reset, then it may come back if allowed. Or end the connections to one service alone
     #[command(after_help = "Example:\n  muses cut alice")]
     Cut {
-        /// Petname, claimed name or node id
-        peer: String,
+        /// Petname, claimed name or node id; or PEER/NAME, for the connections to this service, its or yours, and no others
+        #[arg(value_name = "PEER|PEER/NAME")]
+        what: String,
     },
     /// Have a port at a peer's lead to a local service as long as this runs, as ssh -R does; there: muses expose NAME listen:HOST:PORT --allow YOU
     #[command(after_help = "Example:\n  muses reverse alice/door 127.0.0.1:8080")]
@@ -355,6 +357,7 @@ mod tests {
             "expose db unix:/run/postgresql/.s.PGSQL.5432 --allow bob",
             "connect alice/db --listen unix:/tmp/db.sock",
             "cut bob",
+            "cut bob/ssh",
             "doctor",
             "doctor alice/ssh --json",
             "name claim alice",

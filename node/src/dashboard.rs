@@ -219,7 +219,7 @@ impl Site {
                 Err(answer) => answer,
             },
             ("POST", "/api/cut") => match parse::<Cut>(request).await {
-                Ok(Cut { peer }) => outcome(desk.answer(Verb::Cut { peer: peer.0.to_string() }).await),
+                Ok(Cut { peer }) => outcome(desk.answer(Verb::Cut { peer: peer.0.to_string(), service: None }).await),
                 Err(answer) => answer,
             },
             ("GET" | "POST", "/api/scenario") => self.scenario(request).await,

@@ -23,6 +23,8 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
             format!("the name {name} belongs to {}; choose another --name", who(holder))
         }
         Event::NameAhead(name) => clock_line(name),
+        Event::ClockAhead => CLOCK_AHEAD.to_owned(),
+        Event::Twin => TWIN.to_owned(),
         Event::PeerRevoked(peer) => {
             format!("the identity of {} was revoked; nothing goes to it or comes from it any more", who(peer))
         }
@@ -48,11 +50,17 @@ pub fn clock_line(name: &str) -> String {
     )
 }
 
+/// Why others may not find a machine whose clock is far ahead.
+pub const CLOCK_AHEAD: &str = "others may not find this node: by the clock of a node that would keep its record this machine is more than a day ahead; is the clock right, here (`date`) and there? when it is, start this node again";
+
+/// What two nodes with one key do to each other.
+pub const TWIN: &str = "another running node has this node's key, as a copy of the data folder makes one: each takes the other's links, and sessions break; stop one of the two, and give it a data folder of its own (muses up --data-dir)";
+
 /// What kind of fact it is: `place`, `link`, `name` or `session`.
 pub const fn kind(fact: &Event) -> &'static str {
     match fact {
-        Event::LinkRefused(_) | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
-        Event::NameClaimed(_) | Event::NameRefused { .. } | Event::NameAhead(_) => "name",
+        Event::LinkRefused(_) | Event::Twin | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
+        Event::NameClaimed(_) | Event::NameRefused { .. } | Event::NameAhead(_) | Event::ClockAhead => "name",
         Event::SessionSuspended(_) | Event::SessionResumed(_) | Event::PeerRevoked(_) => "session",
         _ => "place",
     }

@@ -101,6 +101,22 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     }
 }
 
+/// Whether the node of this process still works in `data_dir`: somebody may have moved the folder, and put another one there.
+///
+/// # Errors
+/// [`Code::State`], with what to do.
+pub fn check_ours(data_dir: &Path) -> Result<(), Fault> {
+    let holder = fs::read_to_string(lock_path(data_dir)).ok().and_then(|text| text.trim().parse().ok());
+    if holder == Some(std::process::id()) {
+        return Ok(());
+    }
+    let line = format!(
+        "the data folder {} is not where it was when this node started; move it back, or end the node and start it where its folder is now",
+        data_dir.display()
+    );
+    Err(Fault::new(Code::State, line))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +129,11 @@ mod tests {
         let fault = open_folder(&data_dir).unwrap_err();
         assert_eq!(fault.code, Code::AlreadyRunning as u8);
         assert!(fault.message.contains(&std::process::id().to_string()), "{fault}");
+        assert!(check_ours(&data_dir).is_ok());
+        let moved = folder.path().join("elsewhere");
+        fs::rename(&data_dir, &moved).unwrap();
+        assert_eq!(check_ours(&data_dir).unwrap_err().code, Code::State as u8);
+        fs::rename(&moved, &data_dir).unwrap();
         drop(lock);
         assert!(open_folder(&data_dir).is_ok());
         let link = folder.path().join("link");

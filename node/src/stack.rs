@@ -37,6 +37,7 @@ mod questions;
 mod services;
 pub mod status;
 mod view;
+mod warnings;
 mod watch;
 
 pub use conns::End;
@@ -51,6 +52,7 @@ use mobility::Mobility;
 use naming::Naming;
 use questions::Questions;
 use services::Services;
+use warnings::Warnings;
 use watch::Watch;
 
 /// What a stack is made of.
@@ -117,6 +119,7 @@ pub struct Stack {
     reaches: Reaches,
     mobility: Mobility,
     watch: Watch,
+    warnings: Warnings,
     joined_before: bool,
     /// The address in the first tree that was told last.
     told_address: Option<String>,
@@ -172,6 +175,7 @@ impl Stack {
             reaches: Reaches::default(),
             mobility: Mobility::default(),
             watch: Watch::default(),
+            warnings: Warnings::default(),
             joined_before: false,
             told_address: None,
             resumes: 0,

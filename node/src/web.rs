@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,22 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use crate::local::callers;
 use crate::local::listen::Port;
 
-/// Connections to one listener at once; more are closed at once.
+/// Connections to one listener at once; more are told so (503).
 const MAX_CONNECTIONS: usize = 64;
+/// So many more are for programs of this node's user: others on the machine can connect, too, and take all places.
+const MAX_OWN_CONNECTIONS: usize = 16;
+/// How long a connection without a place may take to hear that.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What it hears.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
 /// A request's head has to be complete within this; so long a connection without a request stays open, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes; also how much of an answer waits for a slow reader.
@@ -41,14 +51,29 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let own_room = Arc::new(Semaphore::new(MAX_OWN_CONNECTIONS));
     Port::open(listener, what.to_owned(), move |socket, _| {
-        let (room, answer) = (Arc::clone(&room), answer.clone());
+        let (room, own_room, answer) = (Arc::clone(&room), Arc::clone(&own_room), answer.clone());
         async move {
             if let Ok(_place) = room.try_acquire() {
                 converse(socket, answer).await;
+            } else if callers::is_mine(&socket).await
+                && let Ok(_place) = own_room.try_acquire()
+            {
+                converse(socket, answer).await;
+            } else {
+                let _ = timeout(REFUSAL_TIMEOUT, refuse(socket)).await;
             }
         }
     })
+}
+
+/// Says that there is no place, and hears the request out: a socket that is closed with unread bytes takes its last words with it.
+async fn refuse(mut socket: TcpStream) -> io::Result<()> {
+    socket.write_all(NO_PLACE).await?;
+    socket.shutdown().await?;
+    let mut rest = socket.take(MAX_HEAD_BYTES as u64);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(drop)
 }
 
 async fn converse<S, F>(socket: TcpStream, answer: S)
@@ -73,7 +98,7 @@ where
 /// The answer for one that is too long, too slow or broken.
 pub async fn body_of(request: Request<Incoming>) -> Result<Bytes, Answer> {
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    match timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {MAX_BODY_BYTES} bytes\n"))),
         Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n")),
@@ -100,4 +125,42 @@ pub fn of_body(status: StatusCode, kind: &'static str, body: Body) -> Answer {
         answer.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first line of the answer to a request at `at`.
+    async fn ask(mut socket: TcpStream) -> String {
+        socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn who_holds_all_places_does_not_keep_the_owner_out_and_more_are_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let _port = serve(listener, "a test", |_| async { text(StatusCode::OK, "here\n") });
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(at).await.unwrap());
+        }
+        assert_eq!(ask(TcpStream::connect(at).await.unwrap()).await, "HTTP/1.1 200 OK", "this user's own program");
+        for _ in 0..MAX_OWN_CONNECTIONS {
+            silent.push(TcpStream::connect(at).await.unwrap());
+        }
+        // Whose each of them is, the system is asked beside the listener: this one may be the first to have its answer.
+        let mut told = String::new();
+        for _ in 0..1000 {
+            told = ask(TcpStream::connect(at).await.unwrap()).await;
+            if told != "HTTP/1.1 200 OK" {
+                break;
+            }
+        }
+        assert_eq!(told, "HTTP/1.1 503 Service Unavailable");
+        assert!(NO_PLACE.ends_with(b"\r\n\r\ntoo many connections\n"));
+    }
 }

@@ -103,6 +103,34 @@ fn claimed(node: &Node, by: &str) -> String {
     name
 }
 
+/// More than there have to be: a node with the wrong clock may have to keep all four copies of its record itself, and nobody sees it then.
+const TRIES: usize = 8;
+
+#[test]
+fn a_node_that_others_may_not_find_because_its_clock_is_ahead_says_so() {
+    let Some(library) = faketime() else { return };
+    let alice = Node::start(&[]);
+    let way = alice.invite();
+    let _bob = Node::join(&way, &[]);
+    let warned = (0..TRIES).any(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let process = off(&library, "+10d", folder.path(), "up", &["--join", &way]).spawn().unwrap();
+        let node = Node { process, folder };
+        node.json_when("status", |status| status["address"].is_string());
+        // Binders answer within a round trip; a claim goes the same way, so the record was answered before this ends.
+        node.muses("name claim early");
+        let status = node.json("status");
+        let Some(warning) = status["warning"].as_str() else { return false };
+        assert!(warning.contains("is the clock right"), "{warning}");
+        let examined = node.muses("doctor --json");
+        let found: serde_json::Value = serde_json::from_slice(&examined.stdout).unwrap();
+        assert_eq!((&found["data"]["failed"], examined.status.code()), (&"record".into(), Some(3)), "{found}");
+        assert!(stderr(&node.muses("status")).is_empty());
+        true
+    });
+    assert!(warned);
+}
+
 #[test]
 fn an_invite_that_has_expired_by_a_wrong_clock_says_so() {
     let Some(library) = faketime() else { return };

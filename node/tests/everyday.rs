@@ -116,6 +116,30 @@ fn a_session_is_cut_at_once_and_comes_back_only_if_allowed() {
 }
 
 #[test]
+fn the_connections_to_one_service_are_cut_and_no_others() {
+    let (alice, bob) = alice_and_bob();
+    let dialled = |service: &str| {
+        alice.json(&format!("expose {service} {} --allow bob", echo_service()));
+        let local = bob.json(&format!("connect alice/{service} --listen 127.0.0.1:0"))["listen"].clone();
+        let mut socket = dial(local.as_str().unwrap());
+        assert_eq!(exchange(&mut socket, b"before"), *b"before");
+        socket
+    };
+    let (mut first, mut second, mut third) = (dialled("first"), dialled("second"), dialled("third"));
+    assert_eq!(alice.json("cut bob/first")["streams"], 1);
+    let told = |socket: &mut TcpStream| socket.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(told(&mut first), Err(ErrorKind::ConnectionReset));
+    // By whoever uses it, too.
+    let said = bob.muses("cut alice/second");
+    assert_eq!(stderr(&said), "");
+    assert!(String::from_utf8(said.stdout).unwrap().contains("1 connection to second with alice ended"));
+    assert_eq!(told(&mut second), Err(ErrorKind::ConnectionReset));
+    assert_eq!(exchange(&mut third, b"later!"), *b"later!");
+    let again = alice.muses("cut bob/first");
+    assert_eq!((again.status.code(), stderr(&again).lines().count()), (Some(2), 1), "{}", stderr(&again));
+}
+
+#[test]
 fn names_are_claimed_pinned_and_forgotten() {
     let (mut alice, bob) = alice_and_bob();
     let id = |node: &Node| node.json("status")["node"].as_str().unwrap().to_owned();

@@ -80,6 +80,8 @@ pub enum Event {
     Ahead(Query),
     /// This node's record or claim is stored.
     Stored(Query),
+    /// Neighbours give the place of this node's links to links of another node with the same key: this node has a twin. Reported again while it lasts.
+    Twin,
     /// An echo came back.
     Echo {
         /// Of which ping or trace.

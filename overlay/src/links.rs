@@ -9,6 +9,7 @@ mod beyond;
 mod dispatch;
 mod enrol;
 mod greet;
+pub(crate) mod twin;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -34,7 +34,8 @@ use crate::wire::link::LINK_FRAME_BIT;
 
 pub use crate::due::Timer;
 
-pub(crate) const KEY_GENESIS: &str = "overlay/genesis";
+/// Where the genesis of the overlay that a node is in is stored; nothing is there before the first join.
+pub const KEY_GENESIS: &str = "overlay/genesis";
 pub(crate) const KEY_MEMBERSHIP: &str = "overlay/membership";
 pub(crate) const KEY_REVOKED: &str = "overlay/revoked";
 pub(crate) const KEY_TITLES: &str = "overlay/titles";
@@ -99,6 +100,7 @@ pub struct Overlay {
     pub(crate) static_cert: Option<Vec<u8>>,
     pub(crate) links: Links,
     pub(crate) dialer: Dialer,
+    pub(crate) twin: crate::links::twin::Twin,
     pub(crate) partners: Partners,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
@@ -161,6 +163,7 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
+            twin: crate::links::twin::Twin::default(),
             partners: Partners::default(),
             trees: Trees::new(),
             named: Named::default(),

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use node::machine::raise_descriptors;
 
 use crate::judged::conclude;
 use crate::progress::Progress;
-use crate::usage::raise_descriptors;
 use crate::wait::{Result, Trouble, stop_wanted};
 
 mod bars;

@@ -11,13 +11,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use node::machine::raise_descriptors;
 
 use crate::judged::conclude;
 use crate::memory::pss_bytes;
 use crate::movers::{MAX_MOVERS, Movers, Step, schedule};
 use crate::process::NodeProcess;
 use crate::progress::Progress;
-use crate::usage::{descriptors, raise_descriptors};
+use crate::usage::descriptors;
 use crate::wait::{Result, Trouble, io, sleep_until, stop_wanted, until};
 
 mod outcome;

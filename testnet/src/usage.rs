@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::wait::{Result, Trouble, io};
 
 /// The unit of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on every architecture that Rust has a Linux target for.
@@ -83,13 +81,6 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut times = fields.split_whitespace().skip(AT_UTIME).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
     user.checked_add(system)
-}
-
-/// Thousands of connections need as many descriptors, here and in the nodes, which inherit the limit.
-pub fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, what needs it fails with a line of its own.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 #[cfg(test)]

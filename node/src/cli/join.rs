@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
+use overlay::io::Snapshot;
 use overlay::time::WallTime;
 
 use super::span;
+use super::up::written_as;
 use crate::config::Config;
 use crate::driver::{Error, Handle};
 use crate::exit::{Code, Fault};
@@ -26,6 +30,24 @@ const SEARCH_LIMIT: Duration = Duration::from_secs(4);
 const MAX_WAYS: usize = 8;
 /// Between two tries to reach the inviter.
 const RETRY: Duration = Duration::from_secs(2);
+/// Stored from the first try to join on: whoever interrupted it and then types `up` does not want an overlay of his own.
+pub(super) const STORE_KEY: &str = "node/joining";
+
+/// Refuses to found an overlay in a folder that was to join one and did not. Takes the note of that out of `snapshot`.
+///
+/// # Errors
+/// [`Code::State`], with what to type.
+pub(super) fn check_unfinished(snapshot: &mut Snapshot, would_found: bool, data_dir: &Path) -> Result<(), Fault> {
+    let began = snapshot.remove(STORE_KEY).is_some();
+    if !(began && would_found) {
+        return Ok(());
+    }
+    let line = format!(
+        "{0} was to join an overlay and has not reached it yet; try again: muses join INVITE|MULTIADDR; for an overlay of its own use another --data-dir, or remove {0}",
+        data_dir.display()
+    );
+    Err(Fault::new(Code::State, line))
+}
 
 /// The ways into the only overlay that announces itself on this local network.
 ///
@@ -92,6 +114,9 @@ impl Joins {
             }
             self.addresses.push(address);
             return Ok(());
+        }
+        if let Ok(at) = text.parse::<SocketAddr>() {
+            return Err(usage(&written_as(at)));
         }
         let invite: Invite =
             text.parse().map_err(|error: crate::invite::ParseInviteError| usage(&error.to_string()))?;
@@ -232,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn who_did_not_get_in_founds_nothing_by_mistake() {
+        let check = |began: bool, would_found: bool| {
+            let mut snapshot = Snapshot::new();
+            if began {
+                snapshot.insert(STORE_KEY.to_owned(), vec![1]);
+            }
+            let done = check_unfinished(&mut snapshot, would_found, Path::new("/d"));
+            assert!(snapshot.is_empty());
+            done.map_err(|fault| (fault.code, fault.message.contains("muses join INVITE")))
+        };
+        assert_eq!(check(true, true), Err((Code::State as u8, true)));
+        assert_eq!((check(true, false), check(false, true)), (Ok(()), Ok(())));
+    }
+
+    #[test]
     fn what_is_no_way_in_is_one_line() {
         let text = invite().to_text().unwrap();
         let fault = read(&[&text], 1000 + 7200).unwrap_err();
@@ -240,6 +280,7 @@ mod tests {
         for (typed, part) in [
             (vec!["alice"], "starts with muses1"),
             (vec!["/nowhere"], "multiaddr"),
+            (vec!["127.0.0.1:4741"], "write it as /ip4/127.0.0.1/tcp/4741"),
             (vec!["/ip4/192.0.2.7"], "no TCP port"),
             (vec![&text[..60]], "copy it again"),
             (vec![text.as_str(), text.as_str()], "one invite"),

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
 
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
 use crate::exit::{Code, Fault};
+use crate::local::service::Target;
 
 /// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
 pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
@@ -17,7 +18,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            let Some(line) = usage_line(&error, "muses") else {
+            let Some(line) = usage_line(&error, &program_of(&args)) else {
                 let _ = error.print();
                 return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
             };
@@ -32,8 +33,21 @@ fn complain(fault: &Fault, json: bool) -> ExitCode {
     if json {
         let _ = std::io::stdout().write_all(ask::json_line(Err(fault.clone())).as_bytes());
     }
-    let _ = writeln!(std::io::stderr(), "muses: {fault}");
+    let _ = writeln!(std::io::stderr(), "muses: {}", printable(&fault.message));
     fault.code.into()
+}
+
+/// What was typed may have been pasted: it is not to do something to the terminal that its mistake is shown on.
+fn printable(line: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    line.chars().map(shown).collect()
+}
+
+/// `muses VERB`, if a verb was typed: its help says more than that of the whole.
+fn program_of(args: &[OsString]) -> String {
+    let command = Cli::command();
+    let verb = args.iter().skip(1).filter_map(|arg| arg.to_str()).find(|arg| command.find_subcommand(arg).is_some());
+    verb.map_or_else(|| "muses".to_owned(), |verb| format!("muses {verb}"))
 }
 
 /// What is wrong with a command line of `program` and how it goes, in one line; none for what is no mistake, but a question for help.
@@ -102,7 +116,13 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Unexpose { service } => Request::Unexpose { service },
         Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
         Verb::Disconnect { what } => Request::Disconnect { what },
-        Verb::Cut { peer } => Request::Cut { peer },
+        Verb::Cut { what } => match what.split_once('/') {
+            None => Request::Cut { peer: what, service: None },
+            Some(_) => {
+                let Target { peer, service } = what.parse().map_err(|line| Fault::new(Code::Usage, line))?;
+                Request::Cut { peer, service: Some(service) }
+            }
+        },
         Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
         Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
         Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },
@@ -125,4 +145,21 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Down => Request::Down {},
     };
     done(ask::verb(&data_dir, &request, json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_leads_to_the_help_of_its_verb() {
+        let of = |line: &str| program_of(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of("muses --data-dir d invite --for 0d"), "muses invite");
+        assert_eq!((of("muses upp"), of("muses")), ("muses".to_owned(), "muses".to_owned()));
+    }
+
+    #[test]
+    fn what_was_typed_does_nothing_to_the_terminal() {
+        assert_eq!(printable("a \u{1b}[31mb\u{7}\n\u{9b}é"), "a \\u{1b}[31mb\\u{7}\\n\\u{9b}é");
+    }
 }

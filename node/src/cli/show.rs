@@ -47,8 +47,12 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
             let closed = data.get("closed").map(texts).unwrap_or_default();
             format!("closed {}; connections that were made through it go on\n", closed.join(", "))
         }
-        Request::Cut { peer } => {
-            format!("the session with {peer} is over, and {} with it\n", count(number(&data, "streams"), "connection"))
+        Request::Cut { peer, service } => {
+            let ended = count(number(&data, "streams"), "connection");
+            match service {
+                None => format!("the session with {peer} is over, and {ended} with it\n"),
+                Some(service) => format!("{ended} to {service} with {peer} ended; the session goes on\n"),
+            }
         }
         Request::NameClaim { name } => match data.get("next_start").and_then(Value::as_str) {
             None => format!("the name {name} is this node's, after a restart too\n"),
@@ -114,6 +118,7 @@ fn status(status: &Status, offers: &[Exposed], connects: &[String], socks: Optio
     }
     connects.iter().for_each(|connect| row("connect", connect.clone()));
     socks.into_iter().for_each(|address| row("socks", address));
+    status.warning.iter().for_each(|line| row("warning", line.clone()));
     let c = &status.counters;
     row(
         "packets",
@@ -287,7 +292,8 @@ mod tests {
         let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap()).unwrap();
         assert!(text.contains("suspended") && !text.contains('\u{1b}'));
         assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"})).is_err());
-        let cut = answer(&Request::Cut { peer: "bob".into() }, serde_json::json!({"streams": 1})).unwrap();
+        let cut =
+            answer(&Request::Cut { peer: "bob".into(), service: None }, serde_json::json!({"streams": 1})).unwrap();
         assert_eq!(cut, "the session with bob is over, and 1 connection with it\n");
     }
 }

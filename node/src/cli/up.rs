@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
+use overlay::overlay::KEY_GENESIS;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +29,7 @@ use crate::local::invites::Grants;
 use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
+use crate::machine::raise_descriptors;
 use crate::store::{DiskStore, Store, belongs_to};
 use crate::upnp::Upnp;
 use crate::{clock, dashboard, driver, lan, stack};
@@ -159,6 +161,7 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
     check(&config)?;
     let listen = listen_addresses(&config.listen)?;
     config.listen.clone_from(&listen);
+    raise_descriptors();
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(&data_dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
@@ -217,6 +220,8 @@ async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(cannot_watch)?;
 
     let mut snapshot = store.load()?;
+    let is_outside = !snapshot.contains_key(KEY_GENESIS);
+    join::check_unfinished(&mut snapshot, is_outside && config.join.is_empty(), data_dir)?;
     if snapshot.is_empty() && !keys.fresh && !entry.joining {
         let _ = writeln!(
             io::stderr(),
@@ -253,6 +258,9 @@ async fn serve(
     if let Some(name) = &entry.name {
         // Only now: a start that was refused changes nothing.
         desk_store.put(naming::STORE_KEY, name.as_bytes())?;
+    }
+    if entry.joining && is_outside {
+        desk_store.put(join::STORE_KEY, &[1])?;
     }
     let guests = handle.subscribe();
     let place = data_dir.to_owned();
@@ -378,9 +386,14 @@ fn start_log(format: LogFormat) {
 
 fn checked_address(text: &str) -> Result<Multiaddr, String> {
     text.parse().map_err(|_| match text.parse::<SocketAddr>() {
-        Ok(at) => format!("write it as {}", Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port()))),
+        Ok(at) => written_as(at),
         Err(_) => "no multiaddr like /ip4/0.0.0.0/tcp/4741".to_owned(),
     })
+}
+
+/// How to type an address that was typed as HOST:PORT.
+pub(super) fn written_as(at: SocketAddr) -> String {
+    format!("write it as {}", tcp(at.ip(), at.port()))
 }
 
 fn checked_name(text: &str) -> Result<String, String> {

@@ -17,6 +17,8 @@ use crate::folder::check_owner;
 const MAX_REPLY_BYTES: u64 = 16 * 1024 * 1024;
 /// A node answers each verb within half of this, if only with a timeout.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What it knows by itself it says at once. This is for a machine with much to do.
+const KNOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a running node.
 pub struct Client {
@@ -91,7 +93,7 @@ impl Client {
     fn exchange(&mut self, request: &Request) -> io::Result<Result<Value, Fault>> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.socket.get_ref().set_read_timeout(Some(REPLY_TIMEOUT))?;
+        self.socket.get_ref().set_read_timeout(Some(patience(request)))?;
         self.socket.get_mut().write_all(&line)?;
         let mut answer = Vec::new();
         // The `take` is on the buffer, so what follows the line stays for `pipe`.
@@ -129,6 +131,16 @@ impl Client {
             // A terminal or ssh waits for these bytes; stdout would keep them for the end of a line.
             output.flush()?;
         }
+    }
+}
+
+/// How long the answer may take.
+const fn patience(request: &Request) -> Duration {
+    match request {
+        Request::Status {} | Request::Peers {} | Request::Sessions {} | Request::NameList {} | Request::KeyShow {} => {
+            KNOWN_TIMEOUT
+        }
+        _ => REPLY_TIMEOUT,
     }
 }
 

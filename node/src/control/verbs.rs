@@ -184,7 +184,7 @@ impl Desk {
                 self.invite(lifetime_s, services, uses, may_invite).await
             }
             Request::Disconnect { what } => self.disconnect(&what).await,
-            Request::Cut { peer } => self.cut(&peer).await,
+            Request::Cut { peer, service } => self.cut(&peer, service).await,
             Request::NameClaim { name } => self.claim(&name).await,
             Request::NamePin { name, node } => self.pin(&name, &node).await,
             Request::NameUnpin { name } => self.unpin(&name).await,
@@ -243,6 +243,10 @@ impl Desk {
     }
 
     async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
+        if forward.is_no_port() {
+            let line = format!("no service listens at port 0 ({forward}); say which one it is");
+            return Err(Fault::new(Code::Usage, line));
+        }
         let (who, allowed) = self.allowed(allow).await?;
         let exposure = Exposure { forward: forward.clone(), allow: who };
         let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
@@ -366,7 +370,7 @@ impl Desk {
         Ok(json!({ "closed": closed }))
     }
 
-    async fn cut(&self, peer: &str) -> Result<Value, Fault> {
+    async fn cut(&self, peer: &str, service: Option<ServiceName>) -> Result<Value, Fault> {
         let typed = peer.to_owned();
         let known = self.ask(move |stack, _| stack.known(&typed)).await?;
         let node = match known {
@@ -376,9 +380,20 @@ impl Desk {
                 Who::Anyone => return Err(Fault::new(Code::Usage, "`anyone` is no peer; `muses sessions` lists them")),
             },
         };
-        match self.ask(move |stack, now| stack.cut(node, now)).await? {
+        let none = |what: &str| Err(Fault::new(Code::Usage, format!("{what} {peer}; `muses sessions` lists them")));
+        let ended = match service {
+            None => self.ask(move |stack, now| stack.cut(node, now)).await?,
+            Some(service) => {
+                let name = service.to_string();
+                match self.ask(move |stack, now| stack.cut_service(node, &name, now)).await? {
+                    0 => return none(&format!("no connection to {service} with")),
+                    ended => Some(ended),
+                }
+            }
+        };
+        match ended {
             Some(streams) => Ok(json!({ "node": node.to_string(), "streams": streams })),
-            None => Err(Fault::new(Code::Usage, format!("no session with {peer}; `muses sessions` lists them"))),
+            None => none("no session with"),
         }
     }
 

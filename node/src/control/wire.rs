@@ -68,10 +68,13 @@ pub enum Request {
         /// The address of one, or a target, `PEER/NAME`, for all that lead to it.
         what: String,
     },
-    /// Ends the session with a peer and every connection in it: `{"node":"12D3...","streams":2}`.
+    /// Ends the session with a peer and every connection in it, or the connections to one service alone: `{"node":"12D3...","streams":2}`.
     Cut {
         /// Petname, claimed name or id.
         peer: String,
+        /// Only those to this service, of whichever side.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
     },
     /// Claims a name for this node: `{"name":"alice","node":"12D3..."}`.
     NameClaim {

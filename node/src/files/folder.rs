@@ -44,12 +44,12 @@ pub struct Partial {
 
 /// The name under which a file is stored that a peer calls `name`; none when nothing can be made of it.
 ///
-/// Nobody's name leads out of the folder, hides a file, or does something to a terminal that prints it.
+/// Nobody's name leads out of the folder, hides a file, looks like an option of a command, or does something to a terminal that prints it.
 pub fn safe_name(name: &str) -> Option<String> {
     let strange = |c: char| c == '/' || c == '\\' || c.is_control() || is_invisible(c);
     let mut safe: String = name.chars().map(|c| if strange(c) { '_' } else { c }).collect();
-    if safe.starts_with('.') {
-        // It could be a file that a program obeys, and one that nobody sees; partial files begin so, too.
+    if safe.starts_with(['.', '-']) {
+        // A dot: it could be a file that a program obeys, and one that nobody sees; partial files begin so, too. A dash: `rm *` would read it as an option.
         safe.replace_range(..1, "_");
     }
     let meaning = safe.chars().any(|c| !matches!(c, '_' | '.') && !c.is_whitespace());
@@ -190,7 +190,7 @@ mod tests {
             (".bashrc", "_bashrc"),
             ("a\n\u{1b}[2Jb\0", "a__[2Jb_"),
             ("photo\u{202e}gpj.exe", "photo_gpj.exe"),
-            ("-rf", "-rf"),
+            ("-rf", "_rf"),
         ] {
             assert_eq!(safe_name(name).as_deref(), Some(safe), "{name:?}");
         }

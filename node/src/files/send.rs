@@ -57,6 +57,12 @@ impl Source {
         let name = name.ok_or_else(|| usage("its name is no UTF-8; rename it".to_owned()))?.to_owned();
         let file = File::open(path).map_err(|error| usage(format!("{error}; check its owner and mode")))?;
         let meta = file.metadata().map_err(|error| usage(error.to_string()))?;
+        // As those in /proc: how long it is, nobody knows before it is read.
+        if meta.len() == 0 && (&file).read(&mut [0]).is_ok_and(|length| length > 0) {
+            return Err(usage(
+                "the system makes it while it is read; put what it holds into another file first: cp".to_owned(),
+            ));
+        }
         Ok(Self { shown, name, file, meta })
     }
 

@@ -26,20 +26,33 @@ impl Callers {
         if self == Self::Anybody {
             return true;
         }
-        let (Ok(client), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return false };
-        let me = rustix::process::geteuid().as_raw();
-        match tokio::task::spawn_blocking(move || owner(client, server)).await {
-            Ok(Some(uid)) if uid == me => true,
-            Ok(Some(uid)) => {
+        let Ok(server) = socket.local_addr() else { return false };
+        match whose(socket).await {
+            Some(uid) if uid == me() => true,
+            Some(uid) => {
                 tracing::warn!("a program of user {uid} was turned away at {server}");
                 false
             }
-            _ => {
+            None => {
                 tracing::warn!("a program was turned away at {server}: the system does not say whose it is");
                 false
             }
         }
     }
+}
+
+/// Whether the program at the other end is of the user as whom this node runs. What is not known is no.
+pub async fn is_mine(socket: &TcpStream) -> bool {
+    whose(socket).await == Some(me())
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+async fn whose(socket: &TcpStream) -> Option<u32> {
+    let (client, server) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
+    tokio::task::spawn_blocking(move || owner(client, server)).await.ok().flatten()
 }
 
 /// The user who made the socket at `client` that is connected to `server`, both on this machine.
@@ -69,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_its_users_until_it_is_closed() {
-        let me = rustix::process::geteuid().as_raw();
+        let me = me();
         for listener in [TcpListener::bind("127.0.0.1:0"), TcpListener::bind((Ipv6Addr::LOCALHOST, 0))] {
             // A machine without IPv6.
             let Ok(listener) = listener else { continue };

@@ -56,6 +56,11 @@ impl Forward {
         self.0.starts_with(LISTEN)
     }
 
+    /// Whether it is `HOST:0`, which is for listening alone: the system picks a port.
+    pub fn is_no_port(&self) -> bool {
+        self.unix().is_none() && !self.is_place() && self.0.ends_with(":0")
+    }
+
     /// The path of a unix socket, if it is one.
     pub fn unix(&self) -> Option<&Path> {
         unix_path(&self.0)

@@ -117,6 +117,19 @@ impl Stack {
         Some(conns.len())
     }
 
+    /// Ends the connections with `peer` to this service, of whichever side, and leaves the session and all others alone: how many these were.
+    pub fn cut_service(&mut self, peer: NodeId, service: &str, now: Now) -> usize {
+        let conns = self.conns.ids_of_service(peer, service);
+        for conn in &conns {
+            if let Some(stream) = self.conns.stream(*conn) {
+                self.sessions.reset(stream, muses::ResetReason::Application, now);
+            }
+            self.fail(*conn, Failure::Cut);
+        }
+        self.settle(now);
+        conns.len()
+    }
+
     pub(super) fn open_stream(&mut self, conn: ConnId, peer: NodeId, now: Now) {
         let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
         if self.overlay.is_revoked(&peer) {

@@ -164,7 +164,17 @@ impl Stack {
             Heard::Left => self.events.push_back(Event::Left),
             Heard::LinkLost { peer } => self.seek_link_again(peer, now),
             Heard::Ahead(Query::Name(name)) => self.events.push_back(Event::NameAhead(name.as_str().to_owned())),
-            Heard::Ahead(Query::Node(_)) | Heard::Stored(Query::Node(_)) | Heard::RootChanged(_) => {}
+            Heard::Ahead(Query::Node(_)) => {
+                if self.warnings.refused_as_ahead() {
+                    self.events.push_back(Event::ClockAhead);
+                }
+            }
+            Heard::Stored(Query::Node(_)) => self.warnings.stored(),
+            Heard::Twin => {
+                self.warnings.has_twin(now.instant);
+                self.events.push_back(Event::Twin);
+            }
+            Heard::RootChanged(_) => {}
         }
     }
 

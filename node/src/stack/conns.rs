@@ -113,6 +113,12 @@ impl Conns {
         self.conns.iter().filter(|(_, conn)| conn.peer == Some(peer)).map(|(id, _)| *id).collect()
     }
 
+    /// The numbers of those to this service, of whichever side.
+    pub fn ids_of_service(&self, peer: NodeId, service: &str) -> Vec<ConnId> {
+        let wanted = |conn: &Conn| conn.peer == Some(peer) && conn.service == service;
+        self.conns.iter().filter(|(_, conn)| wanted(conn)).map(|(id, _)| *id).collect()
+    }
+
     /// The fixed connections of which `which` holds.
     pub fn fixed(&self, which: impl Fn(NodeId, &Fix) -> bool) -> Vec<ConnId> {
         let holds = |conn: &Conn| conn.peer.zip(conn.fix.as_deref()).is_some_and(|(peer, fix)| which(peer, fix));

@@ -75,6 +75,10 @@ pub enum Event {
     },
     /// A node that would keep the claim of this name does not: it is dated more than a day after that node's clock.
     NameAhead(String),
+    /// A node that would keep this node's record finds it dated too far ahead.
+    ClockAhead,
+    /// Another node runs with this node's key.
+    Twin,
     /// A session went from established to waiting for a path.
     SessionSuspended(NodeId),
     /// A session goes on.

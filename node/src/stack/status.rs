@@ -32,6 +32,9 @@ pub struct Status {
     pub sessions: usize,
     /// Services that it offers.
     pub services: Vec<String>,
+    /// What is wrong with this node and how to mend it: a twin with its key, or a clock that is far ahead.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// Event counters.
     pub counters: Counters,
 }

@@ -28,6 +28,7 @@ impl Stack {
             links: self.overlay.neighbours().len(),
             sessions: self.sessions.sessions().count(),
             services: self.services.names(),
+            warning: self.warnings.line(now.instant),
             counters: Counters {
                 forwarded: overlay.forwarded,
                 delivered: overlay.delivered,
@@ -41,6 +42,11 @@ impl Stack {
                 received_bytes: self.received_bytes,
             },
         }
+    }
+
+    /// What is wrong with its links, and with its record: a line each.
+    pub fn faults(&self, now: Now) -> (Option<&'static str>, Option<&'static str>) {
+        (self.warnings.twin(now.instant), self.warnings.record())
     }
 
     /// Who this node is.

@@ -235,14 +235,22 @@ impl Overlay {
             self.make_live(newer, now);
             // The peer may not have read our hello yet. Closed now, its end of the old link could be gone before it knows the new one, and
             // this node would be lost to it: so both ends wait.
+            self.say_replaced(older, now);
             self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
             self.arm_link(older, now);
             self.link_replaced(peer, now);
             self.events.push_back(Event::LinkRenewed { peer });
         } else {
-            self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant));
-            self.close(newer, CloseReason::Replaced);
+            self.say_replaced(newer, now);
+            self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
+            self.arm_link(newer, now);
         }
+    }
+
+    /// Who has the other link, too, needs no telling. A twin has not: it hears from this that there are two of it.
+    fn say_replaced(&mut self, id: LinkId, now: Now) {
+        let goodbye = Goodbye { why: GoodbyeReason::Replaced, others: Vec::new() };
+        self.send_frame(id, &Frame::Goodbye(goodbye), now);
     }
 
     fn make_live(&mut self, id: LinkId, now: Now) {
@@ -298,6 +306,11 @@ impl Overlay {
 
     pub(crate) fn handle_goodbye(&mut self, id: LinkId, goodbye: &Goodbye, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
+        if goodbye.why == GoodbyeReason::Replaced {
+            // The sender closes the link when both ends had time to know the other one.
+            self.suspect_twin(id, peer, now);
+            return;
+        }
         self.learn_contacts(&goodbye.others, Source::Hearsay);
         let reason = match goodbye.why {
             GoodbyeReason::WrongOverlay => CloseReason::WrongOverlay,

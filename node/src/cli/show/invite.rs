@@ -77,7 +77,7 @@ fn caution(invitation: &Invitation) -> Option<String> {
     }
     match invitation.reach.as_str() {
         "machine" => Some(
-            "only programs on this machine reach this node; listen at another address: muses up --listen ...".to_owned(),
+            "only programs on this machine reach this node; connect the machine to a network, or, where it was told to listen here alone: muses up --listen ...".to_owned(),
         ),
         "network" => Some(
             "the addresses in it are private; from outside of this network nobody reaches them unless your router forwards the port".to_owned(),

@@ -28,6 +28,7 @@ impl Desk {
     ) -> Result<(), Fault> {
         let look = |stack: &mut Stack, now| (stack.status(now).address, stack.has_place(), stack.peers(now).len());
         let (first_address, has_place, peers) = self.ask(look).await?;
+        let (twin, record) = self.ask(|stack, now| stack.faults(now)).await?;
         // Between a node and itself there is no link, path or session that could fail.
         let myself = match &peer {
             Some(peer) if self.is_myself(peer).await? => Some(format!(
@@ -53,18 +54,29 @@ impl Desk {
                 "there are neighbours, but none gives this node a place in the overlay; try again in a few seconds",
             )),
         };
+        let link = match twin {
+            Some(line) => Err(Fault::new(Code::Failed, line)),
+            None => link,
+        };
         let healthy = diagnosis.note("link", link) && diagnosis.note("address", address);
         if !healthy {
             return Ok(());
         }
         if let Some(line) = myself {
-            diagnosis.note("record", Ok(line));
+            if !diagnosis.note("record", record.map_or(Ok(line), |wrong| Err(Fault::new(Code::Unreachable, wrong)))) {
+                return Ok(());
+            }
             if let Some(service) = service {
                 self.check_own_service(diagnosis, &service);
             }
             return Ok(());
         }
-        let Some(peer) = peer else { return Ok(()) };
+        let Some(peer) = peer else {
+            if let Some(line) = record {
+                diagnosis.note("record", Err(Fault::new(Code::Unreachable, line)));
+            }
+            return Ok(());
+        };
         if !self.check_record(diagnosis, &peer).await || !self.check_path(diagnosis, &peer).await {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use crate::control::wire::Arrival;
 use crate::driver::Incoming;
 use crate::exit::{Code, Fault};
 use crate::files;
+use crate::stack::Who;
 
 /// Senders at the door that `muses receive` has not let in yet.
 const MAX_WAITING: usize = 32;
@@ -91,6 +92,10 @@ impl Desk {
     /// Offers to take files from `from`, ids, petnames, claimed names or `anyone`.
     pub(in crate::control) async fn receive_files(&self, from: Vec<String>) -> Result<Receiving, Fault> {
         let (who, allow) = self.allowed(from).await?;
+        if who == [Who::Node(self.ask(|stack, _| stack.id()).await?)] {
+            let line = "this is the node itself, which sends itself nothing; name whoever is to send: muses receive --from PEER";
+            return Err(Fault::new(Code::Usage, line));
+        }
         let arrivals = self.door.open().ok_or_else(|| {
             Fault::new(
                 Code::AlreadyRunning,

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Desk, on_disk, to_json};
 use crate::clock;
 use crate::exit::{Code, Fault};
+use crate::folder::check_ours;
 use crate::identity;
 use crate::recovery::RecoveryKey;
 use crate::stack::Event;
@@ -25,7 +26,11 @@ impl Desk {
         // On disk first: a key that others know and a restart does not would be worse than one that nobody knows.
         let _one_at_a_time = self.rotating.lock().await;
         let data_dir = self.data_dir.clone();
-        let key = on_disk(move || Ok(identity::rotate(&data_dir, clock::now().wall)?)).await?;
+        let rotate = move || {
+            check_ours(&data_dir)?;
+            Ok(identity::rotate(&data_dir, clock::now().wall)?)
+        };
+        let key = on_disk(rotate).await?;
         self.ask(move |stack, now| stack.change_session_key(&key.secret, now)).await?;
         self.show_key().await
     }
