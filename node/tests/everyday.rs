@@ -224,6 +224,22 @@ fn the_doctor_names_the_layer_that_fails() {
     assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
 }
 
+/// A leaf gives nobody a place, and the only friend is one.
+#[test]
+fn the_doctor_names_the_address_of_a_node_that_nobody_takes_in() {
+    let alice = Node::start(&[]);
+    let leaf = Node::start(&["--leaf", "--join", &alice.invite()]);
+    let folder = tempfile::tempdir().unwrap();
+    let id = leaf.json("status")["node"].clone();
+    fs::write(folder.path().join("config.toml"), format!("[links]\nonly = [{id}]\n")).unwrap();
+    let process = foreground(folder.path(), "up", &["--join", &leaf.invite()]).spawn().unwrap();
+    let node = Node { process, folder };
+    node.json_when("peers", |peers| peers.as_array().is_some_and(|peers| !peers.is_empty()));
+    let examined = node.muses("doctor --json");
+    let found: serde_json::Value = serde_json::from_slice(&examined.stdout).unwrap();
+    assert_eq!((&found["data"]["failed"], examined.status.code()), (&"address".into(), Some(3)), "{found}");
+}
+
 /// Her record is there, and nothing answers where it says that she is.
 #[test]
 fn the_doctor_names_the_path_to_a_node_that_stands_still() {

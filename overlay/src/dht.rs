@@ -425,10 +425,10 @@ impl Dht {
 
     fn accept_reply(&mut self, from: NodeId, reply: Reply, now: Now) {
         match self.requests.take(reply.nonce) {
-            Some(Purpose::Publish { key, seq, replica }) => self.settle_put(&key, seq, replica, &reply.answer),
+            Some(Purpose::Publish { key, seq, replica }) => self.settle_put(from, &key, seq, replica, &reply.answer),
             Some(Purpose::Handover { key, replica }) => self.settle_handover(from, &key, replica, &reply.answer, now),
             Some(Purpose::Anybody) => {}
-            Some(Purpose::Get { lookup, replica }) => self.settle_get(lookup, replica, reply.answer, now),
+            Some(Purpose::Get { lookup, replica }) => self.settle_get(lookup, from, replica, reply.answer, now),
             None => self.counters.unexpected_replies += 1,
         }
     }

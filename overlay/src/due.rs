@@ -29,6 +29,8 @@ pub enum Timer {
     Hints,
     /// The records that this node keeps for others are written to disk.
     Records,
+    /// A name that is wanted may be looked for.
+    Claims,
     /// A lost child's slot becomes free.
     Lease,
     /// Decisions of forwarding are taken anew: links may be loaded otherwise.

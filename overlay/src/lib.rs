@@ -43,6 +43,7 @@
 //! results, byte for byte.
 
 pub mod address;
+mod claims;
 pub mod codec;
 pub mod config;
 pub mod dht;

@@ -20,7 +20,7 @@ use crate::overlay::{
     KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_RECORDS, KEY_REVOKED, KEY_TITLES, Overlay, Timer,
     slots_key,
 };
-use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
+use crate::record::{NameClaim, Record, SignedRecord, next_seq};
 use crate::time::Now;
 use crate::tree::Role;
 use crate::tree::slots::Slots;
@@ -193,15 +193,6 @@ impl Overlay {
         }
     }
 
-    pub(crate) fn publish_claim(&mut self, name: Name, now: Now) {
-        let seq = next_seq(self.seq_floor, now);
-        let claim = NameClaim { name: name.clone(), id: self.id, seq, lifetime_s: MAX_LIFETIME_S };
-        if let Ok(signed) = SignedRecord::sign(&self.identity, Record::Name(claim)) {
-            // It is this node's own, so that only a full table of own records can refuse it; the old one stays then.
-            let _ = self.dht.publish(signed, now);
-        }
-    }
-
     pub(crate) fn address_changed(&mut self, now: Now) {
         self.note_address_change(now);
         self.prove_links(URGENT_AFTER, now);
@@ -304,6 +295,7 @@ impl Overlay {
         }
         while let Some(event) = self.dht.poll_event() {
             match event {
+                dht::Event::LookupFinished { id, result, .. } if self.hear_of_name(id, &result, now) => {}
                 dht::Event::LookupFinished { id, query, result } => {
                     if let dht::LookupResult::Found(record) = &result {
                         self.learn_revoked(record, now);
@@ -321,8 +313,8 @@ impl Overlay {
                 }
                 dht::Event::Yielded { record } => self.take_back(&record, now),
                 dht::Event::Renew { record } => {
-                    if let Some(again) = self.claim_again(&record, MAX_LIFETIME_S, now) {
-                        self.dht.renew(again, now);
+                    if let Some(name) = record.claim().map(|claim| claim.name.clone()) {
+                        self.want_name(name, Some(record), now);
                     }
                 }
                 dht::Event::Ahead { query } => self.events.push_back(Event::Ahead(query)),
@@ -346,7 +338,7 @@ impl Overlay {
     }
 
     /// The same claim with the next number.
-    fn claim_again(&self, record: &SignedRecord, lifetime_s: u32, now: Now) -> Option<SignedRecord> {
+    pub(crate) fn claim_again(&self, record: &SignedRecord, lifetime_s: u32, now: Now) -> Option<SignedRecord> {
         let claim = NameClaim { seq: next_seq(record.seq(), now), lifetime_s, ..record.claim()?.clone() };
         SignedRecord::sign(&self.identity, Record::Name(claim)).ok()
     }

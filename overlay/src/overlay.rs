@@ -115,6 +115,7 @@ pub struct Overlay {
     /// Which of these was put last.
     pub(crate) revoked_put: Option<NodeId>,
     pub(crate) dht: Dht,
+    pub(crate) claims: crate::claims::Claims,
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
     pub(crate) pointers: Pointers,
@@ -174,6 +175,7 @@ impl Overlay {
             revoked: BTreeMap::new(),
             revoked_put: None,
             dht,
+            claims: crate::claims::Claims::default(),
             echoes: Echoes::default(),
             routes: Routes::default(),
             pointers: Pointers::default(),
@@ -333,6 +335,7 @@ impl Overlay {
                 Timer::Place => self.place_timer(now),
                 Timer::Hints => self.hints_timer(now),
                 Timer::Records => self.store_records(now),
+                Timer::Claims => self.claims_timer(now),
                 Timer::Lease => self.lease_timer(now),
                 Timer::Advert => {
                     self.advertise(now);
@@ -410,12 +413,13 @@ impl Overlay {
 
     /// Claims a human name for this node.
     pub fn claim_name(&mut self, name: Name, now: Now) {
-        self.publish_claim(name, now);
+        self.want_name(name, None, now);
         self.settle_down(now);
     }
 
     /// Gives up a name that this node claimed, or wanted to: binders that keep it forget it.
     pub fn withdraw_name(&mut self, name: &Name, now: Now) {
+        self.forget_name(name);
         let query = Query::Name(name.clone());
         if let Some(claim) = self.dht.own_record(&query.key()).cloned() {
             self.dht.withdraw(&query);

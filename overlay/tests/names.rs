@@ -60,6 +60,33 @@ fn a_refused_name_stays_with_its_holder_whoever_joins() {
     }
 }
 
+/// Whoever joins with a name that is taken, and is the binder of it from then on, has heard of nobody yet.
+#[test]
+fn a_newcomer_takes_nobodys_name() {
+    for (seed, before) in (0..16).flat_map(|seed| [(seed, 1), (seed, 2), (seed, 4)]) {
+        let mut net = Net::new(seed);
+        net.add(Config::default());
+        net.with(0, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        for _ in 1..before {
+            let config = net.joining(&[0]);
+            net.add(config);
+        }
+        net.run(Duration::from_secs(45));
+        let thief = net.alive().len();
+        let config = net.joining(&[0]);
+        net.add(config);
+        net.with(thief, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        for _ in 0..3 {
+            net.run(Duration::from_millis(2300));
+            let config = net.joining(&[0, thief]);
+            net.add(config);
+        }
+        net.run(Duration::from_secs(100));
+        assert_eq!(holders(&mut net, "alice"), [net.id(0)], "seed {seed}, {before} before");
+        assert_eq!((told(&net, 0), told(&net, thief)), ((1, 0), (0, 1)), "seed {seed}, {before} before");
+    }
+}
+
 /// Two claim the same name before either has heard of the other; one has it in the end, and the other is told.
 #[test]
 fn of_two_claims_at_once_one_stands() {

@@ -156,7 +156,12 @@ impl Console {
             return Vec::new();
         }
         if closed {
-            return vec!["others join with what `muses invite` prints".to_owned()];
+            let who = if founder {
+                "others join with what `muses invite` prints"
+            } else {
+                "its founder, and whoever may invite, bring others in: muses invite"
+            };
+            return vec![who.to_owned()];
         }
         let line = |folder, address: &Multiaddr| format!("  muses up{folder} --join {address}/p2p/{}", self.me);
         let mut told = for_others(addresses.to_vec());
@@ -252,6 +257,10 @@ mod tests {
         let said = lines(&["/ip4/127.0.0.1/tcp/1"], false);
         assert!(said.len() == 2 && said[1].contains("--join /ip4/127.0.0.1/tcp/1"), "{said:?}");
         assert_eq!(lines(&["/ip4/203.0.113.7/tcp/1"], true), ["others join with what `muses invite` prints"]);
+        let member = Console::new(me(), true, BTreeMap::new());
+        let said =
+            member.ways_in(&["/ip4/203.0.113.7/tcp/1".parse().unwrap()], OverlayId::from_bytes([9; 32]), true, false);
+        assert_eq!(said, ["its founder, and whoever may invite, bring others in: muses invite"]);
         assert_eq!(lines(&["/dns4/example.com/tcp/1"], false), [""; 0]);
         let leaf = Console::new(me(), false, BTreeMap::new());
         assert_eq!(

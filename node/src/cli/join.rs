@@ -43,7 +43,7 @@ pub(super) fn check_unfinished(snapshot: &mut Snapshot, would_found: bool, data_
         return Ok(());
     }
     let line = format!(
-        "{0} was to join an overlay and has not reached it yet; try again: muses join INVITE|MULTIADDR; for an overlay of its own use another --data-dir, or remove {0}",
+        "{0} was to join an overlay and has not reached it yet; try again: muses join INVITE|MULTIADDR --data-dir {0}; for an overlay of its own use another folder, or remove this one",
         data_dir.display()
     );
     Err(Fault::new(Code::State, line))

@@ -123,7 +123,10 @@ impl Stack {
             Heard::Unreachable { to, .. } => self.sessions.handle_unreachable(to, now),
             Heard::LookupFinished { id, result, .. } => self.hear_lookup(id, result, now),
             Heard::Conflict { name, incumbent } => self.hear_conflict(name.as_str(), &incumbent),
-            Heard::Stored(Query::Name(name)) => self.events.push_back(Event::NameClaimed(name.as_str().to_owned())),
+            Heard::Stored(Query::Name(name)) => {
+                self.warnings.name_refused(None);
+                self.events.push_back(Event::NameClaimed(name.as_str().to_owned()));
+            }
             Heard::Echo { id, hops, rtt, from, place } => self.hear_echo(id, (from, address_text(&place)), hops, rtt),
             Heard::TraceHop { id, n, hop, place, .. } => self.hear_hop(id, n, (hop, address_text(&place))),
             Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
@@ -171,8 +174,9 @@ impl Stack {
             }
             Heard::Stored(Query::Node(_)) => self.warnings.stored(),
             Heard::Twin => {
-                self.warnings.has_twin(now.instant);
-                self.events.push_back(Event::Twin);
+                if self.warnings.has_twin(now.instant) {
+                    self.events.push_back(Event::Twin);
+                }
             }
             Heard::RootChanged(_) => {}
         }
@@ -192,6 +196,7 @@ impl Stack {
     fn hear_conflict(&mut self, name: &str, incumbent: &SignedRecord) {
         let holder = incumbent.signer();
         if self.name.as_ref().is_some_and(|own| own.as_str() == name) && holder != self.id {
+            self.warnings.name_refused(Some((name.to_owned(), holder)));
             self.events.push_back(Event::NameRefused { name: name.to_owned(), holder });
         }
     }

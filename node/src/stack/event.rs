@@ -148,7 +148,7 @@ pub enum Failure {
     #[error("the connection was reset by the application on the other side")]
     Reset,
     /// Somebody ended the session on this node.
-    #[error("the session was cut here (muses cut); connect again if that was a mistake")]
+    #[error("it was cut here (muses cut); connect again if that was a mistake")]
     Cut,
     /// This node moved, and the connection was not made mobile.
     #[error("this node moved, and the connection was to end with that; activate_mobility keeps connections")]

@@ -28,6 +28,7 @@ impl Stack {
             self.overlay.withdraw_name(name, now);
         }
         self.name = before;
+        self.warnings.name_refused(None);
         self.settle(now);
     }
 

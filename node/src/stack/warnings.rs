@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use overlay::id::NodeId;
 use overlay::time::Instant;
 
 use crate::facts;
 
-/// A twin that was not noticed again for this time has gone; one that is there is noticed more often.
-const TWIN_GONE: Duration = Duration::from_secs(900);
+/// A twin that was not noticed again for this time has gone: one that is there is noticed each twenty seconds or so.
+const TWIN_GONE: Duration = Duration::from_secs(60);
 
 /// What was noticed.
 #[derive(Debug, Default)]
 pub struct Warnings {
     ahead: bool,
     twin_at: Option<Instant>,
+    /// The name that this node wants, and who has it.
+    refused: Option<(String, NodeId)>,
 }
 
 impl Warnings {
@@ -27,9 +30,16 @@ impl Warnings {
         self.ahead = false;
     }
 
-    /// Another node runs with this node's key.
-    pub fn has_twin(&mut self, now: Instant) {
+    /// Another node runs with this node's key; whether that is news.
+    pub fn has_twin(&mut self, now: Instant) -> bool {
+        let news = self.twin(now).is_none();
         self.twin_at = Some(now);
+        news
+    }
+
+    /// The name that this node wants is `holder`'s; none when it is its own, or it wants none.
+    pub fn name_refused(&mut self, refused: Option<(String, NodeId)>) {
+        self.refused = refused;
     }
 
     /// The line about a twin.
@@ -44,6 +54,12 @@ impl Warnings {
 
     /// What is worse, if anything is wrong.
     pub fn line(&self, now: Instant) -> Option<String> {
-        self.twin(now).or(self.record()).map(str::to_owned)
+        let refused = || {
+            let (name, holder) = self.refused.as_ref()?;
+            Some(format!(
+                "the name {name} belongs to {holder}, and not to this node; choose another one: muses name claim NAME"
+            ))
+        };
+        self.twin(now).or(self.record()).map(str::to_owned).or_else(refused)
     }
 }

@@ -1,5 +1,6 @@
 //! Lookups: two replicas at once, the others soon after, the newest valid record of the first two answers.
 
+use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -54,7 +55,8 @@ struct Lookup {
 
 /// A binder's answer to a lookup.
 enum Heard {
-    Found(Box<SignedRecord>, u32),
+    /// What it keeps, and for how many seconds more; whether it claims that itself, and so is no witness.
+    Found { record: Box<SignedRecord>, remaining_s: u32, partial: bool },
     /// Nothing, or something older than what was seen before.
     Nothing,
 }
@@ -130,7 +132,7 @@ impl Dht {
         self.finish(id, now);
     }
 
-    pub(super) fn settle_get(&mut self, id: LookupId, replica: u8, answer: Answer, now: Now) {
+    pub(super) fn settle_get(&mut self, id: LookupId, from: NodeId, replica: u8, answer: Answer, now: Now) {
         let Some(lookup) = self.lookups.open.get(&id) else { return };
         let key = lookup.key;
         let heard = match answer {
@@ -141,13 +143,14 @@ impl Dht {
                     self.counters.stale_records += 1;
                     Heard::Nothing
                 } else {
-                    Heard::Found(Box::new(record), remaining_s)
+                    let partial = record.claim().is_some() && record.signer() == from;
+                    Heard::Found { record: Box::new(record), remaining_s, partial }
                 }
             }
             Answer::Missing => Heard::Nothing,
             Answer::Stored | Answer::Conflict { .. } | Answer::Refused(_) => return,
         };
-        let found = matches!(heard, Heard::Found(..));
+        let found = matches!(heard, Heard::Found { .. });
         let Some(lookup) = self.lookups.open.get_mut(&id) else { return };
         if let Some(slot) = lookup.answers.get_mut(usize::from(replica)) {
             *slot = Some(heard);
@@ -162,7 +165,7 @@ impl Dht {
     fn finish_if_done(&mut self, id: LookupId, now: Now) {
         let Some(lookup) = self.lookups.open.get(&id) else { return };
         let answers = lookup.answers.iter().flatten().count();
-        let agreed = lookup.rival_of(lookup.choice(None)).is_none();
+        let agreed = lookup.rival_of(lookup.choice(None)).is_none() && lookup.has_witness();
         if answers == usize::from(REPLICAS) || (answers >= ENOUGH_ANSWERS && lookup.has_found() && agreed) {
             self.finish(id, now);
         } else if answers >= ENOUGH_ANSWERS && lookup.asked.contains(&false) {
@@ -195,7 +198,9 @@ impl Dht {
     fn repair(&mut self, lookup: &Lookup, record: &SignedRecord, remaining_s: u32) {
         for (replica, heard) in (0..REPLICAS).zip(&lookup.answers) {
             let behind = match heard {
-                Some(Heard::Found(other, _)) => other.signer() == record.signer() && other.seq() < record.seq(),
+                Some(Heard::Found { record: other, .. }) => {
+                    other.signer() == record.signer() && other.seq() < record.seq()
+                }
                 Some(Heard::Nothing) => true,
                 None => false,
             };
@@ -263,7 +268,7 @@ impl Dht {
 impl Lookup {
     fn found(&self) -> impl Iterator<Item = (&SignedRecord, u32)> {
         self.answers.iter().filter_map(|heard| match heard {
-            Some(Heard::Found(record, remaining_s)) => Some((record.as_ref(), *remaining_s)),
+            Some(Heard::Found { record, remaining_s, .. }) => Some((record.as_ref(), *remaining_s)),
             _ => None,
         })
     }
@@ -272,16 +277,25 @@ impl Lookup {
         self.found().next().is_some()
     }
 
-    /// The newest record of one signer: the one known from before, or else (numbers of different signers say nothing) the one
-    /// that most binders name, or else the one of the lowest replica.
+    /// Somebody keeps it who does not claim it himself.
+    fn has_witness(&self) -> bool {
+        self.answers.iter().any(|heard| matches!(heard, Some(Heard::Found { partial: false, .. })))
+    }
+
+    /// The newest record of one signer: the one known from before, or else the one that most binders name who do not claim the name themselves, or else the
+    /// one whose claim is the earliest.
     fn choice(&self, known_signer: Option<NodeId>) -> Option<(&SignedRecord, u32)> {
-        let votes = |id: NodeId| self.found().filter(|(record, _)| record.signer() == id).count();
-        let known = known_signer.filter(|id| votes(*id) > 0);
-        let signer = known.or_else(|| {
-            let most = self.found().map(|(record, _)| votes(record.signer())).max()?;
-            self.found().map(|(record, _)| record.signer()).find(|id| votes(*id) == most)
-        })?;
-        self.found().filter(|(record, _)| record.signer() == signer).max_by_key(|(record, _)| record.seq())
+        let of = |id: NodeId| self.found().filter(move |(record, _)| record.signer() == id);
+        let votes = |id: NodeId| {
+            let counts =
+                |heard: &&Heard| matches!(heard, Heard::Found { record, partial: false, .. } if record.signer() == id);
+            self.answers.iter().flatten().filter(counts).count()
+        };
+        let rank = |record: &SignedRecord| (Reverse(votes(record.signer())), record.seq(), record.signer());
+        let known = known_signer.filter(|id| of(*id).next().is_some());
+        let signer =
+            known.or_else(|| self.found().min_by_key(|(record, _)| rank(record)).map(|(record, _)| record.signer()))?;
+        of(signer).max_by_key(|(record, _)| record.seq())
     }
 
     fn rival_of(&self, chosen: Option<(&SignedRecord, u32)>) -> Option<&SignedRecord> {

@@ -39,6 +39,8 @@ struct Own {
     taken: u8,
     /// That of the lowest such replica.
     rival: Option<SignedRecord>,
+    /// Bit i: the binder of replica i is who claims what it keeps. Nobody is a witness in his own cause.
+    partial: u8,
     /// The name is another node's: this claim is not put again before the next refresh. Each further Put could be the first to reach a new binder, which
     /// would then turn down whoever had the name before.
     yielded: bool,
@@ -60,6 +62,7 @@ impl Own {
             stored: 0,
             taken: 0,
             rival: None,
+            partial: 0,
             yielded: false,
             reported: false,
             ahead: false,
@@ -67,10 +70,12 @@ impl Own {
         }
     }
 
-    /// The binder of this replica has answered.
-    fn note(&mut self, replica: u8, stored: bool, rival: Option<SignedRecord>) {
+    /// The binder of this replica, `from`, has answered.
+    fn note(&mut self, from: NodeId, replica: u8, stored: bool, rival: Option<SignedRecord>) {
         let bit = 1 << replica;
         self.settled |= bit;
+        let keeps = rival.as_ref().unwrap_or(&self.record).signer();
+        self.partial = if keeps == from { self.partial | bit } else { self.partial & !bit };
         self.stored = if stored { self.stored | bit } else { self.stored & !bit };
         self.taken = if rival.is_some() { self.taken | bit } else { self.taken & !bit };
         if rival.is_some() && self.taken.trailing_zeros() == u32::from(replica) {
@@ -104,6 +109,16 @@ impl Dht {
         Ok(())
     }
 
+    /// Notes that a name which this node wants is another's, who is reported: nothing is put before it is found to be free.
+    pub(crate) fn wait_for(&mut self, record: SignedRecord, incumbent: SignedRecord) {
+        let key = *record.key();
+        let room = self.publisher.own.len() < MAX_OWN_RECORDS || self.publisher.own.contains_key(&key);
+        if room && incumbent.key() == &key {
+            self.publisher.own.insert(key, Own { yielded: true, ..Own::new(record) });
+            self.report_incumbent(incumbent);
+        }
+    }
+
     /// Tries with this version of a claim whether the name is free by now. Who has it was reported already.
     pub(crate) fn renew(&mut self, record: SignedRecord, now: Now) {
         let key = *record.key();
@@ -134,7 +149,8 @@ impl Dht {
         self.publisher.own.get(key).map(|own| &own.record)
     }
 
-    pub(super) fn undisputed_own_record(&self, key: &RecordKey) -> Option<&SignedRecord> {
+    /// The same, unless it is a claim that another node's stands against.
+    pub(crate) fn undisputed_own_record(&self, key: &RecordKey) -> Option<&SignedRecord> {
         let own = self.publisher.own.get(key)?;
         own.incumbent.is_none_or(|(signer, _)| signer == self.id).then_some(&own.record)
     }
@@ -192,7 +208,7 @@ impl Dht {
         self.timers.set(Timer::Publish(*key), now.instant + span);
     }
 
-    pub(super) fn settle_put(&mut self, key: &RecordKey, seq: u64, replica: u8, answer: &Answer) {
+    pub(super) fn settle_put(&mut self, from: NodeId, key: &RecordKey, seq: u64, replica: u8, answer: &Answer) {
         if self.publisher.own.get(key).is_none_or(|own| own.record.seq() != seq) {
             return;
         }
@@ -213,7 +229,7 @@ impl Dht {
             Answer::Refused(_) | Answer::Found { .. } | Answer::Missing => return,
         };
         let Some(own) = self.publisher.own.get_mut(key) else { return };
-        own.note(replica, stored, rival);
+        own.note(from, replica, stored, rival);
         let all = (1 << REPLICAS) - 1;
         if own.stored == all {
             own.incumbent = None;
@@ -229,7 +245,8 @@ impl Dht {
     }
 
     /// All binders have answered, or those that have not will not. A name that most of them keep for this node is its own: the others have not heard of it yet,
-    /// and are asked again. Otherwise it is another node's. Of two with as many binders the earlier claim counts.
+    /// and are asked again. Otherwise it is another node's. Who claims the name is not counted among them: a newcomer that is its own binder has not heard of
+    /// anybody. Of two with as many binders the earlier claim counts.
     fn weigh_claim(&mut self, key: &RecordKey) {
         let Some(own) = self.publisher.own.get_mut(key) else { return };
         let Some(rival) = own.rival.clone().filter(|_| own.taken != 0) else {
@@ -240,7 +257,8 @@ impl Dht {
         };
         let age = |record: &SignedRecord| (record.seq(), record.signer());
         let earlier = age(&own.record) < age(&rival);
-        if (own.stored.count_ones(), earlier) > (own.taken.count_ones(), !earlier) {
+        let witnesses = |binders: u8| (binders & !own.partial).count_ones();
+        if (witnesses(own.stored), earlier) > (witnesses(own.taken), !earlier) {
             own.settled &= !own.taken;
             return;
         }

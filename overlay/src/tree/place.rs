@@ -133,6 +133,7 @@ impl Overlay {
         self.advertise(now);
         self.publish_record(now);
         self.dht.handle_place_change(now);
+        self.claims_may_begin(now);
     }
 
     /// Signs and publishes where this node is now.

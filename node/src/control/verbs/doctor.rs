@@ -51,7 +51,7 @@ impl Desk {
             None if has_place => Ok("none in the first tree now; those in the others lead here".to_owned()),
             None => Err(Fault::new(
                 Code::Unreachable,
-                "there are neighbours, but none gives this node a place in the overlay; try again in a few seconds",
+                "there are neighbours, but none gives this node a place in the overlay: leaves do not, and others may be about to; try again in a few seconds, or link with others, too",
             )),
         };
         let link = match twin {

@@ -207,7 +207,7 @@ async fn addresses(handle: &Handle) -> Result<Vec<Multiaddr>, Fault> {
     if told.is_empty() {
         return Err(Fault::new(
             Code::Unreachable,
-            "this node listens nowhere now, so nobody could join; try again later",
+            "this node listens nowhere now, so nobody could join; is the network up (muses network up)?",
         ));
     }
     told.truncate(MAX_ADDRESSES);

@@ -18,6 +18,9 @@ use crate::local::socks;
 use crate::metrics;
 use crate::stack::Who;
 
+/// What the owner of a node in flight mode may have forgotten.
+const FLIGHT_MODE: &str = "flight mode: no byte leaves or enters until `muses network up`";
+
 impl Desk {
     /// Serves SOCKS5 at `listener` until the node ends. For one listener; a second one is closed.
     pub fn serve_socks(&self, listener: TcpListener, address: SocketAddr, guard: socks::Guard) {
@@ -35,7 +38,11 @@ impl Desk {
     }
 
     pub(super) async fn status(&self) -> Result<Value, Fault> {
-        let mut data = to_json(self.ask(|stack, now| stack.status(now)).await?)?;
+        let mut status = self.ask(|stack, now| stack.status(now)).await?;
+        if !self.handle.network_is_up().await? {
+            status.warning = Some(FLIGHT_MODE.to_owned());
+        }
+        let mut data = to_json(status)?;
         if let Value::Object(fields) = &mut data {
             fields.insert("offers".to_owned(), to_json(self.offers().await?)?);
             let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
