@@ -15,7 +15,7 @@ use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
 use crate::folder::lock_path;
-use crate::local::service::{Forward, Target};
+use crate::local::service::{Forward, ServiceName, Target};
 
 /// How long a node that has left may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,12 +32,9 @@ pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(),
 
 /// Examines the layers to `target`, PEER or PEER/NAME; the exit code is that of the one that fails.
 pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Result<ExitCode, Fault> {
-    let (peer, service) = match target {
-        Some(target) if target.contains('/') => {
-            let target: Target = target.parse().map_err(|line: String| Fault::new(Code::Usage, line))?;
-            (Some(target.peer), Some(target.service))
-        }
-        peer => (peer, None),
+    let (peer, service) = match target.as_deref().map(peer_or_service).transpose()? {
+        Some((peer, service)) => (Some(peer), service),
+        None => (None, None),
     };
     let request = Request::Doctor { peer, service };
     let data = Client::connect(data_dir)?.ask(&request)?;
@@ -48,6 +45,15 @@ pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Res
     }
     let code = data.get("code").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
     Ok(code.unwrap_or(Code::Failed as u8).into())
+}
+
+/// `PEER`, or `PEER/NAME`.
+pub(super) fn peer_or_service(text: &str) -> Result<(String, Option<ServiceName>), Fault> {
+    if !text.contains('/') {
+        return Ok((text.to_owned(), None));
+    }
+    let target: Target = text.parse().map_err(|line: String| Fault::new(Code::Usage, line))?;
+    Ok((target.peer, Some(target.service)))
 }
 
 /// Has an invite written and shows it; as a QR code, too, where somebody can scan it. To a program goes the invite alone: what there is to say about it is on stderr then.

@@ -10,7 +10,6 @@ use clap::{CommandFactory as _, Parser as _};
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
 use crate::exit::{Code, Fault};
-use crate::local::service::Target;
 
 /// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
 pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
@@ -116,13 +115,10 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Unexpose { service } => Request::Unexpose { service },
         Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
         Verb::Disconnect { what } => Request::Disconnect { what },
-        Verb::Cut { what } => match what.split_once('/') {
-            None => Request::Cut { peer: what, service: None },
-            Some(_) => {
-                let Target { peer, service } = what.parse().map_err(|line| Fault::new(Code::Usage, line))?;
-                Request::Cut { peer, service: Some(service) }
-            }
-        },
+        Verb::Cut { what } => {
+            let (peer, service) = ask::peer_or_service(&what)?;
+            Request::Cut { peer, service }
+        }
         Verb::Name(NameVerb::Claim { name }) => Request::NameClaim { name },
         Verb::Name(NameVerb::Pin { name, node }) => Request::NamePin { name, node },
         Verb::Name(NameVerb::Unpin { name }) => Request::NameUnpin { name },

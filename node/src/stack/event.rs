@@ -147,7 +147,7 @@ pub enum Failure {
     /// The other application closed the connection abruptly.
     #[error("the connection was reset by the application on the other side")]
     Reset,
-    /// Somebody ended the session on this node.
+    /// Somebody on this node ended the session, or the connections to this service.
     #[error("it was cut here (muses cut); connect again if that was a mistake")]
     Cut,
     /// This node moved, and the connection was not made mobile.
