@@ -6,18 +6,16 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::dht::{LookupId, LookupResult, Query};
+use crate::dht::{HANDOVER_INTERVAL, LookupId, LookupResult, MAX_OWN_RECORDS, Query};
 use crate::due::Timer;
 use crate::overlay::Overlay;
 use crate::record::{MAX_LIFETIME_S, Name, NameClaim, Record, SignedRecord, next_seq};
 use crate::time::{Instant, Now};
 
-/// After this, former binders have handed over what a newcomer is the binder of: they look every two seconds for what has moved.
-const SETTLES: Duration = Duration::from_secs(2);
+/// After this, former binders have handed over what a newcomer is the binder of.
+const SETTLES: Duration = HANDOVER_INTERVAL;
 /// A look-up that nobody answered is begun again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Most names that wait; a node has one.
-const MAX_WAITING: usize = 64;
 
 /// Names that were not put yet.
 #[derive(Debug, Default)]
@@ -36,7 +34,7 @@ impl Overlay {
         if yielded.is_none() && self.dht.undisputed_own_record(&Query::Name(name.clone()).key()).is_some() {
             return self.publish_claim(name, now);
         }
-        if self.claims.waiting.len() < MAX_WAITING {
+        if self.claims.waiting.len() < MAX_OWN_RECORDS {
             let from = self.claims.settled_at.unwrap_or(Instant::FAR_FUTURE).max(now.instant);
             self.claims.waiting.insert(name, (yielded, from));
             self.arm_claims(now);

@@ -31,6 +31,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub(crate) use handover::HANDOVER_INTERVAL;
 pub use lookup::{LookupId, LookupResult, MAX_LOOKUPS};
 pub use placement::{Child, Choice, REPLICAS, Table, Weight, choose};
 pub use publish::MAX_OWN_RECORDS;

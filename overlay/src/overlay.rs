@@ -6,6 +6,7 @@ use std::sync::Arc;
 use multiaddr::Multiaddr;
 
 use crate::address::{MAX_TREES, Place, TreeId};
+use crate::claims::Claims;
 use crate::config::{Config, Only};
 use crate::dht::{self, Dht};
 use crate::dial::{Dialer, Source};
@@ -17,6 +18,7 @@ use crate::hyperbolic::Plane;
 use crate::id::{CheckEach, CheckSignatures, Identity, NodeId, OverlayId};
 use crate::io::{Command, Lane, LinkId, Snapshot, Transmit};
 use crate::links::Links;
+use crate::links::twin::Twin;
 use crate::membership::Membership;
 use crate::partners::Partners;
 use crate::record::{Name, Query, SignedRecord};
@@ -100,7 +102,7 @@ pub struct Overlay {
     pub(crate) static_cert: Option<Vec<u8>>,
     pub(crate) links: Links,
     pub(crate) dialer: Dialer,
-    pub(crate) twin: crate::links::twin::Twin,
+    pub(crate) twin: Twin,
     pub(crate) partners: Partners,
     pub(crate) trees: Trees,
     pub(crate) named: Named,
@@ -115,7 +117,7 @@ pub struct Overlay {
     /// Which of these was put last.
     pub(crate) revoked_put: Option<NodeId>,
     pub(crate) dht: Dht,
-    pub(crate) claims: crate::claims::Claims,
+    pub(crate) claims: Claims,
     pub(crate) echoes: Echoes,
     pub(crate) routes: Routes,
     pub(crate) pointers: Pointers,
@@ -164,7 +166,7 @@ impl Overlay {
             static_cert: None,
             links: Links::default(),
             dialer,
-            twin: crate::links::twin::Twin::default(),
+            twin: Twin::default(),
             partners: Partners::default(),
             trees: Trees::new(),
             named: Named::default(),
@@ -175,7 +177,7 @@ impl Overlay {
             revoked: BTreeMap::new(),
             revoked_put: None,
             dht,
-            claims: crate::claims::Claims::default(),
+            claims: Claims::default(),
             echoes: Echoes::default(),
             routes: Routes::default(),
             pointers: Pointers::default(),
@@ -421,8 +423,7 @@ impl Overlay {
     pub fn withdraw_name(&mut self, name: &Name, now: Now) {
         self.forget_name(name);
         let query = Query::Name(name.clone());
-        if let Some(claim) = self.dht.own_record(&query.key()).cloned() {
-            self.dht.withdraw(&query);
+        if let Some(claim) = self.dht.withdraw(&query) {
             self.take_back(&claim, now);
         }
         self.settle_down(now);

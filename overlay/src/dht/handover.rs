@@ -11,7 +11,7 @@ use crate::record::RecordKey;
 use crate::time::{Instant, Now};
 
 /// Time between two batches of walks.
-const HANDOVER_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const HANDOVER_INTERVAL: Duration = Duration::from_secs(2);
 /// Most walks in a batch.
 const HANDOVER_BATCH: usize = 128;
 /// Most walks when a node leaves: it has no time for more.

@@ -56,7 +56,7 @@ struct Lookup {
 /// A binder's answer to a lookup.
 enum Heard {
     /// What it keeps, and for how many seconds more; whether it claims that itself, and so is no witness.
-    Found { record: Box<SignedRecord>, remaining_s: u32, partial: bool },
+    Found { record: Box<SignedRecord>, remaining_s: u32, by_claimant: bool },
     /// Nothing, or something older than what was seen before.
     Nothing,
 }
@@ -143,8 +143,8 @@ impl Dht {
                     self.counters.stale_records += 1;
                     Heard::Nothing
                 } else {
-                    let partial = record.claim().is_some() && record.signer() == from;
-                    Heard::Found { record: Box::new(record), remaining_s, partial }
+                    let by_claimant = record.claim().is_some() && record.signer() == from;
+                    Heard::Found { record: Box::new(record), remaining_s, by_claimant }
                 }
             }
             Answer::Missing => Heard::Nothing,
@@ -279,7 +279,7 @@ impl Lookup {
 
     /// Somebody keeps it who does not claim it himself.
     fn has_witness(&self) -> bool {
-        self.answers.iter().any(|heard| matches!(heard, Some(Heard::Found { partial: false, .. })))
+        self.answers.iter().any(|heard| matches!(heard, Some(Heard::Found { by_claimant: false, .. })))
     }
 
     /// The newest record of one signer: the one known from before, or else the one that most binders name who do not claim the name themselves, or else the
@@ -287,8 +287,7 @@ impl Lookup {
     fn choice(&self, known_signer: Option<NodeId>) -> Option<(&SignedRecord, u32)> {
         let of = |id: NodeId| self.found().filter(move |(record, _)| record.signer() == id);
         let votes = |id: NodeId| {
-            let counts =
-                |heard: &&Heard| matches!(heard, Heard::Found { record, partial: false, .. } if record.signer() == id);
+            let counts = |heard: &&Heard| matches!(heard, Heard::Found { record, by_claimant: false, .. } if record.signer() == id);
             self.answers.iter().flatten().filter(counts).count()
         };
         let rank = |record: &SignedRecord| (Reverse(votes(record.signer())), record.seq(), record.signer());

@@ -40,7 +40,7 @@ struct Own {
     /// That of the lowest such replica.
     rival: Option<SignedRecord>,
     /// Bit i: the binder of replica i is who claims what it keeps. Nobody is a witness in his own cause.
-    partial: u8,
+    by_claimant: u8,
     /// The name is another node's: this claim is not put again before the next refresh. Each further Put could be the first to reach a new binder, which
     /// would then turn down whoever had the name before.
     yielded: bool,
@@ -62,7 +62,7 @@ impl Own {
             stored: 0,
             taken: 0,
             rival: None,
-            partial: 0,
+            by_claimant: 0,
             yielded: false,
             reported: false,
             ahead: false,
@@ -75,7 +75,7 @@ impl Own {
         let bit = 1 << replica;
         self.settled |= bit;
         let keeps = rival.as_ref().unwrap_or(&self.record).signer();
-        self.partial = if keeps == from { self.partial | bit } else { self.partial & !bit };
+        self.by_claimant = if keeps == from { self.by_claimant | bit } else { self.by_claimant & !bit };
         self.stored = if stored { self.stored | bit } else { self.stored & !bit };
         self.taken = if rival.is_some() { self.taken | bit } else { self.taken & !bit };
         if rival.is_some() && self.taken.trailing_zeros() == u32::from(replica) {
@@ -137,11 +137,11 @@ impl Dht {
         }
     }
 
-    /// Stops publishing what answers `query`; binders forget it when its lifetime is over.
-    pub fn withdraw(&mut self, query: &Query) {
+    /// Stops publishing what answers `query`; binders forget it when its lifetime is over. What was put, if anything was.
+    pub fn withdraw(&mut self, query: &Query) -> Option<SignedRecord> {
         let key = query.key();
-        self.publisher.own.remove(&key);
         self.timers.cancel(Timer::Publish(key));
+        self.publisher.own.remove(&key).filter(|own| own.last_try.is_some()).map(|own| own.record)
     }
 
     /// The own record that answers `query`.
@@ -257,7 +257,7 @@ impl Dht {
         };
         let age = |record: &SignedRecord| (record.seq(), record.signer());
         let earlier = age(&own.record) < age(&rival);
-        let witnesses = |binders: u8| (binders & !own.partial).count_ones();
+        let witnesses = |binders: u8| (binders & !own.by_claimant).count_ones();
         if (witnesses(own.stored), earlier) > (witnesses(own.taken), !earlier) {
             own.settled &= !own.taken;
             return;

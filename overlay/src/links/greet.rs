@@ -235,22 +235,21 @@ impl Overlay {
             self.make_live(newer, now);
             // The peer may not have read our hello yet. Closed now, its end of the old link could be gone before it knows the new one, and
             // this node would be lost to it: so both ends wait.
-            self.say_replaced(older, now);
-            self.links.retire(older, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
-            self.arm_link(older, now);
+            self.replace(older, now);
             self.link_replaced(peer, now);
             self.events.push_back(Event::LinkRenewed { peer });
         } else {
-            self.say_replaced(newer, now);
-            self.links.retire(newer, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
-            self.arm_link(newer, now);
+            self.replace(newer, now);
         }
     }
 
-    /// Who has the other link, too, needs no telling. A twin has not: it hears from this that there are two of it.
-    fn say_replaced(&mut self, id: LinkId, now: Now) {
+    /// Another link takes the place of this one, which closes when both ends had time to know that. Who has the other one needs no telling; a twin has not, and
+    /// hears from this that there are two of it.
+    fn replace(&mut self, id: LinkId, now: Now) {
         let goodbye = Goodbye { why: GoodbyeReason::Replaced, others: Vec::new() };
         self.send_frame(id, &Frame::Goodbye(goodbye), now);
+        self.links.retire(id, LinkState::Closing(CloseReason::Replaced, now.instant + self.config.timing.leave));
+        self.arm_link(id, now);
     }
 
     fn make_live(&mut self, id: LinkId, now: Now) {
@@ -306,11 +305,6 @@ impl Overlay {
 
     pub(crate) fn handle_goodbye(&mut self, id: LinkId, goodbye: &Goodbye, now: Now) {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return };
-        if goodbye.why == GoodbyeReason::Replaced {
-            // The sender closes the link when both ends had time to know the other one.
-            self.suspect_twin(id, peer, now);
-            return;
-        }
         self.learn_contacts(&goodbye.others, Source::Hearsay);
         let reason = match goodbye.why {
             GoodbyeReason::WrongOverlay => CloseReason::WrongOverlay,
@@ -318,7 +312,8 @@ impl Overlay {
             GoodbyeReason::NotMember => CloseReason::NotMember,
             GoodbyeReason::NotInvited => CloseReason::NotInvited,
             GoodbyeReason::Revoked => CloseReason::Revoked,
-            GoodbyeReason::Replaced => CloseReason::Replaced,
+            // The sender closes it.
+            GoodbyeReason::Replaced => return self.suspect_twin(id, peer, now),
             GoodbyeReason::Version => CloseReason::Version,
             GoodbyeReason::Full => CloseReason::Full,
             GoodbyeReason::Leaving => CloseReason::Leaving,
