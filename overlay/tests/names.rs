@@ -10,6 +10,7 @@ use common::Net;
 use overlay::config::Config;
 use overlay::dht::LookupResult;
 use overlay::event::Event;
+use overlay::overlay::Overlay;
 use overlay::record::Query;
 
 /// Who has the name, for everybody who asks now.
@@ -84,6 +85,23 @@ fn a_newcomer_takes_nobodys_name() {
         net.run(Duration::from_secs(100));
         assert_eq!(holders(&mut net, "alice"), [net.id(0)], "seed {seed}, {before} before");
         assert_eq!((told(&net, 0), told(&net, thief)), ((1, 0), (0, 1)), "seed {seed}, {before} before");
+    }
+}
+
+/// A name stays with a node that is off for a while: its binders keep the claim.
+#[test]
+fn a_name_is_not_free_because_its_holder_has_left() {
+    for seed in 0..12 {
+        let mut net = Net::grow(seed, 4);
+        net.with(2, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(Duration::from_secs(5));
+        net.with(2, Overlay::leave);
+        net.run(Duration::from_secs(2));
+        let config = net.joining(&[0]);
+        let newcomer = net.add(config);
+        net.with(newcomer, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(Duration::from_secs(100));
+        assert_eq!(told(&net, newcomer), (0, 1), "seed {seed}");
     }
 }
 

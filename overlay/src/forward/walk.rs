@@ -25,7 +25,9 @@ impl Overlay {
         let Some(place) = self.trees.place.clone() else { return };
         let tree = self.tree_of_replica(replica);
         let mut header = Header::walk(self.id, place, key, replica, tree);
-        match self.vertex_of(tree, &key, replica) {
+        // The tables still lead to a node that leaves; its parent has just been told, so its walks go up.
+        let vertex = if self.leaving { None } else { self.vertex_of(tree, &key, replica) };
+        match vertex {
             Some(vertex) if self.trees[tree].address.as_ref() == Some(&vertex) => header.down = true,
             Some(vertex) => header.target = AddressSet::of(tree, vertex),
             // Not all tables above are known yet.
