@@ -84,7 +84,7 @@ impl std::error::Error for Fault {}
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let code = match failure {
-            Failure::UnknownPeer | Failure::Unreachable | Failure::Clock => Code::Unreachable,
+            Failure::UnknownPeer | Failure::Unreachable | Failure::Alone | Failure::Clock => Code::Unreachable,
             Failure::Refused | Failure::ServiceDown | Failure::NameChanged | Failure::Revoked => Code::Refused,
             Failure::Timeout | Failure::Silent => Code::Timeout,
             Failure::Myself => Code::Usage,

@@ -1,8 +1,7 @@
 //! A small HTTP/1.1 server for the dashboard and for metrics: bounded in connections, time and bytes.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::io;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -28,8 +26,6 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_OWN_CONNECTIONS: usize = 16;
 /// How long a connection without a place may take to hear that.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// What it hears.
-const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
 /// A request's head has to be complete within this; so long a connection without a request stays open, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes; also how much of an answer waits for a slow reader.
@@ -62,18 +58,11 @@ where
             {
                 converse(socket, answer).await;
             } else {
-                let _ = timeout(REFUSAL_TIMEOUT, refuse(socket)).await;
+                let refusal = |_| ready(text(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n"));
+                let _ = timeout(REFUSAL_TIMEOUT, converse(socket, refusal)).await;
             }
         }
     })
-}
-
-/// Says that there is no place, and hears the request out: a socket that is closed with unread bytes takes its last words with it.
-async fn refuse(mut socket: TcpStream) -> io::Result<()> {
-    socket.write_all(NO_PLACE).await?;
-    socket.shutdown().await?;
-    let mut rest = socket.take(MAX_HEAD_BYTES as u64);
-    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(drop)
 }
 
 async fn converse<S, F>(socket: TcpStream, answer: S)
@@ -129,6 +118,8 @@ pub fn of_body(status: StatusCode, kind: &'static str, body: Body) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     /// The first line of the answer to a request at `at`.
@@ -161,6 +152,5 @@ mod tests {
             }
         }
         assert_eq!(told, "HTTP/1.1 503 Service Unavailable");
-        assert!(NO_PLACE.ends_with(b"\r\n\r\ntoo many connections\n"));
     }
 }

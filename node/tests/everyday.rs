@@ -220,8 +220,30 @@ fn the_doctor_names_the_layer_that_fails() {
     until("the dead peer's path fails", || failing(&bob, "doctor alice").0.is_some_and(|layer| layer != "service"));
     bob.json("network down");
     until("no link", || failing(&bob, "doctor alice") == layer("link", 3));
+    let asked = bob.muses("ping nobody");
+    assert_eq!((asked.status.code(), stderr(&asked).lines().count()), (Some(3), 1), "{}", stderr(&asked));
+    assert!(stderr(&asked).contains("no neighbour"), "{}", stderr(&asked));
+    assert!(bob.json("status")["warning"].as_str().is_some_and(|line| line.contains("flight mode")));
     let nobody = tempfile::tempdir().unwrap();
     assert_eq!(muses(nobody.path(), "doctor").status.code(), Some(6));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let node = Node::start(&[]);
+    let id = node.json("status")["node"].as_str().unwrap().to_owned();
+    let lines = [
+        ("expose ssh 127.0.0.1:0".to_owned(), "port 0"),
+        (format!("reverse {id}/door 127.0.0.1:0"), "port 0"),
+        (format!("receive --from {id}"), "sends itself nothing"),
+        (format!("send /proc/self/status {id}"), "while it is read"),
+        ("invite --uses 5000".to_owned(), "1..=1000"),
+    ];
+    for (line, says) in lines {
+        let said = node.muses(&line);
+        assert_eq!((said.status.code(), stderr(&said).lines().count()), (Some(2), 1), "{line}: {}", stderr(&said));
+        assert!(stderr(&said).contains(says), "{line}: {}", stderr(&said));
+    }
 }
 
 /// A leaf gives nobody a place, and the only friend is one.

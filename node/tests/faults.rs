@@ -129,6 +129,25 @@ fn a_full_disk_keeps_a_new_node_from_starting() {
     assert_eq!(node.wait(), Some(0));
 }
 
+/// Whom an interrupted `join` did not lead anywhere does not want an overlay of his own, which the folder would be bound to.
+#[test]
+fn up_after_a_join_that_led_nowhere_founds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = format!("/ip4/127.0.0.1/tcp/{}", dead_port().port());
+    let process = foreground(folder.path(), "join", &[&nowhere]).spawn().unwrap();
+    let mut node = Node { process, folder };
+    until("the node answers", || node.muses("status").status.success());
+    node.json("down");
+    node.wait();
+    refuses(node.folder.path(), 8, &["was to join an overlay", "muses join INVITE"]);
+    let alice = Node::start(&[]);
+    node.process = foreground(node.folder.path(), "join", &[&alice.invite()]).spawn().unwrap();
+    node.json_when("status", |status| status["address"].is_string());
+    node.json("down");
+    node.wait();
+    node.restart(&[]);
+}
+
 #[test]
 fn what_is_not_there_is_said_with_what_to_try() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ pub(super) fn to_io(error: Error) -> io::Error {
 pub(super) fn failed(why: Failure) -> io::Error {
     let kind = match why {
         Failure::UnknownPeer => ErrorKind::NotFound,
-        Failure::Unreachable | Failure::Clock => ErrorKind::HostUnreachable,
+        Failure::Unreachable | Failure::Alone | Failure::Clock => ErrorKind::HostUnreachable,
         Failure::Refused | Failure::ServiceDown => ErrorKind::ConnectionRefused,
         Failure::NameChanged | Failure::Revoked => ErrorKind::PermissionDenied,
         Failure::Myself => ErrorKind::InvalidInput,

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use overlay::id::NodeId;
 use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,10 +20,9 @@ use crate::dashboard::Dashboard;
 use crate::dial_back::Asks;
 use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
-use crate::local::callers::Callers;
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
-use crate::local::listen::{self, Port};
+use crate::local::listen::Port;
 use crate::local::reverse::lend;
 use crate::local::service::{Forward, LISTEN, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
@@ -32,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
+mod connecting;
 mod doctor;
 mod files;
 mod inviting;
@@ -47,8 +46,6 @@ pub(super) use reverse::Reversal;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// `connect` looks its peer up so that a misspelt name is said at once, but listens anyway if that takes longer than this.
-const CONNECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// `pipe-end` answers after this, if only that the pipe goes on.
 const PIPE_END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends of pipes that are remembered for `pipe-end`; more than can be open at once.
@@ -243,10 +240,7 @@ impl Desk {
     }
 
     async fn expose(&self, service: ServiceName, forward: Forward, allow: Vec<String>) -> Result<Value, Fault> {
-        if forward.is_no_port() {
-            let line = format!("no service listens at port 0 ({forward}); say which one it is");
-            return Err(Fault::new(Code::Usage, line));
-        }
+        forward.check_service()?;
         let (who, allowed) = self.allowed(allow).await?;
         let exposure = Exposure { forward: forward.clone(), allow: who };
         let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
@@ -313,92 +307,6 @@ impl Desk {
             Ok(_) => Err(Fault::from(Failure::UnknownPeer).about(&what)),
             Err(fault) => Err(fault.about(&what)),
         }
-    }
-
-    /// Refuses only a name that certainly is nobody's, or this node's own: a peer that is away now may be back when a port to it is used.
-    async fn check_peer(&self, peer: &str) -> Result<(), Fault> {
-        let node = match peer.parse::<NodeId>() {
-            Ok(id) => Ok(id.to_string()),
-            Err(_) => self.lookup(peer.to_owned(), CONNECT_LOOKUP_TIMEOUT).await,
-        };
-        let own = self.ask(|stack, _| stack.id().to_string()).await?;
-        match node {
-            Ok(node) if node == own => Err(Fault::from(Failure::Myself).about(peer)),
-            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(peer) => Err(fault),
-            _ => Ok(()),
-        }
-    }
-
-    async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
-        self.check_peer(&target.peer).await?;
-        if at.is_place() {
-            return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
-        }
-        let (address, port) = match at.unix() {
-            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
-            None => {
-                let (listener, address) = listen::bind(at).await?;
-                if only_me {
-                    listen::check_mine(address)?;
-                }
-                let callers = if only_me { Callers::OnlyMe } else { Callers::Anybody };
-                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener, callers))
-            }
-        };
-        self.connects().insert(address.clone(), (target, port));
-        Ok(json!({ "listen": address }))
-    }
-
-    async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
-        let matching = |(address, (target, _)): (&String, &(Target, Port))| {
-            (address == what || target.to_string() == what).then(|| address.clone())
-        };
-        let closing: Vec<(String, Port)> = {
-            let mut connects = self.connects();
-            let addresses: Vec<String> = connects.iter().filter_map(matching).collect();
-            addresses.into_iter().filter_map(|at| connects.remove(&at).map(|(_, port)| (at, port))).collect()
-        };
-        if closing.is_empty() {
-            let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
-            return Err(Fault::new(Code::Usage, line));
-        }
-        let mut closed = Vec::new();
-        for (address, port) in closing {
-            port.close().await;
-            closed.push(address);
-        }
-        Ok(json!({ "closed": closed }))
-    }
-
-    async fn cut(&self, peer: &str, service: Option<ServiceName>) -> Result<Value, Fault> {
-        let typed = peer.to_owned();
-        let known = self.ask(move |stack, _| stack.known(&typed)).await?;
-        let node = match known {
-            Some(node) => node,
-            None => match self.who(peer).await? {
-                Who::Node(node) => node,
-                Who::Anyone => return Err(Fault::new(Code::Usage, "`anyone` is no peer; `muses sessions` lists them")),
-            },
-        };
-        let none = |what: &str| Err(Fault::new(Code::Usage, format!("{what} {peer}; `muses sessions` lists them")));
-        let ended = match service {
-            None => self.ask(move |stack, now| stack.cut(node, now)).await?,
-            Some(service) => {
-                let name = service.to_string();
-                match self.ask(move |stack, now| stack.cut_service(node, &name, now)).await? {
-                    0 => return none(&format!("no connection to {service} with")),
-                    ended => Some(ended),
-                }
-            }
-        };
-        match ended {
-            Some(streams) => Ok(json!({ "node": node.to_string(), "streams": streams })),
-            None => none("no session with"),
-        }
-    }
-
-    fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
-        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_reversal(&self) -> u64 {

@@ -123,6 +123,7 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn in_file(config: &Config) -> Result<BTreeMap<ServiceName, Exposure>, Fault> {
     let exposure = |(name, service): (&ServiceName, &ServiceTable)| {
+        service.forward.check_service()?;
         let allow = config.who(&service.allow).map_err(|line| Fault::new(Code::Usage, line))?;
         Ok((name.clone(), Exposure { forward: service.forward.clone(), allow }))
     };

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::{Code, Fault};
+
 /// Longest service name, in bytes.
 pub const MAX_SERVICE_NAME_BYTES: usize = 64;
 /// Longest host in `HOST:PORT`, in bytes (RFC 1035, 2.3.4).
@@ -56,9 +58,16 @@ impl Forward {
         self.0.starts_with(LISTEN)
     }
 
-    /// Whether it is `HOST:0`, which is for listening alone: the system picks a port.
-    pub fn is_no_port(&self) -> bool {
-        self.unix().is_none() && !self.is_place() && self.0.ends_with(":0")
+    /// Whether a service can be there: not at port 0, which is for listening alone, where the system picks one.
+    ///
+    /// # Errors
+    /// [`Code::Usage`].
+    pub fn check_service(&self) -> Result<(), Fault> {
+        if self.unix().is_none() && !self.is_place() && self.0.ends_with(":0") {
+            let line = format!("no service listens at port 0 ({self}); say which one it is");
+            return Err(Fault::new(Code::Usage, line));
+        }
+        Ok(())
     }
 
     /// The path of a unix socket, if it is one.

@@ -113,7 +113,7 @@ async fn open(handle: &Handle, request: protocol::Request, port: u16) -> Result<
 /// The code of RFC 1928 that is nearest to the failure.
 fn reply_to(failure: Failure) -> Reply {
     match failure {
-        Failure::UnknownPeer | Failure::Unreachable | Failure::Clock => Reply::HostUnreachable,
+        Failure::UnknownPeer | Failure::Unreachable | Failure::Alone | Failure::Clock => Reply::HostUnreachable,
         Failure::Refused | Failure::NameChanged | Failure::Revoked | Failure::Myself => Reply::NotAllowed,
         Failure::ServiceDown => Reply::ConnectionRefused,
         Failure::Timeout => Reply::TimedOut,

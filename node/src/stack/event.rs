@@ -133,6 +133,9 @@ pub enum Failure {
     /// There is no path, or the peer does not answer.
     #[error("the peer does not answer; is its node up and on a network? `muses doctor PEER` shows how far it gets")]
     Unreachable,
+    /// Nobody could be asked for the peer.
+    #[error("this node has no neighbour now, so nobody can be asked; is the network up? `muses doctor` says more")]
+    Alone,
     /// The peer does not offer the service to us.
     #[error("the peer does not offer this service to you; ask its owner for `muses expose NAME HOST:PORT --allow YOU`")]
     Refused,

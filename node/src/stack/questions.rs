@@ -183,14 +183,14 @@ impl Stack {
                     Some(found) => self.found(purpose, node, &found.place, now),
                     None => self.give_up(purpose, Failure::UnknownPeer),
                 },
-                other => self.give_up(purpose, failure_of(&other)),
+                other => self.give_up(purpose, self.failure_of(&other)),
             },
         }
     }
 
     /// Whom `name` means, if that is whom it always meant.
     fn holder(&mut self, name: &Name, result: &LookupResult) -> Result<NodeId, Failure> {
-        let LookupResult::Found(record) = result else { return Err(failure_of(result)) };
+        let LookupResult::Found(record) = result else { return Err(self.failure_of(result)) };
         let holder = record.claim().map(|claim| claim.id).ok_or(Failure::UnknownPeer)?;
         if let Some(bytes) = self.naming.pin(name, holder)? {
             self.commands.push_back(Command::Persist { key: PINS_KEY.to_owned(), bytes: bytes.into() });
@@ -258,11 +258,12 @@ impl Stack {
             self.answer(echo.question, Err(Failure::Unreachable));
         }
     }
-}
 
-fn failure_of(result: &LookupResult) -> Failure {
-    match result {
-        LookupResult::Missing => Failure::UnknownPeer,
-        _ => Failure::Timeout,
+    fn failure_of(&self, result: &LookupResult) -> Failure {
+        match result {
+            LookupResult::Missing => Failure::UnknownPeer,
+            _ if self.overlay.neighbours().is_empty() => Failure::Alone,
+            _ => Failure::Timeout,
+        }
     }
 }

@@ -426,6 +426,8 @@ impl World {
                     self.transfers[transfer].failed = Some(why.to_string());
                 }
             }
+            // Each has a key of its own, however it moves and whatever links it loses.
+            Event::Twin => self.failures.push(format!("node {number} takes itself for one of two with its key")),
             _ => {}
         }
     }

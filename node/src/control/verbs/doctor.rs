@@ -37,43 +37,23 @@ impl Desk {
             _ => None,
         };
         let peer = peer.filter(|_| myself.is_none());
-        let link = match (peers, has_place) {
-            // Who founded an overlay and is alone in it misses nothing, unless it looks for somebody.
-            (0, true) if peer.is_none() => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
-            (0, _) => Err(Fault::new(
-                Code::Unreachable,
-                "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
-            )),
-            (links, _) => Ok(count(links as u64, "neighbour")),
-        };
-        let address = match first_address {
-            Some(address) => Ok(address),
-            None if has_place => Ok("none in the first tree now; those in the others lead here".to_owned()),
-            None => Err(Fault::new(
-                Code::Unreachable,
-                "there are neighbours, but none gives this node a place in the overlay: leaves do not, and others may be about to; try again in a few seconds, or link with others, too",
-            )),
-        };
-        let link = match twin {
-            Some(line) => Err(Fault::new(Code::Failed, line)),
-            None => link,
-        };
-        let healthy = diagnosis.note("link", link) && diagnosis.note("address", address);
-        if !healthy {
+        let link =
+            twin.map_or_else(|| links_of(peers, has_place, peer.is_some()), |line| Err(Fault::new(Code::Failed, line)));
+        if !(diagnosis.note("link", link) && diagnosis.note("address", address_of(first_address, has_place))) {
             return Ok(());
         }
+        let record = record.map(|line| Fault::new(Code::Unreachable, line));
         if let Some(line) = myself {
-            if !diagnosis.note("record", record.map_or(Ok(line), |wrong| Err(Fault::new(Code::Unreachable, wrong)))) {
-                return Ok(());
-            }
-            if let Some(service) = service {
+            if diagnosis.note("record", record.map_or(Ok(line), Err))
+                && let Some(service) = service
+            {
                 self.check_own_service(diagnosis, &service);
             }
             return Ok(());
         }
         let Some(peer) = peer else {
-            if let Some(line) = record {
-                diagnosis.note("record", Err(Fault::new(Code::Unreachable, line)));
+            if let Some(wrong) = record {
+                diagnosis.note("record", Err(wrong));
             }
             return Ok(());
         };
@@ -155,6 +135,30 @@ impl Desk {
     async fn probe(&self, peer: &str, service: &str) -> Result<Conn, Error> {
         let opening = self.handle.open(peer.to_owned(), service.to_owned(), 0);
         tokio::time::timeout(ANSWER_TIMEOUT, opening).await.unwrap_or(Err(Failure::Timeout.into()))
+    }
+}
+
+/// So many links; `seeks` when the node looks for somebody.
+fn links_of(peers: usize, has_place: bool, seeks: bool) -> Result<String, Fault> {
+    match peers {
+        // Who founded an overlay and is alone in it misses nothing.
+        0 if has_place && !seeks => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
+        0 => Err(Fault::new(
+            Code::Unreachable,
+            "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
+        )),
+        links => Ok(count(links as u64, "neighbour")),
+    }
+}
+
+fn address_of(first_address: Option<String>, has_place: bool) -> Result<String, Fault> {
+    match first_address {
+        Some(address) => Ok(address),
+        None if has_place => Ok("none in the first tree now; those in the others lead here".to_owned()),
+        None => Err(Fault::new(
+            Code::Unreachable,
+            "there are neighbours, but none gives this node a place in the overlay: leaves do not, and others may be about to; try again in a few seconds, or link with others, too",
+        )),
     }
 }
 

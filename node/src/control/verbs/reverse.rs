@@ -47,6 +47,7 @@ impl Reversal {
 impl Desk {
     /// Has the port that `target` stands for lead to `forward`.
     pub(in crate::control) async fn reverse(&self, target: Target, forward: Forward) -> Result<Reversal, Fault> {
+        forward.check_service()?;
         let what = target.to_string();
         let Who::Node(peer) = self.who(&target.peer).await? else {
             return Err(Fault::new(Code::Usage, "`anyone` is no peer; whose port is it to be?"));

@@ -1,0 +1,103 @@
+//! Local ports that are a peer's service, and connections that are to end.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use overlay::id::NodeId;
+use serde_json::{Value, json};
+
+use super::Desk;
+use crate::exit::{Code, Fault};
+use crate::local::callers::Callers;
+use crate::local::listen::{self, Port};
+use crate::local::service::{Forward, ServiceName, Target};
+use crate::stack::{Failure, Who};
+
+/// `connect` looks its peer up so that a misspelt name is said at once, but listens anyway if that takes longer than this.
+const CONNECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Desk {
+    /// Refuses only a name that certainly is nobody's, or this node's own: a peer that is away now may be back when a port to it is used.
+    async fn check_peer(&self, peer: &str) -> Result<(), Fault> {
+        let node = match peer.parse::<NodeId>() {
+            Ok(id) => Ok(id.to_string()),
+            Err(_) => self.lookup(peer.to_owned(), CONNECT_LOOKUP_TIMEOUT).await,
+        };
+        let own = self.ask(|stack, _| stack.id().to_string()).await?;
+        match node {
+            Ok(node) if node == own => Err(Fault::from(Failure::Myself).about(peer)),
+            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(peer) => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
+        self.check_peer(&target.peer).await?;
+        if at.is_place() {
+            return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
+        }
+        let (address, port) = match at.unix() {
+            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
+            None => {
+                let (listener, address) = listen::bind(at).await?;
+                if only_me {
+                    listen::check_mine(address)?;
+                }
+                let callers = if only_me { Callers::OnlyMe } else { Callers::Anybody };
+                (address.to_string(), listen::connect(self.handle.clone(), target.clone(), listener, callers))
+            }
+        };
+        self.connects().insert(address.clone(), (target, port));
+        Ok(json!({ "listen": address }))
+    }
+
+    pub(super) async fn disconnect(&self, what: &str) -> Result<Value, Fault> {
+        let matching = |(address, (target, _)): (&String, &(Target, Port))| {
+            (address == what || target.to_string() == what).then(|| address.clone())
+        };
+        let closing: Vec<(String, Port)> = {
+            let mut connects = self.connects();
+            let addresses: Vec<String> = connects.iter().filter_map(matching).collect();
+            addresses.into_iter().filter_map(|at| connects.remove(&at).map(|(_, port)| (at, port))).collect()
+        };
+        if closing.is_empty() {
+            let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
+            return Err(Fault::new(Code::Usage, line));
+        }
+        let mut closed = Vec::new();
+        for (address, port) in closing {
+            port.close().await;
+            closed.push(address);
+        }
+        Ok(json!({ "closed": closed }))
+    }
+
+    /// Ends the session with a peer, or the connections to one service alone.
+    pub(super) async fn cut(&self, peer: &str, service: Option<ServiceName>) -> Result<Value, Fault> {
+        let typed = peer.to_owned();
+        let known = self.ask(move |stack, _| stack.known(&typed)).await?;
+        let node = match known {
+            Some(node) => node,
+            None => match self.who(peer).await? {
+                Who::Node(node) => node,
+                Who::Anyone => return Err(Fault::new(Code::Usage, "`anyone` is no peer; `muses sessions` lists them")),
+            },
+        };
+        let (missing, ended) = match service {
+            None => ("session".to_owned(), self.ask(move |stack, now| stack.cut(node, now)).await?),
+            Some(service) => {
+                let missing = format!("connection to {service}");
+                let ended = self.ask(move |stack, now| stack.cut_service(node, service.as_str(), now)).await?;
+                (missing, Some(ended).filter(|ended| *ended > 0))
+            }
+        };
+        let streams = ended
+            .ok_or_else(|| Fault::new(Code::Usage, format!("no {missing} with {peer}; `muses sessions` lists them")))?;
+        Ok(json!({ "node": node.to_string(), "streams": streams }))
+    }
+
+    pub(super) fn connects(&self) -> MutexGuard<'_, BTreeMap<String, (Target, Port)>> {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
