@@ -106,7 +106,7 @@ pub struct LinksTable {
     pub direct: Direct,
     /// Whether links may have bulk lanes, see [`crate::links::bulk`].
     pub bulk: bool,
-    /// Whether the node is announced on the local network, see [`crate::lan`].
+    /// Whether the node is announced on the local network, and looks there for its overlay when it has no neighbour, see [`crate::lan`].
     pub mdns: bool,
     /// Whether the router is asked to forward the port, see [`crate::upnp`].
     pub upnp: bool,

@@ -1,20 +1,26 @@
 //! Overlays on the local network, found by multicast DNS (RFC 6762) as a service (RFC 6763).
 //!
-//! A node that others on the network can reach announces itself as an instance of [`SERVICE`]: its id and its overlay's id as properties,
-//! and the addresses and port at which it listens. `muses join` without an argument asks for these. Anybody on the network may answer
-//! anything, so this is for meeting, not for trust: links prove ids, and what one joins is shown.
+//! A node that others on the network can reach announces itself as an instance of [`SERVICE`] ([`announce`]): its id and its overlay's id as
+//! properties, and the addresses and port at which it listens. `muses join` without an argument asks for these ([`find`]), and so does a node
+//! that has lost all its neighbours ([`meet`]). Anybody on the network may answer anything, so this is for meeting, not for trust: links prove
+//! ids, and what one joins is shown.
+
+mod announce;
+mod meet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{IfKind, Receiver, ResolvedService, ServiceDaemon, ServiceEvent};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::{NodeId, OverlayId};
 
-use crate::driver::{Handle, Stopped};
 use crate::exit::{Code, Fault};
 use crate::reach::{Reach, reach};
+
+pub use announce::announce;
+pub use meet::meet;
 
 /// What nodes announce.
 pub const SERVICE: &str = "_muses._tcp.local.";
@@ -25,7 +31,7 @@ const MAX_FOUND: usize = 64;
 const MAX_ADDRESSES: usize = 8;
 /// After the first answer others may come for so long.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// How often the announcement is compared with what is true: soon silent in flight mode.
+/// How often what a node says and asks here is compared with what is true: soon silent in flight mode.
 const PERIOD: Duration = Duration::from_millis(500);
 /// How often the system is asked for its interfaces, in seconds: one that just came up may not carry packets yet.
 const INTERFACES_PERIOD_S: u32 = 1;
@@ -49,9 +55,8 @@ pub fn find(limit: Duration) -> Result<Vec<Found>, Fault> {
     let failed = |error: mdns_sd::Error| {
         Fault::new(Code::Failed, format!("cannot search this network: {error}; ask for an invite: muses join INVITE"))
     };
-    let daemon = ServiceDaemon::new().map_err(failed)?;
-    daemon.set_ip_check_interval(INTERFACES_PERIOD_S).map_err(failed)?;
-    let answers = daemon.browse(SERVICE).map_err(failed)?;
+    let daemon = Daemon::new().map_err(failed)?;
+    let answers = daemon.ask().map_err(failed)?;
     let mut end = Instant::now() + limit;
     let mut found: BTreeMap<NodeId, Found> = BTreeMap::new();
     while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -63,8 +68,31 @@ pub fn find(limit: Duration) -> Result<Vec<Found>, Fault> {
         }
         found.insert(one.node, one);
     }
-    let _ = daemon.shutdown();
     Ok(found.into_values().collect())
+}
+
+/// Speaks multicast DNS as long as it is there.
+struct Daemon(ServiceDaemon);
+
+impl Daemon {
+    fn new() -> mdns_sd::Result<Self> {
+        let daemon = Self(ServiceDaemon::new()?);
+        daemon.0.set_ip_check_interval(INTERFACES_PERIOD_S)?;
+        Ok(daemon)
+    }
+
+    /// Asks for nodes, more seldom the longer it lasts.
+    fn ask(&self) -> mdns_sd::Result<Receiver<ServiceEvent>> {
+        self.0.browse(SERVICE)
+    }
+}
+
+impl Drop for Daemon {
+    /// Without a goodbye: in flight mode no byte leaves, and who searches asks anew each time.
+    fn drop(&mut self) {
+        let _ = self.0.disable_interface(IfKind::All);
+        let _ = self.0.shutdown();
+    }
 }
 
 /// What somebody announces; none for what is no node that could be dialled.
@@ -86,90 +114,10 @@ fn read(service: &ResolvedService) -> Option<Found> {
     (!addresses.is_empty()).then_some(Found { overlay, node, addresses })
 }
 
-/// Announces the node behind `handle`, `node`, until it ends, whenever others on the network can reach it.
-pub async fn announce(handle: Handle, node: NodeId) {
-    // With what could not be announced, which is not tried again until it changes.
-    let mut told: Option<(Facts, Option<Announcement>)> = None;
-    while let Ok(facts) = facts(&handle).await {
-        if told.as_ref().map(|(facts, _)| facts) != facts.as_ref() {
-            // The old one first: two with one name would be in each other's way.
-            drop(told.take());
-            told = facts.map(|facts| {
-                let announcement = Announcement::new(&facts, node)
-                    .inspect_err(|error| tracing::warn!("this node is not announced on the local network: {error}"));
-                (facts, announcement.ok())
-            });
-        }
-        tokio::time::sleep(PERIOD).await;
-    }
-}
-
-/// What is announced.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Facts {
-    overlay: OverlayId,
-    port: u16,
-    ips: BTreeSet<IpAddr>,
-}
-
-/// None while there is no overlay, or nobody else could dial.
-async fn facts(handle: &Handle) -> Result<Option<Facts>, Stopped> {
-    let overlay = handle.with(|stack, _| stack.overlay_id()).await?;
-    let listening = handle.listening().await?;
-    Ok(overlay.and_then(|overlay| {
-        let (port, ips) = reachable(&listening)?;
-        Some(Facts { overlay, port, ips })
-    }))
-}
-
-/// The port of the first address that others can dial, and all such addresses with this port.
-fn reachable(listening: &[Multiaddr]) -> Option<(u16, BTreeSet<IpAddr>)> {
-    let ends = || listening.iter().filter(|address| reach(address) > Some(Reach::Machine)).filter_map(end);
-    let (_, port) = ends().next()?;
-    Some((port, ends().filter(|(_, other)| *other == port).map(|(ip, _)| ip).collect()))
-}
-
-fn end(address: &Multiaddr) -> Option<(IpAddr, u16)> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) => Some((ip, port)),
-        _ => None,
-    }
-}
-
-/// Answers questions of others as long as it is there.
-struct Announcement(ServiceDaemon);
-
-impl Announcement {
-    fn new(facts: &Facts, node: NodeId) -> mdns_sd::Result<Self> {
-        let id = node.to_string();
-        // Ids differ at their end. DNS does not tell upper from lower case, which leaves enough of it.
-        let host = format!("muses-{}.local.", id.get(id.len().saturating_sub(20)..).unwrap_or(&id).to_lowercase());
-        let properties = [("v", VERSION.to_owned()), ("overlay", facts.overlay.to_string()), ("node", id.clone())];
-        let ips: Vec<IpAddr> = facts.ips.iter().copied().collect();
-        let service = ServiceInfo::new(SERVICE, &id, &host, ips.as_slice(), facts.port, &properties[..])?;
-        let announcement = Self(ServiceDaemon::new()?);
-        announcement.0.set_ip_check_interval(INTERFACES_PERIOD_S)?;
-        announcement.0.register(service)?;
-        Ok(announcement)
-    }
-}
-
-impl Drop for Announcement {
-    /// Without a goodbye: in flight mode no byte leaves, and who searches asks anew each time.
-    fn drop(&mut self) {
-        let _ = self.0.disable_interface(IfKind::All);
-        let _ = self.0.shutdown();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use mdns_sd::ServiceInfo;
+
     use super::*;
 
     const NODE: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
@@ -181,17 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_dialled_is_announced_and_found() {
-        let listening = |texts: &[&str]| -> Vec<Multiaddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
-        assert_eq!(reachable(&listening(&["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1"])), None);
-        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        let all = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/2", "/ip6/fd00::1/tcp/2", "/ip4/10.0.0.2/tcp/3"];
-        assert_eq!(reachable(&listening(&all)), Some((2, ips(&["10.0.0.1", "fd00::1"]))));
-
+    fn only_what_can_be_dialled_is_found() {
         let overlay = OverlayId::from_bytes([1; 32]);
         let found = read(&service(&overlay.to_string(), NODE, &["10.0.0.1", "127.0.0.1"])).unwrap();
         assert_eq!((found.overlay, found.node.to_string().as_str()), (overlay, NODE));
-        assert_eq!(found.addresses, listening(&[&format!("/ip4/10.0.0.1/tcp/4741/p2p/{NODE}")]));
+        let dialled: Multiaddr = format!("/ip4/10.0.0.1/tcp/4741/p2p/{NODE}").parse().unwrap();
+        assert_eq!(found.addresses, [dialled]);
         for (overlay, node, ip) in [
             ("nonsense", NODE, "10.0.0.1"),
             (&overlay.to_string(), "nonsense", "10.0.0.1"),

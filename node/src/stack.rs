@@ -269,6 +269,14 @@ impl Stack {
         self.settle(now);
     }
 
+    /// The local network says that `peer` is at these addresses, and nobody vouches for that.
+    pub fn handle_announced(&mut self, peer: NodeId, addresses: &[Multiaddr], now: Now) {
+        for address in addresses {
+            self.overlay.handle_announced(address, peer, now);
+        }
+        self.settle(now);
+    }
+
     /// A neighbour announced a frame that is too long; the driver has closed the link.
     pub fn handle_oversized(&mut self, link: LinkId, now: Now) {
         self.overlay.handle_oversized(link, now);

@@ -23,6 +23,21 @@ fn the_overlay_on_the_local_network_is_found_and_joined() {
     assert_eq!(alice.json("peers").as_array().unwrap().len(), 1);
 }
 
+/// Neither knows the other's address in the network into which both come, and nobody else is there.
+#[test]
+fn two_who_come_into_another_network_find_each_other_there() {
+    let Some(lab) = Namespaces::new() else { return };
+    let (alice, bob) = lab.alice_and_bob(&[]);
+    lab.bob_leaves(1);
+    bob.json_when("status", |status| status["links"] == 0);
+    lab.alice_is_at(2, 77);
+    lab.bob_joins(2);
+    for (node, other) in [(&alice, "bob"), (&bob, "alice")] {
+        node.json_when("peers", |peers| peers.as_array().is_some_and(|peers| peers.len() == 1));
+        node.json_when(&format!("ping {other}"), |answer| answer["rtt_us"].is_number());
+    }
+}
+
 #[test]
 fn nobody_is_found_who_does_not_want_to_be_and_of_two_overlays_none_is_joined() {
     let Some(lab) = Namespaces::new() else { return };

@@ -5,11 +5,13 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{PATIENCE, foreground, muses, stderr};
+use common::{PATIENCE, foreground, muses, stderr, until};
 
 /// Files for packages.
 fn packaging() -> PathBuf {
@@ -87,6 +89,36 @@ fn manifests_are_sound() {
     for line in lines {
         let said = muses(Path::new("/nowhere"), &format!("{line} --help"));
         assert!(said.status.success(), "{line}: {}", stderr(&said));
+    }
+}
+
+/// An orchestrator makes a volume's folder, with root as its owner or open to anybody, which a node refuses for its keys: it makes one below.
+#[test]
+fn containers_keep_their_keys_below_volumes() {
+    let image = fs::read_to_string(packaging().join("docker/Dockerfile")).unwrap();
+    let line = |start: &str| image.lines().find_map(|line| line.strip_prefix(start)).unwrap().to_owned();
+    let (data_dir, volume) = (PathBuf::from(line("ENV MUSES_DATA_DIR=")), PathBuf::from(line("VOLUME ")));
+    assert_eq!(data_dir.parent(), Some(volume.as_path()));
+    let place = tempfile::tempdir().unwrap();
+    let mounted = place.path().join("volume");
+    fs::create_dir(&mounted).unwrap();
+    fs::set_permissions(&mounted, fs::Permissions::from_mode(0o2777)).unwrap();
+    let data_dir_there = mounted.join(data_dir.file_name().unwrap());
+    let mut node = foreground(&data_dir_there, "up", &[]).spawn().unwrap();
+    let mut said = BufReader::new(node.stdout.take().unwrap()).lines();
+    let first = said.next().unwrap().unwrap();
+    assert!(first.contains("a new identity"), "{first}");
+    until("it answers", || muses(&data_dir_there, "down").status.success());
+    assert!(node.wait().unwrap().success());
+    for file in [
+        "docker/compose.yaml",
+        "kubernetes/founder.yaml",
+        "kubernetes/relay.yaml",
+        "kubernetes/alice.yaml",
+        "kubernetes/bob.yaml",
+    ] {
+        let text = fs::read_to_string(packaging().join(file)).unwrap();
+        assert!(text.contains(volume.to_str().unwrap()) && !text.contains(data_dir.to_str().unwrap()), "{file}");
     }
 }
 

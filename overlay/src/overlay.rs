@@ -394,7 +394,14 @@ impl Overlay {
         self.settle_down(now);
     }
 
-    /// Somebody else than the overlay, such as a person or the local network, says that a node is at this address.
+    /// The local network says that `peer` is at this address, and nobody vouches for that: it is dialled while nothing better is known.
+    pub fn handle_announced(&mut self, address: &Multiaddr, peer: NodeId, now: Now) {
+        self.dialer.learn(address, Some(peer), Source::Hearsay);
+        self.dialer.touch();
+        self.settle_down(now);
+    }
+
+    /// Who runs this node says that another one is at this address.
     pub fn handle_peer_found(&mut self, address: &Multiaddr, peer: Option<NodeId>, now: Now) {
         self.dialer.learn(address, peer, Source::Configured);
         self.dialer.touch();

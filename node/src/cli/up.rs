@@ -87,7 +87,7 @@ pub(super) struct Up {
     /// The unix socket of the testnet that this node is a part of: the dashboard's page gets a menu, and gives its orders there
     #[arg(long, value_name = "PATH", hide = true)]
     pub(super) testnet: Option<PathBuf>,
-    /// Do not announce this node on the local network
+    /// Neither announce this node on the local network, nor look there for its overlay when it has no neighbour
     #[arg(long)]
     pub(super) no_mdns: bool,
     /// Do not ask the router to forward the port (UPnP)
@@ -281,6 +281,9 @@ async fn serve(
     let serving = tokio::spawn(server.run(Arc::clone(&desk)));
     if announced {
         tokio::spawn(lan::announce(handle.clone(), node));
+    }
+    if config.links.mdns {
+        tokio::spawn(lan::meet(handle.clone()));
     }
     let upnp = forwarded.then(|| Upnp::keep(handle.clone()));
     tokio::spawn(Arc::clone(&desk).receive(incoming));

@@ -64,6 +64,11 @@ impl Stack {
         self.overlay.overlay_id()
     }
 
+    /// Whether there is a link to anybody.
+    pub fn has_neighbours(&self) -> bool {
+        !self.overlay.neighbours().is_empty()
+    }
+
     /// Whether this node founded it.
     pub fn is_founder(&self) -> bool {
         self.overlay.founder() == Some(self.id)

@@ -81,6 +81,12 @@ impl Namespaces {
         ip(&format!("-n {}bob link set net{net} down", self.0));
     }
 
+    /// Alice has another address in this network.
+    pub fn alice_is_at(&self, net: u8, host: u8) {
+        ip(&format!("-n {}alice addr flush dev net{net}", self.0));
+        ip(&format!("-n {}alice addr add 10.78.{net}.{host}/24 dev net{net}", self.0));
+    }
+
     /// Alice's way to everywhere leads through this network.
     pub fn alice_leaves_by(&self, net: u8) {
         ip(&format!("-n {}alice route add default via 10.78.{net}.254 dev net{net}", self.0));

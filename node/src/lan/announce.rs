@@ -1,0 +1,99 @@
+//! A node says on its local network that it is there.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use mdns_sd::ServiceInfo;
+use multiaddr::{Multiaddr, Protocol};
+use overlay::id::{NodeId, OverlayId};
+
+use super::{Daemon, PERIOD, SERVICE, VERSION};
+use crate::driver::{Handle, Stopped};
+use crate::reach::{Reach, reach};
+
+/// Announces the node behind `handle`, `node`, until it ends, whenever others on the network can reach it.
+pub async fn announce(handle: Handle, node: NodeId) {
+    // With what could not be announced, which is not tried again until it changes.
+    let mut told: Option<(Facts, Option<Announcement>)> = None;
+    while let Ok(facts) = facts(&handle).await {
+        if told.as_ref().map(|(facts, _)| facts) != facts.as_ref() {
+            // The old one first: two with one name would be in each other's way.
+            drop(told.take());
+            told = facts.map(|facts| {
+                let announcement = Announcement::new(&facts, node)
+                    .inspect_err(|error| tracing::warn!("this node is not announced on the local network: {error}"));
+                (facts, announcement.ok())
+            });
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// What is announced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Facts {
+    overlay: OverlayId,
+    port: u16,
+    ips: BTreeSet<IpAddr>,
+}
+
+/// None while there is no overlay, or nobody else could dial.
+async fn facts(handle: &Handle) -> Result<Option<Facts>, Stopped> {
+    let overlay = handle.with(|stack, _| stack.overlay_id()).await?;
+    let listening = handle.listening().await?;
+    Ok(overlay.and_then(|overlay| {
+        let (port, ips) = reachable(&listening)?;
+        Some(Facts { overlay, port, ips })
+    }))
+}
+
+/// The port of the first address that others can dial, and all such addresses with this port.
+fn reachable(listening: &[Multiaddr]) -> Option<(u16, BTreeSet<IpAddr>)> {
+    let ends = || listening.iter().filter(|address| reach(address) > Some(Reach::Machine)).filter_map(end);
+    let (_, port) = ends().next()?;
+    Some((port, ends().filter(|(_, other)| *other == port).map(|(ip, _)| ip).collect()))
+}
+
+fn end(address: &Multiaddr) -> Option<(IpAddr, u16)> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some((ip, port)),
+        _ => None,
+    }
+}
+
+/// Answers questions of others as long as it is there.
+struct Announcement(#[expect(dead_code, reason = "it is there")] Daemon);
+
+impl Announcement {
+    fn new(facts: &Facts, node: NodeId) -> mdns_sd::Result<Self> {
+        let id = node.to_string();
+        // Ids differ at their end. DNS does not tell upper from lower case, which leaves enough of it.
+        let host = format!("muses-{}.local.", id.get(id.len().saturating_sub(20)..).unwrap_or(&id).to_lowercase());
+        let properties = [("v", VERSION.to_owned()), ("overlay", facts.overlay.to_string()), ("node", id.clone())];
+        let ips: Vec<IpAddr> = facts.ips.iter().copied().collect();
+        let service = ServiceInfo::new(SERVICE, &id, &host, ips.as_slice(), facts.port, &properties[..])?;
+        let daemon = Daemon::new()?;
+        daemon.0.register(service)?;
+        Ok(Self(daemon))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_dialled_is_announced() {
+        let listening = |texts: &[&str]| -> Vec<Multiaddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        assert_eq!(reachable(&listening(&["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1"])), None);
+        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let all = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/2", "/ip6/fd00::1/tcp/2", "/ip4/10.0.0.2/tcp/3"];
+        assert_eq!(reachable(&listening(&all)), Some((2, ips(&["10.0.0.1", "fd00::1"]))));
+    }
+}

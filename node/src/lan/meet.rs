@@ -1,0 +1,86 @@
+//! A node without neighbours looks for its overlay on the local network: two laptops that come into one café need nobody else to find together.
+
+use std::collections::BTreeSet;
+
+use mdns_sd::{Receiver, ServiceEvent};
+use multiaddr::Multiaddr;
+use overlay::id::{NodeId, OverlayId};
+
+use super::{Daemon, Found, MAX_FOUND, PERIOD, read};
+use crate::driver::{Handle, Stopped};
+
+/// When a search is for something, and begins anew when that changes: another network is to be asked at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Lonely {
+    overlay: OverlayId,
+    listening: Vec<Multiaddr>,
+}
+
+/// A search that goes on.
+struct Search {
+    /// Asks as long as it is there.
+    _daemon: Daemon,
+    answers: Receiver<ServiceEvent>,
+    /// Who answered.
+    found: BTreeSet<NodeId>,
+}
+
+/// Tells the node behind `handle` of others of its overlay on the local network, whenever it has no neighbour, until it ends.
+pub async fn meet(handle: Handle) {
+    // With the search that could not begin, which is not tried again until something changes.
+    let mut searched: Option<(Lonely, Option<Search>)> = None;
+    while let Ok(lonely) = lonely(&handle).await {
+        if searched.as_ref().map(|(lonely, _)| lonely) != lonely.as_ref() {
+            drop(searched.take());
+            searched = lonely.map(|lonely| {
+                let search = Search::new().inspect_err(|error| {
+                    tracing::debug!("the local network cannot be searched for neighbours: {error}")
+                });
+                (lonely, search.ok())
+            });
+        }
+        let hearing = async {
+            match &mut searched {
+                Some((Lonely { overlay, .. }, Some(search))) => search.tell(*overlay, &handle).await,
+                _ => std::future::pending().await,
+            }
+        };
+        // Hearing ends with the search alone.
+        if tokio::time::timeout(PERIOD, hearing).await.is_ok()
+            && let Some((_, search)) = &mut searched
+        {
+            *search = None;
+        }
+    }
+}
+
+/// None while there is nothing to look for: no overlay yet, neighbours, or no network.
+async fn lonely(handle: &Handle) -> Result<Option<Lonely>, Stopped> {
+    let overlay = handle.with(|stack, _| stack.overlay_id().filter(|_| !stack.has_neighbours())).await?;
+    let Some(overlay) = overlay else { return Ok(None) };
+    if !handle.network_is_up().await? {
+        return Ok(None);
+    }
+    Ok(Some(Lonely { overlay, listening: handle.listening().await? }))
+}
+
+impl Search {
+    fn new() -> mdns_sd::Result<Self> {
+        let daemon = Daemon::new()?;
+        let answers = daemon.ask()?;
+        Ok(Self { _daemon: daemon, answers, found: BTreeSet::new() })
+    }
+
+    /// Hands on the answers of nodes in `overlay`, until there are too many or the search has ended.
+    async fn tell(&mut self, overlay: OverlayId, handle: &Handle) {
+        while self.found.len() < MAX_FOUND
+            && let Ok(event) = self.answers.recv_async().await
+        {
+            let ServiceEvent::ServiceResolved(service) = event else { continue };
+            let Some(found) = read(&service).filter(|found| found.overlay == overlay) else { continue };
+            let Found { node, addresses, .. } = found;
+            self.found.insert(node);
+            handle.send(move |stack, now| stack.handle_announced(node, &addresses, now));
+        }
+    }
+}
