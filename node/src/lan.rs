@@ -71,6 +71,33 @@ pub fn find(limit: Duration) -> Result<Vec<Found>, Fault> {
     Ok(found.into_values().collect())
 }
 
+/// What is said or asked on the network, as long as the facts for which it was made are true.
+struct Current<F, T>(Option<(F, Option<T>)>);
+
+impl<F: PartialEq, T> Current<F, T> {
+    const fn none() -> Self {
+        Self(None)
+    }
+
+    /// With other facts something else is made; with what could not be made, that is not tried again until they change.
+    fn keep(&mut self, facts: Option<F>, make: impl FnOnce(&F) -> mdns_sd::Result<T>) {
+        if self.0.as_ref().map(|(facts, _)| facts) == facts.as_ref() {
+            return;
+        }
+        // The old one first: two with one name would be in each other's way.
+        self.0 = None;
+        self.0 = facts.map(|facts| {
+            let made =
+                make(&facts).inspect_err(|error| tracing::warn!("no multicast DNS on the local network: {error}"));
+            (facts, made.ok())
+        });
+    }
+
+    fn get(&mut self) -> Option<(&F, &mut T)> {
+        self.0.as_mut().and_then(|(facts, made)| Some((&*facts, made.as_mut()?)))
+    }
+}
+
 /// Speaks multicast DNS as long as it is there.
 struct Daemon(ServiceDaemon);
 

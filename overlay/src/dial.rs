@@ -16,6 +16,8 @@ const MAX_KNOWN: usize = 256;
 const MAX_PER_PEER: usize = 8;
 /// Most dials under way at one time.
 pub const MAX_PARALLEL_DIALS: usize = 8;
+/// And beside them, so that neither keeps the other waiting, of what the local network announces: anybody there can announce anything.
+const MAX_NEARBY_DIALS: usize = 4;
 
 /// Why an address is known; the first reasons are dialled first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,8 @@ pub enum Source {
     Heir,
     /// A neighbour, now or earlier.
     Neighbour,
+    /// Announced on the local network.
+    Nearby,
     /// Told by somebody.
     Hearsay,
     /// Told by a peer of the layer above, of itself: good for a link to that one.
@@ -138,15 +142,14 @@ impl Dialer {
         wanted: impl Fn(&Multiaddr, Option<NodeId>, Source) -> bool,
         now: Instant,
     ) -> Option<Multiaddr> {
-        let busy = self.known.values().filter(|known| known.dialling_since.is_some()).count();
-        if busy >= MAX_PARALLEL_DIALS {
-            return None;
-        }
+        let (nearby, others): (Vec<_>, Vec<_>) = self.under_way().partition(|known| known.source == Source::Nearby);
+        let (nearby, others) = (nearby.len() < MAX_NEARBY_DIALS, others.len() < MAX_PARALLEL_DIALS);
         let known = self
             .known
             .values_mut()
             .filter(|known| {
-                known.dialling_since.is_none()
+                (if known.source == Source::Nearby { nearby } else { others })
+                    && known.dialling_since.is_none()
                     && known.not_before <= now
                     && wanted(&known.address, known.peer, known.source)
             })
@@ -157,7 +160,11 @@ impl Dialer {
 
     /// Dials under way.
     pub fn dials(&self) -> usize {
-        self.known.values().filter(|known| known.dialling_since.is_some()).count()
+        self.under_way().count()
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = &Known> {
+        self.known.values().map(Box::as_ref).filter(|known| known.dialling_since.is_some())
     }
 
     /// When [`Dialer::next`] may have something new for `wanted`.
@@ -356,6 +363,8 @@ mod tests {
         assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(address(2000)));
         let parallel = (0..20).filter(|_| dialer.next(|_, _, _| true, Instant::ZERO).is_some()).count();
         assert_eq!(parallel, MAX_PARALLEL_DIALS - 1);
+        dialer.learn(&address(2001), None, Source::Nearby);
+        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(address(2001)), "it does not wait for the others");
         let peer = NodeId::from_bytes([3; 32]);
         for n in 3000..3020 {
             dialer.learn(&address(n), Some(peer), Source::Neighbour);

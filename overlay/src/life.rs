@@ -215,6 +215,11 @@ impl Overlay {
         self.seek_parent(now);
     }
 
+    /// Whether there is no link, or none whose probe was answered within this time.
+    pub(crate) fn is_unanswered_for(&self, time: Duration, now: Now) -> bool {
+        self.links.begun().all(|link| link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= time))
+    }
+
     /// Links that have not answered since the address changed are most likely dead: their peers are dialled beside them, and
     /// the newer link wins.
     pub(crate) fn urgent_timer(&mut self, now: Now) {
@@ -367,7 +372,7 @@ impl Overlay {
         let first = &self.trees[FIRST_TREE];
         let since = first.detached_since.unwrap_or(now.instant);
         let newcomer = self.trees.place.is_none() && !self.returns && now.instant.since(since) < LOOKS_FURTHER;
-        let alone = self.links.begun().next().is_none();
+        let alone = self.is_unanswered_for(URGENT_AFTER, now);
         let reach = if alone {
             // What was only told is for those who know nobody better.
             Source::Hearsay
@@ -392,7 +397,7 @@ impl Overlay {
         let open = self.config.only.is_empty();
         let minding = if first.is_root() { self.founder() } else { None };
         Wants {
-            everything: !attached || self.urgent,
+            everything: !attached || self.urgent || alone,
             reach,
             ancestors,
             more: few,

@@ -394,9 +394,9 @@ impl Overlay {
         self.settle_down(now);
     }
 
-    /// The local network says that `peer` is at this address, and nobody vouches for that: it is dialled while nothing better is known.
+    /// The local network says that `peer` is at this address, and nobody vouches for that: it is dialled where neighbours are missing.
     pub fn handle_announced(&mut self, address: &Multiaddr, peer: NodeId, now: Now) {
-        self.dialer.learn(address, Some(peer), Source::Hearsay);
+        self.dialer.learn(address, Some(peer), Source::Nearby);
         self.dialer.touch();
         self.settle_down(now);
     }

@@ -72,6 +72,25 @@ fn the_word_is_kept_for_the_lease_and_not_longer() {
 }
 
 #[test]
+fn where_no_neighbour_answers_whom_the_local_network_announces_is_linked_before_the_old_links_are_dead() {
+    let mut net = Net::grow(4, 12);
+    let mover = net.alive().len() - 1;
+    let near: Vec<_> = net.node(mover).neighbours().iter().map(|peer| peer.id).collect();
+    let stranger = (0..mover).find(|n| !near.contains(&net.id(*n))).unwrap();
+    // Where nobody but the local network says that it is.
+    let address: Multiaddr = "/ip4/10.8.8.8/tcp/4001".parse().unwrap();
+    net.nodes[stranger].address = address.clone();
+    let id = net.id(stranger);
+    let linked = |net: &Net| net.node(mover).neighbours().iter().any(|peer| peer.id == id);
+    net.network_down(mover);
+    net.with(mover, |overlay, now| overlay.set_links(vec![Only::Id(id)], 0, now));
+    net.network_up(mover, "/ip4/10.9.9.9/tcp/4001".parse().unwrap());
+    net.run(Duration::from_millis(100));
+    net.with(mover, |overlay, now| overlay.handle_announced(&address, id, now));
+    assert!(net.run_until(Duration::from_millis(300), linked), "{}", net.picture());
+}
+
+#[test]
 fn links_are_copied_to_another_interface_while_the_old_ones_serve() {
     let mut net = Net::grow(3, 12);
     let n = net.alive().len() - 1;

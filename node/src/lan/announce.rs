@@ -3,29 +3,26 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use mdns_sd::ServiceInfo;
+use mdns_sd::{DaemonEvent, Receiver, ServiceInfo};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::{NodeId, OverlayId};
 
-use super::{Daemon, PERIOD, SERVICE, VERSION};
+use super::{Current, Daemon, PERIOD, SERVICE, VERSION};
 use crate::driver::{Handle, Stopped};
 use crate::reach::{Reach, reach};
 
 /// Announces the node behind `handle`, `node`, until it ends, whenever others on the network can reach it.
 pub async fn announce(handle: Handle, node: NodeId) {
-    // With what could not be announced, which is not tried again until it changes.
-    let mut told: Option<(Facts, Option<Announcement>)> = None;
+    let mut told = Current::none();
     while let Ok(facts) = facts(&handle).await {
-        if told.as_ref().map(|(facts, _)| facts) != facts.as_ref() {
-            // The old one first: two with one name would be in each other's way.
-            drop(told.take());
-            told = facts.map(|facts| {
-                let announcement = Announcement::new(&facts, node)
-                    .inspect_err(|error| tracing::warn!("this node is not announced on the local network: {error}"));
-                (facts, announcement.ok())
-            });
-        }
-        tokio::time::sleep(PERIOD).await;
+        told.keep(facts, |facts| Announcement::new(facts, node));
+        let repeating = async {
+            match told.get() {
+                Some((_, announcement)) => announcement.repeat().await,
+                None => std::future::pending().await,
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(PERIOD, repeating).await;
     }
 }
 
@@ -68,7 +65,11 @@ fn end(address: &Multiaddr) -> Option<(IpAddr, u16)> {
 }
 
 /// Answers questions of others as long as it is there.
-struct Announcement(#[expect(dead_code, reason = "it is there")] Daemon);
+struct Announcement {
+    daemon: Daemon,
+    service: ServiceInfo,
+    changes: Receiver<DaemonEvent>,
+}
 
 impl Announcement {
     fn new(facts: &Facts, node: NodeId) -> mdns_sd::Result<Self> {
@@ -77,10 +78,29 @@ impl Announcement {
         let host = format!("muses-{}.local.", id.get(id.len().saturating_sub(20)..).unwrap_or(&id).to_lowercase());
         let properties = [("v", VERSION.to_owned()), ("overlay", facts.overlay.to_string()), ("node", id.clone())];
         let ips: Vec<IpAddr> = facts.ips.iter().copied().collect();
-        let service = ServiceInfo::new(SERVICE, &id, &host, ips.as_slice(), facts.port, &properties[..])?;
+        let mut service = ServiceInfo::new(SERVICE, &id, &host, ips.as_slice(), facts.port, &properties[..])?;
+        // The names are made of the key: nobody has to be asked whether they are free, and an announcement goes out at once.
+        service.set_requires_probe(false);
         let daemon = Daemon::new()?;
-        daemon.0.register(service)?;
-        Ok(Self(daemon))
+        let announcement = Self { changes: daemon.0.monitor()?, daemon, service };
+        announcement.register()?;
+        Ok(announcement)
+    }
+
+    fn register(&self) -> mdns_sd::Result<()> {
+        self.daemon.0.register(self.service.clone())
+    }
+
+    /// Says it again whenever an interface comes up: with addresses that are given, the daemon keeps silent there.
+    async fn repeat(&self) {
+        while let Ok(event) = self.changes.recv_async().await {
+            if matches!(event, DaemonEvent::IpAdd(_))
+                && let Err(error) = self.register()
+            {
+                tracing::debug!("not announced on an interface that came up: {error}");
+            }
+        }
+        std::future::pending().await
     }
 }
 

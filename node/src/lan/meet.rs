@@ -6,7 +6,7 @@ use mdns_sd::{Receiver, ServiceEvent};
 use multiaddr::Multiaddr;
 use overlay::id::{NodeId, OverlayId};
 
-use super::{Daemon, Found, MAX_FOUND, PERIOD, read};
+use super::{Current, Daemon, Found, MAX_FOUND, PERIOD, read};
 use crate::driver::{Handle, Stopped};
 
 /// When a search is for something, and begins anew when that changes: another network is to be asked at once.
@@ -25,38 +25,24 @@ struct Search {
     found: BTreeSet<NodeId>,
 }
 
-/// Tells the node behind `handle` of others of its overlay on the local network, whenever it has no neighbour, until it ends.
+/// Tells the node behind `handle` of others of its overlay on the local network, whenever no neighbour answers it, until it ends.
 pub async fn meet(handle: Handle) {
-    // With the search that could not begin, which is not tried again until something changes.
-    let mut searched: Option<(Lonely, Option<Search>)> = None;
+    let mut search = Current::none();
     while let Ok(lonely) = lonely(&handle).await {
-        if searched.as_ref().map(|(lonely, _)| lonely) != lonely.as_ref() {
-            drop(searched.take());
-            searched = lonely.map(|lonely| {
-                let search = Search::new().inspect_err(|error| {
-                    tracing::debug!("the local network cannot be searched for neighbours: {error}")
-                });
-                (lonely, search.ok())
-            });
-        }
+        search.keep(lonely, |_| Search::new());
         let hearing = async {
-            match &mut searched {
-                Some((Lonely { overlay, .. }, Some(search))) => search.tell(*overlay, &handle).await,
-                _ => std::future::pending().await,
+            match search.get() {
+                Some((Lonely { overlay, .. }, search)) => search.tell(*overlay, &handle).await,
+                None => std::future::pending().await,
             }
         };
-        // Hearing ends with the search alone.
-        if tokio::time::timeout(PERIOD, hearing).await.is_ok()
-            && let Some((_, search)) = &mut searched
-        {
-            *search = None;
-        }
+        let _: Result<(), _> = tokio::time::timeout(PERIOD, hearing).await;
     }
 }
 
-/// None while there is nothing to look for: no overlay yet, neighbours, or no network.
+/// None while there is nothing to look for: no overlay yet, neighbours that answer, or no network.
 async fn lonely(handle: &Handle) -> Result<Option<Lonely>, Stopped> {
-    let overlay = handle.with(|stack, _| stack.overlay_id().filter(|_| !stack.has_neighbours())).await?;
+    let overlay = handle.with(|stack, _| stack.overlay_id().filter(|_| stack.is_cut_off())).await?;
     let Some(overlay) = overlay else { return Ok(None) };
     if !handle.network_is_up().await? {
         return Ok(None);
@@ -71,7 +57,7 @@ impl Search {
         Ok(Self { _daemon: daemon, answers, found: BTreeSet::new() })
     }
 
-    /// Hands on the answers of nodes in `overlay`, until there are too many or the search has ended.
+    /// Hands on the answers of nodes in `overlay`, unless there are too many.
     async fn tell(&mut self, overlay: OverlayId, handle: &Handle) {
         while self.found.len() < MAX_FOUND
             && let Ok(event) = self.answers.recv_async().await
@@ -82,5 +68,6 @@ impl Search {
             self.found.insert(node);
             handle.send(move |stack, now| stack.handle_announced(node, &addresses, now));
         }
+        std::future::pending().await
     }
 }

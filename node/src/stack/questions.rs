@@ -262,7 +262,7 @@ impl Stack {
     fn failure_of(&self, result: &LookupResult) -> Failure {
         match result {
             LookupResult::Missing => Failure::UnknownPeer,
-            _ if !self.has_neighbours() => Failure::Alone,
+            _ if self.overlay.neighbours().is_empty() => Failure::Alone,
             _ => Failure::Timeout,
         }
     }

@@ -64,9 +64,9 @@ impl Stack {
         self.overlay.overlay_id()
     }
 
-    /// Whether there is a link to anybody.
-    pub fn has_neighbours(&self) -> bool {
-        !self.overlay.neighbours().is_empty()
+    /// Whether no neighbour answers now.
+    pub fn is_cut_off(&self) -> bool {
+        self.overlay.is_cut_off()
     }
 
     /// Whether this node founded it.
