@@ -106,9 +106,9 @@ impl Invite {
         Some(Enrolment { inviter: self.inviter, secret })
     }
 
-    /// How many seconds ago it expired; none while it is good.
+    /// How many seconds ago it expired, at least one; none while it is good.
     pub fn expired_for_s(&self, now: WallTime) -> Option<u64> {
-        now.as_unix_secs().checked_sub(self.expires_unix_s)
+        now.as_unix_secs().checked_sub(self.expires_unix_s).filter(|ago_s| *ago_s > 0)
     }
 
     /// The string.
@@ -317,8 +317,8 @@ mod tests {
     #[test]
     fn it_is_good_until_its_last_second() {
         let at = |unix_s: u64| invite().expired_for_s(WallTime::from_unix_micros(unix_s * 1_000_000));
-        assert_eq!(at(1_799_999_999), None);
-        assert_eq!(at(1_800_000_000), Some(0));
+        assert_eq!(at(1_800_000_000), None);
+        assert_eq!(at(1_800_000_001), Some(1));
         assert_eq!(at(1_800_000_090), Some(90));
     }
 }

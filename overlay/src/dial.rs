@@ -94,6 +94,12 @@ impl Dialer {
             known.foreign &= source != Source::Neighbour;
             if source <= known.source {
                 known.source = source;
+                if peer.is_some_and(|peer| known.peer.is_some_and(|known| known != peer)) {
+                    // The place was given to somebody else, as networks do with addresses: who had it does not answer there any more.
+                    known.address = address.clone();
+                    (known.backoff, known.not_before) = (Duration::ZERO, Instant::ZERO);
+                    self.touched = true;
+                }
                 known.peer = peer.or(known.peer);
             }
             return;
@@ -350,6 +356,23 @@ mod tests {
         assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None);
         dialer.failed(&address(1), &mut rng, Instant::ZERO);
         assert_eq!(dialer.next(|_, _, _| true, Instant::from_micros(60_000)), Some(with_peer));
+    }
+
+    #[test]
+    fn a_place_that_somebody_else_has_now_is_dialled_for_him() {
+        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
+        let [before, now] = [
+            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWR4wzZVy6DgKswdDn5v3dUj69gNMeTWgbVMHhURLPNqxR",
+            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+        ]
+        .map(|text| text.parse::<Multiaddr>().unwrap());
+        dialer.learn(&before, None, Source::Neighbour);
+        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(before.clone()));
+        dialer.failed(&before, &mut rng, Instant::ZERO);
+        dialer.learn(&now, None, Source::Hearsay);
+        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None, "what somebody says changes nothing");
+        dialer.learn(&now, None, Source::Parent);
+        assert_eq!(dialer.next(|_, peer, _| peer == peer_of(&now), Instant::ZERO), Some(now));
     }
 
     #[test]

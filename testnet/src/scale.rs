@@ -328,8 +328,9 @@ fn has_address(node: &world::Node, tree: TreeId) -> bool {
 
 fn progress(nodes: usize) -> ProgressBar {
     let bar = ProgressBar::new(nodes as u64);
-    let style = ProgressStyle::with_template("  {bar:32} {pos:>7} of {len} nodes  {elapsed}  {msg}");
+    let style = ProgressStyle::with_template("  {bar:32} {pos:>7} of {len} {prefix}  {elapsed}  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix("nodes");
     bar.set_message("joining");
     bar
 }

@@ -106,6 +106,7 @@ pub fn churn(
     let steps = span.as_secs().max(1);
     let (mut result, mut open) = (Lookups::default(), BTreeMap::new());
     bar.set_length(steps);
+    bar.set_prefix("s");
     bar.set_position(0);
     for step in 0..steps {
         for node in comings.due(world.now.instant, |node| world.node(node).overlay.is_some(), rng) {
