@@ -27,7 +27,7 @@ pub const SERVICE: &str = "_muses._tcp.local.";
 /// The version of what is in the properties.
 const VERSION: &str = "1";
 /// Nodes that are remembered in one search, and addresses of each.
-const MAX_FOUND: usize = 64;
+pub const MAX_FOUND: usize = 64;
 const MAX_ADDRESSES: usize = 8;
 /// After the first answer others may come for so long.
 const SETTLE: Duration = Duration::from_millis(1500);

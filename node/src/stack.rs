@@ -111,6 +111,8 @@ pub struct Stack {
     events: VecDeque<Event>,
     commands: VecDeque<Command>,
     listen: Vec<Multiaddr>,
+    /// How often the network was another one, or back.
+    networks: u64,
     direct: Direct,
     /// It is not to be in an open overlay.
     closed: bool,
@@ -169,6 +171,7 @@ impl Stack {
             events: VecDeque::new(),
             commands: VecDeque::new(),
             listen: Vec::new(),
+            networks: 0,
             direct: config.direct,
             closed: config.closed,
             friends_only,
@@ -250,12 +253,14 @@ impl Stack {
 
     /// A local interface or address came or went, or flight mode ended: redial and resume at once.
     pub fn handle_address_change(&mut self, now: Now) {
+        self.networks += 1;
         self.overlay.handle_address_change(now);
         self.settle(now);
     }
 
     /// The network that links go over was gone, and is back or has another in its place.
     pub fn handle_interruption(&mut self, now: Now) {
+        self.networks += 1;
         self.overlay.handle_interruption(now);
         self.settle(now);
     }
@@ -269,10 +274,10 @@ impl Stack {
         self.settle(now);
     }
 
-    /// The local network says that `peer` is at these addresses, and nobody vouches for that.
-    pub fn handle_announced(&mut self, peer: NodeId, addresses: &[Multiaddr], now: Now) {
+    /// The local network says that a node of this overlay is at these addresses, and nobody vouches for that.
+    pub fn handle_announced(&mut self, addresses: &[Multiaddr], now: Now) {
         for address in addresses {
-            self.overlay.handle_announced(address, peer, now);
+            self.overlay.handle_announced(address, now);
         }
         self.settle(now);
     }

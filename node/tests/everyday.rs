@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use common::{Node, PATIENCE, alice_and_bob, dead_port, foreground, greeter, muses, pattern, stderr, until};
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn a_local_port_is_closed_and_its_connections_go_on() {
@@ -262,6 +263,22 @@ fn the_doctor_names_the_address_of_a_node_that_nobody_takes_in() {
     assert_eq!((&found["data"]["failed"], examined.status.code()), (&"address".into(), Some(3)), "{found}");
 }
 
+/// All its threads: on a busy machine some go on for a while.
+fn stand_still(node: &Node) {
+    let pid = Pid::from_child(&node.process);
+    kill_process(pid, Signal::STOP).unwrap();
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let stopped = |task: fs::DirEntry| {
+        // One that has ended has no state.
+        fs::read_to_string(task.path().join("stat")).map_or(true, |stat| stat.contains(") T "))
+    };
+    until("all stand still", || fs::read_dir(&tasks).unwrap().all(|task| stopped(task.unwrap())));
+}
+
+fn go_on(node: &Node) {
+    kill_process(Pid::from_child(&node.process), Signal::CONT).unwrap();
+}
+
 /// Her record is there, and nothing answers where it says that she is.
 #[test]
 fn the_doctor_names_the_path_to_a_node_that_stands_still() {
@@ -269,10 +286,9 @@ fn the_doctor_names_the_path_to_a_node_that_stands_still() {
     let [alice, bob] = ["alice", "bob"].map(|name| Node::start(&["--name", name, "--join", &carol.invite()]));
     bob.json_when("lookup alice", |found| found["node"].is_string());
     bob.json_when("doctor alice", |found| found["failed"].is_null());
-    let pid = rustix::process::Pid::from_child(&alice.process);
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    stand_still(&alice);
     let output = bob.muses("doctor alice --json");
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    go_on(&alice);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&found["data"]["failed"], output.status.code()), (&"path".into(), Some(3)), "{found}");
 }
@@ -281,13 +297,12 @@ fn the_doctor_names_the_path_to_a_node_that_stands_still() {
 #[test]
 fn a_claim_that_nobody_confirms_ends_in_time() {
     let (alice, bob) = alice_and_bob();
-    let pid = rustix::process::Pid::from_child(&alice.process);
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    stand_still(&alice);
     let output = bob.muses("name claim robert");
     let line = stderr(&output);
     assert_eq!((output.status.code(), line.lines().count()), (Some(5), 1), "{line}");
     assert!(line.contains("nobody has confirmed the name robert"), "{line}");
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    go_on(&alice);
     until("it is confirmed", || bob.muses("name claim robert").status.success());
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use core::cmp::Reverse;
 use core::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
@@ -18,6 +19,8 @@ const MAX_PER_PEER: usize = 8;
 pub const MAX_PARALLEL_DIALS: usize = 8;
 /// And beside them, so that neither keeps the other waiting, of what the local network announces: anybody there can announce anything.
 const MAX_NEARBY_DIALS: usize = 4;
+/// Most addresses remembered that the local network announces and where nobody was met yet.
+const MAX_NEARBY: usize = 16;
 
 /// Why an address is known; the first reasons are dialled first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +35,7 @@ pub enum Source {
     Heir,
     /// A neighbour, now or earlier.
     Neighbour,
-    /// Announced on the local network.
+    /// Announced on the local network: good while it is that network, and the latest first.
     Nearby,
     /// Told by somebody.
     Hearsay,
@@ -51,6 +54,15 @@ struct Known {
     dialling_since: Option<Instant>,
     /// Who was met there belongs to another overlay.
     foreign: bool,
+    /// When it was told last, counted in what was told.
+    told: u64,
+}
+
+impl Known {
+    /// Announced by anybody, and nobody was met there yet.
+    fn is_rumour(&self) -> bool {
+        self.source == Source::Nearby && self.peer.is_none()
+    }
 }
 
 /// The table of known addresses.
@@ -64,6 +76,7 @@ pub struct Dialer {
     timeout: Duration,
     /// What may be dialled could have changed.
     touched: bool,
+    told: u64,
 }
 
 impl Dialer {
@@ -89,7 +102,9 @@ impl Dialer {
             return;
         }
         let peer = peer.or_else(|| peer_of(address));
+        self.told = self.told.saturating_add(1);
         if let Some(known) = self.known.get_mut(&key) {
+            known.told = self.told;
             // Hearsay does not change what is known better.
             known.foreign &= source != Source::Neighbour;
             if source <= known.source {
@@ -111,6 +126,9 @@ impl Dialer {
                 return;
             }
         }
+        if source == Source::Nearby {
+            self.make_room_nearby();
+        }
         if self.known.len() >= MAX_KNOWN {
             let all = self.known.iter().map(|(a, k)| (k.source, a.clone())).collect();
             if !self.forget_worst(all, source) {
@@ -125,6 +143,7 @@ impl Dialer {
             not_before: Instant::ZERO,
             dialling_since: None,
             foreign: false,
+            told: self.told,
         };
         self.known.insert(key, Box::new(known));
         self.touched = true;
@@ -159,7 +178,10 @@ impl Dialer {
                     && known.not_before <= now
                     && wanted(&known.address, known.peer, known.source)
             })
-            .min_by_key(|known| (known.source, known.backoff))?;
+            .min_by_key(|known| {
+                let latest = if known.source == Source::Nearby { known.told } else { 0 };
+                (known.source, known.backoff, Reverse(latest))
+            })?;
         known.dialling_since = Some(now);
         Some(known.address.clone())
     }
@@ -244,9 +266,10 @@ impl Dialer {
         }
     }
 
-    /// Another network: everything may work now, and dials from the old one are not waited for.
+    /// Another network: everything may work now, dials from the old one are not waited for, and what was announced there says nothing here.
     pub fn reset(&mut self) {
         self.touched = true;
+        self.known.retain(|_, known| !known.is_rumour());
         for known in self.known.values_mut() {
             known.backoff = Duration::ZERO;
             known.not_before = Instant::ZERO;
@@ -274,10 +297,25 @@ impl Dialer {
 
     /// The known ways into this overlay, best first, at most `max`.
     pub fn addresses(&self, max: usize) -> Vec<(Multiaddr, Option<NodeId>)> {
-        let ways = self.known.values().filter(|known| !known.foreign);
+        let ways = self.known.values().filter(|known| !known.foreign && !known.is_rumour());
         let mut all: Vec<_> = ways.map(|known| (known.source, &known.address, known.peer)).collect();
         all.sort();
         all.into_iter().take(max).map(|(_, address, peer)| (address.clone(), peer)).collect()
+    }
+
+    /// The oldest rumours go.
+    fn make_room_nearby(&mut self) {
+        let mut rumours: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.is_rumour())
+            .map(|(key, known)| (known.told, key.clone()))
+            .collect();
+        rumours.sort_unstable();
+        let many = (rumours.len() + 1).saturating_sub(MAX_NEARBY);
+        for (_, key) in rumours.into_iter().take(many) {
+            self.known.remove(&key);
+        }
     }
 
     fn forget_worst(&mut self, mut among: Vec<(Source, Multiaddr)>, for_source: Source) -> bool {
@@ -313,85 +351,4 @@ fn peer_of(address: &Multiaddr) -> Option<NodeId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dialer() -> Dialer {
-        Dialer::new(Duration::from_millis(50), Duration::from_secs(10), Duration::from_secs(10))
-    }
-
-    fn address(n: usize) -> Multiaddr {
-        format!("/ip4/10.0.{}.{}/tcp/1", n / 256, n % 256).parse().unwrap()
-    }
-
-    #[test]
-    fn backs_off_and_starts_anew_after_a_change() {
-        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
-        dialer.learn(&address(1), None, Source::Configured);
-        let mut now = Instant::from_micros(1);
-        let mut waits = Vec::new();
-        for _ in 0..10 {
-            assert_eq!(dialer.next(|_, _, _| true, now), Some(address(1)));
-            assert_eq!(dialer.next(|_, _, _| true, now), None, "under way");
-            dialer.failed(&address(1), &mut rng, now);
-            let at = dialer.next_time(|_, _, _| true).unwrap();
-            waits.push(at.since(now));
-            now = at;
-        }
-        assert!(waits[0] <= Duration::from_millis(50), "{waits:?}");
-        assert!(waits[9] >= Duration::from_secs(5) && waits[9] <= Duration::from_secs(10), "{waits:?}");
-        dialer.reset();
-        assert_eq!(dialer.next(|_, _, _| true, now), Some(address(1)));
-    }
-
-    #[test]
-    fn one_place_is_dialled_once_at_a_time() {
-        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
-        let peer = NodeId::from_bytes([3; 32]);
-        let with_peer: Multiaddr =
-            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWR4wzZVy6DgKswdDn5v3dUj69gNMeTWgbVMHhURLPNqxR".parse().unwrap();
-        dialer.learn(&with_peer, None, Source::Configured);
-        dialer.learn(&address(1), Some(peer), Source::Hearsay);
-        assert_eq!(dialer.next(|_, peer, _| peer == peer_of(&with_peer), Instant::ZERO), Some(with_peer.clone()));
-        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None);
-        dialer.failed(&address(1), &mut rng, Instant::ZERO);
-        assert_eq!(dialer.next(|_, _, _| true, Instant::from_micros(60_000)), Some(with_peer));
-    }
-
-    #[test]
-    fn a_place_that_somebody_else_has_now_is_dialled_for_him() {
-        let (mut dialer, mut rng) = (dialer(), Rng::from_seed([0; 32]));
-        let [before, now] = [
-            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWR4wzZVy6DgKswdDn5v3dUj69gNMeTWgbVMHhURLPNqxR",
-            "/ip4/10.0.0.1/tcp/1/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
-        ]
-        .map(|text| text.parse::<Multiaddr>().unwrap());
-        dialer.learn(&before, None, Source::Neighbour);
-        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(before.clone()));
-        dialer.failed(&before, &mut rng, Instant::ZERO);
-        dialer.learn(&now, None, Source::Hearsay);
-        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None, "what somebody says changes nothing");
-        dialer.learn(&now, None, Source::Parent);
-        assert_eq!(dialer.next(|_, peer, _| peer == peer_of(&now), Instant::ZERO), Some(now));
-    }
-
-    #[test]
-    fn is_bounded_and_prefers_the_configured() {
-        let mut dialer = dialer();
-        for n in 0..1000 {
-            dialer.learn(&address(n), None, Source::Hearsay);
-        }
-        assert_eq!(dialer.addresses(2000).len(), MAX_KNOWN);
-        dialer.learn(&address(2000), None, Source::Configured);
-        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(address(2000)));
-        let parallel = (0..20).filter(|_| dialer.next(|_, _, _| true, Instant::ZERO).is_some()).count();
-        assert_eq!(parallel, MAX_PARALLEL_DIALS - 1);
-        dialer.learn(&address(2001), None, Source::Nearby);
-        assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), Some(address(2001)), "it does not wait for the others");
-        let peer = NodeId::from_bytes([3; 32]);
-        for n in 3000..3020 {
-            dialer.learn(&address(n), Some(peer), Source::Neighbour);
-        }
-        assert_eq!(dialer.addresses(2000).iter().filter(|(_, p)| *p == Some(peer)).count(), MAX_PER_PEER);
-    }
-}
+mod tests;

@@ -72,7 +72,9 @@ impl Wants {
         };
         let everything = self.everything && good_enough;
         let wanted = everything || self.more || founder || partner || (self.configured && source == Source::Configured);
-        wanted && !linked && config.may_dial(peer.as_ref(), address)
+        // An announcement names nobody who could be trusted to be there, so that it could lead to a neighbour.
+        let useful = source != Source::Nearby || source <= self.reach;
+        wanted && useful && !linked && config.may_dial(peer.as_ref(), address)
     }
 }
 

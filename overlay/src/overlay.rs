@@ -9,7 +9,7 @@ use crate::address::{MAX_TREES, Place, TreeId};
 use crate::claims::Claims;
 use crate::config::{Config, Only};
 use crate::dht::{self, Dht};
-use crate::dial::{Dialer, Source};
+use crate::dial::{self, Dialer, Source};
 use crate::error::{FoundError, FrameError, RestoreError, SendError};
 use crate::event::{EchoId, Event, LookupId};
 use crate::forward::{Echoes, Pointers};
@@ -394,9 +394,10 @@ impl Overlay {
         self.settle_down(now);
     }
 
-    /// The local network says that `peer` is at this address, and nobody vouches for that: it is dialled where neighbours are missing.
-    pub fn handle_announced(&mut self, address: &Multiaddr, peer: NodeId, now: Now) {
-        self.dialer.learn(address, Some(peer), Source::Nearby);
+    /// The local network says that a node of this overlay is at this address, and nobody vouches for that: it is dialled while no neighbour answers, and
+    /// whoever answers there shows who it is.
+    pub fn handle_announced(&mut self, address: &Multiaddr, now: Now) {
+        self.dialer.learn(&dial::bare(address), None, Source::Nearby);
         self.dialer.touch();
         self.settle_down(now);
     }

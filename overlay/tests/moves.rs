@@ -86,7 +86,7 @@ fn where_no_neighbour_answers_whom_the_local_network_announces_is_linked_before_
     net.with(mover, |overlay, now| overlay.set_links(vec![Only::Id(id)], 0, now));
     net.network_up(mover, "/ip4/10.9.9.9/tcp/4001".parse().unwrap());
     net.run(Duration::from_millis(100));
-    net.with(mover, |overlay, now| overlay.handle_announced(&address, id, now));
+    net.with(mover, |overlay, now| overlay.handle_announced(&address, now));
     assert!(net.run_until(Duration::from_millis(300), linked), "{}", net.picture());
 }
 

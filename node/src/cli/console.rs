@@ -31,6 +31,8 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Refusals that were printed and are remembered.
 const MAX_REFUSALS: usize = 64;
+/// Ways into an overlay that a line names.
+const MAX_SHOWN_WAYS: usize = 8;
 
 /// Why a node ends whose identity was revoked.
 const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";
@@ -205,10 +207,13 @@ impl Console {
 }
 
 fn nobody_answers(ways: &[Multiaddr]) -> String {
-    let ways: Vec<_> = ways.iter().map(ToString::to_string).collect();
+    let mut shown: Vec<_> = ways.iter().take(MAX_SHOWN_WAYS).map(ToString::to_string).collect();
+    if ways.len() > MAX_SHOWN_WAYS {
+        shown.push(format!("{} more", ways.len() - MAX_SHOWN_WAYS));
+    }
     format!(
         "nobody has let this node in yet at {}; it goes on trying. Does a node run there, and does no firewall keep this one from it?",
-        ways.join(", ")
+        shown.join(", ")
     )
 }
 

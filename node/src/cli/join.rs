@@ -26,8 +26,8 @@ use crate::stack::Failure;
 const MAX_LINE_BYTES: u64 = 4096;
 /// How long the local network is searched when nobody answers.
 const SEARCH_LIMIT: Duration = Duration::from_secs(4);
-/// Addresses that are dialled of those that were found.
-const MAX_WAYS: usize = 8;
+/// Addresses that are dialled of those that were found: one of each node at least.
+const MAX_WAYS: usize = lan::MAX_FOUND;
 /// Between two tries to reach the inviter.
 const RETRY: Duration = Duration::from_secs(2);
 /// Stored from the first try to join on: whoever interrupted it and then types `up` does not want an overlay of his own.
@@ -78,7 +78,14 @@ fn choose(found: Vec<Found>) -> Result<Vec<String>, Fault> {
         ));
     }
     let _ = writeln!(io::stdout(), "found the overlay {} on this network, through {}", first.overlay, first.node);
-    Ok(found.iter().flat_map(|one| &one.addresses).take(MAX_WAYS).map(ToString::to_string).collect())
+    Ok(ways(&found))
+}
+
+/// An address of each node before the second of any: nobody pushes others out by announcing many.
+fn ways(found: &[Found]) -> Vec<String> {
+    let most = found.iter().map(|one| one.addresses.len()).max().unwrap_or_default();
+    let nth = |n: usize| found.iter().filter_map(move |one| one.addresses.get(n));
+    (0..most).flat_map(nth).take(MAX_WAYS).map(ToString::to_string).collect()
 }
 
 /// Where to join.
@@ -248,8 +255,11 @@ mod tests {
             node: Identity::from_secret(&[node; 32]).id(),
             addresses: vec![format!("/ip4/10.0.0.{node}/tcp/4741").parse().unwrap()],
         };
-        let ways = choose(vec![found(1, 1), found(1, 2)]).unwrap();
-        assert_eq!(ways, ["/ip4/10.0.0.1/tcp/4741", "/ip4/10.0.0.2/tcp/4741"]);
+        let mut loud = found(1, 1);
+        loud.addresses.extend((0..MAX_WAYS).map(|n| format!("/ip4/10.0.1.{n}/tcp/4741").parse::<Multiaddr>().unwrap()));
+        let ways = choose(vec![loud, found(1, 2)]).unwrap();
+        assert_eq!(ways[..3], ["/ip4/10.0.0.1/tcp/4741", "/ip4/10.0.0.2/tcp/4741", "/ip4/10.0.1.0/tcp/4741"]);
+        assert_eq!(ways.len(), MAX_WAYS);
         assert_eq!(choose(Vec::new()).unwrap_err().code, Code::Unreachable as u8);
         let fault = choose(vec![found(1, 1), found(2, 2)]).unwrap_err();
         assert_eq!(fault.code, Code::Usage as u8);

@@ -64,6 +64,11 @@ impl Stack {
         self.overlay.overlay_id()
     }
 
+    /// How often the network was another one, or back, since the start.
+    pub const fn networks(&self) -> u64 {
+        self.networks
+    }
+
     /// Whether no neighbour answers now.
     pub fn is_cut_off(&self) -> bool {
         self.overlay.is_cut_off()
