@@ -326,8 +326,8 @@ fn a_log_for_programs_is_an_object_a_line() {
     let mut node = Node { process, folder };
     until("the node answers", || node.muses("status").status.success());
     fs::write(node.folder.path().join("config.toml"), "lisen = []\n").unwrap();
-    let pid = rustix::process::Pid::from_child(&node.process);
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let pid = Pid::from_child(&node.process);
+    kill_process(pid, Signal::HUP).unwrap();
     let lines = || fs::read_to_string(&log).unwrap();
     until("the mistake is logged", || lines().contains("did you mean listen?"));
     node.json("down");
