@@ -11,7 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{PATIENCE, foreground, muses, stderr, until};
+use common::{PATIENCE, foreground, muses, output, stderr, until};
 
 /// Files for packages.
 fn packaging() -> PathBuf {
@@ -103,6 +103,7 @@ fn containers_keep_their_keys_below_volumes() {
     let mounted = place.path().join("volume");
     fs::create_dir(&mounted).unwrap();
     fs::set_permissions(&mounted, fs::Permissions::from_mode(0o2777)).unwrap();
+    assert_eq!(output(&mut foreground(&mounted, "up", &[])).status.code(), Some(8), "as it is, it is refused");
     let data_dir_there = mounted.join(data_dir.file_name().unwrap());
     let mut node = foreground(&data_dir_there, "up", &[]).spawn().unwrap();
     let mut said = BufReader::new(node.stdout.take().unwrap()).lines();

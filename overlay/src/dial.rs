@@ -59,9 +59,9 @@ struct Known {
 }
 
 impl Known {
-    /// Announced by anybody, and nobody was met there yet.
+    /// Announced by anybody, and nobody of this overlay was met there yet.
     fn is_rumour(&self) -> bool {
-        self.source == Source::Nearby && self.peer.is_none()
+        self.source == Source::Nearby && (self.peer.is_none() || self.foreign)
     }
 }
 
@@ -76,6 +76,7 @@ pub struct Dialer {
     timeout: Duration,
     /// What may be dialled could have changed.
     touched: bool,
+    /// How often something was told.
     told: u64,
 }
 
@@ -108,13 +109,15 @@ impl Dialer {
             // Hearsay does not change what is known better.
             known.foreign &= source != Source::Neighbour;
             if source <= known.source {
-                known.source = source;
                 if peer.is_some_and(|peer| known.peer.is_some_and(|known| known != peer)) {
                     // The place was given to somebody else, as networks do with addresses: who had it does not answer there any more.
                     known.address = address.clone();
-                    (known.backoff, known.not_before) = (Duration::ZERO, Instant::ZERO);
-                    self.touched = true;
+                    if source < known.source {
+                        (known.backoff, known.not_before) = (Duration::ZERO, Instant::ZERO);
+                        self.touched = true;
+                    }
                 }
+                known.source = source;
                 known.peer = peer.or(known.peer);
             }
             return;
@@ -303,18 +306,15 @@ impl Dialer {
         all.into_iter().take(max).map(|(_, address, peer)| (address.clone(), peer)).collect()
     }
 
-    /// The oldest rumours go.
+    /// The oldest rumour goes where there are as many as may be; not one that is dialled, which would not be counted any more.
     fn make_room_nearby(&mut self) {
-        let mut rumours: Vec<_> = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.is_rumour())
-            .map(|(key, known)| (known.told, key.clone()))
-            .collect();
-        rumours.sort_unstable();
-        let many = (rumours.len() + 1).saturating_sub(MAX_NEARBY);
-        for (_, key) in rumours.into_iter().take(many) {
-            self.known.remove(&key);
+        let rumours = || self.known.iter().filter(|(_, known)| known.is_rumour());
+        if rumours().count() < MAX_NEARBY {
+            return;
+        }
+        let waiting = rumours().filter(|(_, known)| known.dialling_since.is_none());
+        if let Some(oldest) = waiting.min_by_key(|(_, known)| known.told).map(|(key, _)| key.clone()) {
+            self.known.remove(&oldest);
         }
     }
 

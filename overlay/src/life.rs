@@ -72,7 +72,7 @@ impl Wants {
         };
         let everything = self.everything && good_enough;
         let wanted = everything || self.more || founder || partner || (self.configured && source == Source::Configured);
-        // An announcement names nobody who could be trusted to be there, so that it could lead to a neighbour.
+        // An announcement names nobody, so that it may lead to a neighbour: it is for those who have none.
         let useful = source != Source::Nearby || source <= self.reach;
         wanted && useful && !linked && config.may_dial(peer.as_ref(), address)
     }
@@ -217,9 +217,11 @@ impl Overlay {
         self.seek_parent(now);
     }
 
-    /// Whether there is no link, or none whose probe was answered within this time.
-    pub(crate) fn is_unanswered_for(&self, time: Duration, now: Now) -> bool {
-        self.links.begun().all(|link| link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= time))
+    /// Whether no neighbour answers: there is no link, or each one's probe has been open for longer than its answer takes.
+    pub fn is_cut_off(&self, now: Now) -> bool {
+        let usual =
+            |rtt_us: Option<u64>| Duration::from_micros(rtt_us.unwrap_or(0).saturating_mul(2)).max(URGENT_AFTER);
+        self.links.begun().all(|link| link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= usual(link.rtt_us)))
     }
 
     /// Links that have not answered since the address changed are most likely dead: their peers are dialled beside them, and
@@ -374,7 +376,7 @@ impl Overlay {
         let first = &self.trees[FIRST_TREE];
         let since = first.detached_since.unwrap_or(now.instant);
         let newcomer = self.trees.place.is_none() && !self.returns && now.instant.since(since) < LOOKS_FURTHER;
-        let alone = self.is_unanswered_for(URGENT_AFTER, now);
+        let alone = self.is_cut_off(now);
         let reach = if alone {
             // What was only told is for those who know nobody better.
             Source::Hearsay

@@ -124,11 +124,6 @@ impl Overlay {
         Some((heard.beacon.holder, self.root_age_us(now).unwrap_or_default()))
     }
 
-    /// Whether no neighbour answers now: there is none, or each one's latest probe is open.
-    pub fn is_cut_off(&self) -> bool {
-        self.links.begun().all(|link| link.probe_sent.is_some())
-    }
-
     /// The live neighbours, by id.
     pub fn neighbours(&self) -> Vec<Neighbour> {
         self.links

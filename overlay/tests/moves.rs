@@ -85,7 +85,7 @@ fn where_no_neighbour_answers_whom_the_local_network_announces_is_linked_before_
     net.network_down(mover);
     net.with(mover, |overlay, now| overlay.set_links(vec![Only::Id(id)], 0, now));
     net.network_up(mover, "/ip4/10.9.9.9/tcp/4001".parse().unwrap());
-    net.run(Duration::from_millis(100));
+    assert!(net.run_until(Duration::from_millis(500), |net| net.node(mover).is_cut_off(net.now)), "{}", net.picture());
     net.with(mover, |overlay, now| overlay.handle_announced(&address, now));
     assert!(net.run_until(Duration::from_millis(300), linked), "{}", net.picture());
 }

@@ -54,7 +54,8 @@ fn round(searched: Duration) -> u32 {
 
 /// None while there is nothing to look for: no overlay yet, neighbours that answer, or no network.
 async fn lonely(handle: &Handle) -> Result<Option<Lonely>, Stopped> {
-    let asked = handle.with(|stack, _| Some((stack.overlay_id()?, stack.networks())).filter(|_| stack.is_cut_off()));
+    let asked =
+        handle.with(|stack, now| Some((stack.overlay_id()?, stack.networks())).filter(|_| stack.is_cut_off(now)));
     let Some((overlay, networks)) = asked.await? else { return Ok(None) };
     if !handle.network_is_up().await? {
         return Ok(None);

@@ -70,8 +70,8 @@ impl Stack {
     }
 
     /// Whether no neighbour answers now.
-    pub fn is_cut_off(&self) -> bool {
-        self.overlay.is_cut_off()
+    pub fn is_cut_off(&self, now: Now) -> bool {
+        self.overlay.is_cut_off(now)
     }
 
     /// Whether this node founded it.

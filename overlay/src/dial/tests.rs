@@ -79,6 +79,11 @@ fn is_bounded_and_prefers_the_configured() {
     assert_eq!(latest, Some(address(2099)), "it does not wait for the others, nor for those before it");
     let nearby = (0..20).filter(|_| dialer.next(|_, _, _| true, Instant::ZERO).is_some()).count();
     assert_eq!(nearby, MAX_NEARBY_DIALS - 1);
+    // However many more are told, those under way stay, and count.
+    for n in 2100..2200 {
+        dialer.learn(&address(n), None, Source::Nearby);
+    }
+    assert_eq!(dialer.next(|_, _, _| true, Instant::ZERO), None);
     assert_eq!(dialer.known.values().filter(|known| known.is_rumour()).count(), MAX_NEARBY);
     assert!(dialer.addresses(2000).iter().all(|(way, _)| *way != address(2099)), "a rumour is not stored");
     dialer.connected(&address(2099), NodeId::from_bytes([4; 32]));
