@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::held::MAX_HELD_BYTES;
+
 /// Credit of a new stream before any `MaxStreamData`, in bytes: what both ends assume.
 pub const INITIAL_STREAM_CREDIT_BYTES: u64 = 256 * 1024;
 /// Credit of a new session before any `MaxData`, in bytes: what both ends assume.
@@ -15,10 +17,12 @@ pub const FIRST_SESSION_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// What a stream may hold unacknowledged; over a long path twice the congestion window, if that is more.
 pub const FIRST_SEND_BUFFER_BYTES: u64 = 2 * 1024 * 1024;
 /// What the streams of a session share for what they hold unacknowledged: each may hold an equal part when it is written to, and no less than the least. What those
-/// hold that were there first stays: a peer that reads nothing of 512 streams has the sum of these parts held for it, 142 MiB, and not 1 GiB.
+/// hold that were there first stays, up to what a session may hold beside all others ([`MAX_HELD_BYTES`]).
 pub const SESSION_SEND_BUFFER_BYTES: u64 = 32 * 1024 * 1024;
-/// What a stream may hold unacknowledged, however many there are.
+/// What a stream may hold unacknowledged, however many there are in its session.
 pub const LEAST_SEND_BUFFER_BYTES: u64 = 64 * 1024;
+/// What a stream may hold unacknowledged when all sessions together hold [`MAX_HELD_BYTES`].
+pub const PRESSED_SEND_BUFFER_BYTES: u64 = 4 * 1024;
 /// First wait for an answer to a Hello.
 pub const HELLO_FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Longest wait between two Hellos.
@@ -91,6 +95,8 @@ pub struct Config {
     pub session_window_bytes: u64,
     /// How much a stream holds of what was written but not acknowledged, at most, in bytes.
     pub send_buffer_bytes: u64,
+    /// How much all sessions share of what was written but not acknowledged, in bytes; see [`MAX_HELD_BYTES`].
+    pub max_held_bytes: u64,
     /// Longest wait before an acknowledgement.
     pub max_ack_delay: Duration,
     /// How long a peer is sought and greeted before it counts as unreachable.
@@ -112,6 +118,7 @@ impl Default for Config {
             stream_window_bytes: 16 * 1024 * 1024,
             session_window_bytes: 32 * 1024 * 1024,
             send_buffer_bytes: 16 * 1024 * 1024,
+            max_held_bytes: MAX_HELD_BYTES,
             max_ack_delay: Duration::from_millis(5),
             handshake_timeout: Duration::from_secs(30),
             max_sessions: 1024,

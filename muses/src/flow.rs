@@ -28,6 +28,7 @@ use crate::config::{
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
 use crate::frame::Refresh;
+use crate::held::{Held, Share};
 use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
@@ -44,6 +45,8 @@ pub(crate) struct Outbox {
     pub events: VecDeque<Event>,
     /// What windows may still grow by.
     pub pool: Pool,
+    /// What all sessions hold of what was written.
+    pub held: Held,
     /// The next stream's key, for the whole endpoint.
     pub next_stream: u64,
     /// Streams that the peer opened.
@@ -107,6 +110,8 @@ pub(crate) struct Flow {
     received_bytes: u64,
     consumed_bytes: u64,
     receive_limit: u64,
+    /// What its streams hold of what was written.
+    held: Share,
     /// At least as many as there are pieces behind gaps.
     fragments: usize,
     window: Window,
@@ -143,7 +148,7 @@ pub(crate) struct Acks {
 
 impl Flow {
     /// The flow of a new session; `initiator` began the handshake and numbers its streams evenly.
-    pub fn new(peer: NodeId, config: Arc<Config>, now: Instant) -> Self {
+    pub fn new(peer: NodeId, config: Arc<Config>, held: Share, now: Instant) -> Self {
         let most = config.session_window_bytes.max(INITIAL_SESSION_CREDIT_BYTES);
         let window = Window::new(FIRST_SESSION_WINDOW_BYTES, most);
         let mut flow = Self {
@@ -171,6 +176,7 @@ impl Flow {
             received_bytes: 0,
             consumed_bytes: 0,
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
+            held,
             fragments: 0,
             window,
             max_data: Signal::Idle,
@@ -246,12 +252,14 @@ impl Flow {
 
     /// Takes what fits of `data`; nothing while the session is suspended.
     pub fn write(&mut self, key: StreamKey, data: &[u8], refuse: bool) -> usize {
-        let capacity = self.send_buffer_bytes();
+        let Some(before) = self.streams.get(&key).map(|stream| stream.send.held_bytes()) else { return 0 };
+        let capacity = self.send_buffer_bytes(before);
         let Some(stream) = self.streams.get_mut(&key) else { return 0 };
         if stream.why_reset.is_some() || matches!(stream.stage, Stage::Offered | Stage::Foreshadowed) {
             return 0;
         }
         let taken = if refuse { 0 } else { stream.send.write(data, capacity) };
+        self.held.change(before, stream.send.held_bytes());
         stream.write_blocked = taken < data.len();
         if taken > 0 {
             self.enqueue(key);
@@ -277,6 +285,7 @@ impl Flow {
         stream.reset = Signal::Due;
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
         stream.recv.discard();
+        self.held.change(stream.send.held_bytes(), 0);
         stream.send = SendHalf::forgetting(&stream.send);
         out.closed.push((key, Some(reason)));
         if stream.id.is_none() {
@@ -301,6 +310,9 @@ impl Flow {
         for key in unsent {
             if let Some(mut stream) = self.streams.remove(&key) {
                 stream.queued = false;
+                let bytes = stream.send.held_bytes();
+                self.held.change(bytes, 0);
+                other.held.change(0, bytes);
                 other.streams.insert(key, stream);
                 other.enqueue(key);
             }
@@ -309,7 +321,7 @@ impl Flow {
 
     /// One of the two ends lost its streams: both count from nothing again. Streams that never left this node stay.
     pub fn forget_streams(&mut self, now: Instant, out: &mut Outbox) {
-        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), now);
+        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), self.held.another(), now);
         fresh.first_id = self.first_id;
         fresh.next_id = self.first_id;
         fresh.suspended = self.suspended;
@@ -344,11 +356,13 @@ impl Flow {
         if !suspended {
             self.vigil = Vigil::new(now);
             self.recovery.touch(now);
-            let capacity = self.send_buffer_bytes();
-            for (key, stream) in &mut self.streams {
-                if stream.write_blocked && stream.send.held_bytes() < capacity {
+            let blocked = self.streams.iter().filter(|(_, stream)| stream.write_blocked);
+            let held: Vec<_> = blocked.map(|(key, stream)| (*key, stream.send.held_bytes())).collect();
+            for (key, held) in held {
+                let has_room = held < self.send_buffer_bytes(held);
+                if let Some(stream) = self.streams.get_mut(&key).filter(|_| has_room) {
                     stream.write_blocked = false;
-                    out.events.push_back(Event::Writable(*key));
+                    out.events.push_back(Event::Writable(key));
                 }
             }
         }

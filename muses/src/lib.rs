@@ -46,6 +46,7 @@ pub mod event;
 mod flow;
 pub mod frame;
 pub mod handshake;
+mod held;
 mod kdf;
 mod kem;
 pub mod keys;
@@ -65,6 +66,7 @@ pub use error::OpenError;
 pub use event::{
     Arrival, Command, Event, HandshakeFailure, Outgoing, Path, Read, ResetReason, Resolved, SessionLabel, StreamKey,
 };
+pub use held::{MAX_HELD_BYTES, SESSION_HELD_BYTES};
 pub use sessions::{SessionInfo, SessionState, Sessions};
 
 /// Nothing that holds a key can be printed, so that none comes into a log.

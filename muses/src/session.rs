@@ -118,7 +118,7 @@ impl Session {
             peer,
             path: Path::default(),
             unproven: None,
-            flow: Flow::new(peer, Arc::clone(&end.config), now),
+            flow: Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
             reset_at: None,
@@ -132,7 +132,7 @@ impl Session {
 
     /// A session with keys.
     pub fn bound(peer: NodeId, path: Path, established: Established, end: &mut Endpoint, now: Instant) -> Self {
-        let mut flow = Flow::new(peer, Arc::clone(&end.config), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now);
         flow.set_initiator(established.secrets.role() == Role::Initiator);
         let keys = Some((established.sealer, established.opener));
         let mut session = Self {

@@ -33,6 +33,7 @@ use crate::event::{
 use crate::flow::Outbox;
 use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
 use crate::handshake::cookie::Cookies;
+use crate::held::Held;
 pub use crate::session::Counters;
 use crate::session::{Bucket, Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
@@ -82,6 +83,7 @@ impl Sessions {
         let cert = keys.cert().to_bytes();
         let mut rng = Rng::from_seed(seed);
         let guard = Guard::new(&mut rng, now.instant);
+        let held = Held::of(config.max_held_bytes);
         let end = Endpoint {
             config: config.into(),
             keys,
@@ -90,7 +92,7 @@ impl Sessions {
             cookies: Cookies::default(),
             local: None,
             reach: [].into(),
-            out: Outbox::default(),
+            out: Outbox { held, ..Outbox::default() },
             packets: VecDeque::new(),
             commands: VecDeque::new(),
             counters: Counters::default(),

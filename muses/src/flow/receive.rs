@@ -211,6 +211,7 @@ impl Flow {
             stream.why_reset = Some(reason);
             // Answered with a reset of our own, which tells how much we had sent.
             stream.reset = Signal::Due;
+            self.held.change(stream.send.held_bytes(), 0);
             stream.send = SendHalf::forgetting(&stream.send);
             if stream.stage != Stage::Foreshadowed {
                 out.closed.push((key, Some(reason)));
@@ -302,8 +303,8 @@ mod tests {
 
     /// The flow of who began the handshake, and a peer that says what it likes: each of `frames` in a packet of its own.
     fn told<'a>(config: Config, frames: impl IntoIterator<Item = Frame<'a>>) -> (Flow, Vec<Violation>) {
-        let (mut flow, mut out) =
-            (Flow::new(NodeId::from_bytes([2; 32]), config.into(), Instant::ZERO), Outbox::default());
+        let mut out = Outbox::default();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config.into(), out.held.share(), Instant::ZERO);
         flow.set_initiator(true);
         let mut violations = Vec::new();
         for (number, frame) in (0..).zip(frames) {

@@ -303,11 +303,13 @@ impl Flow {
     }
 
     fn on_data_acked(&mut self, key: StreamKey, piece: Piece, out: &mut Outbox) {
-        let capacity = self.send_buffer_bytes();
         let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.why_reset.is_none()) else { return };
+        let before = stream.send.held_bytes();
         stream.send.on_acked(piece);
-        if stream.write_blocked && !self.suspended && stream.send.held_bytes() <= capacity / 4 * 3 {
-            stream.write_blocked = false;
+        let (held, waits) = (stream.send.held_bytes(), stream.write_blocked);
+        self.held.change(before, held);
+        if waits && !self.suspended && held <= self.send_buffer_bytes(held) / 4 * 3 {
+            self.with(key, |stream| stream.write_blocked = false);
             out.events.push_back(Event::Writable(key));
         }
         self.settle(key, out);

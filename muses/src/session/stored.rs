@@ -33,7 +33,7 @@ impl Session {
             return None;
         }
         let peer = stored.secrets.peer();
-        let mut flow = Flow::new(peer, Arc::clone(&end.config), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now);
         flow.set_initiator(stored.secrets.role() == Role::Initiator);
         let mut bound = Bound::new(stored.secrets, None, now);
         bound.suspended = Some(now);

@@ -1,6 +1,7 @@
 //! Bounds, and what strangers send.
 
-use muses::config::{Config, FIRST_STREAM_WINDOW_BYTES};
+use muses::SESSION_HELD_BYTES;
+use muses::config::{Config, FIRST_STREAM_WINDOW_BYTES, PRESSED_SEND_BUFFER_BYTES};
 use muses::error::OpenError;
 use muses::event::{Arrival, Path, ResetReason};
 use overlay::rng::Rng;
@@ -74,6 +75,24 @@ fn what_is_kept_for_peers_that_do_not_read_is_bounded() {
     let kept = written - pair.nodes[B].info().received_bytes;
     // 2 MiB each would be 537 MB.
     assert!((30_000_000..=130_000_000).contains(&kept), "{kept}");
+}
+
+/// Other sessions hold all that may be held: each stream goes on with the little that is its own, beside some that nobody reads.
+#[test]
+fn streams_go_on_when_all_sessions_together_hold_too_much() {
+    let config = Config { max_held_bytes: 0, ..Config::default() };
+    let mut pair = Pair::with(7, config, Faults::default());
+    pair.nodes[B].serve = Some(App::default);
+    let stopped: Vec<_> = (0..30).map(|_| pair.open(A, App::sending(3_000_000))).collect();
+    pair.run(10 * SECOND);
+    let kept =
+        stopped.iter().map(|key| pair.nodes[A].apps[key].written).sum::<u64>() - pair.nodes[B].info().received_bytes;
+    let own = SESSION_HELD_BYTES + 30 * PRESSED_SEND_BUFFER_BYTES;
+    assert!((SESSION_HELD_BYTES..=own).contains(&kept), "{kept}");
+    pair.nodes[B].serve = Some(|| App { read_until: u64::MAX, finish: true, ..App::default() });
+    let key = pair.open(A, App::sending(1_000_000));
+    pair.run_until(60 * SECOND, |p| p.nodes[A].apps[&key].closed).unwrap();
+    assert!(pair.nodes[A].apps[&key].reset.is_none());
 }
 
 /// 100 MB/s and a round trip of 200 ms: 20 MB are under way when it is full.

@@ -14,6 +14,8 @@ use crate::stack::Failure;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// The same from an application that says little, or nothing now: most connections are idle most of the time, and each keeps its buffer.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024;
+/// How many times as much is taken the next time from one that had more to say than was taken.
+const BUFFER_STEP: usize = 4;
 /// An application that has said nothing for so long says nothing now.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 
@@ -57,8 +59,9 @@ where
             let filled = buffer.len() == buffer.capacity();
             buffer = conn.write_all(buffer).await?;
             buffer.clear();
-            if filled && !large {
-                buffer = Vec::with_capacity(BUFFER_BYTES);
+            if filled && buffer.capacity() < BUFFER_BYTES {
+                // Step by step, so that little lies here for a peer that takes nothing.
+                buffer = Vec::with_capacity((buffer.capacity() * BUFFER_STEP).min(BUFFER_BYTES));
             }
         }
     };
