@@ -12,7 +12,7 @@
 use overlay::codec::{Decode, Encode};
 use ring::aead::{AES_256_GCM, Algorithm, CHACHA20_POLY1305};
 
-/// Bit 0 of the first byte of params: this machine has instructions for AES and GHASH. Other bits are not looked at, and no byte is none.
+/// Bit 0 of the first byte of [params](crate::handshake::params): this machine has instructions for AES and GHASH. Other bits are not looked at, and no byte is none.
 const FAST_AES: u8 = 1;
 
 /// An AEAD with 32 bytes of key, a 96-bit nonce and a tag of 16 bytes.
@@ -26,8 +26,8 @@ pub enum Cipher {
 
 impl Cipher {
     /// What an end says of its machine.
-    pub(crate) const fn params(fast_aes: bool) -> &'static [u8] {
-        if fast_aes { &[FAST_AES] } else { &[] }
+    pub(crate) const fn flags(fast_aes: bool) -> u8 {
+        if fast_aes { FAST_AES } else { 0 }
     }
 
     /// What two ends that said so use.
@@ -58,9 +58,10 @@ mod tests {
 
     #[test]
     fn aes_is_for_two_who_both_do_it_fast() {
-        let [yes, no] = [true, false].map(Cipher::params);
+        let [yes, no] = [true, false].map(|fast| [Cipher::flags(fast)]);
+        let (yes, no) = (yes.as_slice(), no.as_slice());
         assert_eq!(Cipher::agreed(yes, yes), Cipher::Aes256Gcm);
-        for (ours, theirs) in [(yes, no), (no, yes), (no, no)] {
+        for (ours, theirs) in [(yes, no), (no, yes), (no, no), (yes, &[])] {
             assert_eq!(Cipher::agreed(ours, theirs), Cipher::ChaCha20Poly1305);
         }
         // Later versions may say more.

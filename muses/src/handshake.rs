@@ -32,6 +32,7 @@ pub mod cookie;
 pub mod fuzzing;
 mod messages;
 mod noise;
+pub mod params;
 
 use overlay::id::NodeId;
 use overlay::rng::Rng;
@@ -106,7 +107,7 @@ impl From<NoiseError> for HandshakeError {
 pub struct Offer<'a> {
     /// The source port that goes into its pSessID.
     pub port: u16,
-    /// What the peer is to know, at most [`MAX_PARAMS_BYTES`]: authenticated, and secret. Their first byte says which [`Cipher`] is fast here.
+    /// What the peer is to know, at most [`MAX_PARAMS_BYTES`]: authenticated, and secret. See [`params`].
     pub params: &'a [u8],
 }
 

@@ -27,6 +27,7 @@ use crate::content::Label;
 use crate::event::{Command, Event, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
+use crate::handshake::params::Life;
 use crate::keys::{Role, Secrets};
 use crate::packet::{Opener, Sealer};
 
@@ -186,7 +187,13 @@ impl Session {
 
     /// Whether we opened the session and the peer has not shown yet that it has it too.
     pub fn is_confirming(&self) -> bool {
-        self.bound_ref().and_then(|bound| bound.confirming.as_ref()).is_some_and(|c| c.deadline.is_some())
+        self.confirming_with().is_some()
+    }
+
+    /// If so, with which life of the peer.
+    pub fn confirming_with(&self) -> Option<Life> {
+        let confirming = self.bound_ref()?.confirming.as_ref()?;
+        confirming.deadline.is_some().then_some(confirming.life)
     }
 
     /// When the handshake's or resume's timer is due.

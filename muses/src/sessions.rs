@@ -33,6 +33,7 @@ use crate::event::{
 use crate::flow::Outbox;
 use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
 use crate::handshake::cookie::Cookies;
+use crate::handshake::params::Life;
 use crate::held::Held;
 pub use crate::session::Counters;
 use crate::session::{Bucket, Endpoint, Phase, Session};
@@ -89,6 +90,7 @@ impl Sessions {
             keys,
             ops,
             rng,
+            life: Life(now.wall.as_unix_micros()),
             cookies: Cookies::default(),
             local: None,
             reach: [].into(),

@@ -23,7 +23,7 @@ pub use messages::{muses_frames, muses_messages, muses_replay};
 pub use node::{node_bytes, node_text};
 pub use overlay_node::overlay_node;
 pub use peer::{Peer, muses_peer};
-pub use sessions::muses_sessions;
+pub use sessions::{muses_handshakes, muses_sessions};
 pub use signed::{Believe, overlay_signed};
 pub use stored::node_store;
 pub use wire::{overlay_frames, overlay_packets};
@@ -32,8 +32,9 @@ pub use wire::{overlay_frames, overlay_packets};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their corpora.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 15] = [
     ("muses_frames", muses_frames),
+    ("muses_handshakes", muses_handshakes),
     ("muses_messages", muses_messages),
     ("muses_peer", muses_peer),
     ("muses_replay", muses_replay),

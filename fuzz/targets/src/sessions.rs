@@ -33,9 +33,14 @@ const STORED_BYTES: usize = 4096;
 pub struct Store([Snapshot; 2]);
 
 impl Store {
+    /// Of two ends that never met.
+    fn empty() -> Self {
+        Self([Snapshot::new(), Snapshot::new()])
+    }
+
     /// Of two ends that have shaken hands.
     pub fn made() -> Self {
-        let mut pair = Pair::new(&Self([Snapshot::new(), Snapshot::new()]));
+        let mut pair = Pair::new(&Self::empty());
         pair.open(0);
         for _ in 0..1000 {
             pair.deliver_all();
@@ -331,7 +336,15 @@ fn push<T>(queue: &mut VecDeque<T>, item: T) {
 /// Streams stay exact, ends stay alive and quiet, whatever is done to their packets.
 pub fn muses_sessions(bytes: &[u8]) {
     static STORE: LazyLock<Store> = LazyLock::new(Store::made);
-    let mut pair = Pair::new(&STORE);
+    hold(Pair::new(&STORE), bytes);
+}
+
+/// The same for two that never met, so that what is done is done to their handshakes.
+pub fn muses_handshakes(bytes: &[u8]) {
+    hold(Pair::new(&Store::empty()), bytes);
+}
+
+fn hold(mut pair: Pair, bytes: &[u8]) {
     pair.settle();
     let mut script = Script::new(bytes);
     for _ in 0..MAX_STEPS {
@@ -398,6 +411,8 @@ fn step(pair: &mut Pair, script: &mut Script<'_>) {
             pair.settle();
         }
         _ => {
+            // A start takes its time: two lives never begin at once.
+            pair.now = pair.now.after(Duration::from_micros(1));
             let now = pair.now;
             pair.ends[end].restart(if end == 0 { 1 } else { 2 }, now);
             pair.settle();

@@ -37,7 +37,7 @@ macro_rules! replay {
 }
 
 replay! {
-    muses_frames muses_messages muses_peer muses_replay muses_sessions
+    muses_frames muses_handshakes muses_messages muses_peer muses_replay muses_sessions
     node_bulk node_bytes node_store node_text
     overlay_addresses overlay_frames overlay_node overlay_packets overlay_signed
 }

@@ -14,6 +14,7 @@ use crate::dh::PublicKeyOps;
 use crate::event::{Arrival, Command, Outgoing, Path};
 use crate::flow::Outbox;
 use crate::handshake::cookie::Cookies;
+use crate::handshake::params::{self, Life, PARAMS_BYTES};
 
 /// What all sessions of an endpoint share.
 pub(crate) struct Endpoint {
@@ -21,6 +22,8 @@ pub(crate) struct Endpoint {
     pub keys: LocalKeys,
     pub ops: PublicKeyOps,
     pub rng: Rng,
+    /// This run of the endpoint.
+    pub life: Life,
     /// What peers under load gave us to show.
     pub cookies: Cookies,
     /// Where this node is; `None` while it is nowhere.
@@ -49,6 +52,11 @@ pub struct Counters {
 }
 
 impl Endpoint {
+    /// What this node says of itself in a Hello.
+    pub fn params(&self) -> [u8; PARAMS_BYTES] {
+        params::params(self.config.fast_aes, self.life)
+    }
+
     /// Sends a message that is no protected packet; not while this node is nowhere.
     pub fn send(&mut self, to: NodeId, path: &Path, flow: u32, payload: Vec<u8>) {
         if self.local.is_some() {

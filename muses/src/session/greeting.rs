@@ -5,6 +5,7 @@ use overlay::time::Instant;
 use super::{Bound, Endpoint, Phase, Retry, Session};
 use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, Path, SessionLabel};
+use crate::handshake::params::Life;
 use crate::handshake::{Initiator, PendingFinished};
 use crate::kdf;
 
@@ -42,6 +43,8 @@ impl LastWord {
 pub(super) struct Confirming {
     pub(super) finished: Vec<u8>,
     pub(super) pending: PendingFinished,
+    /// Of the peer, as its Hello says.
+    pub(super) life: Life,
     pub(super) retry: Retry,
     /// `None` once a packet of the peer showed that it has the session.
     pub(super) deadline: Option<Instant>,
@@ -96,6 +99,7 @@ impl Session {
         bound.confirming = Some(Box::new(Confirming {
             finished: answered.finished,
             pending: answered.pending,
+            life: Life::of(&answered.established.peer_params),
             retry: Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now),
             deadline: Some(now + HALF_OPEN_LIFETIME),
             until: now + end.config.handshake_timeout,

@@ -8,10 +8,10 @@ use overlay::time::{Instant, Now};
 use super::guard::Verdict;
 use super::{Sessions, Timer};
 use crate::cert::IdCert;
-use crate::cipher::Cipher;
-use crate::config::{ANSWERS, Config, HALF_OPEN_LIFETIME};
+use crate::config::{ANSWERS, HALF_OPEN_LIFETIME};
 use crate::content::{HandshakeId, Label};
 use crate::event::{Arrival, HandshakeFailure, Path, ResetReason, Resolved, SessionLabel};
+use crate::handshake::params::Life;
 use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
 use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
 
@@ -19,8 +19,8 @@ use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
 const COOKIE_FLOW: u32 = 1;
 
 /// No ports: services are named in the streams.
-fn offer(config: &Config) -> Offer<'static> {
-    Offer { port: 0, params: Cipher::params(config.fast_aes) }
+fn offer(params: &[u8]) -> Offer<'_> {
+    Offer { port: 0, params }
 }
 
 /// A handshake that waits for Finished A.
@@ -43,9 +43,10 @@ impl Sessions {
     /// The peer was found: sends Hello A.
     pub(super) fn greet(&mut self, peer: NodeId, resolved: Resolved, now: Now) {
         let end = &mut self.end;
-        let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops).ok().and_then(|cert| {
-            Initiator::start(&end.keys, peer, &cert, offer(&end.config), &mut end.rng, &mut end.ops).ok()
-        });
+        let params = end.params();
+        let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops)
+            .ok()
+            .and_then(|cert| Initiator::start(&end.keys, peer, &cert, offer(&params), &mut end.rng, &mut end.ops).ok());
         let Some((initiator, mut hello)) = started else { return self.fail(peer, HandshakeFailure::Certificate) };
         if let Some(cookie) = end.cookies.of(&peer, now.instant) {
             cookie.stamp(&mut hello);
@@ -85,8 +86,9 @@ impl Sessions {
             }
         }
         let digest = hello.digest();
-        let offer = offer(&end.config);
-        let answered = Responder::handle_hello(&end.keys, &hello, from, offer, &mut end.rng, &mut end.ops, now.wall);
+        let params = end.params();
+        let answered =
+            Responder::handle_hello(&end.keys, &hello, from, offer(&params), &mut end.rng, &mut end.ops, now.wall);
         let Ok((responder, reply)) = answered else {
             end.counters.forged += 1;
             return;
@@ -171,7 +173,10 @@ impl Sessions {
     /// It has shown that it is at `proven`; if that is none, it has to where its Finished says it came from, before data goes there.
     fn install(&mut self, arrival: &Arrival, proven: Option<Path>, last_word: LastWord, established: Established) {
         let (from, own) = (arrival.from, self.end.keys.id());
-        let crossed = self.sessions.get(&from).is_some_and(|session| session.is_confirming());
+        // Who has a later life than when it answered us does not know that handshake any more: it did not begin at the same time, but anew.
+        let life = Life::of(&established.peer_params);
+        let crossed =
+            self.sessions.get(&from).and_then(|session| session.confirming_with()).is_some_and(|known| life <= known);
         if crossed && own < from {
             return;
         }

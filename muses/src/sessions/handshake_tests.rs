@@ -24,9 +24,12 @@ fn id(name: u8) -> NodeId {
 }
 
 fn node(name: u8) -> Sessions {
-    let mut node =
-        Sessions::new(Config::default(), Identity::from_secret(&[name; 32]), [name + 50; 32], [name; 32], now());
-    node.handle_attached(Path(vec![name]), now());
+    node_at(name, [name; 32], now())
+}
+
+fn node_at(name: u8, seed: [u8; 32], now: Now) -> Sessions {
+    let mut node = Sessions::new(Config::default(), Identity::from_secret(&[name; 32]), [name + 50; 32], seed, now);
+    node.handle_attached(Path(vec![name]), now);
     node
 }
 
@@ -76,6 +79,58 @@ fn nothing_is_delivered_before_finished() {
         b.handle_packet(arrival(A), packet, now());
     }
     assert!(events(&mut b).iter().any(|event| matches!(event, Event::StreamOpened { .. })));
+}
+
+/// Opens a stream to the other, and finds it.
+fn greet(node: &mut Sessions, to: u8, cert: &[u8], now: Now) {
+    node.open(id(to), "files", 0, now).unwrap();
+    node.handle_peer(id(to), Resolved { cert: cert.to_vec(), path: Path(vec![to]) }, now);
+}
+
+/// All that the two have to say to each other arrives.
+fn talk(nodes: [(&mut Sessions, u8); 2], now: Now) {
+    let [(one, one_name), (other, other_name)] = nodes;
+    for _ in 0..20 {
+        packets(one).into_iter().for_each(|packet| other.handle_packet(arrival(one_name), packet, now));
+        packets(other).into_iter().for_each(|packet| one.handle_packet(arrival(other_name), packet, now));
+    }
+}
+
+/// Who answered a Hello and starts again before the Finished comes knows nothing of that handshake, and its peer cannot know that: until it says so in a handshake of its own.
+#[test]
+fn who_starts_again_before_finished_is_met_at_once() {
+    for [first, second] in [[A, B], [B, A]] {
+        let (mut one, mut other) = (node(first), node(second));
+        greet(&mut one, second, other.cert(), now());
+        other.handle_packet(arrival(first), packets(&mut one).remove(0), now());
+        let hello = packets(&mut other).remove(0);
+        one.handle_packet(arrival(second), hello, now());
+        assert!(one.sessions().all(|session| session.label.is_some()), "it takes the session for set up");
+        packets(&mut one);
+        let later = now().after(core::time::Duration::from_millis(100));
+        let mut other = node_at(second, [99; 32], later);
+        greet(&mut other, first, one.cert(), later);
+        talk([(&mut one, first), (&mut other, second)], later);
+        let labels = |node: &Sessions| node.sessions().map(|session| session.label).collect::<Vec<_>>();
+        assert_eq!(labels(&one), labels(&other));
+        assert!(events(&mut one).iter().any(|event| matches!(event, Event::StreamOpened { .. })));
+    }
+}
+
+/// Two that begin at the same time have one session in the end, in whatever order their messages come.
+#[test]
+fn two_that_greet_at_once_have_one_session() {
+    for [first, second] in [[A, B], [B, A]] {
+        let (mut one, mut other) = (node(first), node(second));
+        greet(&mut one, second, other.cert(), now());
+        greet(&mut other, first, one.cert(), now());
+        talk([(&mut one, first), (&mut other, second)], now());
+        let labels = |node: &Sessions| node.sessions().map(|session| session.label).collect::<Vec<_>>();
+        assert_eq!((labels(&one).len(), labels(&one)), (1, labels(&other)));
+        for node in [&mut one, &mut other] {
+            assert!(events(node).iter().any(|event| matches!(event, Event::StreamOpened { .. })));
+        }
+    }
 }
 
 /// Key compromise impersonation: with B's static key, but not A's, one can make a Hello that B takes for A's. It leads nowhere.
