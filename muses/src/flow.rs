@@ -321,7 +321,7 @@ impl Flow {
 
     /// One of the two ends lost its streams: both count from nothing again. Streams that never left this node stay.
     pub fn forget_streams(&mut self, now: Instant, out: &mut Outbox) {
-        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), self.held.another(), now);
+        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), out.held.share(), now);
         fresh.first_id = self.first_id;
         fresh.next_id = self.first_id;
         fresh.suspended = self.suspended;

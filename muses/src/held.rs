@@ -77,11 +77,6 @@ impl Share {
             self.bytes -= less;
         }
     }
-
-    /// The share of a session that takes this one's place.
-    pub fn another(&self) -> Self {
-        self.of.share()
-    }
 }
 
 impl Drop for Share {
@@ -128,8 +123,7 @@ mod tests {
         other.change(0, 5);
         other.change(100, 0);
         assert_eq!((held.bytes(), other.bytes), (10, 0));
-        let another = one.another();
         drop(one);
-        assert_eq!((held.bytes(), another.bytes), (0, 0));
+        assert_eq!(held.bytes(), 0);
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! The flags are those of [`cipher`](crate::cipher). A life is the time at which this run of the endpoint began. Handshakes are not stored, so an end that says another, later
 //! life than before has lost those that it answered in the one before: that tells a peer that starts anew from one that began at the same time as we.
+//! Where its clock was set back meanwhile it looks like one that began at the same time, and is met when the older handshake is given up. Whoever completes a handshake
+//! learns when the other's run began.
 
 use crate::cipher::Cipher;
 
