@@ -252,13 +252,13 @@ impl Flow {
 
     /// Takes what fits of `data`; nothing while the session is suspended.
     pub fn write(&mut self, key: StreamKey, data: &[u8], refuse: bool) -> usize {
-        let Some(before) = self.streams.get(&key).map(|stream| stream.send.held_bytes()) else { return 0 };
-        let capacity = self.send_buffer_bytes(before);
+        let buffer = self.send_buffer();
         let Some(stream) = self.streams.get_mut(&key) else { return 0 };
         if stream.why_reset.is_some() || matches!(stream.stage, Stage::Offered | Stage::Foreshadowed) {
             return 0;
         }
-        let taken = if refuse { 0 } else { stream.send.write(data, capacity) };
+        let before = stream.send.held_bytes();
+        let taken = if refuse { 0 } else { stream.send.write(data, buffer.of(before)) };
         self.held.change(before, stream.send.held_bytes());
         stream.write_blocked = taken < data.len();
         if taken > 0 {
@@ -356,13 +356,12 @@ impl Flow {
         if !suspended {
             self.vigil = Vigil::new(now);
             self.recovery.touch(now);
-            let blocked = self.streams.iter().filter(|(_, stream)| stream.write_blocked);
-            let held: Vec<_> = blocked.map(|(key, stream)| (*key, stream.send.held_bytes())).collect();
-            for (key, held) in held {
-                let has_room = held < self.send_buffer_bytes(held);
-                if let Some(stream) = self.streams.get_mut(&key).filter(|_| has_room) {
+            let buffer = self.send_buffer();
+            for (key, stream) in &mut self.streams {
+                let held = stream.send.held_bytes();
+                if stream.write_blocked && held < buffer.of(held) {
                     stream.write_blocked = false;
-                    out.events.push_back(Event::Writable(key));
+                    out.events.push_back(Event::Writable(*key));
                 }
             }
         }

@@ -13,6 +13,21 @@ use crate::event::StreamKey;
 use crate::stream::Signal;
 use crate::window::Pool;
 
+/// How much streams may hold of what was written.
+pub(super) struct SendBuffer {
+    /// What each may, as far as its session goes.
+    own: u64,
+    /// What the session may hold beside what it holds.
+    room: u64,
+}
+
+impl SendBuffer {
+    /// Of a stream that holds so much, in bytes.
+    pub fn of(&self, held: u64) -> u64 {
+        self.own.min(held.saturating_add(self.room).max(PRESSED_SEND_BUFFER_BYTES))
+    }
+}
+
 impl Flow {
     /// Something arrived, or was read or thrown away.
     pub(super) fn renew_session_credit(&mut self, pool: &Pool) {
@@ -36,15 +51,15 @@ impl Flow {
         self.send_limit.saturating_sub(self.sent_bytes)
     }
 
-    /// How much a stream that holds so much may hold of what was written but not acknowledged. Over a short path twice the congestion window, of up to 16 MiB, was slower: it leaves the
+    /// How much each stream may hold of what was written but not acknowledged. Over a short path twice the congestion window, of up to 16 MiB, was slower: it leaves the
     /// processor's caches (0.39 and 0.47 of a plain chain's throughput over one link, where 2 MiB had 0.53 and 0.54, in two pairs of runs).
-    pub(super) fn send_buffer_bytes(&self, held: u64) -> u64 {
+    pub(super) fn send_buffer(&self) -> SendBuffer {
         let is_long = self.round_trip() >= LONG_ROUND_TRIP;
         let wanted = if is_long { self.congestion.window_bytes().saturating_mul(2) } else { 0 };
         let streams = u64::try_from(self.streams.len()).unwrap_or(u64::MAX).max(1);
         let share = (SESSION_SEND_BUFFER_BYTES / streams).max(LEAST_SEND_BUFFER_BYTES);
         let own = wanted.max(FIRST_SEND_BUFFER_BYTES).min(share).min(self.config.send_buffer_bytes);
-        own.min(held.saturating_add(self.held.room()).max(PRESSED_SEND_BUFFER_BYTES))
+        SendBuffer { own, room: self.held.room() }
     }
 
     /// How long the path is; none at all before that is known, so that nothing grows or is held back for a guess.

@@ -303,13 +303,14 @@ impl Flow {
     }
 
     fn on_data_acked(&mut self, key: StreamKey, piece: Piece, out: &mut Outbox) {
+        let buffer = self.send_buffer();
         let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.why_reset.is_none()) else { return };
         let before = stream.send.held_bytes();
         stream.send.on_acked(piece);
-        let (held, waits) = (stream.send.held_bytes(), stream.write_blocked);
+        let held = stream.send.held_bytes();
         self.held.change(before, held);
-        if waits && !self.suspended && held <= self.send_buffer_bytes(held) / 4 * 3 {
-            self.with(key, |stream| stream.write_blocked = false);
+        if stream.write_blocked && !self.suspended && held <= buffer.of(held) / 4 * 3 {
+            stream.write_blocked = false;
             out.events.push_back(Event::Writable(key));
         }
         self.settle(key, out);
