@@ -28,25 +28,26 @@ use crate::config::{
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
 use crate::frame::Refresh;
-use crate::held::{Held, Share};
+use crate::held::Share;
+use crate::pool::Pool;
 use crate::recovery::Recovery;
 use crate::recv::RecvHalf;
 use crate::send::{Piece, SendHalf};
 use crate::stream::{Signal, Stage, Stream};
-use crate::window::{Pool, Window};
+use crate::window::{MAX_GROWTH_BYTES, Window};
 use late::Late;
 use pace::Pace;
 use probe::Probe;
 use vigil::Vigil;
 
 /// Where a flow leaves what others have to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     pub events: VecDeque<Event>,
-    /// What windows may still grow by.
-    pub pool: Pool,
+    /// What windows grow by.
+    pub growth: Pool,
     /// What all sessions hold of what was written.
-    pub held: Held,
+    pub held: Pool,
     /// The next stream's key, for the whole endpoint.
     pub next_stream: u64,
     /// Streams that the peer opened.
@@ -56,6 +57,18 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// An endpoint's.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            events: VecDeque::new(),
+            growth: Pool::of(MAX_GROWTH_BYTES),
+            held: Pool::of(config.max_held_bytes),
+            next_stream: 0,
+            opened: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
     /// A key that was never given before.
     pub fn stream_key(&mut self) -> StreamKey {
         let key = StreamKey(self.next_stream);
@@ -246,7 +259,7 @@ impl Flow {
             stream.credit = Signal::Due;
             self.enqueue(key);
         }
-        self.renew_session_credit(&out.pool);
+        self.renew_session_credit(&out.growth);
         Read::Data(data)
     }
 
@@ -294,7 +307,7 @@ impl Flow {
         } else {
             self.enqueue(key);
         }
-        self.renew_session_credit(&out.pool);
+        self.renew_session_credit(&out.growth);
     }
 
     /// Ends all streams.
@@ -321,7 +334,7 @@ impl Flow {
 
     /// One of the two ends lost its streams: both count from nothing again. Streams that never left this node stay.
     pub fn forget_streams(&mut self, now: Instant, out: &mut Outbox) {
-        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), out.held.share(), now);
+        let mut fresh = Self::new(self.peer, Arc::clone(&self.config), Share::of(&out.held), now);
         fresh.first_id = self.first_id;
         fresh.next_id = self.first_id;
         fresh.suspended = self.suspended;

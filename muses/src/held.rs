@@ -5,8 +5,7 @@
 //! Networking 6(2), 1998): a session may hold a quarter of what is *left*. One that is alone has a fifth of all, and n that want much each 1/(n + 4). What is held is not
 //! taken back, though, and peers that came first and read nothing would leave the next ones less and less: so a little belongs to each session alone.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use crate::pool::{Part, Pool};
 
 /// What all sessions of an endpoint share, in bytes. Beyond it each session may hold [`SESSION_HELD_BYTES`], and each stream
 /// [`PRESSED_SEND_BUFFER_BYTES`](crate::config::PRESSED_SEND_BUFFER_BYTES), so that each goes on.
@@ -17,71 +16,29 @@ pub const SESSION_HELD_BYTES: u64 = 128 * 1024;
 /// The part of what is left that one session may hold.
 const PART: u64 = 4;
 
+/// What one session holds. When it goes, so does that.
 #[derive(Debug)]
-struct All {
-    bytes: AtomicU64,
-    most: u64,
-}
-
-/// What is held by all sessions of an endpoint.
-#[derive(Clone, Debug)]
-pub(crate) struct Held(Arc<All>);
-
-impl Default for Held {
-    fn default() -> Self {
-        Self::of(MAX_HELD_BYTES)
-    }
-}
-
-impl Held {
-    /// Of which there may be so much.
-    pub fn of(most: u64) -> Self {
-        Self(Arc::new(All { bytes: AtomicU64::new(0), most }))
-    }
-
-    /// How much it is, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
-    }
-
-    /// What a new session holds: nothing yet.
-    pub fn share(&self) -> Share {
-        Share { of: self.clone(), bytes: 0 }
-    }
-}
-
-/// What one session holds of it. When the session goes, so does that.
-#[derive(Debug)]
-pub(crate) struct Share {
-    of: Held,
-    bytes: u64,
-}
+pub(crate) struct Share(Part);
 
 impl Share {
+    /// A new session's, of what all of them hold: nothing yet.
+    pub fn of(held: &Pool) -> Self {
+        Self(held.part())
+    }
+
     /// How much more the session may hold now, in bytes.
     pub fn room(&self) -> u64 {
-        let Held(all) = &self.of;
-        let left = all.most.saturating_sub(self.of.bytes());
-        (left / PART).max(SESSION_HELD_BYTES).saturating_sub(self.bytes)
+        let Self(part) = self;
+        (part.pool().left() / PART).max(SESSION_HELD_BYTES).saturating_sub(part.bytes())
     }
 
     /// One of its streams held `before`, and holds `after` now.
     pub fn change(&mut self, before: u64, after: u64) {
-        let Held(all) = &self.of;
         if after > before {
-            all.bytes.fetch_add(after - before, Ordering::Relaxed);
-            self.bytes = self.bytes.saturating_add(after - before);
+            self.0.grow(after - before);
         } else {
-            let less = (before - after).min(self.bytes);
-            all.bytes.fetch_sub(less, Ordering::Relaxed);
-            self.bytes -= less;
+            self.0.shrink(before - after);
         }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.0.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -95,35 +52,24 @@ mod tests {
     #[test]
     fn who_wants_much_has_an_equal_part() {
         for count in [1, 2, 10, 100, 1000] {
-            let held = Held::of(MOST);
-            let mut shares: Vec<_> = (0..count).map(|_| held.share()).collect();
+            let held = Pool::of(MOST);
+            let mut shares: Vec<_> = (0..count).map(|_| Share::of(&held)).collect();
             // Each takes a little when it may, until nobody may.
-            let ready =
-                |shares: &[Share]| (0..shares.len()).filter(|&n| shares[n].room() > 0).min_by_key(|&n| shares[n].bytes);
+            let ready = |shares: &[Share]| {
+                (0..shares.len()).filter(|&n| shares[n].room() > 0).min_by_key(|&n| shares[n].0.bytes())
+            };
             while let Some(number) = ready(&shares) {
-                let bytes = shares[number].bytes;
+                let bytes = shares[number].0.bytes();
                 let some = shares[number].room().min(SOME);
                 shares[number].change(bytes, bytes + some);
             }
             let fair = MOST / (count + 4);
-            assert!(shares.iter().all(|share| share.bytes.abs_diff(fair) <= 2 * SOME), "{count}: {shares:?}");
-            assert!(held.bytes() <= MOST);
+            assert!(shares.iter().all(|share| share.0.bytes().abs_diff(fair) <= 2 * SOME), "{count}: {shares:?}");
+            assert!(held.taken() <= MOST);
             shares.truncate(1);
-            assert_eq!(held.bytes(), shares[0].bytes);
+            assert_eq!(held.taken(), shares[0].0.bytes());
             drop(shares);
-            assert_eq!(held.bytes(), 0);
+            assert_eq!(held.taken(), 0);
         }
-    }
-
-    #[test]
-    fn what_is_given_back_is_never_more_than_was_taken() {
-        let held = Held::of(MOST);
-        let (mut one, mut other) = (held.share(), held.share());
-        one.change(0, 10);
-        other.change(0, 5);
-        other.change(100, 0);
-        assert_eq!((held.bytes(), other.bytes), (10, 0));
-        drop(one);
-        assert_eq!(held.bytes(), 0);
     }
 }

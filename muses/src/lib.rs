@@ -51,6 +51,7 @@ mod kdf;
 mod kem;
 pub mod keys;
 pub mod packet;
+mod pool;
 pub mod recovery;
 mod recv;
 pub mod replay;

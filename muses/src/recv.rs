@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use overlay::time::Instant;
 
 use crate::error::Violation;
-use crate::window::{Pool, Window};
+use crate::pool::Pool;
+use crate::window::Window;
 
 /// Most pieces that wait behind a gap; the packet that brings one more is refused, and so comes again.
 const MAX_FRAGMENTS: usize = 2048;

@@ -28,6 +28,7 @@ use crate::event::{Command, Event, Path, SessionLabel};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
 use crate::handshake::params::Life;
+use crate::held::Share;
 use crate::keys::{Role, Secrets};
 use crate::packet::{Opener, Sealer};
 
@@ -119,7 +120,7 @@ impl Session {
             peer,
             path: Path::default(),
             unproven: None,
-            flow: Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now),
+            flow: Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
             asked_at: None,
             reset_at: None,
@@ -133,7 +134,7 @@ impl Session {
 
     /// A session with keys.
     pub fn bound(peer: NodeId, path: Path, established: Established, end: &mut Endpoint, now: Instant) -> Self {
-        let mut flow = Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now);
         flow.set_initiator(established.secrets.role() == Role::Initiator);
         let keys = Some((established.sealer, established.opener));
         let mut session = Self {

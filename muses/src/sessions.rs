@@ -34,7 +34,6 @@ use crate::flow::Outbox;
 use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
 use crate::handshake::cookie::Cookies;
 use crate::handshake::params::Life;
-use crate::held::Held;
 pub use crate::session::Counters;
 use crate::session::{Bucket, Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
@@ -84,7 +83,7 @@ impl Sessions {
         let cert = keys.cert().to_bytes();
         let mut rng = Rng::from_seed(seed);
         let guard = Guard::new(&mut rng, now.instant);
-        let held = Held::of(config.max_held_bytes);
+        let out = Outbox::new(&config);
         let end = Endpoint {
             config: config.into(),
             keys,
@@ -94,7 +93,7 @@ impl Sessions {
             cookies: Cookies::default(),
             local: None,
             reach: [].into(),
-            out: Outbox { held, ..Outbox::default() },
+            out,
             packets: VecDeque::new(),
             commands: VecDeque::new(),
             counters: Counters::default(),

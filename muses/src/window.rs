@@ -7,13 +7,12 @@
 //! A session's window is for all its streams, and what one reader leaves lying must not keep another one waiting. So what lies there does not count against it,
 //! up to a limit, and as long as the pool has something.
 
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
 
 use overlay::time::Instant;
 
 use crate::config::LONG_ROUND_TRIP;
+use crate::pool::{Part, Pool};
 
 /// Applications read in batches, and systems let them wait: a round trip counts as no less than this.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
@@ -28,46 +27,15 @@ const LYING_TIMES: u64 = 2;
 /// and is taken from the pool in pieces of so many bytes.
 const LYING_PIECE_BYTES: u64 = 256 * 1024;
 
-/// What the windows of an endpoint may still grow by.
-#[derive(Clone, Debug)]
-pub(crate) struct Pool(Arc<AtomicU64>);
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(MAX_GROWTH_BYTES)))
-    }
-}
-
-impl Pool {
-    /// Takes so many bytes, all or none.
-    fn take(&self, bytes: u64) -> Option<Growth> {
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        taken.is_ok().then(|| Growth { pool: self.clone(), bytes })
-    }
-}
-
-/// Bytes of a pool, which go back to it when the window does not need them any more.
-#[derive(Debug)]
-struct Growth {
-    pool: Pool,
-    bytes: u64,
-}
-
-impl Drop for Growth {
-    fn drop(&mut self) {
-        self.pool.0.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// The credit that a reader means to keep open.
 #[derive(Debug)]
 pub(crate) struct Window {
     bytes: u64,
     first_bytes: u64,
     most_bytes: u64,
-    growth: Vec<Growth>,
+    growth: Vec<Part>,
     /// For what lies there unread.
-    lying: Vec<Growth>,
+    lying: Vec<Part>,
     /// When this look at the reader began, and what it had read then.
     since: Instant,
     read_then: u64,
@@ -123,7 +91,7 @@ impl Window {
         let most = if round_trip < LONG_ROUND_TRIP { self.most_bytes.min(enough) } else { self.most_bytes };
         let more = self.bytes.min(most.saturating_sub(self.bytes));
         let growth = (soon && more > 0).then(|| pool.take(more)).flatten();
-        self.bytes = self.bytes.saturating_add(growth.as_ref().map_or(0, |growth| growth.bytes));
+        self.bytes = self.bytes.saturating_add(growth.as_ref().map_or(0, Part::bytes));
         let grew = growth.is_some();
         self.growth.extend(growth);
         grew
@@ -148,7 +116,7 @@ mod tests {
 
     #[test]
     fn it_is_a_few_times_what_is_under_way() {
-        let pool = Pool::default();
+        let pool = Pool::of(MAX_GROWTH_BYTES);
         for (bytes_per_ms, round_trip_ms) in [(100_000, 100), (20_000, 400), (500_000, 20)] {
             let under_way = bytes_per_ms * round_trip_ms;
             let window = after_reading(bytes_per_ms, round_trip_ms, &pool).bytes();
@@ -161,14 +129,14 @@ mod tests {
 
     #[test]
     fn all_windows_share_one_pool_and_give_back_what_they_took() {
-        let pool = Pool::default();
+        let pool = Pool::of(MAX_GROWTH_BYTES);
         let fast = || after_reading(1_000_000, 500, &pool);
         let windows: Vec<_> = (0..8).map(|_| fast()).collect();
         let grown: u64 = windows.iter().map(|window| window.bytes() - MIB).sum();
         assert!(grown <= MAX_GROWTH_BYTES && grown > MAX_GROWTH_BYTES - 64 * MIB, "{grown}");
         assert!(windows.iter().all(|window| window.bytes() >= MIB));
         drop(windows);
-        assert_eq!(pool.0.load(Ordering::Relaxed), MAX_GROWTH_BYTES);
+        assert_eq!(pool.taken(), 0);
         assert_eq!(fast().bytes(), 64 * MIB);
     }
 }

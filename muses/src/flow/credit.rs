@@ -10,8 +10,8 @@ use crate::config::{
     SESSION_SEND_BUFFER_BYTES,
 };
 use crate::event::StreamKey;
+use crate::pool::Pool;
 use crate::stream::Signal;
-use crate::window::Pool;
 
 /// How much streams may hold of what was written.
 pub(super) struct SendBuffer {
@@ -70,10 +70,10 @@ impl Flow {
     /// Windows that are made use of grow.
     pub(super) fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
         let round_trip = self.round_trip();
-        self.window.look(self.consumed_bytes, round_trip, now, &out.pool);
-        self.renew_session_credit(&out.pool);
+        self.window.look(self.consumed_bytes, round_trip, now, &out.growth);
+        self.renew_session_credit(&out.growth);
         if let Some(stream) = self.streams.get_mut(&key)
-            && stream.recv.look(round_trip, now, &out.pool)
+            && stream.recv.look(round_trip, now, &out.growth)
             && stream.recv.credit_due().is_some()
         {
             stream.credit = Signal::Due;
@@ -89,12 +89,12 @@ mod tests {
     use super::*;
     use crate::config::{Config, FIRST_SEND_BUFFER_BYTES};
     use crate::event::ResetReason;
-    use crate::held::{Held, SESSION_HELD_BYTES};
+    use crate::held::{SESSION_HELD_BYTES, Share};
 
     const CHUNK: usize = 16 * 1024;
 
     fn flow(out: &Outbox) -> Flow {
-        Flow::new(NodeId::from_bytes([2; 32]), Config::default().into(), out.held.share(), Instant::ZERO)
+        Flow::new(NodeId::from_bytes([2; 32]), Config::default().into(), Share::of(&out.held), Instant::ZERO)
     }
 
     /// What a stream takes of an application that always has more to say.
@@ -112,7 +112,7 @@ mod tests {
     fn what_all_sessions_hold_is_bounded() {
         const MOST: u64 = 16 << 20;
         const STREAMS: u64 = 8;
-        let mut out = Outbox { held: Held::of(MOST), ..Outbox::default() };
+        let mut out = Outbox::new(&Config { max_held_bytes: MOST, ..Config::default() });
         assert_eq!(fill(&mut flow(&out), StreamKey(0)), FIRST_SEND_BUFFER_BYTES);
         let mut flows: Vec<Flow> = (0..100).map(|_| flow(&out)).collect();
         for flow in &mut flows {
@@ -121,16 +121,16 @@ mod tests {
             assert!(taken.iter().sum::<u64>() >= SESSION_HELD_BYTES, "{taken:?}");
         }
         let own = 100 * (SESSION_HELD_BYTES + STREAMS * PRESSED_SEND_BUFFER_BYTES);
-        assert!((MOST..=MOST + own).contains(&out.held.bytes()), "{}", out.held.bytes());
+        assert!((MOST..=MOST + own).contains(&out.held.taken()), "{}", out.held.taken());
         let by_streams: u64 = flows.iter().flat_map(|flow| flow.streams.values()).map(|s| s.send.held_bytes()).sum();
-        assert_eq!(out.held.bytes(), by_streams);
+        assert_eq!(out.held.taken(), by_streams);
         for flow in flows.iter_mut().skip(50) {
             flow.reset_all(ResetReason::Application, &mut out);
         }
         flows.truncate(50);
         let by_streams: u64 = flows.iter().flat_map(|flow| flow.streams.values()).map(|s| s.send.held_bytes()).sum();
-        assert_eq!(out.held.bytes(), by_streams);
+        assert_eq!(out.held.taken(), by_streams);
         drop(flows);
-        assert_eq!(out.held.bytes(), 0);
+        assert_eq!(out.held.taken(), 0);
     }
 }

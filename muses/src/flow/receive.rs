@@ -179,7 +179,7 @@ impl Flow {
         if stream.why_reset.is_some() {
             self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
             stream.recv.discard();
-            self.renew_session_credit(&out.pool);
+            self.renew_session_credit(&out.growth);
             self.settle(key, out);
         } else if stream.recv.is_readable()
             && !stream.readable_told
@@ -218,7 +218,7 @@ impl Flow {
             }
             self.enqueue(key);
         }
-        self.renew_session_credit(&out.pool);
+        self.renew_session_credit(&out.growth);
         self.settle(key, out);
         Ok(())
     }
@@ -300,11 +300,12 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::held::Share;
 
     /// The flow of who began the handshake, and a peer that says what it likes: each of `frames` in a packet of its own.
     fn told<'a>(config: Config, frames: impl IntoIterator<Item = Frame<'a>>) -> (Flow, Vec<Violation>) {
-        let mut out = Outbox::default();
-        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config.into(), out.held.share(), Instant::ZERO);
+        let mut out = Outbox::new(&Config::default());
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config.into(), Share::of(&out.held), Instant::ZERO);
         flow.set_initiator(true);
         let mut violations = Vec::new();
         for (number, frame) in (0..).zip(frames) {
@@ -336,6 +337,9 @@ mod tests {
         let mut frames = Vec::new();
         Frame::Stream { stream: 1, offset: 0, fin: false, data: &[0; 2000] }.encode(&mut frames);
         piece(39, 10).encode(&mut frames);
-        assert_eq!(flow.handle(1 << 20, &frames, false, Instant::ZERO, &mut Outbox::default()), Ok(false));
+        assert_eq!(
+            flow.handle(1 << 20, &frames, false, Instant::ZERO, &mut Outbox::new(&Config::default())),
+            Ok(false)
+        );
     }
 }

@@ -10,6 +10,7 @@ use super::{Bound, Endpoint, Phase, Refresh, Session};
 use crate::config::OLD_SECRET_LIFETIME;
 use crate::event::{Command, Path};
 use crate::flow::Flow;
+use crate::held::Share;
 use crate::keys::{Role, Secrets};
 
 /// Longest stored session, in bytes.
@@ -33,7 +34,7 @@ impl Session {
             return None;
         }
         let peer = stored.secrets.peer();
-        let mut flow = Flow::new(peer, Arc::clone(&end.config), end.out.held.share(), now);
+        let mut flow = Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now);
         flow.set_initiator(stored.secrets.role() == Role::Initiator);
         let mut bound = Bound::new(stored.secrets, None, now);
         bound.suspended = Some(now);
