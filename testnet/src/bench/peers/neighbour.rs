@@ -46,6 +46,8 @@ pub struct Neighbour {
     placed_at: Instant,
     /// The node's certificate and place.
     found: Option<Resolved>,
+    /// It is looked up then.
+    look_up_at: Option<Instant>,
 }
 
 impl Neighbour {
@@ -61,7 +63,7 @@ impl Neighbour {
         let listen: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().map_err(|why| format!("{why}"))?;
         let links = Links::start(secret, vec![listen], true).map_err(|why| why.to_string())?;
         let (to_node, placed_at) = (BTreeSet::new(), now.instant);
-        Ok(Self { target, overlay, links, to_node, place: None, placed_at, found: None })
+        Ok(Self { target, overlay, links, to_node, place: None, placed_at, found: None, look_up_at: None })
     }
 
     /// It has joined and knows the node's certificate.
@@ -82,7 +84,7 @@ impl Neighbour {
 
     /// When its timers are due.
     pub fn due(&self) -> Option<Instant> {
-        self.overlay.poll_timeout().map(|(at, _)| at)
+        self.overlay.poll_timeout().map(|(at, _)| at).into_iter().chain(self.look_up_at).min()
     }
 
     /// Waits for something to happen to its links.
@@ -118,8 +120,11 @@ impl Neighbour {
 
     /// Does what is due, and carries out what its overlay node wants.
     pub fn drain(&mut self, now: Now) -> Vec<News> {
-        if self.due().is_some_and(|at| at <= now.instant) {
+        if self.overlay.poll_timeout().is_some_and(|(at, _)| at <= now.instant) {
             self.overlay.handle_timeout(now);
+        }
+        if self.look_up_at.take_if(|at| *at <= now.instant).is_some() {
+            self.overlay.lookup(Query::Node(self.target), true, now);
         }
         let mut news = Vec::new();
         while let Some(event) = self.overlay.poll_event() {
@@ -164,7 +169,7 @@ impl Neighbour {
     fn hear(&mut self, event: Event, now: Now) -> Option<News> {
         match event {
             Event::Joined { place, .. } => {
-                self.overlay.lookup(Query::Node(self.target), true, now);
+                self.look_up_at = Some(now.instant);
                 self.settle_at(&place, now);
                 Some(News::Moved(place))
             }
@@ -182,8 +187,9 @@ impl Neighbour {
                     .map(|node| Resolved { cert: node.static_cert.clone(), path: Path(node.place.to_bytes()) });
                 None
             }
+            // It may have been answered at once, by this node itself.
             Event::LookupFinished { .. } => {
-                self.overlay.lookup(Query::Node(self.target), true, now);
+                self.look_up_at = Some(now.instant + LOOKUP_EVERY);
                 None
             }
             _ => None,
