@@ -86,6 +86,9 @@ pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
         graph: options.graph.clone(),
         metric: format!("{:?}", options.metric).to_lowercase(),
         seed: options.seed,
+        pairs: options.pairs,
+        memo: options.memo,
+        faults: options.faults.clone(),
         ..Outcome::default()
     };
     if options.metric == Metric::Cloak {

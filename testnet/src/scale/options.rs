@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use overlay::config::Config;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::graph::{Kind, ParseKindError};
 use super::world::Latency;
@@ -80,34 +80,51 @@ impl Options {
     }
 }
 
-/// What goes wrong in a run.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What goes wrong in a run. What does not is left out where it is printed.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// The share of nodes that die at once before the packets are sent. They are sent before anything is repaired, and again afterwards.
+    #[serde(skip_serializing_if = "is_none")]
     pub dead: f64,
     /// The share of nodes that pass nothing on for others, and look well otherwise.
+    #[serde(skip_serializing_if = "is_none")]
     pub blackholes: f64,
     /// The share of nodes that do not answer for the records that they keep.
+    #[serde(skip_serializing_if = "is_none")]
     pub silent_binders: f64,
     /// The share of nodes that throw away the records that they say to keep, and know nothing when asked.
+    #[serde(skip_serializing_if = "is_none")]
     pub lying_binders: f64,
     /// The share of nodes that say that everybody is below them, and pass nothing on.
+    #[serde(skip_serializing_if = "is_none")]
     pub malicious_parents: f64,
     /// The share of links that are lost at once before the packets are sent, while the nodes live.
+    #[serde(skip_serializing_if = "is_none")]
     pub lost_links: f64,
     /// The share of nodes that move before the packets are sent: they lose all links, and have other neighbours a while later.
+    #[serde(skip_serializing_if = "is_none")]
     pub moves: f64,
     /// The share of links that come and go for some minutes before the packets are sent.
+    #[serde(skip_serializing_if = "is_none")]
     pub flapping: f64,
     /// Mean latency of links in milliseconds, beside the one that all have.
+    #[serde(skip_serializing_if = "is_none")]
     pub latency_ms: f64,
     /// Median lifetime of a node, in seconds; 0 for no churn.
+    #[serde(skip_serializing_if = "is_none")]
     pub churn_median_s: f64,
     /// How long churn lasts, in seconds.
+    #[serde(skip_serializing_if = "is_none")]
     pub churn_duration_s: f64,
     /// The network falls into two parts for a while.
+    #[serde(skip_serializing_if = "is_none")]
     pub split_merge: bool,
+}
+
+/// Whether a fault is none.
+fn is_none<T: Default + PartialEq>(fault: &T) -> bool {
+    *fault == T::default()
 }
 
 impl Faults {

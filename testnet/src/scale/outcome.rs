@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Faults;
+
 /// What a run showed. What it did not measure is none.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outcome {
@@ -13,6 +15,12 @@ pub struct Outcome {
     pub metric: String,
     /// The seed.
     pub seed: u64,
+    /// How many packets were to be sent.
+    pub pairs: usize,
+    /// Each signature was checked once for all nodes, instead of once in each.
+    pub memo: bool,
+    /// What went wrong.
+    pub faults: Faults,
     /// Packets that arrived, of those whose ends were connected by live links.
     pub success: Option<f64>,
     /// Links crossed over links of the shortest path.

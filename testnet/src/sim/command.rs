@@ -317,7 +317,7 @@ impl SimArgs {
                 flapping: self.flapping,
                 latency_ms: self.latency,
                 churn_median_s: churn,
-                churn_duration_s: self.duration.as_secs_f64(),
+                churn_duration_s: if churn > 0.0 { self.duration.as_secs_f64() } else { 0.0 },
                 split_merge: self.split_merge,
             },
         }
