@@ -55,6 +55,11 @@ pub const NEIGHBOUR_HELLOS: Rate = Rate { burst: 64, every: Duration::from_milli
 pub const PROVEN_HELLOS: Rate = Rate { burst: 256, every: Duration::from_millis(1) };
 /// Of these, those that came over one neighbour.
 pub const NEIGHBOUR_PROVEN_HELLOS: Rate = Rate { burst: 128, every: Duration::from_millis(2) };
+/// Hellos that one neighbour may pass on, whatever becomes of them: 4,000 a second, eight times what is worked on of those with a good cookie. More is a
+/// flood ([`crate::Event::HelloFlood`]).
+pub const NEIGHBOUR_FLOOD: Rate = Rate { burst: 4096, every: Duration::from_micros(250) };
+/// How often a flood is told.
+pub const FLOOD_TOLD_EVERY: Duration = Duration::from_millis(250);
 /// Cookies for strangers beyond one neighbour: 125,000 a second. A cookie costs what it costs to see that a Hello is noise, so a lower limit
 /// would spare little, and whoever used it up would keep all others out.
 pub const COOKIES: Rate = Rate { burst: 4096, every: Duration::from_micros(8) };

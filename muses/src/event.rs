@@ -163,6 +163,12 @@ pub enum Event {
         /// Which stream.
         stream: StreamKey,
     },
+    /// More Hellos come over this neighbour than anybody needs ([`NEIGHBOUR_FLOOD`](crate::config::NEIGHBOUR_FLOOD)): less should be read of it. Told every
+    /// [`FLOOD_TOLD_EVERY`](crate::config::FLOOD_TOLD_EVERY) while it lasts.
+    HelloFlood {
+        /// Who sends them, or passes them on.
+        via: NodeId,
+    },
     /// No session came about; its streams were reset.
     HandshakeFailed {
         /// With whom.

@@ -248,6 +248,7 @@ impl Driver {
                 }
             }
             Event::Left => self.left = true,
+            Event::Flooded(neighbour) if !self.links.slow(neighbour) => {}
             fact => {
                 let _ = self.console.send(fact);
             }

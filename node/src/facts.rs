@@ -30,6 +30,9 @@ pub fn line(fact: &Event, who: impl Fn(&NodeId) -> String) -> Option<String> {
         }
         Event::SessionSuspended(peer) => format!("session with {} suspended: waiting for a way", who(peer)),
         Event::SessionResumed(peer) => format!("session with {} resumed", who(peer)),
+        Event::Flooded(neighbour) => {
+            format!("more handshakes come over {} than anybody needs: less is read of this neighbour", who(neighbour))
+        }
         Event::Opened(_)
         | Event::Failed(..)
         | Event::Incoming { .. }
@@ -59,7 +62,9 @@ pub const TWIN: &str = "another running node has this node's key, as a copy of t
 /// What kind of fact it is: `place`, `link`, `name` or `session`.
 pub const fn kind(fact: &Event) -> &'static str {
     match fact {
-        Event::LinkRefused(_) | Event::Twin | Event::OtherOverlay(_) | Event::NotAdmitted(_) => "link",
+        Event::LinkRefused(_) | Event::Flooded(_) | Event::Twin | Event::OtherOverlay(_) | Event::NotAdmitted(_) => {
+            "link"
+        }
         Event::NameClaimed(_) | Event::NameRefused { .. } | Event::NameAhead(_) | Event::ClockAhead => "name",
         Event::SessionSuspended(_) | Event::SessionResumed(_) | Event::PeerRevoked(_) => "session",
         _ => "place",

@@ -16,6 +16,7 @@ use overlay::id::NodeId;
 use overlay::io::{CloseReason, Lane, LinkId, Transmit};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use dial_back::DialBack;
@@ -50,6 +51,7 @@ use lane::{Arrival, Written};
 use listeners::Listeners;
 use network::{Network, NetworkEvent};
 use transport::Dialler;
+use turn::{FLOODING_FOR, Turn};
 
 /// Control frames of all links that wait for the loop.
 const CONTROL_QUEUE_FRAMES: usize = 1024;
@@ -125,6 +127,8 @@ struct Link {
     bulk: Bulk,
     /// Tells the readers that the connection has closed.
     gone: watch::Sender<bool>,
+    /// Tells them until when the neighbour counts as one that floods.
+    flooding: watch::Sender<Option<Instant>>,
 }
 
 impl Links {
@@ -277,6 +281,18 @@ impl Links {
         true
     }
 
+    /// This neighbour floods this node, or passes a flood on: for a second less is read of it in small frames, so that others do not notice it.
+    /// False where that was so already.
+    pub fn slow(&mut self, peer: NodeId) -> bool {
+        let now = Instant::now();
+        let mut is_news = false;
+        for link in self.links.values().filter(|link| link.peer == peer) {
+            let before = link.flooding.send_replace(Some(now + FLOODING_FOR));
+            is_news |= before.is_none_or(|until| until < now);
+        }
+        is_news
+    }
+
     /// What finds out whether a node answers somewhere, without a link to it.
     pub fn dial_back(&self) -> DialBack {
         DialBack(self.dialler.clone())
@@ -375,13 +391,16 @@ impl Links {
         let initiator = dialled.is_some();
         let [control, data] = &self.arrivals_in;
         let (gone, gone_out) = watch::channel(false);
+        let flooding = watch::Sender::new(None);
         let spawn = |lane, stream, arrivals: &mpsc::Sender<Arrival>| {
-            lane::spawn(link, lane, stream, arrivals.clone(), self.written_in.clone(), gone_out.clone())
+            let turn = Turn::new(flooding.subscribe());
+            lane::spawn(link, lane, stream, arrivals.clone(), self.written_in.clone(), gone_out.clone(), turn)
         };
         let control = spawn(Lane::Control, lanes.control, control);
         let data = spawn(Lane::Data, lanes.data, data);
         let bulk = Bulk::new(initiator);
-        self.links.insert(link, Link { connection: id, peer, dialled: dialled.clone(), control, data, bulk, gone });
+        let lasting = Link { connection: id, peer, dialled: dialled.clone(), control, data, bulk, gone, flooding };
+        self.links.insert(link, lasting);
         self.ready.push(Input::Up { link, peer, remote: dialled.unwrap_or(remote), initiator });
         self.ready.push(Input::Room { link, lane: Lane::Control, bytes: CONTROL_ROOM_BYTES });
         self.ready.push(Input::Room { link, lane: Lane::Data, bytes: DATA_ROOM_BYTES });

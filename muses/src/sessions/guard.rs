@@ -11,7 +11,9 @@ use overlay::id::NodeId;
 use overlay::rng::Rng;
 use overlay::time::Instant;
 
-use crate::config::{COOKIES, HELLOS, NEIGHBOUR_HELLOS, NEIGHBOUR_PROVEN_HELLOS, PROVEN_HELLOS};
+use crate::config::{
+    COOKIES, FLOOD_TOLD_EVERY, HELLOS, NEIGHBOUR_FLOOD, NEIGHBOUR_HELLOS, NEIGHBOUR_PROVEN_HELLOS, PROVEN_HELLOS,
+};
 use crate::event::Arrival;
 use crate::handshake::AddressedHello;
 use crate::handshake::cookie::{Cookie, CookieSecret};
@@ -39,6 +41,9 @@ pub(super) struct Guard {
 }
 
 struct Neighbour {
+    all: Bucket,
+    /// When it was told last that more comes than that.
+    flood_told_at: Option<Instant>,
     hellos: Bucket,
     proven: Bucket,
     cookies: Bucket,
@@ -53,6 +58,18 @@ impl Guard {
             proven: Bucket::new(&PROVEN_HELLOS, now),
             neighbours: BTreeMap::new(),
         }
+    }
+
+    /// A Hello, or what looks like one, came over this neighbour; whether it is time to tell that too many do.
+    pub fn counts_flood(&mut self, via: NodeId, now: Instant) -> bool {
+        self.make_room(Some(via));
+        let neighbour = self.neighbours.entry(Some(via)).or_insert_with(|| Neighbour::new(now));
+        let is_told = neighbour.flood_told_at.is_some_and(|told_at| now.since(told_at) < FLOOD_TOLD_EVERY);
+        if neighbour.all.take(now) || is_told {
+            return false;
+        }
+        neighbour.flood_told_at = Some(now);
+        true
     }
 
     /// Judges a Hello that came like this. Whatever it says, this costs one hash of it at most.
@@ -87,6 +104,8 @@ impl Guard {
 impl Neighbour {
     fn new(now: Instant) -> Self {
         Self {
+            all: Bucket::new(&NEIGHBOUR_FLOOD, now),
+            flood_told_at: None,
             hellos: Bucket::new(&NEIGHBOUR_HELLOS, now),
             proven: Bucket::new(&NEIGHBOUR_PROVEN_HELLOS, now),
             cookies: Bucket::new(&COOKIES, now),

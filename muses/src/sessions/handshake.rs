@@ -10,7 +10,7 @@ use super::{Sessions, Timer};
 use crate::cert::IdCert;
 use crate::config::{ANSWERS, HALF_OPEN_LIFETIME};
 use crate::content::{HandshakeId, Label};
-use crate::event::{Arrival, HandshakeFailure, Path, ResetReason, Resolved, SessionLabel};
+use crate::event::{Arrival, Event, HandshakeFailure, Path, ResetReason, Resolved, SessionLabel};
 use crate::handshake::params::Life;
 use crate::handshake::{AddressedHello, Established, Initiator, Offer, Responder};
 use crate::session::{Bucket, LastWord, Phase, ReHelloOutcome, Session};
@@ -60,6 +60,11 @@ impl Sessions {
     pub(super) fn on_hello1(&mut self, arrival: &Arrival, packet: &[u8], now: Now) {
         let (from, end) = (arrival.from, &mut self.end);
         let own = end.keys.id();
+        if let Some(via) = arrival.via
+            && self.guard.counts_flood(via, now.instant)
+        {
+            end.out.events.push_back(Event::HelloFlood { via });
+        }
         // Both began at once: the lower id's handshake wins, and the higher side answers it.
         if own < from && self.sessions.get(&from).is_some_and(|session| session.is_greeting()) {
             return;

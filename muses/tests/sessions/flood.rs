@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muses::config::{Config, HELLO_FIRST_WAIT, NEIGHBOUR_HELLOS, PROVEN_HELLOS};
+use muses::config::{Config, FLOOD_TOLD_EVERY, HELLO_FIRST_WAIT, NEIGHBOUR_FLOOD, NEIGHBOUR_HELLOS, PROVEN_HELLOS};
 use muses::event::{Arrival, Command, Event, Path, Resolved};
 use muses::handshake::OPS_PER_HELLO;
 use muses::handshake::fuzzing::Forger;
@@ -52,6 +52,8 @@ struct World {
     count: u64,
     looked_up: usize,
     bytes_out_of_b: usize,
+    /// Over whom B said that a flood comes.
+    floods: Vec<NodeId>,
 }
 
 impl World {
@@ -59,7 +61,7 @@ impl World {
         let now = Now { wall: WallTime::from_unix_micros(1_800_000_000_000_000), ..Now::default() };
         let honest = (0..honest).map(|n| Node::new(n + 2, via(n), now)).collect();
         let b = Node::new(1, 0, now);
-        Self { b, honest, now, wire: BTreeMap::new(), count: 0, looked_up: 0, bytes_out_of_b: 0 }
+        Self { b, honest, now, wire: BTreeMap::new(), count: 0, looked_up: 0, bytes_out_of_b: 0, floods: Vec::new() }
     }
 
     fn ms(&self) -> u64 {
@@ -115,8 +117,10 @@ impl World {
             self.wire.insert((at, self.count), (out.path, node.arrival(), out.payload));
         }
         while let Some(event) = node.sessions.poll_event() {
-            if matches!(event, Event::SessionEstablished { .. }) {
-                node.established = Some(self.now);
+            match event {
+                Event::SessionEstablished { .. } => node.established = Some(self.now),
+                Event::HelloFlood { via } => self.floods.push(via),
+                _ => {}
             }
         }
     }
@@ -191,6 +195,9 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
     }
     assert_eq!(world.b.sessions.sessions().count(), usize::from(HONEST), "nobody else has a session");
     assert_eq!(world.looked_up, 0);
+    let told = FLOOD_MS / FLOOD_TOLD_EVERY.as_millis() as u64;
+    assert!(world.floods.iter().all(|via| *via == NodeId::from_bytes([FLOODED; 32])), "{:?}", world.floods);
+    assert!((told - 1..=told).contains(&(world.floods.len() as u64)), "{}", world.floods.len());
     let counters = world.b.sessions.counters();
     assert!(counters.cookies > FLOOD_MS * HELLOS_PER_MS * 9 / 10, "{counters:?}");
     // The flood's neighbour had its budget of work, and the honest nodes theirs.
@@ -199,6 +206,31 @@ fn honest_handshakes_succeed_in_a_flood_of_hellos() {
     let ops = world.b.sessions.public_key_ops() - ops_before;
     assert!(ops <= worked * OPS_PER_HELLO, "{ops} operations, {worked} Hellos");
     assert!(world.bytes_out_of_b * 3 < bytes_in, "{} out, {bytes_in} in", world.bytes_out_of_b);
+}
+
+/// As many as a node can make use of, and an honest burst, are none.
+#[test]
+fn not_every_crowd_is_a_flood() {
+    let mut world = World::new(1, |_| QUIET);
+    let (mut forger, mut rng) = (forger(&mut world), Rng::from_seed([8; 32]));
+    let (arrival, _) = world.hello(0);
+    let mut hellos = |world: &mut World, count: u32| {
+        (0..count).for_each(|_| drop(world.ask(&arrival, &forger.hello(&mut rng))));
+        world.floods.len()
+    };
+    assert_eq!(hellos(&mut world, NEIGHBOUR_FLOOD.burst), 0);
+    for _ in 0..1000 {
+        world.now = world.now.after(MS);
+        assert_eq!(hellos(&mut world, 4), 0);
+    }
+    assert_eq!(hellos(&mut world, 10), 1);
+    // What is no Hello for this node counts, too.
+    world.now = world.now.after(FLOOD_TOLD_EVERY);
+    let noise = [&forger.hello(&mut rng)[..20], &[0; 1000]].concat();
+    for _ in 0..2 * NEIGHBOUR_FLOOD.burst {
+        assert!(world.ask(&arrival, &noise).is_empty());
+    }
+    assert_eq!(world.floods, [arrival.via.unwrap(); 2]);
 }
 
 #[test]

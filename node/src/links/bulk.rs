@@ -49,6 +49,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::gate::GatedStream;
+use super::turn::Turn;
 use super::{Link, Links};
 use keys::{Keys, RANDOM_BYTES, Side};
 use lane::Tasks;
@@ -249,6 +250,7 @@ impl Links {
                     written: self.written_in.clone(),
                     news: self.bulk_news_in.clone(),
                     marked,
+                    turn: Turn::new(link.flooding.subscribe()),
                 };
                 stream.limit_silence(USER_TIMEOUT);
                 let tasks = lane::spawn(id, attempt, stream, &keys.of(side), ends);

@@ -58,11 +58,12 @@ pub(super) fn spawn(
     arrivals: mpsc::Sender<Arrival>,
     written: mpsc::UnboundedSender<Written>,
     gone: watch::Receiver<bool>,
+    turn: Turn,
 ) -> Tasks {
     let (read_half, write_half) = Optimistic::new(stream).split();
     let (frames, queue) = mpsc::unbounded_channel();
     Tasks {
-        reader: tokio::spawn(read_frames(link, lane, read_half, arrivals, gone)),
+        reader: tokio::spawn(read_frames(link, lane, read_half, arrivals, gone, turn)),
         writer: tokio::spawn(async move {
             // The reader notices when the stream is broken: nothing to report from here.
             let _ = write_frames(link, lane, write_half, queue, written).await;
@@ -78,9 +79,9 @@ async fn read_frames(
     stream: impl AsyncRead + Unpin,
     arrivals: mpsc::Sender<Arrival>,
     mut gone: watch::Receiver<bool>,
+    mut turn: Turn,
 ) {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
-    let mut turn = Turn::default();
     loop {
         let frame = tokio::select! {
             biased;
@@ -215,7 +216,8 @@ mod tests {
         }
         for link in [LinkId(1), LinkId(2)] {
             let stream = Cursor::new(bytes.clone());
-            tokio::spawn(read_frames(link, Lane::Data, stream, arrivals.clone(), gone.clone()));
+            let turn = Turn::new(watch::channel(None).1);
+            tokio::spawn(read_frames(link, Lane::Data, stream, arrivals.clone(), gone.clone(), turn));
         }
         drop(arrivals);
         let mut turns = vec![(LinkId(0), 0)];

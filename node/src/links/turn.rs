@@ -3,10 +3,12 @@
 //! A small frame costs the loop more than it costs to read it, and a neighbour that sends such frames without a pause keeps its reader and the loop
 //! busy with each other: nobody would look whether another neighbour has sent something before both have nothing to do. So its reader lets others go
 //! first after every few frames, and there is a limit to the frames of a second. What is above it waits in the
-//! neighbour's queues, which are fair between flows: it is his flood, or he passes one on.
+//! neighbour's queues, which are fair between flows: it is his flood, or he passes one on. Where it is known to be a flood ([`Links::slow`](super::Links::slow)), the limit
+//! is a lower one.
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Small frames that a reader hands over before others have their turn.
@@ -15,18 +17,30 @@ pub(in crate::links) const SMALL_FRAMES_PER_TURN: u32 = 16;
 const SMALL_FRAME_BYTES: usize = 4 * 1024;
 /// Small frames that are read of a neighbour in a second, in each lane.
 const SMALL_FRAMES_PER_S: u32 = 50_000;
+/// The same of one that floods this node, or passes a flood on.
+const FLOODING_FRAMES_PER_S: u32 = 5_000;
+/// So long after this was told last.
+pub(in crate::links) const FLOODING_FOR: Duration = Duration::from_secs(1);
 /// What a neighbour that was silent may say faster, for so long.
 const BURST: Duration = Duration::from_millis(10);
 
+/// Until when less is read of a neighbour.
+pub(in crate::links) type Flooding = watch::Receiver<Option<Instant>>;
+
 /// Whose turn it is.
-#[derive(Default)]
 pub(in crate::links) struct Turn {
+    flooding: Flooding,
     small_frames: u32,
     /// When the next small frames may be handed over, if they came evenly.
     due: Option<Instant>,
 }
 
 impl Turn {
+    /// That of one lane's reader.
+    pub(in crate::links) const fn new(flooding: Flooding) -> Self {
+        Self { flooding, small_frames: 0, due: None }
+    }
+
     /// A frame of this length was handed over: lets others go first from time to time.
     pub(in crate::links) async fn after(&mut self, bytes: usize) {
         self.small_frames += u32::from(bytes < SMALL_FRAME_BYTES);
@@ -36,8 +50,10 @@ impl Turn {
         self.small_frames = 0;
         let now = Instant::now();
         let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let due = self.due.map_or(earliest, |due| due.max(earliest))
-            + Duration::from_secs(1) * SMALL_FRAMES_PER_TURN / SMALL_FRAMES_PER_S;
+        let floods = self.flooding.borrow().is_some_and(|until| now < until);
+        let per_s = if floods { FLOODING_FRAMES_PER_S } else { SMALL_FRAMES_PER_S };
+        let due =
+            self.due.map_or(earliest, |due| due.max(earliest)) + Duration::from_secs(1) * SMALL_FRAMES_PER_TURN / per_s;
         self.due = Some(due);
         if due > now {
             tokio::time::sleep_until(due).await;
@@ -54,7 +70,7 @@ mod tests {
 
     /// How long a neighbour takes that has `frames` of this length to say, and waits for so long after each.
     async fn takes(frames: u32, bytes: usize, pause: Duration) -> Duration {
-        let (start, mut turn) = (Instant::now(), Turn::default());
+        let (start, mut turn) = (Instant::now(), Turn::new(watch::channel(None).1));
         for _ in 0..frames {
             turn.after(bytes).await;
             if !pause.is_zero() {
@@ -76,5 +92,26 @@ mod tests {
         assert_eq!(takes(SMALL_FRAMES_PER_S / 100, 100, Duration::ZERO).await, Duration::ZERO, "10 ms of it");
         let pause = Duration::from_millis(1);
         assert_eq!(takes(1000, 100, pause).await, pause * 1000, "nobody says that much in a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn less_is_read_of_a_flood_while_it_lasts() {
+        let start = Instant::now();
+        let (slow, flooding) = watch::channel(None);
+        let mut turn = Turn::new(flooding);
+        let mut frames = 0;
+        let mut after = async |until: Duration| {
+            while start.elapsed() < until {
+                turn.after(100).await;
+                frames += 1;
+            }
+            std::mem::take(&mut frames)
+        };
+        slow.send_replace(Some(start + FLOODING_FOR));
+        let most = FLOODING_FRAMES_PER_S + FLOODING_FRAMES_PER_S / 50;
+        let read = after(FLOODING_FOR).await;
+        assert!((FLOODING_FRAMES_PER_S..most).contains(&read), "{read}");
+        let read = after(2 * FLOODING_FOR).await;
+        assert!((SMALL_FRAMES_PER_S - SMALL_FRAMES_PER_S / 50..=SMALL_FRAMES_PER_S).contains(&read), "{read}");
     }
 }

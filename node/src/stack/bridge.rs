@@ -210,6 +210,7 @@ impl Stack {
                 self.conns.ids_of_peer(peer).into_iter().for_each(|conn| self.fail(conn, Failure::Clock));
             }
             Heard::HandshakeFailed { .. } => {}
+            Heard::HelloFlood { via } => self.events.push_back(Event::Flooded(via)),
             Heard::PeerReach { peer, reach } => self.hear_reach(peer, &reach, now),
             Heard::SessionSuspended { peer } => {
                 self.note_suspended(peer, now);

@@ -41,6 +41,8 @@ pub enum Event {
     },
     /// This node has lost its place.
     Detached,
+    /// Less should be read of this neighbour: a flood of handshakes comes over it ([`muses::Event::HelloFlood`]).
+    Flooded(NodeId),
     /// The place changed.
     AddressChanged(String),
     /// A neighbour refused or was refused for good; the line says why.

@@ -40,6 +40,7 @@ pub(super) struct Ends {
     pub(super) news: NewsIn,
     /// Reading begins when the other lane has delivered all that came before.
     pub(super) marked: oneshot::Receiver<()>,
+    pub(super) turn: Turn,
 }
 
 impl Tasks {
@@ -55,7 +56,7 @@ impl Tasks {
 }
 
 pub(super) fn spawn(link: LinkId, attempt: u32, stream: GatedStream, keys: &FrameKeys, ends: Ends) -> Tasks {
-    let Ends { arrivals, written, news, marked } = ends;
+    let Ends { arrivals, written, news, marked, turn } = ends;
     let (frames, queue) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let stream = Arc::new(stream);
@@ -65,6 +66,7 @@ pub(super) fn spawn(link: LinkId, attempt: u32, stream: GatedStream, keys: &Fram
         opener: Opener::new(&keys.open),
         inbox: Vec::with_capacity(INBOX_BYTES),
         heard: Arc::clone(&heard),
+        turn,
     };
     let writer = Writer { link, stream, sealer: Sealer::new(&keys.seal), queue, written, heard };
     let reader_news = news.clone();
@@ -99,11 +101,11 @@ struct Reader {
     /// Read, but not yet taken.
     inbox: Vec<u8>,
     heard: Arc<AtomicBool>,
+    turn: Turn,
 }
 
 impl Reader {
     async fn run(mut self, link: LinkId, arrivals: mpsc::Sender<Arrival>) -> Ending {
-        let mut turn = Turn::default();
         loop {
             let bytes = match self.frame().await {
                 Ok(bytes) => bytes,
@@ -114,7 +116,7 @@ impl Reader {
             if arrivals.send(Arrival::Frame { link, lane: Lane::Data, bytes }).await.is_err() {
                 return Ending::Unheard;
             }
-            turn.after(length).await;
+            self.turn.after(length).await;
         }
     }
 
