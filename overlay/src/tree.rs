@@ -99,8 +99,8 @@ pub(crate) struct Tree {
     pub minds: bool,
     /// Children of dead nodes that this node stands in for.
     pub adopted: Vec<Adopted>,
-    /// Children that asked while no epoch was reserved.
-    pub waiting: Vec<NodeId>,
+    /// Children that asked while no epoch was reserved, and whether they have no other neighbour to ask.
+    pub waiting: BTreeMap<NodeId, bool>,
     /// The places below this one.
     pub slots: Slots,
 }
@@ -131,7 +131,7 @@ impl Tree {
             minder_heard: None,
             minds: false,
             adopted: Vec::new(),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
             slots: Slots::new(tree),
         }
     }

@@ -82,24 +82,34 @@ impl Overlay {
     /// The cheapest neighbour that answers and has heard the best-ranked root lately. Those with a slot here come last: they may be below this
     /// node, and would refuse, or may have left it.
     fn best_parent(&self, tree: TreeId, now: Now) -> Option<NodeId> {
+        let rated = self.possible_parents(tree, now).filter_map(|(link, rank)| {
+            let has_slot = self.trees[tree].slots.slot_of(&link.peer).is_some();
+            Some((rank, has_slot, self.cost_of(tree, link, now)?, link.peer))
+        });
+        rated.min().map(|(.., peer)| peer)
+    }
+
+    /// Whether this neighbour is the only one that could give a place in `tree`.
+    pub(crate) fn is_only_parent(&self, tree: TreeId, peer: &NodeId, now: Now) -> bool {
+        let state = &self.trees[tree];
+        let mut others = self.possible_parents(tree, now).map(|(link, _)| link).filter(|link| link.peer != *peer);
+        !others.any(|link| state.slots.slot_of(&link.peer).is_none() && self.cost_of(tree, link, now).is_some())
+    }
+
+    /// The neighbours that answer, did not refuse, and have heard of a root lately, with its rank.
+    fn possible_parents(&self, tree: TreeId, now: Now) -> impl Iterator<Item = (&Link, usize)> {
         let state = &self.trees[tree];
         self.links
             .live()
             .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
             .filter(|link| !self.witness.is_guilty(&link.peer))
-            .filter(|link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
-            .filter_map(|link| {
+            .filter(move |link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
+            .filter_map(move |link| {
                 let heard = link.beacon_of(tree)?;
-                if now.instant.since(heard.at) >= self.config.timing.beacon_fresh {
-                    return None;
-                }
-                let rank = self.rank_of(tree, &heard.beacon.holder)?;
-                let cost = self.cost_of(tree, link, now)?;
-                let has_slot = state.slots.slot_of(&link.peer).is_some();
-                Some((rank, has_slot, cost, link.peer))
+                let is_fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
+                let rank = self.rank_of(tree, &heard.beacon.holder).filter(|_| is_fresh)?;
+                Some((link, rank))
             })
-            .min()
-            .map(|(.., peer)| peer)
     }
 
     /// What it costs to have this neighbour as the parent, in half levels. The latest parent may be one level deeper than others, because it gives the

@@ -4,7 +4,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain, MAX_CHAIN, MAX_SLOTS};
+use crate::grant::{Grant, GrantChain, MAX_CHAIN, MAX_SLOTS, OPEN_SLOTS};
 use crate::id::NodeId;
 use crate::io::Command;
 use crate::io::LinkId;
@@ -46,7 +46,7 @@ impl Overlay {
         if state.slots.slot_of(&peer).is_some() && gives && !state.chain.contains(&peer) {
             // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
             // that the peer had closed.
-            self.give_place(tree, peer, None, now);
+            self.give_place(tree, peer, None, true, now);
             if let Some(id) = self.links.to(&peer).map(|link| link.id) {
                 let chain = self.trees[tree].chain.to_bytes();
                 self.send_frame(id, &Frame::Chain(Chain { tree, chain }), now);
@@ -106,7 +106,8 @@ impl Overlay {
         let chain = if gave || above { state.chain.to_bytes() } else { Vec::new() };
         self.trees[tree].asking = Some(peer);
         self.timers.set(Timer::Ask(tree), now.instant + self.config.timing.ask_timeout);
-        self.send_frame(id, &Frame::Ask(Ask { tree, chain }), now);
+        let only = self.is_only_parent(tree, &peer, now);
+        self.send_frame(id, &Frame::Ask(Ask { tree, chain, only }), now);
     }
 
     pub(crate) fn handle_ask(&mut self, id: LinkId, ask: &Ask, now: Now) -> Result<(), FrameError> {
@@ -136,7 +137,7 @@ impl Overlay {
         };
         match refusal {
             Some(why) => self.refuse(ask.tree, id, why, now),
-            None => self.give_place(ask.tree, peer, wanted.as_ref(), now),
+            None => self.give_place(ask.tree, peer, wanted.as_ref(), ask.only, now),
         }
         Ok(())
     }
@@ -146,12 +147,13 @@ impl Overlay {
         self.send_frame(id, &Frame::Refuse(Refuse { tree, why, others }), now);
     }
 
-    fn give_place(&mut self, tree: TreeId, peer: NodeId, wanted: Option<&Grant>, now: Now) {
+    fn give_place(&mut self, tree: TreeId, peer: NodeId, wanted: Option<&Grant>, only: bool, now: Now) {
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
         let state = &mut self.trees[tree];
         let known = state.slots.slot_of(&peer).is_some();
-        match state.slots.allot(&self.identity, peer, wanted, MAX_SLOTS, lease_s) {
+        let count = if only || wanted.is_some() { MAX_SLOTS } else { OPEN_SLOTS };
+        match state.slots.allot(&self.identity, peer, wanted, count, lease_s) {
             Allotment::Granted(grant) => {
                 // A child has one place here: the chain of a dead one's would contradict this grant.
                 state.adopted.retain(|adopted| adopted.child != peer);
@@ -168,11 +170,7 @@ impl Overlay {
                     self.advertise_soon(now);
                 }
             }
-            Allotment::Wait => {
-                if !state.waiting.contains(&peer) {
-                    state.waiting.push(peer);
-                }
-            }
+            Allotment::Wait => _ = state.waiting.insert(peer, only || wanted.is_some()),
             Allotment::Full => self.refuse(tree, id, RefuseReason::Full, now),
         }
         self.store_slots(tree);
@@ -188,9 +186,9 @@ impl Overlay {
     /// A block of epochs is on disk: those who waited for it get their places.
     pub(crate) fn slots_stored(&mut self, tree: TreeId, now: Now) {
         self.trees[tree].slots.stored();
-        for peer in core::mem::take(&mut self.trees[tree].waiting) {
+        for (peer, only) in core::mem::take(&mut self.trees[tree].waiting) {
             if self.trees[tree].is_attached() && !self.trees[tree].chain.contains(&peer) {
-                self.give_place(tree, peer, None, now);
+                self.give_place(tree, peer, None, only, now);
             }
         }
     }

@@ -139,6 +139,8 @@ pub struct Ask {
     /// The chain of grants of the place that the sender had, where the receiver gave it that, or where it shall stand in for a dead parent; otherwise
     /// empty.
     pub chain: Vec<u8>,
+    /// No other neighbour could give the sender a place.
+    pub only: bool,
 }
 
 /// A place.
@@ -166,7 +168,7 @@ pub struct Refuse {
 pub enum RefuseReason {
     /// The node asked is itself without a connection to the root.
     Detached,
-    /// All slots are taken.
+    /// No slot is left, or only those for who has no other neighbour to ask.
     Full,
     /// The asking node is an ancestor of the node asked.
     Loop,
