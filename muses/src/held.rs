@@ -13,8 +13,8 @@ pub const MAX_HELD_BYTES: u64 = 256 * 1024 * 1024;
 /// What a session may hold whatever the others do, in bytes.
 pub const SESSION_HELD_BYTES: u64 = 128 * 1024;
 
-/// The part of what is left that one session may hold.
-const PART: u64 = 4;
+/// One session may hold what is left over this.
+const SHARERS: u64 = 4;
 
 /// What one session holds. When it goes, so does that.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub(crate) struct Share(Part);
 impl Share {
     /// A new session's, of what all of them hold: nothing yet.
     pub fn of(held: &Pool) -> Self {
-        Self(held.part())
+        Self(held.empty_part())
     }
 
     /// How much more the session may hold now, in bytes.
     pub fn room(&self) -> u64 {
         let Self(part) = self;
-        (part.pool().left() / PART).max(SESSION_HELD_BYTES).saturating_sub(part.bytes())
+        (part.pool().left() / SHARERS).max(SESSION_HELD_BYTES).saturating_sub(part.bytes())
     }
 
     /// One of its streams held `before`, and holds `after` now.

@@ -38,7 +38,7 @@ impl Pool {
     }
 
     /// Nothing of it yet.
-    pub fn part(&self) -> Part {
+    pub fn empty_part(&self) -> Part {
         Part { pool: self.clone(), bytes: 0 }
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn what_is_given_back_is_never_more_than_was_taken() {
         let pool = Pool::of(100);
-        let (mut one, mut other) = (pool.part(), pool.part());
+        let (mut one, mut other) = (pool.empty_part(), pool.empty_part());
         one.grow(10);
         other.grow(5);
         other.shrink(100);
@@ -107,7 +107,7 @@ mod tests {
         drop(most);
         assert_eq!(pool.left(), 100);
         // Beyond it nothing is left, and nothing is lost.
-        let mut part = pool.part();
+        let mut part = pool.empty_part();
         part.grow(150);
         assert!(pool.left() == 0 && pool.take(1).is_none() && pool.take(0).is_none());
         drop(part);

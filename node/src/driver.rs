@@ -248,7 +248,11 @@ impl Driver {
                 }
             }
             Event::Left => self.left = true,
-            Event::Flooded(neighbour) if !self.links.slow(neighbour) => {}
+            Event::Flooded(neighbour) => {
+                if self.links.slow(neighbour) {
+                    let _ = self.console.send(event);
+                }
+            }
             fact => {
                 let _ = self.console.send(fact);
             }

@@ -72,6 +72,9 @@ const MAX_LANES_SETUP: Duration = Duration::from_secs(10);
 
 /// A closed link's last control frames have this long to get to the multiplexer.
 const MAX_GOODBYE: Duration = Duration::from_millis(100);
+/// A flood is news when there was none over that neighbour for so long.
+const FLOOD_IS_NEWS_AFTER: Duration = Duration::from_secs(60);
+
 /// The end waits so long for goodbyes.
 const MAX_END: Duration = Duration::from_millis(500);
 
@@ -104,6 +107,8 @@ pub struct Links {
     bulk_news_in: mpsc::UnboundedSender<bulk::News>,
     bulk_news: mpsc::UnboundedReceiver<bulk::News>,
 
+    /// When neighbours were said to flood this node, lately.
+    floods: BTreeMap<NodeId, Instant>,
     changes: Changes,
     /// What happened inside a verb.
     ready: Vec<Input>,
@@ -171,6 +176,7 @@ impl Links {
             overdue,
             bulk_news_in,
             bulk_news,
+            floods: BTreeMap::new(),
             changes: Changes::watch(),
             ready: Vec::new(),
         })
@@ -281,16 +287,14 @@ impl Links {
         true
     }
 
-    /// This neighbour floods this node, or passes a flood on: for a second less is read of it in small frames, so that others do not notice it.
-    /// False where that was so already.
+    /// This neighbour floods this node, or passes a flood on: for a second less is read of it in small frames. Whether that is news.
     pub fn slow(&mut self, peer: NodeId) -> bool {
         let now = Instant::now();
-        let mut is_news = false;
         for link in self.links.values().filter(|link| link.peer == peer) {
-            let before = link.flooding.send_replace(Some(now + FLOODING_FOR));
-            is_news |= before.is_none_or(|until| until < now);
+            link.flooding.send_replace(Some(now + FLOODING_FOR));
         }
-        is_news
+        self.floods.retain(|_, told_at| now.duration_since(*told_at) < FLOOD_IS_NEWS_AFTER);
+        self.floods.insert(peer, now).is_none()
     }
 
     /// What finds out whether a node answers somewhere, without a link to it.

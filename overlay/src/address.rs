@@ -49,7 +49,7 @@ impl Address {
     /// The address of this vertex's child in `slot`, in a tree of at most `q - 1` children a vertex; none when it would be too long.
     ///
     /// A node may have more children than its vertex has places. The last place then is its *extension*: the node stands for that vertex too, and the
-    /// further children are below it, and so on. So a node that everybody links to turns nobody away, and one that has few children has
+    /// further children are below it, and so on. So a node that many link to has places for those who have no other way, and one that has few children has
     /// short addresses to give.
     pub fn child_in(&self, slot: u16, q: u16) -> Option<Self> {
         let own = q.saturating_sub(2).max(1);

@@ -20,10 +20,10 @@ use crate::id::{CheckSignatures, Identity, NodeId, SIGNATURE_BYTES, Signature};
 pub const GRANT_BYTES: usize = 79 + SIGNATURE_BYTES;
 /// Most children of a node in one tree.
 pub const MAX_SLOTS: u16 = 1024;
-/// Of these, those whom it takes without a question: what its own vertex has places for at q = 64. The further places are for who has no other way
-/// into the tree: a hub of some thousand links would have none left for them, and how far down its extensions reach costs everybody long addresses and detours. (Hyperbolic
-/// random graph of 10,000 nodes, seed 1: stretch 1.017 instead of 1.051, and nobody is left without a place.)
-pub const OPEN_SLOTS: u16 = 62;
+/// Of these, at least so many are for whoever asks, and those that its own vertex has places for. The further ones are for who knows no other way into the tree: of
+/// a hub with some thousand links nothing would be left for them, and the deeper its extensions reach, the longer are addresses and ways. (Seed 1, 10,000 nodes:
+/// hyperbolic random graph, stretch 1.017 instead of 1.051, and nobody is left without a place; `ba:2` 1.025 instead of 1.022.)
+pub const MIN_OPEN_SLOTS: u16 = 62;
 /// Longest chain that travels, in grants: what a control frame carries.
 pub const MAX_CHAIN: usize = 100;
 

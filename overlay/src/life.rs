@@ -206,6 +206,7 @@ impl Overlay {
         self.dialer.reset();
         for tree in TreeId::ALL {
             self.trees[tree].refused.clear();
+            self.trees[tree].full = None;
             self.trees[tree].asking = None;
             // Who moved has lost its parent by that, and not because it died.
             self.trees[tree].orphan_since = None;

@@ -56,6 +56,15 @@ impl Heard {
     }
 }
 
+/// A child that waits for its grant.
+pub(crate) struct Waiting {
+    pub child: NodeId,
+    /// This node's earlier grant, which it has shown.
+    pub wanted: Option<Grant>,
+    /// It knows no other neighbour to ask.
+    pub no_other: bool,
+}
+
 /// The state in one tree.
 pub(crate) struct Tree {
     pub role: Role,
@@ -68,6 +77,10 @@ pub(crate) struct Tree {
     pub last_parent: Option<NodeId>,
     /// Whom this node has asked for a place, and waits for.
     pub asking: Option<NodeId>,
+    /// Whether it was told that this node knows no other to ask.
+    pub asked_no_other: bool,
+    /// A neighbour that has places left only for such nodes: it is asked again when all others have refused.
+    pub full: Option<NodeId>,
     /// Neighbours that refused, and until when they are not asked again.
     pub refused: BTreeMap<NodeId, Instant>,
     /// The parent's ancestors, as it told.
@@ -99,8 +112,8 @@ pub(crate) struct Tree {
     pub minds: bool,
     /// Children of dead nodes that this node stands in for.
     pub adopted: Vec<Adopted>,
-    /// Children that asked while no epoch was reserved, and whether they have no other neighbour to ask.
-    pub waiting: BTreeMap<NodeId, bool>,
+    /// Children that asked while no epoch was reserved.
+    pub waiting: Vec<Waiting>,
     /// The places below this one.
     pub slots: Slots,
 }
@@ -115,6 +128,8 @@ impl Tree {
             detached_since: None,
             last_parent: None,
             asking: None,
+            asked_no_other: false,
+            full: None,
             refused: BTreeMap::new(),
             ancestors: Vec::new(),
             heard: None,
@@ -131,7 +146,7 @@ impl Tree {
             minder_heard: None,
             minds: false,
             adopted: Vec::new(),
-            waiting: BTreeMap::new(),
+            waiting: Vec::new(),
             slots: Slots::new(tree),
         }
     }

@@ -7,9 +7,9 @@ mod common;
 use core::time::Duration;
 
 use common::Net;
-use overlay::address::FIRST_TREE;
+use overlay::address::{FIRST_TREE, TreeId};
 use overlay::config::{Config, Only};
-use overlay::grant::OPEN_SLOTS;
+use overlay::grant::MIN_OPEN_SLOTS;
 
 const HUB: usize = 0;
 
@@ -22,27 +22,58 @@ fn joins(net: &mut Net, through: &[usize]) -> usize {
     node
 }
 
-#[test]
-fn who_has_another_way_leaves_the_hub_to_who_has_none() {
-    let mut net = Net::new(1);
+/// A hub whose open places are taken, and a node that links to whom it likes.
+fn crowded(seed: u8) -> (Net, usize) {
+    let mut net = Net::new(seed);
     net.add(Config { max_links: 1000, ..Config::default() });
     let friend = net.add(net.joining(&[HUB]));
-    let crowd: Vec<usize> = (0..OPEN_SLOTS + 20).map(|_| joins(&mut net, &[HUB])).collect();
-    net.run(Duration::from_secs(10));
-    let parent = |net: &Net, node: usize| net.node(node).parent_in(FIRST_TREE).map(|id| net.index(id));
-    for &node in &crowd {
-        assert_eq!(parent(&net, node), Some(HUB), "{node}");
+    for _ in 0..MIN_OPEN_SLOTS + 20 {
+        let node = joins(&mut net, &[HUB]);
+        assert_eq!(parent(&net, FIRST_TREE, node), Some(HUB), "{node} has no other way");
     }
+    net.run(Duration::from_secs(10));
+    (net, friend)
+}
+
+fn parent(net: &Net, tree: TreeId, node: usize) -> Option<usize> {
+    net.node(node).parent_in(tree).map(|id| net.index(id))
+}
+
+#[test]
+fn who_has_another_way_leaves_the_hub_to_who_has_none() {
+    let (mut net, friend) = crowded(1);
     let both: Vec<usize> = (0..3).map(|_| joins(&mut net, &[HUB, friend])).collect();
     net.run(Duration::from_secs(10));
     for &node in &both {
-        assert_eq!(parent(&net, node), Some(friend), "{node}");
+        assert_eq!(parent(&net, FIRST_TREE, node), Some(friend), "{node}");
     }
     // When that way is gone, the hub is the only one.
     net.kill(friend, true);
     net.run(Duration::from_secs(60));
     for &node in &both {
         assert!(net.attached(node), "{node}");
-        assert!(net.node(node).parent_in(FIRST_TREE).is_some_and(|id| id == net.id(HUB)), "{node}");
+        assert_eq!(parent(&net, FIRST_TREE, node), Some(HUB), "{node}");
     }
+}
+
+/// None of them is a way for the others.
+#[test]
+fn those_below_a_dead_parent_do_not_wait_for_each_other() {
+    let (mut net, friend) = crowded(2);
+    let mut below: Vec<usize> = Vec::new();
+    for _ in 0..4 {
+        let through: Vec<usize> = [HUB, friend].into_iter().chain(below.iter().copied()).collect();
+        // The later ones link to the earlier ones.
+        below.push(net.add(Config { extra_links: 0, ..net.joining(&through) }));
+        net.run(Duration::from_secs(1));
+    }
+    net.run(Duration::from_secs(10));
+    for tree in TreeId::ALL {
+        for &node in &below {
+            assert!(parent(&net, tree, node).is_some_and(|parent| parent != HUB), "{node} in {tree:?}");
+        }
+    }
+    net.kill(friend, true);
+    let whole = |net: &Net| TreeId::ALL.iter().all(|tree| below.iter().all(|n| parent(net, *tree, *n).is_some()));
+    assert!(net.run_until(Duration::from_secs(2), whole), "{}", net.picture());
 }

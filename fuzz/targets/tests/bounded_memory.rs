@@ -175,7 +175,7 @@ impl Hostile {
             3 => self.table(link),
             4 => {
                 let chain = self.grants(MAX_CHAIN);
-                self.say(link, &Frame::Ask(Ask { tree: FIRST_TREE, chain, only: turn % 32 < 16 }));
+                self.say(link, &Frame::Ask(Ask { tree: FIRST_TREE, chain, no_other: turn % 32 < 16 }));
             }
             5 => {
                 let (grant, chain) = (self.grants(1), self.grants(MAX_CHAIN));

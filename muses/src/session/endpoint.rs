@@ -110,8 +110,11 @@ impl Bucket {
         let every_us = overlay::time::micros(self.rate.every).max(1);
         let earned = overlay::time::micros(now.since(self.at)) / every_us;
         if earned > 0 {
-            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(self.rate.burst);
-            self.at = now;
+            let left = self.left.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX));
+            self.left = left.min(self.rate.burst);
+            // The rest of the time counts towards the next one, but nothing is saved up beyond the burst.
+            let counted = self.at + Duration::from_micros(earned.saturating_mul(every_us));
+            self.at = if left > self.rate.burst { now } else { counted };
         }
         let passes = self.left > 0;
         self.left = self.left.saturating_sub(1);

@@ -41,8 +41,9 @@ pub(super) struct Guard {
 }
 
 struct Neighbour {
-    all: Bucket,
-    /// When it was told last that more comes than that.
+    /// Hellos of which nothing is told.
+    unremarkable: Bucket,
+    /// When it was told last that more come.
     flood_told_at: Option<Instant>,
     hellos: Bucket,
     proven: Bucket,
@@ -65,7 +66,8 @@ impl Guard {
         self.make_room(Some(via));
         let neighbour = self.neighbours.entry(Some(via)).or_insert_with(|| Neighbour::new(now));
         let is_told = neighbour.flood_told_at.is_some_and(|told_at| now.since(told_at) < FLOOD_TOLD_EVERY);
-        if neighbour.all.take(now) || is_told {
+        neighbour.heard_at = now;
+        if neighbour.unremarkable.take(now) || is_told {
             return false;
         }
         neighbour.flood_told_at = Some(now);
@@ -104,7 +106,7 @@ impl Guard {
 impl Neighbour {
     fn new(now: Instant) -> Self {
         Self {
-            all: Bucket::new(&NEIGHBOUR_FLOOD, now),
+            unremarkable: Bucket::new(&NEIGHBOUR_FLOOD, now),
             flood_told_at: None,
             hellos: Bucket::new(&NEIGHBOUR_HELLOS, now),
             proven: Bucket::new(&NEIGHBOUR_PROVEN_HELLOS, now),

@@ -6,7 +6,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain};
+use crate::grant::{Grant, GrantChain, MAX_CHAIN};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::links::Link;
@@ -59,7 +59,7 @@ impl Overlay {
             return;
         }
         self.stop_waiting(tree, now);
-        if let Some(parent) = self.best_parent(tree, now) {
+        if let Some(parent) = self.best_parent(tree, now).or_else(|| self.full_parent(tree)) {
             self.ask(tree, parent, now);
         }
     }
@@ -89,27 +89,50 @@ impl Overlay {
         rated.min().map(|(.., peer)| peer)
     }
 
-    /// Whether this neighbour is the only one that could give a place in `tree`.
-    pub(crate) fn is_only_parent(&self, tree: TreeId, peer: &NodeId, now: Now) -> bool {
+    /// Whether this node knows no other neighbour than this one that could give it a place in `tree`: one that leads to as good a root, is no more of a last resort, has not
+    /// refused since this node had a parent, and is not below it.
+    pub(crate) fn knows_no_other_parent(&self, tree: TreeId, peer: &NodeId, now: Now) -> bool {
         let state = &self.trees[tree];
-        let mut others = self.possible_parents(tree, now).map(|(link, _)| link).filter(|link| link.peer != *peer);
-        !others.any(|link| state.slots.slot_of(&link.peer).is_none() && self.cost_of(tree, link, now).is_some())
+        let asked = self.links.to(peer);
+        let is_shaky = asked.is_some_and(|link| self.is_shaky(link, now));
+        let heard = asked.and_then(|link| link.beacon_of(tree));
+        let rank = heard.and_then(|heard| self.rank_of(tree, &heard.beacon.holder)).unwrap_or(usize::MAX);
+        let is_as_good = |(link, other_rank): (&Link, usize)| {
+            let unasked = link.peer != *peer && !state.refused.contains_key(&link.peer);
+            unasked
+                && other_rank <= rank
+                && (is_shaky || !self.is_shaky(link, now))
+                && state.slots.slot_of(&link.peer).is_none()
+        };
+        !self.possible_parents(tree, now).any(is_as_good)
     }
 
-    /// The neighbours that answer, did not refuse, and have heard of a root lately, with its rank.
+    /// When all others have refused: who has places left for such a node alone.
+    fn full_parent(&mut self, tree: TreeId) -> Option<NodeId> {
+        self.trees[tree].full.take().filter(|peer| self.links.is_live(peer))
+    }
+
+    /// The neighbours that answer, can give places, did not refuse a moment ago, and have heard of a root lately, with its rank.
     fn possible_parents(&self, tree: TreeId, now: Now) -> impl Iterator<Item = (&Link, usize)> {
         let state = &self.trees[tree];
+        let depth = move |link: &Link| Some(link.place.as_ref()?.addresses.in_tree(tree)?.depth());
         self.links
             .live()
             .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
             .filter(|link| !self.witness.is_guilty(&link.peer))
             .filter(move |link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
+            .filter(move |link| depth(link).is_some_and(|depth| depth < MAX_CHAIN))
             .filter_map(move |link| {
                 let heard = link.beacon_of(tree)?;
                 let is_fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
                 let rank = self.rank_of(tree, &heard.beacon.holder).filter(|_| is_fresh)?;
                 Some((link, rank))
             })
+    }
+
+    /// Whether it moves often, or the link to it was lost again and again.
+    fn is_shaky(&self, link: &Link, now: Now) -> bool {
+        link.standing != Standing::Relay || self.penalties.is_held_down(&link.peer, now.instant)
     }
 
     /// What it costs to have this neighbour as the parent, in half levels. The latest parent may be one level deeper than others, because it gives the
@@ -119,8 +142,7 @@ impl Overlay {
     fn cost_of(&self, tree: TreeId, link: &Link, now: Now) -> Option<usize> {
         let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
         let other_parent = if self.trees[tree].last_parent == Some(link.peer) { 0 } else { OTHER_PARENT_COST };
-        let shaky = link.standing != Standing::Relay || self.penalties.is_held_down(&link.peer, now.instant);
-        let shaky = if shaky { SHAKY_PARENT_COST } else { 0 };
+        let shaky = if self.is_shaky(link, now) { SHAKY_PARENT_COST } else { 0 };
         let shared = if depth < DEEP_PARENT_EDGES { SHARED_PARENT_COST } else { DEEP_SHARED_PARENT_COST };
         Some(2 * depth + other_parent + shaky + shared * self.trees.times_parent(&link.peer, tree))
     }
@@ -171,6 +193,7 @@ impl Overlay {
         }
         state.chain = chain;
         state.refused.clear();
+        state.full = None;
         if new_parent {
             self.store_parents();
         }

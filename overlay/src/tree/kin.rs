@@ -4,12 +4,13 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain, MAX_CHAIN, MAX_SLOTS, OPEN_SLOTS};
+use crate::grant::{Grant, GrantChain, MAX_CHAIN, MAX_SLOTS, MIN_OPEN_SLOTS};
 use crate::id::NodeId;
 use crate::io::Command;
 use crate::io::LinkId;
 use crate::overlay::{Overlay, Timer, slots_key};
 use crate::time::{Instant, Now};
+use crate::tree::Waiting;
 use crate::tree::slots::Allotment;
 use crate::wire::link::{Ask, Chain, Detached, Frame, Granted, Refuse, RefuseReason};
 
@@ -46,7 +47,7 @@ impl Overlay {
         if state.slots.slot_of(&peer).is_some() && gives && !state.chain.contains(&peer) {
             // Also where it has asked already: both ends may have had different links in use, and the answer went into the one
             // that the peer had closed.
-            self.give_place(tree, peer, None, true, now);
+            self.give_place(tree, Waiting { child: peer, wanted: None, no_other: false }, now);
             if let Some(id) = self.links.to(&peer).map(|link| link.id) {
                 let chain = self.trees[tree].chain.to_bytes();
                 self.send_frame(id, &Frame::Chain(Chain { tree, chain }), now);
@@ -104,10 +105,12 @@ impl Overlay {
         let in_chain = state.chain.grants().iter().any(|grant| grant.parent == peer);
         let above = state.orphan_since.is_some() && (in_chain || self.is_minding(tree, &peer));
         let chain = if gave || above { state.chain.to_bytes() } else { Vec::new() };
-        self.trees[tree].asking = Some(peer);
+        let no_other = self.knows_no_other_parent(tree, &peer, now);
+        let state = &mut self.trees[tree];
+        state.asking = Some(peer);
+        state.asked_no_other = no_other;
         self.timers.set(Timer::Ask(tree), now.instant + self.config.timing.ask_timeout);
-        let only = self.is_only_parent(tree, &peer, now);
-        self.send_frame(id, &Frame::Ask(Ask { tree, chain, only }), now);
+        self.send_frame(id, &Frame::Ask(Ask { tree, chain, no_other }), now);
     }
 
     pub(crate) fn handle_ask(&mut self, id: LinkId, ask: &Ask, now: Now) -> Result<(), FrameError> {
@@ -137,7 +140,7 @@ impl Overlay {
         };
         match refusal {
             Some(why) => self.refuse(ask.tree, id, why, now),
-            None => self.give_place(ask.tree, peer, wanted.as_ref(), ask.only, now),
+            None => self.give_place(ask.tree, Waiting { child: peer, wanted, no_other: ask.no_other }, now),
         }
         Ok(())
     }
@@ -147,13 +150,15 @@ impl Overlay {
         self.send_frame(id, &Frame::Refuse(Refuse { tree, why, others }), now);
     }
 
-    fn give_place(&mut self, tree: TreeId, peer: NodeId, wanted: Option<&Grant>, only: bool, now: Now) {
+    fn give_place(&mut self, tree: TreeId, asks: Waiting, now: Now) {
+        let peer = asks.child;
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
+        let open_slots = self.q().saturating_sub(2).max(MIN_OPEN_SLOTS);
         let state = &mut self.trees[tree];
         let known = state.slots.slot_of(&peer).is_some();
-        let count = if only || wanted.is_some() { MAX_SLOTS } else { OPEN_SLOTS };
-        match state.slots.allot(&self.identity, peer, wanted, count, lease_s) {
+        let count = if asks.no_other { MAX_SLOTS } else { open_slots };
+        match state.slots.allot(&self.identity, peer, asks.wanted.as_ref(), count, lease_s) {
             Allotment::Granted(grant) => {
                 // A child has one place here: the chain of a dead one's would contradict this grant.
                 state.adopted.retain(|adopted| adopted.child != peer);
@@ -170,7 +175,10 @@ impl Overlay {
                     self.advertise_soon(now);
                 }
             }
-            Allotment::Wait => _ = state.waiting.insert(peer, only || wanted.is_some()),
+            Allotment::Wait => {
+                state.waiting.retain(|waiting| waiting.child != peer);
+                state.waiting.push(asks);
+            }
             Allotment::Full => self.refuse(tree, id, RefuseReason::Full, now),
         }
         self.store_slots(tree);
@@ -186,9 +194,9 @@ impl Overlay {
     /// A block of epochs is on disk: those who waited for it get their places.
     pub(crate) fn slots_stored(&mut self, tree: TreeId, now: Now) {
         self.trees[tree].slots.stored();
-        for (peer, only) in core::mem::take(&mut self.trees[tree].waiting) {
-            if self.trees[tree].is_attached() && !self.trees[tree].chain.contains(&peer) {
-                self.give_place(tree, peer, None, only, now);
+        for asks in core::mem::take(&mut self.trees[tree].waiting) {
+            if self.trees[tree].is_attached() && !self.trees[tree].chain.contains(&asks.child) {
+                self.give_place(tree, asks, now);
             }
         }
     }
@@ -199,6 +207,7 @@ impl Overlay {
         let chain = GrantChain::from_bytes(&granted.chain).map_err(|_| FrameError::Malformed)?;
         let tree = grant.tree;
         if self.trees[tree].asking != Some(peer) {
+            self.return_unused(&grant, peer, now);
             return Ok(());
         }
         self.trees[tree].asking = None;
@@ -213,6 +222,22 @@ impl Overlay {
             return Ok(());
         }
         self.follow(tree, peer, grant, chain, now)
+    }
+
+    /// A grant that was not asked for, or came too late: a neighbour keeps a place for this node, which has another one by now.
+    fn return_unused(&mut self, grant: &Grant, peer: NodeId, now: Now) {
+        let state = &self.trees[grant.tree];
+        let has_another = state.parent().is_some_and(|parent| parent != peer);
+        // Who is adopted has its place by its parent's grant still.
+        let holds_it = state.grant.as_ref().is_some_and(|held| held.parent == peer);
+        if grant.child == self.id
+            && grant.parent == peer
+            && has_another
+            && !holds_it
+            && let Some(id) = self.links.to(&peer).map(|link| link.id)
+        {
+            self.send_frame(id, &Frame::Release(grant.tree), now);
+        }
     }
 
     /// The parent's own place changed.
@@ -241,6 +266,9 @@ impl Overlay {
         }
         state.asking = None;
         state.refused.insert(peer, now.instant + self.config.timing.ask_timeout);
+        if refuse.why == RefuseReason::Full && !state.asked_no_other {
+            state.full = Some(peer);
+        }
         self.timers.cancel(Timer::Ask(refuse.tree));
         if self.trees[refuse.tree].parent() == Some(peer) {
             self.detach(refuse.tree, 0, now);
@@ -250,6 +278,7 @@ impl Overlay {
 
     /// A child found another parent.
     pub(crate) fn child_released(&mut self, tree: TreeId, child: NodeId, now: Now) {
+        self.trees[tree].waiting.retain(|waiting| waiting.child != child);
         if self.trees[tree].slots.release(&child) {
             self.dialer.touch();
             self.store_slots(tree);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::address::TreeId;
 use crate::codec::{self, CodecError};
-use crate::grant::Grant;
+use crate::grant::{Grant, MAX_SLOTS};
 use crate::id::{Identity, NodeId};
 use crate::time::Instant;
 
@@ -66,7 +66,7 @@ impl Slots {
         Ok(Self { by_slot, next_epoch: reserved, reserved, ..Self::new(tree) })
     }
 
-    /// A place for `child`, the one it had if there is one, also by an own earlier grant of it. Slots are `0..count`.
+    /// A place for `child`, the one it had if there is one, also by an own earlier grant of it; or else one of the first `count`.
     pub fn allot(
         &mut self,
         identity: &Identity,
@@ -75,7 +75,7 @@ impl Slots {
         count: u16,
         lease_s: u32,
     ) -> Allotment {
-        let is_free = |slot: &u16| *slot < count && !self.by_slot.contains_key(slot);
+        let is_free = |slot: &u16| *slot < MAX_SLOTS && !self.by_slot.contains_key(slot);
         let earlier_slot = earlier.map(|grant| grant.slot).filter(is_free);
         let Some(slot) = self.slot_of(&child).or(earlier_slot).or_else(|| (0..count).find(is_free)) else {
             return Allotment::Full;

@@ -139,8 +139,8 @@ pub struct Ask {
     /// The chain of grants of the place that the sender had, where the receiver gave it that, or where it shall stand in for a dead parent; otherwise
     /// empty.
     pub chain: Vec<u8>,
-    /// No other neighbour could give the sender a place.
-    pub only: bool,
+    /// The sender knows no other neighbour that could give it a place, and has not refused.
+    pub no_other: bool,
 }
 
 /// A place.
@@ -168,7 +168,7 @@ pub struct Refuse {
 pub enum RefuseReason {
     /// The node asked is itself without a connection to the root.
     Detached,
-    /// No slot is left, or only those for who has no other neighbour to ask.
+    /// No slot is left for who could ask another neighbour, or none at all.
     Full,
     /// The asking node is an ancestor of the node asked.
     Loop,

@@ -31,7 +31,7 @@ fn samples() -> Vec<(Frame, &'static str)> {
         ),
         (Frame::Probe(1), "8301"),
         (Frame::ProbeAck(1), "8401"),
-        (Frame::Ask(Ask { tree, chain: vec![], only: true }), "85010001"),
+        (Frame::Ask(Ask { tree, chain: vec![], no_other: true }), "85010001"),
         (Frame::Grant(Granted { grant: vec![1], chain: vec![2] }), "8601010102"),
         (Frame::Refuse(Refuse { tree, why: RefuseReason::Loop, others: vec![] }), "87010200"),
         (Frame::Chain(Chain { tree, chain: vec![4] }), "88010104"),
