@@ -7,17 +7,27 @@ cd "$(dirname "$0")/../.."
 folder=${1:?where to}
 shift
 parts=${*:-large graphs dead dht apart}
+for part in $parts; do
+    case $part in
+    large | graphs | dead | dht | apart) ;;
+    *)
+        echo "$0: no part is called $part: large, graphs, dead, dht, apart" >&2
+        exit 2
+        ;;
+    esac
+done
 mkdir -p "$folder"
 cargo build --release -p testnet
 program=${CARGO_TARGET_DIR:-target}/release/testnet
 
-# What a run may end with does not end the others: it is in its object.
+inexact=0
+# One run that is not exact does not end the others.
 run() {
     name=$1
     shift
     [ -s "$folder/$name.json" ] && return
     echo "$name: $*"
-    "$program" sim "$@" --json >"$folder/$name.part" || echo "$name: not exact ($?)"
+    "$program" sim "$@" --json >"$folder/$name.part" || { echo "$name: not exact"; inexact=1; }
     mv "$folder/$name.part" "$folder/$name.json"
 }
 
@@ -47,9 +57,6 @@ for part in $parts; do
     apart)
         run ov:3-100-apart --graph ov:3 --nodes 100 --pairs 200 --seeds 1000 --split-merge
         ;;
-    *)
-        echo "$0: no part is called $part: large, graphs, dead, dht, apart" >&2
-        exit 2
-        ;;
     esac
 done
+exit $inexact

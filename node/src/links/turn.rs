@@ -3,8 +3,8 @@
 //! A small frame costs the loop more than it costs to read it, and a neighbour that sends such frames without a pause keeps its reader and the loop
 //! busy with each other: nobody would look whether another neighbour has sent something before both have nothing to do. So its reader lets others go
 //! first after every few frames, and there is a limit to the frames of a second. What is above it waits in the
-//! neighbour's queues, which are fair between flows: it is his flood, or he passes one on. Where it is known to be a flood ([`Links::slow`](super::Links::slow)), the limit
-//! is a lower one.
+//! neighbour's queues: who sends most there, by flow label, has most dropped, but who is behind that neighbour shares them with a flood that passes it. Where handshakes
+//! come in such numbers ([`Links::slow`](super::Links::slow)), the limit is a lower one.
 
 use std::time::Duration;
 
