@@ -313,7 +313,6 @@ impl Overlay {
         self.trees[FIRST_TREE].adopted.retain(|other| other.child != peer);
         // A slot of its own here, which it left for that place at some time, would have it told another chain.
         self.child_released(FIRST_TREE, peer, now);
-        self.trees[FIRST_TREE].waiting.retain(|waiting| waiting.child != peer);
         let frame = Frame::Grant(Granted {
             grant: adopted.grant().map(Grant::to_bytes).unwrap_or_default(),
             chain: adopted.chain_below(&self.trees[FIRST_TREE].chain).to_bytes(),

@@ -33,6 +33,15 @@ const SHAKY_PARENT_COST: usize = 1000;
 /// What a descendant waits longer for each level between it and the break, so that the upper ones mend first.
 const LEVEL_WAIT: Duration = Duration::from_millis(500);
 
+/// A neighbour that may become the parent.
+struct Candidate<'a> {
+    link: &'a Link,
+    /// Of the root that it has heard of; 0 is the best.
+    rank: usize,
+    /// Edges between it and that root.
+    depth: usize,
+}
+
 impl Overlay {
     /// Asks the best neighbour for a place, in each tree in which this node needs one and nobody was asked yet.
     pub(crate) fn seek_parent(&mut self, now: Now) {
@@ -82,9 +91,9 @@ impl Overlay {
     /// The cheapest neighbour that answers and has heard the best-ranked root lately. Those with a slot here come last: they may be below this
     /// node, and would refuse, or may have left it.
     fn best_parent(&self, tree: TreeId, now: Now) -> Option<NodeId> {
-        let rated = self.possible_parents(tree, now).filter_map(|(link, rank)| {
+        let rated = self.possible_parents(tree, now).map(|Candidate { link, rank, depth }| {
             let has_slot = self.trees[tree].slots.slot_of(&link.peer).is_some();
-            Some((rank, has_slot, self.cost_of(tree, link, now)?, link.peer))
+            (rank, has_slot, self.cost_of(tree, link, depth, now), link.peer)
         });
         rated.min().map(|(.., peer)| peer)
     }
@@ -97,12 +106,12 @@ impl Overlay {
         let is_shaky = asked.is_some_and(|link| self.is_shaky(link, now));
         let heard = asked.and_then(|link| link.beacon_of(tree));
         let rank = heard.and_then(|heard| self.rank_of(tree, &heard.beacon.holder)).unwrap_or(usize::MAX);
-        let is_as_good = |(link, other_rank): (&Link, usize)| {
-            let unasked = link.peer != *peer && !state.refused.contains_key(&link.peer);
+        let is_as_good = |other: Candidate<'_>| {
+            let unasked = other.link.peer != *peer && !state.refused.contains_key(&other.link.peer);
             unasked
-                && other_rank <= rank
-                && (is_shaky || !self.is_shaky(link, now))
-                && state.slots.slot_of(&link.peer).is_none()
+                && other.rank <= rank
+                && (is_shaky || !self.is_shaky(other.link, now))
+                && state.slots.slot_of(&other.link.peer).is_none()
         };
         !self.possible_parents(tree, now).any(is_as_good)
     }
@@ -112,21 +121,20 @@ impl Overlay {
         self.trees[tree].full.take().filter(|peer| self.links.is_live(peer))
     }
 
-    /// The neighbours that answer, can give places, did not refuse a moment ago, and have heard of a root lately, with its rank.
-    fn possible_parents(&self, tree: TreeId, now: Now) -> impl Iterator<Item = (&Link, usize)> {
+    /// The neighbours that answer, can give places, did not refuse a moment ago, and have heard of a root lately.
+    fn possible_parents(&self, tree: TreeId, now: Now) -> impl Iterator<Item = Candidate<'_>> {
         let state = &self.trees[tree];
-        let depth = move |link: &Link| Some(link.place.as_ref()?.addresses.in_tree(tree)?.depth());
         self.links
             .live()
             .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
             .filter(|link| !self.witness.is_guilty(&link.peer))
             .filter(move |link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
-            .filter(move |link| depth(link).is_some_and(|depth| depth < MAX_CHAIN))
             .filter_map(move |link| {
+                let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
                 let heard = link.beacon_of(tree)?;
                 let is_fresh = now.instant.since(heard.at) < self.config.timing.beacon_fresh;
                 let rank = self.rank_of(tree, &heard.beacon.holder).filter(|_| is_fresh)?;
-                Some((link, rank))
+                (depth < MAX_CHAIN).then_some(Candidate { link, rank, depth })
             })
     }
 
@@ -139,12 +147,11 @@ impl Overlay {
     /// old place back. One that is the parent in another tree counts as two levels deeper for each: with four different parents stretch on
     /// ov:3 with 10,000 nodes is 1.064 instead of 1.095, and 98.6 instead of 97.5 % are delivered when 30 % of the nodes are dead. In a deep tree such detours
     /// would add up from level to level (random geometric graphs in a model: 1.138 instead of 1.122): there it decides only between equals.
-    fn cost_of(&self, tree: TreeId, link: &Link, now: Now) -> Option<usize> {
-        let depth = link.place.as_ref()?.addresses.in_tree(tree)?.depth();
+    fn cost_of(&self, tree: TreeId, link: &Link, depth: usize, now: Now) -> usize {
         let other_parent = if self.trees[tree].last_parent == Some(link.peer) { 0 } else { OTHER_PARENT_COST };
         let shaky = if self.is_shaky(link, now) { SHAKY_PARENT_COST } else { 0 };
         let shared = if depth < DEEP_PARENT_EDGES { SHARED_PARENT_COST } else { DEEP_SHARED_PARENT_COST };
-        Some(2 * depth + other_parent + shaky + shared * self.trees.times_parent(&link.peer, tree))
+        2 * depth + other_parent + shaky + shared * self.trees.times_parent(&link.peer, tree)
     }
 
     /// Takes the place that `grant` gives below the vertex at the end of `chain`.
