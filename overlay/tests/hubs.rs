@@ -56,24 +56,12 @@ fn who_has_another_way_leaves_the_hub_to_who_has_none() {
     }
 }
 
-/// None of them is a way for the others.
+/// The hub is asked again at once, and as the only way.
 #[test]
-fn those_below_a_dead_parent_do_not_wait_for_each_other() {
+fn who_always_refuses_keeps_nobody_out_of_a_crowded_hub() {
     let (mut net, friend) = crowded(2);
-    let mut below: Vec<usize> = Vec::new();
-    for _ in 0..4 {
-        let through: Vec<usize> = [HUB, friend].into_iter().chain(below.iter().copied()).collect();
-        // The later ones link to the earlier ones.
-        below.push(net.add(Config { extra_links: 0, ..net.joining(&through) }));
-        net.run(Duration::from_secs(1));
-    }
-    net.run(Duration::from_secs(10));
-    for tree in TreeId::ALL {
-        for &node in &below {
-            assert!(parent(&net, tree, node).is_some_and(|parent| parent != HUB), "{node} in {tree:?}");
-        }
-    }
-    net.kill(friend, true);
-    let whole = |net: &Net| TreeId::ALL.iter().all(|tree| below.iter().all(|n| parent(net, *tree, *n).is_some()));
-    assert!(net.run_until(Duration::from_secs(2), whole), "{}", net.picture());
+    net.refuser = Some(friend);
+    let node = joins(&mut net, &[HUB, friend]);
+    let whole = |net: &Net| TreeId::ALL.iter().all(|tree| parent(net, *tree, node) == Some(HUB));
+    assert!(net.run_until(Duration::from_millis(600), whole), "{}", net.picture());
 }

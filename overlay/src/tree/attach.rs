@@ -99,7 +99,7 @@ impl Overlay {
     }
 
     /// Whether this node knows no other neighbour than this one that could give it a place in `tree`: one that leads to as good a root, is no more of a last resort, has not
-    /// refused since this node had a parent, and is not below it.
+    /// refused a moment ago, and is not below it.
     pub(crate) fn knows_no_other_parent(&self, tree: TreeId, peer: &NodeId, now: Now) -> bool {
         let state = &self.trees[tree];
         let asked = self.links.to(peer);
@@ -107,8 +107,7 @@ impl Overlay {
         let heard = asked.and_then(|link| link.beacon_of(tree));
         let rank = heard.and_then(|heard| self.rank_of(tree, &heard.beacon.holder)).unwrap_or(usize::MAX);
         let is_as_good = |other: Candidate<'_>| {
-            let unasked = other.link.peer != *peer && !state.refused.contains_key(&other.link.peer);
-            unasked
+            other.link.peer != *peer
                 && other.rank <= rank
                 && (is_shaky || !self.is_shaky(other.link, now))
                 && state.slots.slot_of(&other.link.peer).is_none()

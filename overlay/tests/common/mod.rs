@@ -82,6 +82,8 @@ pub struct Net {
     pub frames: u64,
     /// When the other end of a link hears that it was closed. Less than a frame takes where another link's frames are overtaken.
     pub close_takes: Duration,
+    /// Gives nobody a place, and looks as if it would.
+    pub refuser: Option<usize>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -113,6 +115,7 @@ impl Net {
             digest: Sha256::new(),
             frames: 0,
             close_takes: Duration::from_millis(5),
+            refuser: None,
         }
     }
 
@@ -264,6 +267,14 @@ impl Net {
                 let (node, peer) = (end.node, end.peer);
                 if self.nodes[node].overlay.is_none() || !self.nodes[node].network || !self.nodes[peer].network {
                     return;
+                }
+                if self.refuser == Some(node)
+                    && let Ok(overlay::wire::link::Frame::Ask(ask)) = overlay::wire::link::Frame::decode(&bytes)
+                {
+                    use overlay::wire::link::{Frame, Refuse, RefuseReason};
+                    let refuse = Refuse { tree: ask.tree, why: RefuseReason::Detached, others: Vec::new() };
+                    let bytes = Frame::Refuse(refuse).encode();
+                    return self.at(Duration::from_millis(1), What::Frame { link: back, lane, bytes, back: link });
                 }
                 self.frames += 1;
                 self.digest.update(format!("{:?} {node} {link:?} {lane:?} ", now.instant));
