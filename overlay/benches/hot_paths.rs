@@ -9,16 +9,18 @@ use overlay::address::{Address, AddressSet, Place, TreeId};
 use overlay::hyperbolic::Plane;
 use overlay::id::{Identity, NodeId};
 use overlay::io::LinkId;
-use overlay::potential::{Beyond, Heads, NeighbourView, next_hop};
+use overlay::potential::{Index, Known, Surroundings, Which, Who, next_hop};
 use overlay::record::{Hint, NodeRecord, Record, SignedRecord};
 use overlay::rng::Rng;
 use overlay::routes::{Before, Routes};
 use overlay::wire::link::{Advert, Advertised, Frame};
-use overlay::wire::packet::{Header, Kind};
+use overlay::wire::packet::{FIXED_BYTES, Header, Kind};
 
 const Q: u16 = 64;
-const NEIGHBOURS: u64 = 16;
+const NEIGHBOURS: usize = 16;
 const ADVERTISED: usize = 16;
+/// Links of a hub, as in a network of 100,000 nodes with a power law. So many only look at each other's neighbours for the destination itself.
+const HUB_NEIGHBOURS: usize = 3000;
 /// Edges from the root: as deep as a node of an overlay of 100,000.
 const DEPTHS: (usize, usize) = (4, 7);
 
@@ -53,45 +55,56 @@ fn header(rng: &mut Rng) -> Header {
 }
 
 struct Neighbourhood {
-    own: Vec<(NodeId, AddressSet)>,
-    told: Vec<Vec<(AddressSet, Heads)>>,
+    /// Of each neighbour, who it is, and where it and those are to whom it has links.
+    told: Vec<(NodeId, Vec<AddressSet>)>,
+    index: Index,
 }
 
 impl Neighbourhood {
-    fn new(rng: &mut Rng) -> Self {
-        let own = (0..NEIGHBOURS).map(|_| (node(rng), addresses(rng))).collect();
-        let mut one = || {
-            let addresses = addresses(rng);
-            let heads = Heads::of(&addresses);
-            (addresses, heads)
-        };
-        let told = (0..NEIGHBOURS).map(|_| (0..ADVERTISED).map(|_| one()).collect()).collect();
-        Self { own, told }
+    fn new(neighbours: usize, advertised: usize, rng: &mut Rng) -> Self {
+        let mut one = |_| (node(rng), (0..=advertised).map(|_| addresses(rng)).collect());
+        let told: Vec<(NodeId, Vec<AddressSet>)> = (0..neighbours).map(&mut one).collect();
+        let mut index = Index::default();
+        for (neighbour, (_, places)) in (0..).zip(&told) {
+            let which = core::iter::once(Which::Itself).chain((0..).map(Which::Beyond));
+            which.zip(places).for_each(|(which, addresses)| index.add(Who { neighbour, which }, addresses));
+        }
+        index.sort();
+        Self { told, index }
+    }
+}
+
+impl Surroundings for Neighbourhood {
+    fn index(&self) -> &Index {
+        &self.index
     }
 
-    fn views(&self) -> Vec<NeighbourView<'_>> {
-        let numbered = (0..).zip(self.own.iter().zip(&self.told));
-        numbered
-            .map(|(number, ((id, addresses), told))| NeighbourView {
-                link: LinkId(number),
-                id: *id,
-                addresses,
-                held: &[],
-                adverts: told.iter().map(|(addresses, heads)| Beyond { addresses, heads: Some(heads) }).collect(),
-                load_bytes: 0,
-            })
-            .collect()
+    fn known(&self, who: Who) -> Option<Known<'_>> {
+        let (id, places) = self.told.get(usize::try_from(who.neighbour).ok()?)?;
+        let addresses = match who.which {
+            Which::Beyond(number) => places.get(1 + usize::from(number))?,
+            _ => places.first()?,
+        };
+        Some(Known { link: LinkId(who.neighbour.into()), id, addresses, load_bytes: 0 })
     }
+}
+
+fn cold(bencher: Bencher<'_, '_>, neighbours: usize, advertised: usize) {
+    let mut rng = Rng::from_seed([1; 32]);
+    let (plane, around) = (Plane::new(Q).unwrap(), Neighbourhood::new(neighbours, advertised, &mut rng));
+    bencher
+        .with_inputs(|| header(&mut rng))
+        .bench_local_refs(|header| black_box(next_hop(&plane, header, black_box(&around))));
 }
 
 #[divan::bench]
 fn next_hop_cold(bencher: Bencher<'_, '_>) {
-    let mut rng = Rng::from_seed([1; 32]);
-    let (plane, around) = (Plane::new(Q).unwrap(), Neighbourhood::new(&mut rng));
-    let views = around.views();
-    bencher
-        .with_inputs(|| header(&mut rng))
-        .bench_local_refs(|header| black_box(next_hop(&plane, header, black_box(&views))));
+    cold(bencher, NEIGHBOURS, ADVERTISED);
+}
+
+#[divan::bench]
+fn next_hop_cold_at_a_hub(bencher: Bencher<'_, '_>) {
+    cold(bencher, HUB_NEIGHBOURS, 0);
 }
 
 #[divan::bench]
@@ -101,8 +114,11 @@ fn next_hop_cached(bencher: Bencher<'_, '_>) {
     let mut after = before.clone();
     after.last = 12.5;
     let mut routes = Routes::default();
-    routes.learn(Before::of(&before), &after, LinkId(3));
-    bencher.with_inputs(|| before.clone()).bench_local_refs(|header| black_box(routes.find(header)));
+    // As it is in the packet: between what is always as long, and the place of the sender and what follows that.
+    let packet = before.with_payload(b"");
+    let way = packet[FIXED_BYTES..packet.len() - before.return_place.to_bytes().len() - 1].to_vec();
+    routes.learn(Before::of(&before), &after, &way, LinkId(3));
+    bencher.with_inputs(|| before.clone()).bench_local_refs(|header| black_box(routes.find(header, black_box(&way))));
 }
 
 #[divan::bench]

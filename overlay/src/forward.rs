@@ -14,14 +14,14 @@ use crate::error::{FrameError, SendError};
 use crate::event::{Delivery, Event, UnreachableReason};
 use crate::id::NodeId;
 use crate::io::{Lane, LinkId};
-use crate::links::{Link, TwoHop};
+use crate::links::{Ahead, Link};
 use crate::overlay::{Outgoing, Overlay, Timer};
-use crate::potential::{Beyond, NeighbourView, next_hop};
+use crate::potential::next_hop;
 use crate::record::{Query, SignedRecord};
 use crate::routes::Before;
 use crate::standing::Standing;
 use crate::time::Now;
-use crate::wire::packet::{Header, Kind, MAX_HEADER_BYTES};
+use crate::wire::packet::{FIXED_BYTES, Header, Kind, MAX_HEADER_BYTES};
 
 use detour::{is_absent, may_detour};
 pub(crate) use echo::Echoes;
@@ -36,6 +36,7 @@ const ROUTES_KEPT: Duration = Duration::from_secs(1);
 pub(crate) struct Routed {
     pub header: Header,
     bytes: Vec<u8>,
+    way_ends_at: usize,
     payload_at: usize,
     /// Its header is not as long as it came: it had a list of visited nodes, or has another destination.
     resized: bool,
@@ -43,19 +44,26 @@ pub(crate) struct Routed {
 
 impl Routed {
     pub fn compose(header: Header, payload: &[u8]) -> Self {
-        let bytes = header.with_payload(payload);
+        let (bytes, way_ends_at) = header.encode(payload);
         let payload_at = bytes.len().saturating_sub(payload.len());
-        Self { header, bytes, payload_at, resized: false }
+        Self { header, bytes, way_ends_at, payload_at, resized: false }
     }
 
     fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
-        let (header, payload_at) = Header::decode(&bytes).map_err(|_| FrameError::Malformed)?;
+        let (header, way_ends_at, payload_at) = Header::decode_parts(&bytes).map_err(|_| FrameError::Malformed)?;
         let resized = !header.detour.is_empty();
-        Ok(Self { header, bytes, payload_at, resized })
+        Ok(Self { header, bytes, way_ends_at, payload_at, resized })
     }
 
     pub fn payload(&self) -> &[u8] {
         self.bytes.get(self.payload_at..).unwrap_or_default()
+    }
+
+    /// The header, and the bytes that say where to the packet goes if others are like it: data comes in streams, everything else once.
+    fn header_and_way(&mut self) -> (&mut Header, Option<&[u8]>) {
+        let repeats = self.header.kind == Kind::Data && !self.resized;
+        let way = repeats.then(|| self.bytes.get(FIXED_BYTES..self.way_ends_at)).flatten();
+        (&mut self.header, way)
     }
 
     /// The packet as it goes on; none when its header has grown beyond what the next node takes. That one would close the link for it, and whoever
@@ -169,8 +177,9 @@ impl Overlay {
             return Err((Box::new(packet), UnreachableReason::Ttl));
         }
         self.strike_absent(header);
-        let link =
-            if may_detour(&packet) { self.around(&mut packet.header) } else { self.choose_link(&mut packet.header) };
+        let small = may_detour(&packet);
+        let (header, way) = packet.header_and_way();
+        let link = if small { self.around(header, way) } else { self.choose_link(header, way) };
         let header = &mut packet.header;
         let Some(link) = link else {
             self.counters.dropped_no_route += 1;
@@ -190,11 +199,12 @@ impl Overlay {
         Ok(())
     }
 
-    pub(crate) fn choose_link(&mut self, header: &mut Header) -> Option<LinkId> {
+    /// The link on which a packet goes on. Where others like it may follow, `way` is what [`Routes::find`] knows them by.
+    ///
+    /// [`Routes::find`]: crate::routes::Routes::find
+    pub(crate) fn choose_link(&mut self, header: &mut Header, way: Option<&[u8]>) -> Option<LinkId> {
         self.strike_hints(header);
-        // Data comes in streams, everything else once.
-        let repeats = header.kind == Kind::Data;
-        if repeats && let Some(link) = self.routes.find(header) {
+        if let Some(link) = way.and_then(|way| self.routes.find(header, way)) {
             return Some(link);
         }
         if let Some(direct) = self.links.to(&header.to()).filter(|link| is_where_it_is_sought(link, header.dst_seq)) {
@@ -202,42 +212,20 @@ impl Overlay {
             return Some(direct.id);
         }
         let before = Before::of(header);
-        self.links.look_beyond(&self.id);
-        let link = next_hop(self.plane.as_ref()?, header, &self.views_ahead(header))?;
-        if repeats {
-            self.routes.learn(before, header, link);
+        self.links.look_beyond();
+        let ahead = self.ahead(header, |id| *id == self.id || self.links.is_lost(id));
+        let link = next_hop(self.plane.as_ref()?, header, &ahead)?;
+        if let Some(way) = way {
+            self.routes.learn(before, header, way, link);
             self.timers.set_no_later(Timer::Routes, self.clock.instant + ROUTES_KEPT);
         }
         Some(link)
     }
 
-    /// What may bring a packet on: all neighbours, and of theirs those that lead on and the target itself.
-    fn views_ahead(&self, header: &Header) -> Vec<NeighbourView<'_>> {
-        let (to, seq) = (header.to(), header.dst_seq);
-        let sought = !self.links.is_lost(&to);
-        let ahead = self.links.beyond().filter_map(|ahead| {
-            let itself = ahead.of(&to).filter(|known| sought && known.place.seq >= seq);
-            view(ahead.link(), &to, seq, ahead.leading(&to).chain(itself.map(|known| (&known.place.addresses).into())))
-        });
-        ahead.collect()
-    }
-
-    /// What may bring a packet around what is dead: neighbours that are `usable`, and theirs that `lead_on`.
-    pub(crate) fn views(
-        &self,
-        header: &Header,
-        usable: impl Fn(&NodeId) -> bool,
-        leads_on: impl Fn(&NodeId) -> bool,
-    ) -> Vec<NeighbourView<'_>> {
-        let (to, seq) = (header.to(), header.dst_seq);
-        let told = self.links.looked_at();
-        let is_new = |known: &TwoHop| (known.id != to || known.place.seq >= seq) && leads_on(&known.id);
-        let live = self.links.live().filter(|link| usable(&link.peer)).filter_map(|link| {
-            let near = link.two_hop.iter().enumerate().filter(|(number, known)| *number < told || known.id == to);
-            let new = near.map(|(_, known)| known).filter(|known| is_new(known));
-            view(link, &to, seq, new.map(|known| (&known.place.addresses).into()))
-        });
-        live.collect()
+    /// Those around this node for a packet with this header, but for whom `avoided` names. What is known of them has to be at hand: see
+    /// `Links::look_beyond`.
+    fn ahead<F: Fn(&NodeId) -> bool>(&self, header: &Header, avoided: F) -> Ahead<'_, F> {
+        Ahead { links: &self.links, to: header.to(), seq: header.dst_seq, avoided }
     }
 
     /// A hint that leads here, or to a child that is gone, and so does not lead on is not followed any more.
@@ -320,26 +308,4 @@ impl Overlay {
 /// Whether what is known of a neighbour is not older than what the sender of a packet to it knew, under this number: that would lead to where it was.
 fn is_where_it_is_sought(link: &Link, seq: u64) -> bool {
     link.place.as_ref().is_some_and(|place| place.seq >= seq)
-}
-
-/// A neighbour and those `beyond` it, for a packet to `to` whose sender knows it at a place numbered `seq`: what is older about that node would lead
-/// to where it was.
-fn view<'a>(
-    link: &'a Link,
-    to: &NodeId,
-    seq: u64,
-    beyond: impl Iterator<Item = Beyond<'a>>,
-) -> Option<NeighbourView<'a>> {
-    let place = link.place.as_ref()?;
-    if (link.peer == *to && place.seq < seq) || (link.peer != *to && link.standing == Standing::Leaf) {
-        return None;
-    }
-    Some(NeighbourView {
-        link: link.id,
-        id: link.peer,
-        addresses: &place.addresses,
-        held: &link.held,
-        adverts: beyond.collect(),
-        load_bytes: link.queue.data_bytes(),
-    })
 }

@@ -38,8 +38,7 @@ use core::f64::consts::PI;
 
 use crate::address::Address;
 use crate::genesis::Q_RANGE;
-use letters::common_letters;
-pub use letters::{Head, Letters};
+pub use letters::{Head, common_letters};
 
 /// The plane with its tiling.
 #[derive(Clone, Debug)]
@@ -48,6 +47,8 @@ pub struct Plane {
     edge: f64,
     cosh_edge: f64,
     sinh_edge: f64,
+    /// cosh, sinh and exp of half an edge.
+    half: [f64; 3],
     /// For each ordinal: cosine and sine of its direction.
     directions: Vec<[f64; 2]>,
     /// The longest word whose frames do not overflow.
@@ -61,6 +62,27 @@ type Point = [f64; 4];
 /// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index k is seen from k levels above.
 #[derive(Clone, Debug, Default)]
 pub struct Frames(Vec<Point>);
+
+/// The point at which a vertex is, as another one sees it: cosh r, and sinh r by its direction, each times 2^-1000.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenFrom([f64; 3]);
+
+impl SeenFrom {
+    /// e^d, times 2^-1000, of the distance of the two.
+    pub fn exp_distance(&self) -> f64 {
+        exp_of_cosh(self.0[0])
+    }
+}
+
+/// e^acosh(x), both times 2^-1000.
+fn exp_of_cosh(product: f64) -> f64 {
+    // The 1 does not count for large x.
+    if product > 1e8 * PRODUCT_UNIT {
+        return 2.0 * product;
+    }
+    let cosh = (product * PRODUCTS_IN_ONE).max(1.0);
+    (cosh + libm::sqrt(cosh * cosh - 1.0)) * PRODUCT_UNIT
+}
 
 /// Points are kept multiplied by 2^-500, and their product by 2^-1000, so that distances use the exponents below 0, too. That is exact.
 const POINT_UNIT: f64 = f64::from_bits((1023 - 500) << 52);
@@ -93,13 +115,12 @@ impl Frames {
     /// The same when it is known how many levels above the two vertices their ways meet.
     pub fn exp_distance_above(&self, levels: usize, others: &Self, other_levels: usize) -> f64 {
         let (Some(a), Some(b)) = (self.0.get(levels), others.0.get(other_levels)) else { return f64::INFINITY };
-        let product = a[0] * b[0] - a[1] * b[1] - a[2] * b[2];
-        // e^acosh(x), where the 1 does not count for large x.
-        if product > 1e8 * PRODUCT_UNIT {
-            return 2.0 * product;
-        }
-        let cosh = (product * PRODUCTS_IN_ONE).max(1.0);
-        (cosh + libm::sqrt(cosh * cosh - 1.0)) * PRODUCT_UNIT
+        exp_of_cosh(a[0] * b[0] - a[1] * b[1] - a[2] * b[2])
+    }
+
+    /// The vertex as it is seen from so many levels above.
+    pub fn seen_from_above(&self, levels: usize) -> Option<SeenFrom> {
+        self.0.get(levels).map(|[x, y, z, _]| SeenFrom([x * POINT_UNIT, y * POINT_UNIT, z * POINT_UNIT]))
     }
 }
 
@@ -131,7 +152,8 @@ impl Plane {
             // Two points are multiplied, which take half of what an f64 holds above 1 and half of what it holds below each.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
             let fast_depth = (LN_MAX / edge) as usize;
-            Self { q, edge, cosh_edge, sinh_edge, directions, fast_depth }
+            let half = [libm::cosh(edge / 2.0), libm::sinh(edge / 2.0), libm::exp(edge / 2.0)];
+            Self { q, edge, cosh_edge, sinh_edge, half, directions, fast_depth }
         })
     }
 
@@ -168,15 +190,37 @@ impl Plane {
     /// at cosh r, sinh r from the lower end of an edge is h with sinh h = cosh r sinh(s/2) - (sinh r, along the edge) cosh(s/2), where s is the length of an edge; and nothing
     /// below an edge is nearer than s/2 to its bisector.
     pub fn bound(&self, frames: &mut Frames) {
-        let half = self.edge / 2.0;
-        let (cosh, sinh, least) = (libm::cosh(half), libm::sinh(half), libm::exp(half));
+        let [cosh, sinh, _] = self.half;
         for point in &mut frames.0 {
-            let sinh_h = point[0] * sinh - point[1] * cosh;
-            // A difference of great numbers may be nothing but rounding.
-            let is_sure = sinh_h > point[0] * cosh * BOUND_PRECISION;
-            let exp_h = if is_sure { (2.0 * sinh_h).max(least * POINT_UNIT) } else { least * POINT_UNIT };
-            point[3] = exp_h * least * POINT_UNIT * (1.0 - BOUND_PRECISION);
+            point[3] = self.beyond(point[0] * sinh - point[1] * cosh, point[0], POINT_UNIT) * POINT_UNIT;
         }
+    }
+
+    /// A lower bound of e^d, times `unit`, for a vertex at this cosh r and sinh h, both times `unit`, and another one beyond the bisector that is h away.
+    fn beyond(&self, sinh_h: f64, cosh_r: f64, unit: f64) -> f64 {
+        let [cosh, _, least] = self.half;
+        // A difference of great numbers may be nothing but rounding.
+        let is_sure = sinh_h > cosh_r * cosh * BOUND_PRECISION;
+        let exp_h = if is_sure { (2.0 * sinh_h).max(least * unit) } else { least * unit };
+        exp_h * least * (1.0 - BOUND_PRECISION)
+    }
+
+    /// The same vertex as it is seen from a child of where it is `seen` from, for one that is not below that child; none where there is no such child.
+    pub fn seen_from_child(&self, seen: &SeenFrom, ordinal: u8) -> Option<SeenFrom> {
+        let [cos, sin] = *self.directions.get(usize::from(ordinal))?;
+        let SeenFrom([x, y, z]) = *seen;
+        // What [`Plane::frames_below`] does, back: turn, go one edge, turn by half a circle. Each of these is its own inverse.
+        let (ahead, aside) = (cos * y + sin * z, sin * y - cos * z);
+        let (cosh, sinh) = (self.cosh_edge, self.sinh_edge);
+        Some(SeenFrom([cosh * x - sinh * ahead, sinh * x - cosh * ahead, aside]))
+    }
+
+    /// A lower bound of e^d, times 2^-1000, between the vertex that is `seen` and all that is at or below the vertex from which it is, which has to be
+    /// [`Plane::seen_from_child`].
+    pub fn exp_distance_below(&self, seen: &SeenFrom) -> f64 {
+        let [cosh, sinh, _] = self.half;
+        let SeenFrom([x, y, _]) = *seen;
+        self.beyond(y * cosh - x * sinh, x, PRODUCT_UNIT)
     }
 
     /// q of the tiling.

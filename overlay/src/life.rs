@@ -397,7 +397,8 @@ impl Overlay {
         let attached = first.is_attached() && self.links.live_len() > 0;
         let children = first.slots.children();
         let linked = self.links.begun().filter(|link| !self.urgent || link.probe_sent.is_none()).map(|link| link.peer);
-        let outward = self.links.live().filter(|link| !children.iter().any(|(child, _)| *child == link.peer)).count();
+        let inward = children.iter().filter(|(child, _)| self.links.is_live(child)).count();
+        let outward = self.links.live_len().saturating_sub(inward);
         let few = outward.saturating_add(self.dialer.dials()) <= self.config.extra_links && !first.is_root();
         let open = self.config.only.is_empty();
         let minding = if first.is_root() { self.founder() } else { None };

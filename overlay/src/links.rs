@@ -11,6 +11,8 @@ mod enrol;
 mod greet;
 pub(crate) mod twin;
 
+pub(crate) use beyond::Ahead;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use multiaddr::Multiaddr;
@@ -174,7 +176,7 @@ impl Links {
 
     pub fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let link = self.by_id.remove(&id)?;
-        self.beyond_changed();
+        self.beyond_changed(id);
         if self.live.get(&link.peer) == Some(&id) {
             self.live.remove(&link.peer);
         }
@@ -210,21 +212,21 @@ impl Links {
             self.lost.pop_front();
         }
         self.lost.push_back(peer);
-        self.beyond_changed();
     }
 
     /// The neighbour is there again, or somebody knows that it is.
     pub fn note_back(&mut self, peer: &NodeId) {
         self.lost.retain(|lost| lost != peer);
-        self.beyond_changed();
     }
 
     /// Makes `id` the link in use to its peer.
     pub fn set_live(&mut self, id: LinkId) {
-        self.beyond_changed();
+        self.beyond_changed(id);
         if let Some(link) = self.by_id.get_mut(&id) {
             link.state = LinkState::Live;
-            self.live.insert(link.peer, id);
+            if let Some(before) = self.live.insert(link.peer, id) {
+                self.beyond_changed(before);
+            }
         }
     }
 
@@ -297,7 +299,7 @@ fn pop(id: LinkId, link: &mut Link, now: Instant) -> Option<Transmit> {
 impl Links {
     /// Takes `id` out of use; it stays in the table until the driver says that it is down.
     pub fn retire(&mut self, id: LinkId, state: LinkState) {
-        self.beyond_changed();
+        self.beyond_changed(id);
         if let Some(link) = self.by_id.get_mut(&id) {
             link.state = state;
             if self.live.get(&link.peer) == Some(&id) {
@@ -308,7 +310,7 @@ impl Links {
 
     /// What the peer told over one link holds for the next one to it.
     pub fn inherit(&mut self, from: LinkId, to: LinkId) {
-        self.beyond_changed();
+        self.beyond_changed(to);
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);

@@ -1,6 +1,5 @@
 //! The next-hop cache: the packets of one stream all ask the same.
 
-use crate::address::AddressSet;
 use crate::io::LinkId;
 use crate::wire::packet::Header;
 
@@ -17,8 +16,8 @@ struct Route {
     last: f64,
     mask: u32,
     strikes: u8,
-    target: AddressSet,
-    hints: Vec<AddressSet>,
+    /// The target's addresses and its hints, as they were in the packet.
+    way: Box<[u8]>,
     link: LinkId,
     next_last: f64,
     next_mask: u32,
@@ -43,8 +42,8 @@ impl Routes {
         self.slots = Vec::new();
     }
 
-    /// The link, and the header changed as it was then.
-    pub fn find(&self, header: &mut Header) -> Option<LinkId> {
+    /// The link, and the header changed as it was then. `way` is all of the packet that says where to it goes.
+    pub fn find(&self, header: &mut Header, way: &[u8]) -> Option<LinkId> {
         let route = self.slots.get(slot(header))?.as_ref()?;
         let same = route.generation == self.generation
             && route.dst == header.dst
@@ -52,8 +51,7 @@ impl Routes {
             && route.last.to_bits() == header.last.to_bits()
             && route.mask == header.mask
             && route.strikes == header.strikes
-            && route.target == header.target
-            && route.hints == header.hints;
+            && *route.way == *way;
         if !same {
             return None;
         }
@@ -62,7 +60,7 @@ impl Routes {
     }
 
     /// Remembers what became of `before`, instead of another decision that may have had its place.
-    pub fn learn(&mut self, before: Before, header: &Header, link: LinkId) {
+    pub fn learn(&mut self, before: Before, header: &Header, way: &[u8], link: LinkId) {
         if self.slots.is_empty() {
             self.slots.resize_with(MAX_ROUTES, || None);
         }
@@ -75,8 +73,7 @@ impl Routes {
                 last,
                 mask,
                 strikes: header.strikes,
-                target: header.target.clone(),
-                hints: header.hints.clone(),
+                way: way.into(),
                 link,
                 next_last: header.last,
                 next_mask: header.mask,

@@ -44,9 +44,9 @@ pub(super) const fn may_detour(packet: &Routed) -> bool {
 impl Overlay {
     /// The next link of a small packet: greedily where that gets nearer, else around what is in the way, and only when that fails by giving up
     /// the pair of tree and target that looked best.
-    pub(super) fn around(&mut self, header: &mut Header) -> Option<LinkId> {
+    pub(super) fn around(&mut self, header: &mut Header, way: Option<&[u8]>) -> Option<LinkId> {
         let (mask, last) = (header.mask, header.last);
-        let greedy = self.choose_link(header);
+        let greedy = self.choose_link(header, way);
         if greedy.is_some() && header.mask == mask {
             header.detour.clear();
             return greedy;
@@ -72,16 +72,16 @@ impl Overlay {
         if header.detour.len() > VISITS {
             return None;
         }
+        self.links.look_beyond();
         self.unvisited(header).or_else(|| self.way_back(header))
     }
 
     /// The nearest neighbour that was not visited.
     fn unvisited(&self, header: &Header) -> Option<LinkId> {
         let visited = |id: &NodeId| header.detour.iter().any(|mark| is_mark_of(mark, id));
-        let fresh = |id: &NodeId| !visited(id) && !self.links.is_lost(id);
         // Who leads only to visited nodes leads nowhere.
-        let views = self.views(header, fresh, fresh);
-        nearest(self.plane.as_ref()?, header, &views)
+        let ahead = self.ahead(header, |id| visited(id) || self.links.is_lost(id));
+        nearest(self.plane.as_ref()?, header, &ahead)
     }
 
     /// Back to where the packet came from, which is the latest visited node that was not left.

@@ -90,7 +90,7 @@ impl Overlay {
             let parent = self.trees[tree].parent();
             return Direction::On(parent.and_then(|parent| self.links.to(&parent)).map(|link| link.id));
         };
-        let link = self.choose_link(header);
+        let link = self.choose_link(header, None);
         // The vertex is gone: who is above it by its address knows best what is there instead.
         let above = own.is_some_and(|own| own.is_prefix_of(&target));
         if link.is_none() && above { Direction::Down } else { Direction::On(link) }

@@ -1,116 +1,165 @@
-//! Which of those that neighbours told of a relay looks at. That is the same for all packets until a neighbour comes, goes or tells something else, and
-//! for each packet anew it would cost more than the distances.
-//!
-//! What is kept is what most decisions need of them, in one place: to read what the neighbours told would be most of the time that a decision takes.
+//! What a relay knows of those around it, sorted for decisions: neighbours, and of theirs those of whom they told. It is the same for all packets until a
+//! neighbour comes, goes or tells something else, and then only what that neighbour told is sorted in anew.
 
-use super::{Link, Links, TwoHop};
+use std::collections::BTreeSet;
+
+use super::{Link, LinkState, Links, TwoHop};
+use crate::address::AddressSet;
 use crate::id::NodeId;
-use crate::potential::{Beyond, Heads};
+use crate::io::LinkId;
+use crate::potential::{Index, Known, Surroundings, Which, Who};
 use crate::standing::Standing;
+use crate::wire::link::MAX_ADVERTISED;
 
-/// Neighbours of neighbours that a decision looks at in all: 16 of each of 64. A hub has more, and knows better ways itself.
+/// Neighbours of neighbours that a decision may choose by their addresses: 16 of each of 64. A hub has more, and knows better ways itself.
 const MAX_BEYOND: usize = 1024;
+/// Links that are sorted in anew at most; with more of them everything is.
+const MAX_STALE: usize = 64;
 
-/// For each live link, by peer; none when that has to be found out anew.
+/// What is sorted, and what of that is not true any more.
 #[derive(Default)]
-pub(super) struct Horizon(Option<Vec<Told>>);
-
-/// What a neighbour told.
-#[derive(PartialEq, Debug)]
-struct Told {
-    /// Tags of all it told of, in that order.
-    tags: Vec<u64>,
-    /// Those that lead on.
-    leading: Vec<Leading>,
+pub(super) struct Horizon {
+    index: Index,
+    /// By its number in the index: the link to a neighbour.
+    numbered: Vec<Option<LinkId>>,
+    /// Numbers of those that are gone.
+    free: Vec<u32>,
+    /// Links that changed.
+    stale: BTreeSet<LinkId>,
+    /// How many of each neighbour's adverts are sorted by their addresses; none when nothing is.
+    told: Option<usize>,
 }
 
-/// One that leads on.
-#[derive(PartialEq, Debug)]
-struct Leading {
-    /// Its number among all.
-    number: usize,
-    /// Its [`tag`].
-    tag: u64,
-    heads: Heads,
-}
-
-/// The first bytes of an id: whose are others is another node.
-fn tag(id: &NodeId) -> u64 {
-    id.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
-}
-
-/// What one neighbour told, as far as a packet to some node may use it.
-pub(crate) struct Ahead<'a> {
-    link: &'a Link,
-    told: &'a Told,
-}
-
-impl<'a> Ahead<'a> {
-    /// The link to the neighbour.
-    pub fn link(&self) -> &'a Link {
-        self.link
+impl Horizon {
+    /// Takes out what is known of links that changed.
+    fn forget(&mut self, changed: &BTreeSet<LinkId>) {
+        for (number, link) in (0..).zip(&mut self.numbered) {
+            if link.take_if(|link| changed.contains(link)).is_some() {
+                self.free.push(number);
+            }
+        }
+        let numbered = &self.numbered;
+        self.index.forget(|number| linked(numbered, number).is_none());
     }
 
-    /// Those who may lead on to others than `to`.
-    pub fn leading(&self, to: &NodeId) -> impl Iterator<Item = Beyond<'a>> {
-        let (two_hop, to, sought) = (&self.link.two_hop, *to, tag(to));
-        self.told.leading.iter().filter_map(move |leading| {
-            let known = two_hop.get(leading.number)?;
-            let is_other = leading.tag != sought || known.id != to;
-            is_other.then_some(Beyond { addresses: &known.place.addresses, heads: Some(&leading.heads) })
-        })
+    fn add(&mut self, link: &Link) {
+        let neighbour = self.free.pop().or_else(|| {
+            self.numbered.push(None);
+            u32::try_from(self.numbered.len() - 1).ok()
+        });
+        let Some(neighbour) = neighbour else { return };
+        if let Some(numbered) = self.numbered.get_mut(neighbour as usize) {
+            *numbered = Some(link.id);
+        }
+        if let Some(place) = &link.place {
+            self.index.add(Who { neighbour, which: Which::Itself }, &place.addresses);
+        }
+        for (number, held) in (0..=u8::MAX).zip(&link.held) {
+            self.index.add(Who { neighbour, which: Which::Held(number) }, held);
+        }
+        for (number, known) in (0..=u8::MAX).zip(&link.two_hop) {
+            let who = Who { neighbour, which: Which::Beyond(number) };
+            self.index.name(who, &known.id);
+            if self.told.is_some_and(|told| usize::from(number) < told) {
+                self.index.add(who, &known.place.addresses);
+            }
+        }
     }
 
-    /// What it told of `to` itself.
-    pub fn of(&self, to: &NodeId) -> impl Iterator<Item = &'a TwoHop> {
-        let (to, sought) = (*to, tag(to));
-        let same = self.told.tags.iter().zip(&self.link.two_hop).filter(move |(tag, _)| **tag == sought);
-        same.map(|(_, known)| known).filter(move |known| known.id == to)
+    fn link(&self, neighbour: u32) -> Option<LinkId> {
+        linked(&self.numbered, neighbour)
     }
+}
+
+fn linked(numbered: &[Option<LinkId>], neighbour: u32) -> Option<LinkId> {
+    numbered.get(usize::try_from(neighbour).ok()?).copied().flatten()
 }
 
 impl Links {
     /// A neighbour came, went, or told something else.
-    pub fn beyond_changed(&mut self) {
-        self.beyond.0 = None;
-    }
-
-    /// Has [`Links::beyond`] at hand.
-    pub fn look_beyond(&mut self, own: &NodeId) {
-        if self.beyond.0.is_none() {
-            self.beyond.0 = Some(self.leading_on(own));
+    pub fn beyond_changed(&mut self, link: LinkId) {
+        self.beyond.stale.insert(link);
+        if self.beyond.stale.len() > MAX_STALE {
+            self.beyond = Horizon::default();
         }
-        debug_assert_eq!(self.beyond.0, Some(self.leading_on(own)), "something changed that was not noted");
     }
 
-    /// The live links, and of each the neighbours of its peer that may lead a packet on to others than themselves. Those that were lost lately do not,
-    /// nor those to whom this node has a link: they are worth more by themselves than at second hand, and where neighbours know each other that spares
-    /// most of the work.
-    pub fn beyond(&self) -> impl Iterator<Item = Ahead<'_>> {
-        self.live().zip(self.beyond.0.iter().flatten()).map(|(link, told)| Ahead { link, told })
+    /// Has [`Ahead`] at hand.
+    pub fn look_beyond(&mut self) {
+        if self.beyond.told != Some(self.looked_at()) {
+            self.beyond = self.surveyed();
+        }
+        if !self.beyond.stale.is_empty() {
+            let mut horizon = core::mem::take(&mut self.beyond);
+            let stale = core::mem::take(&mut horizon.stale);
+            horizon.forget(&stale);
+            stale.iter().filter_map(|id| self.in_use(*id)).for_each(|link| horizon.add(link));
+            horizon.index.sort();
+            self.beyond = horizon;
+        }
+        debug_assert!(self.is_as_told(), "something changed that was not noted");
     }
 
-    /// How many of a link's adverts, which come highest first, are looked at.
-    pub fn looked_at(&self) -> usize {
-        (MAX_BEYOND / self.live_len().max(1)).max(1)
+    /// The link, if it is the one in use to its peer.
+    fn in_use(&self, id: LinkId) -> Option<&Link> {
+        self.link(id).filter(|link| link.state == LinkState::Live && self.live.get(&link.peer) == Some(&id))
     }
 
-    fn leading_on(&self, own: &NodeId) -> Vec<Told> {
-        let passes_on = |link: &Link| link.place.is_some() && link.standing != Standing::Leaf;
-        let nearer_itself = |id: &NodeId| id == own || self.to(id).is_some_and(passes_on);
-        let leads = |known: &TwoHop| !self.is_lost(&known.id) && !nearer_itself(&known.id);
-        let of = |link: &Link| {
-            let near = link.two_hop.iter().enumerate().take(self.looked_at()).filter(|(_, known)| leads(known));
-            let leading = |(number, known): (usize, &TwoHop)| Leading {
-                number,
-                tag: tag(&known.id),
-                heads: Heads::of(&known.place.addresses),
-            };
-            Told {
-                tags: link.two_hop.iter().map(|known| tag(&known.id)).collect(),
-                leading: near.map(leading).collect(),
-            }
+    /// All links anew.
+    fn surveyed(&self) -> Horizon {
+        let mut horizon = Horizon { told: Some(self.looked_at()), ..Horizon::default() };
+        self.live().for_each(|link| horizon.add(link));
+        horizon.index.sort();
+        horizon
+    }
+
+    /// How many of a neighbour's adverts, which come highest first, are sorted by their addresses.
+    fn looked_at(&self) -> usize {
+        (MAX_BEYOND / self.live_len().max(1)).min(MAX_ADVERTISED)
+    }
+
+    fn is_as_told(&self) -> bool {
+        let listed = |horizon: &Horizon| horizon.index.listed(|who| (horizon.link(who.neighbour), who.which));
+        listed(&self.beyond) == listed(&self.surveyed())
+    }
+}
+
+/// What may bring a packet on to `to`, whose sender knows it at a place numbered `seq`: what is older about that node would lead to where it was.
+pub(crate) struct Ahead<'a, F> {
+    pub links: &'a Links,
+    pub to: NodeId,
+    pub seq: u64,
+    /// Who must not be on the way.
+    pub avoided: F,
+}
+
+impl<F: Fn(&NodeId) -> bool> Surroundings for Ahead<'_, F> {
+    fn index(&self) -> &Index {
+        &self.links.beyond.index
+    }
+
+    fn known(&self, who: Who) -> Option<Known<'_>> {
+        let link = self.links.link(self.links.beyond.link(who.neighbour)?)?;
+        let place = link.place.as_ref()?;
+        let is_target = link.peer == self.to;
+        let is_old = is_target && place.seq < self.seq;
+        let ends_there = !is_target && link.standing == Standing::Leaf;
+        if is_old || ends_there || (self.avoided)(&link.peer) {
+            return None;
+        }
+        let addresses = match who.which {
+            Which::Itself => &place.addresses,
+            Which::Held(number) => link.held.get(usize::from(number))?,
+            Which::Beyond(number) => self.beyond(link.two_hop.get(usize::from(number))?)?,
         };
-        self.live().map(of).collect()
+        Some(Known { link: link.id, id: &link.peer, addresses, load_bytes: link.queue.data_bytes() })
+    }
+}
+
+impl<F: Fn(&NodeId) -> bool> Ahead<'_, F> {
+    /// Where somebody is of whom a neighbour told.
+    fn beyond<'b>(&self, known: &'b TwoHop) -> Option<&'b AddressSet> {
+        let is_old = known.id == self.to && known.place.seq < self.seq;
+        (!is_old && !(self.avoided)(&known.id)).then_some(&known.place.addresses)
     }
 }

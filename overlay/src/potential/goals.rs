@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::TARGETS;
 use super::scale::Scale;
 use crate::address::{Address, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Letters, Plane};
+use crate::hyperbolic::{Frames, Plane};
 use crate::wire::packet::Header;
 
 /// One (tree, target) pair.
@@ -14,9 +14,25 @@ pub(super) struct Goal<'a> {
     pub address: &'a Address,
     pub pair: usize,
     /// The target stands for the destination, at the price of kappa.
-    pub by_hint: bool,
+    by_hint: bool,
     /// None when it is too deep for the fast form.
     pub frames: Option<Frames>,
+}
+
+impl Goal<'_> {
+    /// What somebody is worth at this distance.
+    pub fn price(&self, distance: f64, scale: &Scale) -> f64 {
+        if self.by_hint { scale.dearer(distance) } else { distance }
+    }
+
+    /// A lower bound of e^d, as frames have it, for all that begin with the first `level` letters of the target, but not with one more.
+    pub fn least_above(&self, level: usize) -> f64 {
+        let levels = self.address.depth().saturating_sub(level);
+        self.frames.as_ref().map_or(0.0, |frames| {
+            let there = frames.seen_from_above(levels).map_or(0.0, |seen| seen.exp_distance());
+            there.min(frames.exp_distance_bound(levels, 1))
+        })
+    }
 }
 
 /// The pairs of a packet, without those whose hint was struck.
@@ -35,45 +51,22 @@ pub(super) fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
 }
 
 /// The goals that are still tried, by tree.
-pub(super) struct ByTree<'a>([SmallVec<[Tried<'a>; TARGETS]>; MAX_TREES]);
-
-/// One of them.
-#[derive(Clone, Copy)]
-pub(super) struct Tried<'a> {
-    pub goal: &'a Goal<'a>,
-    pub letters: Letters<'a>,
-    pub by_hint: bool,
-}
-
-impl Tried<'_> {
-    /// A lower bound of what an address of `len` letters is worth of which `common` are those of the goal.
-    pub fn bound(&self, common: usize, len: usize, scale: &Scale) -> f64 {
-        let frames = self.goal.frames.as_ref();
-        let bound = frames.map_or(0.0, |frames| frames.exp_distance_bound(self.letters.len() - common, len - common));
-        if self.by_hint { scale.dearer(bound) } else { bound }
-    }
-}
+pub(super) struct ByTree<'a>([SmallVec<[&'a Goal<'a>; TARGETS]>; MAX_TREES]);
 
 impl<'a> ByTree<'a> {
     pub fn of(goals: &'a [Goal<'a>], mask: u32) -> Self {
         let tried = |goal: &&Goal<'_>| mask >> goal.pair & 1 == 1;
         let in_tree = |tree: TreeId| goals.iter().filter(move |goal| goal.tree == tree).filter(tried);
-        let ready =
-            |goal: &'a Goal<'a>| Tried { goal, letters: Letters::of(goal.address.as_slice()), by_hint: goal.by_hint };
-        Self(TreeId::ALL.map(|tree| in_tree(tree).map(ready).collect()))
+        Self(TreeId::ALL.map(|tree| in_tree(tree).collect()))
     }
 
     /// Those of each tree that there are some in.
-    pub fn tried(&self) -> impl Iterator<Item = (TreeId, &[Tried<'a>])> {
+    pub fn tried(&self) -> impl Iterator<Item = (TreeId, &[&'a Goal<'a>])> {
         TreeId::ALL
             .into_iter()
             .zip(&self.0)
             .map(|(tree, goals)| (tree, goals.as_slice()))
             .filter(|(_, goals)| !goals.is_empty())
-    }
-
-    pub fn in_tree(&self, tree: TreeId) -> &[Tried<'a>] {
-        &self.0[tree.index()]
     }
 }
 

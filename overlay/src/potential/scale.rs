@@ -18,8 +18,6 @@ pub(super) struct Scale {
     exponential: bool,
     /// Adds kappa.
     kappa: f64,
-    /// Takes kappa away.
-    less_kappa: f64,
     /// Takes epsilon away.
     epsilon: f64,
     /// Adds [`OF_NO_USE`].
@@ -29,15 +27,14 @@ pub(super) struct Scale {
 impl Scale {
     /// As they are.
     pub fn linear(plane: &Plane) -> Self {
-        let kappa = kappa(plane);
-        Self { exponential: false, kappa, less_kappa: -kappa, epsilon: -EPSILON, of_no_use: OF_NO_USE }
+        Self { exponential: false, kappa: kappa(plane), epsilon: -EPSILON, of_no_use: OF_NO_USE }
     }
 
     /// As their exponentials, of the unit that frames have.
     pub fn exponential(plane: &Plane) -> Self {
-        let Self { kappa, less_kappa, epsilon, of_no_use, .. } = Self::linear(plane);
-        let [kappa, less_kappa, epsilon, of_no_use] = [kappa, less_kappa, epsilon, of_no_use].map(libm::exp);
-        Self { exponential: true, kappa, less_kappa, epsilon, of_no_use }
+        let Self { kappa, epsilon, of_no_use, .. } = Self::linear(plane);
+        let [kappa, epsilon, of_no_use] = [kappa, epsilon, of_no_use].map(libm::exp);
+        Self { exponential: true, kappa, epsilon, of_no_use }
     }
 
     fn shift(&self, value: f64, by: f64) -> f64 {
@@ -47,11 +44,6 @@ impl Scale {
     /// `value` and the price of going by a hint or an advertised link.
     pub fn dearer(&self, value: f64) -> f64 {
         self.shift(value, self.kappa)
-    }
-
-    /// `value` without that price.
-    pub fn cheaper(&self, value: f64) -> f64 {
-        self.shift(value, self.less_kappa)
     }
 
     /// Who is worth more is not chosen when somebody is worth `value`.

@@ -281,7 +281,7 @@ impl Overlay {
         link.two_hop = two_hop;
         link.held = held;
         let peer = link.peer;
-        self.links.beyond_changed();
+        self.links.beyond_changed(id);
         if moved {
             for tree in TreeId::ALL {
                 if self.trees[tree].slots.slot_of(&peer).is_some() {
@@ -305,7 +305,7 @@ impl Overlay {
         }
         let first = link.place.is_none();
         link.place = Some(header.return_place.clone());
-        self.links.beyond_changed();
+        self.links.beyond_changed(id);
         self.routes.clear();
         self.advertise_soon(now);
         for tree in TreeId::ALL {

@@ -44,7 +44,8 @@ const AT_TTL: usize = 2;
 const AT_LAST: usize = 8;
 const AT_MASK: usize = 16;
 const AT_STRIKES: usize = 20;
-const FIXED_BYTES: usize = 93;
+/// Bytes of the header up to the first one whose place depends on what is before it.
+pub const FIXED_BYTES: usize = 93;
 
 /// What a packet carries. The numbers are on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -175,6 +176,11 @@ impl Header {
 
     /// The packet with this header and `payload`.
     pub fn with_payload(&self, payload: &[u8]) -> Vec<u8> {
+        self.encode(payload).0
+    }
+
+    /// The packet with this header and `payload`, and where in it the addresses end that it goes by; they begin at [`FIXED_BYTES`].
+    pub(crate) fn encode(&self, payload: &[u8]) -> (Vec<u8>, usize) {
         let mut out = Vec::with_capacity(FIXED_BYTES + 64 + payload.len());
         out.push(VERSION | self.kind.code());
         out.push((u8::from(self.ecn) * FLAG_ECN) | (u8::from(self.down) * FLAG_DOWN));
@@ -190,12 +196,13 @@ impl Header {
         let hints = &self.hints[..self.hints.len().min(MAX_HINTS)];
         out.push(u8::try_from(hints.len()).unwrap_or(0));
         hints.iter().for_each(|hint| hint.encode_into(&mut out));
+        let way_ends_at = out.len();
         out.extend_from_slice(&self.return_place.to_bytes());
         let detour = &self.detour[..self.detour.len().min(MAX_DETOUR)];
         out.push(u8::try_from(detour.len()).unwrap_or(0));
         detour.iter().for_each(|node| out.extend_from_slice(node));
         out.extend_from_slice(payload);
-        out
+        (out, way_ends_at)
     }
 
     /// The header of `packet` and where its payload begins.
@@ -203,6 +210,11 @@ impl Header {
     /// # Errors
     /// [`PacketError`] when it ends too soon, or has a field out of range.
     pub fn decode(packet: &[u8]) -> Result<(Self, usize), PacketError> {
+        Self::decode_parts(packet).map(|(header, _, payload_at)| (header, payload_at))
+    }
+
+    /// The header of `packet`, where the addresses end that it goes by, and where its payload begins.
+    pub(crate) fn decode_parts(packet: &[u8]) -> Result<(Self, usize, usize), PacketError> {
         let mut rest = packet.get(FIXED_BYTES..).ok_or(PacketError)?;
         let kind = packet.first().and_then(|byte| Kind::from_byte(*byte)).ok_or(PacketError)?;
         let flags = *packet.get(AT_FLAGS).ok_or(PacketError)?;
@@ -215,6 +227,7 @@ impl Header {
         }
         let target = AddressSet::decode(&mut rest).map_err(|_| PacketError)?;
         let hints = take_counted(&mut rest, MAX_HINTS, |rest| AddressSet::decode(rest).ok())?;
+        let way_ends_at = packet.len() - rest.len();
         let return_place = Place::decode(&mut rest).map_err(|_| PacketError)?;
         let detour = take_counted(&mut rest, MAX_DETOUR, |rest| {
             let (node, after) = rest.split_first_chunk::<4>()?;
@@ -239,7 +252,7 @@ impl Header {
             return_place,
             detour,
         };
-        if payload_at > MAX_HEADER_BYTES { Err(PacketError) } else { Ok((header, payload_at)) }
+        if payload_at > MAX_HEADER_BYTES { Err(PacketError) } else { Ok((header, way_ends_at, payload_at)) }
     }
 
     /// Writes back into `packet`, whose header this is, what a relay may change: ECN, direction, TTL, last, mask, strikes.
