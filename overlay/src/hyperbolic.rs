@@ -25,9 +25,10 @@
 //! Against 3,200-bit arithmetic (`tests/hyperbolic.rs`), for 1,650 pairs of words to depth 200 for each q, the largest error of
 //! `ln cosh d` was 3.9e-11 for q up to 8, 7.4e-10 up to 64 and 1.4e-8 for 256. Forwarding's epsilon is 1e-3.
 //!
-//! Forwarding compares thousands of distances for one packet, and has a faster form, [`Frames`]: a vertex seen from an ancestor is a point of the
-//! hyperboloid, `(cosh r, sinh r cos th, sinh r sin th)`; the step from child to parent is a fixed matrix for each ordinal, and of two points that
-//! see each other past their last common ancestor `cosh d` is the Minkowski product, without a logarithm. It overflows beyond a
+//! Forwarding compares many distances for one packet, and has a faster form, [`Frames`]: a vertex seen from an ancestor is a point of the
+//! hyperboloid, `(cosh r, sinh r cos th, sinh r sin th)`; the step from child to parent is a fixed matrix for each ordinal, and so is the one from parent to child,
+//! which is taken only away from the vertex that is seen. `cosh d` is the first part of such a point, or of two points that
+//! see each other past their last common ancestor the Minkowski product, without a logarithm. It overflows beyond a
 //! depth that depends on q ([`Plane::frames`] says so).
 //!
 //! Everything transcendental comes from `libm`, so that two platforms choose the same next hop.
@@ -47,17 +48,14 @@ pub struct Plane {
     edge: f64,
     cosh_edge: f64,
     sinh_edge: f64,
-    /// cosh, sinh and exp of half an edge.
-    half: [f64; 3],
     /// For each ordinal: cosine and sine of its direction.
     directions: Vec<[f64; 2]>,
     /// The longest word whose frames do not overflow.
     fast_depth: usize,
 }
 
-/// A point of the hyperboloid: cosh r, and sinh r by its direction; and, where [`Plane::bound`] has been there, what is at least between it and whatever is on
-/// the other side of the edge above the vertex from which it is seen, as [`Frames::exp_distance`] gives distances.
-type Point = [f64; 4];
+/// A point of the hyperboloid: cosh r, and sinh r by its direction.
+type Point = [f64; 3];
 
 /// Where the vertex at the end of a word is, seen from each vertex on the way to it: the point at index k is seen from k levels above.
 #[derive(Clone, Debug, Default)]
@@ -89,30 +87,18 @@ const POINT_UNIT: f64 = f64::from_bits((1023 - 500) << 52);
 const PRODUCT_UNIT: f64 = POINT_UNIT * POINT_UNIT;
 const PRODUCTS_IN_ONE: f64 = 1.0 / PRODUCT_UNIT;
 
-/// How exact bounds are taken to be.
-const BOUND_PRECISION: f64 = 1e-6;
-
-/// The distance of which [`Frames::exp_distance`] is this.
+/// The distance of which [`Frames::exp_distance_above`] is this.
 pub fn distance_of(exp_distance: f64) -> f64 {
     libm::log(exp_distance) - libm::log(PRODUCT_UNIT)
 }
 
+/// The same as [`Frames::exp_distance_above`] of this distance.
+pub fn exp_of_distance(distance: f64) -> f64 {
+    libm::exp(distance + libm::log(PRODUCT_UNIT))
+}
+
 impl Frames {
-    /// e^d, times 2^-1000, of the distance of the vertices of `word` and of `other`, of which these and `others` are the frames.
-    pub fn exp_distance(&self, word: &[u8], others: &Self, other: &[u8]) -> f64 {
-        let common = common_letters(word, other);
-        self.exp_distance_above(word.len() - common, others, other.len() - common)
-    }
-
-    /// A lower bound of what [`Frames::exp_distance_above`] gives for a vertex that lies so many levels below where the ways meet, whichever it is; these frames
-    /// have to be [`Plane::bound`].
-    pub fn exp_distance_bound(&self, levels: usize, others_levels: usize) -> f64 {
-        // From an ancestor, or to one, no edge has to be crossed that is known.
-        let beyond = levels.checked_sub(1).filter(|_| others_levels > 0);
-        beyond.and_then(|beyond| self.0.get(beyond)).map_or(0.0, |point| point[3])
-    }
-
-    /// The same when it is known how many levels above the two vertices their ways meet.
+    /// e^d, times 2^-1000, of the distance of two vertices, the ways to which part so many levels above each.
     pub fn exp_distance_above(&self, levels: usize, others: &Self, other_levels: usize) -> f64 {
         let (Some(a), Some(b)) = (self.0.get(levels), others.0.get(other_levels)) else { return f64::INFINITY };
         exp_of_cosh(a[0] * b[0] - a[1] * b[1] - a[2] * b[2])
@@ -120,7 +106,7 @@ impl Frames {
 
     /// The vertex as it is seen from so many levels above.
     pub fn seen_from_above(&self, levels: usize) -> Option<SeenFrom> {
-        self.0.get(levels).map(|[x, y, z, _]| SeenFrom([x * POINT_UNIT, y * POINT_UNIT, z * POINT_UNIT]))
+        self.0.get(levels).map(|point| SeenFrom(point.map(|part| part * POINT_UNIT)))
     }
 }
 
@@ -152,8 +138,7 @@ impl Plane {
             // Two points are multiplied, which take half of what an f64 holds above 1 and half of what it holds below each.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
             let fast_depth = (LN_MAX / edge) as usize;
-            let half = [libm::cosh(edge / 2.0), libm::sinh(edge / 2.0), libm::exp(edge / 2.0)];
-            Self { q, edge, cosh_edge, sinh_edge, half, directions, fast_depth }
+            Self { q, edge, cosh_edge, sinh_edge, directions, fast_depth }
         })
     }
 
@@ -169,40 +154,18 @@ impl Plane {
             return false;
         }
         let (cosh, sinh) = (self.cosh_edge, self.sinh_edge);
-        let mut point = [POINT_UNIT, 0.0, 0.0, 0.0];
+        let mut point = [POINT_UNIT, 0.0, 0.0];
         frames.0.push(point);
         for ordinal in word.get(above..).unwrap_or_default().iter().rev() {
             let Some([cos, sin]) = self.directions.get(usize::from(*ordinal)) else { return false };
             // What the child sees, as its parent sees it: the child looks at its parent in direction 0, the parent at the child in that of the
             // ordinal. So turn by half a circle, go one edge, turn by that.
-            let [x, y, z, _] = point;
+            let [x, y, z] = point;
             let (ahead, aside) = (cosh * x - sinh * y, sinh * x - cosh * y);
-            point = [ahead, cos * aside + sin * z, sin * aside - cos * z, 0.0];
+            point = [ahead, cos * aside + sin * z, sin * aside - cos * z];
             frames.0.push(point);
         }
         true
-    }
-
-    /// Adds to frames what is needed for [`Frames::exp_distance_bound`].
-    ///
-    /// The bisector of an edge parts the tiling: what is below the edge lies on one side of it, everything else on the other. So a way between vertices below two
-    /// children of one vertex crosses two bisectors that do not cross each other, and is at least as long as the distances of its ends from these together. That of a vertex
-    /// at cosh r, sinh r from the lower end of an edge is h with sinh h = cosh r sinh(s/2) - (sinh r, along the edge) cosh(s/2), where s is the length of an edge; and nothing
-    /// below an edge is nearer than s/2 to its bisector.
-    pub fn bound(&self, frames: &mut Frames) {
-        let [cosh, sinh, _] = self.half;
-        for point in &mut frames.0 {
-            point[3] = self.beyond(point[0] * sinh - point[1] * cosh, point[0], POINT_UNIT) * POINT_UNIT;
-        }
-    }
-
-    /// A lower bound of e^d, times `unit`, for a vertex at this cosh r and sinh h, both times `unit`, and another one beyond the bisector that is h away.
-    fn beyond(&self, sinh_h: f64, cosh_r: f64, unit: f64) -> f64 {
-        let [cosh, _, least] = self.half;
-        // A difference of great numbers may be nothing but rounding.
-        let is_sure = sinh_h > cosh_r * cosh * BOUND_PRECISION;
-        let exp_h = if is_sure { (2.0 * sinh_h).max(least * unit) } else { least * unit };
-        exp_h * least * (1.0 - BOUND_PRECISION)
     }
 
     /// The same vertex as it is seen from a child of where it is `seen` from, for one that is not below that child; none where there is no such child.
@@ -213,14 +176,6 @@ impl Plane {
         let (ahead, aside) = (cos * y + sin * z, sin * y - cos * z);
         let (cosh, sinh) = (self.cosh_edge, self.sinh_edge);
         Some(SeenFrom([cosh * x - sinh * ahead, sinh * x - cosh * ahead, aside]))
-    }
-
-    /// A lower bound of e^d, times 2^-1000, between the vertex that is `seen` and all that is at or below the vertex from which it is, which has to be
-    /// [`Plane::seen_from_child`].
-    pub fn exp_distance_below(&self, seen: &SeenFrom) -> f64 {
-        let [cosh, sinh, _] = self.half;
-        let SeenFrom([x, y, _]) = *seen;
-        self.beyond(y * cosh - x * sinh, x, PRODUCT_UNIT)
     }
 
     /// q of the tiling.

@@ -67,8 +67,8 @@ pub fn next_hop<S: Surroundings>(plane: &Plane, header: &mut Header, around: &S)
         loop {
             let tried = ByTree::of(&goals, mask);
             let (best, scale) = match Search::new(plane, around, &exponential).fast(&tried, &destination) {
-                Ok(best) => (best, &exponential),
-                Err(_) => (Search::new(plane, around, &linear).slow(&tried, &destination), &linear),
+                Some(best) => (best, &exponential),
+                None => (Search::new(plane, around, &linear).slow(&tried, &destination), &linear),
             };
             let Some(best) = best else { break None };
             let worth = scale.distance(best.worth);

@@ -24,15 +24,6 @@ impl Goal<'_> {
     pub fn price(&self, distance: f64, scale: &Scale) -> f64 {
         if self.by_hint { scale.dearer(distance) } else { distance }
     }
-
-    /// A lower bound of e^d, as frames have it, for all that begin with the first `level` letters of the target, but not with one more.
-    pub fn least_above(&self, level: usize) -> f64 {
-        let levels = self.address.depth().saturating_sub(level);
-        self.frames.as_ref().map_or(0.0, |frames| {
-            let there = frames.seen_from_above(levels).map_or(0.0, |seen| seen.exp_distance());
-            there.min(frames.exp_distance_bound(levels, 1))
-        })
-    }
 }
 
 /// The pairs of a packet, without those whose hint was struck.
@@ -43,7 +34,6 @@ pub(super) fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
         target.iter().map(move |(tree, address)| {
             let mut frames = Frames::default();
             let fits = plane.frames(address.as_slice(), &mut frames);
-            plane.bound(&mut frames);
             Goal { tree, address, pair: pair(tree, number), by_hint: number > 0, frames: fits.then_some(frames) }
         })
     })

@@ -1,8 +1,9 @@
 //! Who around a node is near to what a packet seeks, without looking at everybody.
 //!
-//! From the target's vertex upwards, at each vertex on the way to the root: first whoever is there, then the branches beside the way. A branch is a part of the sorted
-//! addresses, and all of it lies beyond the bisector of the edge above it; where that is farther away than the best found so far, none of it is looked at, and where the edge
-//! on the way itself is, nothing farther up. (Branch and bound, over the tree of the addresses' words.)
+//! Every step on the way between two vertices in a tree leads nearer to where it goes: that is what the plane is there for. So all that is below a vertex is farther away than
+//! the vertex itself from a target that is not, and all beside the way from the root to the target farther than where it leaves that way. The search goes from the target's
+//! vertex upwards, at each vertex first to whoever is there, then into the branches beside the way, which are parts of the sorted addresses; it leaves
+//! out each branch that begins farther away than the best found so far, and ends where the way itself is. (Branch and bound, over the tree of the addresses' words.)
 
 use smallvec::SmallVec;
 
@@ -11,12 +12,16 @@ use super::index::{Entry, Which, Who};
 use super::scale::Scale;
 use super::{Best, Known, Surroundings};
 use crate::address::TreeId;
-use crate::hyperbolic::{Frames, Head, Plane, SeenFrom, common_letters};
+use crate::hyperbolic::{Frames, Head, Plane, SeenFrom, common_letters, exp_of_distance};
 use crate::id::NodeId;
 use crate::io::LinkId;
 
-/// An address is too deep for frames.
-pub(super) struct TooDeep;
+/// A target in its tree.
+struct Sought<'a> {
+    tree: TreeId,
+    goal: &'a Goal<'a>,
+    frames: &'a Frames,
+}
 
 /// A neighbour that may be chosen.
 struct Found<'a> {
@@ -44,19 +49,23 @@ impl<'a, S: Surroundings> Search<'a, S> {
         Self { plane, around, scale, limit: f64::INFINITY, found: SmallVec::new(), frames: Frames::default() }
     }
 
-    /// By frames, on the exponential scale.
-    pub fn fast(mut self, goals: &ByTree<'_>, destination: &NodeId) -> Result<Option<Best>, TooDeep> {
+    /// On the exponential scale; none where a target is too deep for that.
+    pub fn fast(mut self, goals: &ByTree<'_>, destination: &NodeId) -> Option<Option<Best>> {
+        let index = self.around.index();
         for (tree, goals) in goals.tried() {
-            let entries = self.around.index().in_tree(tree);
-            goals.iter().try_for_each(|goal| self.near(tree, entries, goal))?;
-        }
-        for who in self.around.index().named(destination) {
-            let Some(known) = self.around.known(who) else { continue };
-            for (tree, goals) in goals.tried() {
-                goals.iter().try_for_each(|goal| self.by_word(tree, who, &known, goal))?;
+            for goal in goals {
+                self.near(index.in_tree(tree), &Sought { tree, goal, frames: goal.frames.as_ref()? });
             }
         }
-        Ok(self.best())
+        for who in index.named(destination) {
+            let Some(known) = self.around.known(who) else { continue };
+            for (tree, goals) in goals.tried() {
+                for goal in goals {
+                    self.by_word(who, &known, &Sought { tree, goal, frames: goal.frames.as_ref()? });
+                }
+            }
+        }
+        Some(self.best())
     }
 
     /// By comparing all with all, however deep they are.
@@ -74,8 +83,8 @@ impl<'a, S: Surroundings> Search<'a, S> {
         self.best()
     }
 
-    fn near(&mut self, tree: TreeId, entries: &'a [Entry], goal: &Goal<'_>) -> Result<(), TooDeep> {
-        let word = goal.address.as_slice();
+    fn near(&mut self, entries: &'a [Entry], sought: &Sought<'_>) {
+        let word = sought.goal.address.as_slice();
         // By letters in common with the target.
         let mut beside: SmallVec<[[&'a [Entry]; 2]; Head::LETTERS]> = SmallVec::new();
         let mut rest = entries;
@@ -86,56 +95,46 @@ impl<'a, S: Surroundings> Search<'a, S> {
             beside.push([before, after]);
             rest = same;
         }
-        self.at_and_below(tree, rest, beside.len(), &self.seen(goal, beside.len())?, goal)?;
-        for (level, beside) in beside.iter().enumerate().rev() {
-            if self.is_of_no_use(goal.least_above(level), goal) {
-                break;
-            }
-            let seen = self.seen(goal, level)?;
-            beside.iter().try_for_each(|entries| self.at_and_below(tree, entries, level, &seen, goal))?;
+        // The target as the vertex so many letters down on the way to it sees it.
+        let seen = |level: usize| sought.frames.seen_from_above(word.len().saturating_sub(level));
+        if let Some(seen) = seen(beside.len()) {
+            self.at_and_below(rest, beside.len(), &seen, sought);
         }
-        Ok(())
+        for (level, beside) in beside.iter().enumerate().rev() {
+            let Some(seen) = seen(level).filter(|seen| !self.is_of_no_use(seen, sought.goal)) else { break };
+            beside.iter().for_each(|entries| self.at_and_below(entries, level, &seen, sought));
+        }
     }
 
-    /// The target as the vertex `level` letters down on the way to it sees it.
-    fn seen(&self, goal: &Goal<'_>, level: usize) -> Result<SeenFrom, TooDeep> {
-        let frames = goal.frames.as_ref().ok_or(TooDeep)?;
-        goal.address.depth().checked_sub(level).and_then(|levels| frames.seen_from_above(levels)).ok_or(TooDeep)
-    }
-
-    /// Whether all with this lower bound of the distance to a goal are of no use.
-    fn is_of_no_use(&self, bound: f64, goal: &Goal<'_>) -> bool {
-        goal.price(bound, self.scale) > self.limit
+    /// Whether all that is not nearer than the vertex by which the target is `seen` is of no use.
+    fn is_of_no_use(&self, seen: &SeenFrom, goal: &Goal<'_>) -> bool {
+        goal.price(seen.exp_distance(), self.scale) > self.limit
     }
 
     /// Entries at or below a vertex, which has so many letters, and by which the target is `seen`.
-    fn at_and_below(
-        &mut self,
-        tree: TreeId,
-        entries: &[Entry],
-        level: usize,
-        seen: &SeenFrom,
-        goal: &Goal<'_>,
-    ) -> Result<(), TooDeep> {
+    fn at_and_below(&mut self, entries: &[Entry], level: usize, seen: &SeenFrom, sought: &Sought<'_>) {
         let (here, mut below) = entries.split_at(leading(entries, |entry| entry.head.depth() == level));
         for entry in here {
-            self.by_point(entry.who, seen, goal);
+            self.by_point(entry.who, seen, sought.goal);
         }
         if level == Head::LETTERS {
-            return below.iter().try_for_each(|entry| match self.around.known(entry.who) {
-                Some(known) => self.by_word(tree, entry.who, &known, goal),
-                None => Ok(()),
-            });
+            for entry in below {
+                if let Some(known) = self.around.known(entry.who) {
+                    self.by_word(entry.who, &known, sought);
+                }
+            }
+            return;
         }
         while let Some(letter) = below.first().and_then(|entry| entry.head.letter(level)) {
             let (branch, rest) = below.split_at(leading(below, |entry| entry.head.letter(level) == Some(letter)));
             below = rest;
-            let Some(seen) = self.plane.seen_from_child(seen, letter) else { continue };
-            if !self.is_of_no_use(self.plane.exp_distance_below(&seen), goal) {
-                self.at_and_below(tree, branch, level + 1, &seen, goal)?;
+            // No vertex has such a child where there is none.
+            if let Some(seen) = self.plane.seen_from_child(seen, letter)
+                && !self.is_of_no_use(&seen, sought.goal)
+            {
+                self.at_and_below(branch, level + 1, &seen, sought);
             }
         }
-        Ok(())
     }
 
     /// Somebody at the vertex by which the target is `seen`.
@@ -148,17 +147,17 @@ impl<'a, S: Surroundings> Search<'a, S> {
         }
     }
 
-    fn by_word(&mut self, tree: TreeId, who: Who, known: &Known<'a>, goal: &Goal<'_>) -> Result<(), TooDeep> {
-        let Some(address) = known.addresses.in_tree(tree) else { return Ok(()) };
+    fn by_word(&mut self, who: Who, known: &Known<'a>, sought: &Sought<'_>) {
+        let Sought { tree, goal, frames } = *sought;
+        let Some(address) = known.addresses.in_tree(tree) else { return };
         let (word, target) = (address.as_slice(), goal.address.as_slice());
         let common = common_letters(word, target);
-        let of_goal = goal.frames.as_ref().ok_or(TooDeep)?;
-        if !self.plane.frames_below(word, common, &mut self.frames) {
-            return Err(TooDeep);
-        }
-        let distance = self.frames.exp_distance_above(word.len() - common, of_goal, target.len() - common);
+        let distance = if self.plane.frames_below(word, common, &mut self.frames) {
+            self.frames.exp_distance_above(word.len() - common, frames, target.len() - common)
+        } else {
+            exp_of_distance(self.plane.distance(address, goal.address))
+        };
         self.consider(who, known, goal, distance);
-        Ok(())
     }
 
     /// What a neighbour is worth with an address at this distance from the goal.

@@ -28,6 +28,18 @@ fn id(node: usize) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
+/// Vertices that turn as far as they can to one side or the other at each step: along the two sides of a cell of the tiling others are near that are far away in the tree.
+fn along_cells(nodes: usize, q: u64, rng: &mut Rng) -> Vec<Address> {
+    let turn = |rng: &mut Rng| (q - 2 - rng.below(2)) as u8;
+    let word = |rng: &mut Rng| {
+        let (first, second) = (turn(rng), turn(rng));
+        let again = if rng.below(4) == 0 { first } else { second };
+        let rest = core::iter::repeat_n(again, rng.index(9));
+        Address::from_ordinals(&core::iter::once(first).chain(rest).collect::<Vec<_>>()).unwrap()
+    };
+    (0..nodes).map(|_| word(rng)).collect()
+}
+
 /// What one neighbour told.
 struct Told<'a> {
     number: usize,
@@ -141,14 +153,17 @@ fn arrives_on_every_intact_tree_with_and_without_shortcuts() {
 fn chooses_as_if_all_were_compared() {
     let mut rng = Rng::from_seed([9; 32]);
     let mut given_up = 0;
-    // The last ones all begin with so many letters that a head does not tell them apart.
-    for (q, first) in [(4, 0), (16, 0), (64, 0), (4, 5), (16, 6), (64, 9)] {
+    // Some begin with so many letters that a head does not tell them apart.
+    let plain = [(4, 0), (16, 0), (64, 0), (4, 5), (16, 6), (64, 9)].map(|(q, first)| (q, first, false));
+    for (q, first, in_cells) in plain.into_iter().chain([(3, 0, true), (4, 0, true), (16, 2, true), (4, 5, true)]) {
         let plane = Plane::new(q).unwrap();
         let linear = Scale::linear(&plane);
         let below =
             |address: &Address| Address::from_ordinals(&[&vec![1; first], address.as_slice()].concat()).unwrap();
-        let trees: Vec<Vec<_>> =
-            (0..MAX_TREES).map(|_| random_tree(300, u64::from(q), &mut rng).iter().map(below).collect()).collect();
+        let trees: Vec<Vec<_>> = (0..MAX_TREES)
+            .map(|_| if in_cells { along_cells } else { random_tree }(300, u64::from(q), &mut rng))
+            .map(|vertices| vertices.iter().map(below).collect())
+            .collect();
         let set = |rng: &mut Rng| {
             let mut set = AddressSet::default();
             for (tree, vertices) in TreeId::ALL.into_iter().zip(&trees) {
@@ -192,6 +207,21 @@ fn chooses_as_if_all_were_compared() {
         }
     }
     assert!(given_up > 100);
+}
+
+/// Neighbours that are deeper than the fast form holds, or say that they are where no vertex is, do not change how others are compared.
+#[test]
+fn neighbours_at_strange_places_are_compared_like_others() {
+    let plane = Plane::new(64).unwrap();
+    let set = |ordinals: &[u8]| AddressSet::single(Address::from_ordinals(ordinals).unwrap());
+    let place = |ordinals: &[u8]| Place { addresses: set(ordinals), seq: 1 };
+    let sets = [set(&[7; 255]), set(&[7, 7, 7, 7, 7, 7, 7, 7, 255]), set(&[255]), set(&[3])];
+    let told = |(number, itself)| Told { number, itself, held: &[], beyond: Vec::new(), load_bytes: 0 };
+    let around = Listed::new(sets.iter().enumerate().map(told).collect());
+    for (target, best) in [(&[3, 4][..], 3), (&[7; 20], 1), (&[7; 200], 0), (&[254, 255], 2)] {
+        let mut header = Header::new(Kind::Data, id(1), place(&[]), id(2), place(target), 0);
+        assert_eq!(next_hop(&plane, &mut header, &around), Some(LinkId(best)), "{target:?}");
+    }
 }
 
 #[test]
