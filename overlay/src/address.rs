@@ -21,7 +21,7 @@ pub const MAX_PLACE_BYTES: usize = 256;
 #[error("malformed address")]
 pub struct AddressError;
 
-/// Words up to this length are kept in place: a relay looks at hundreds for one packet, and each on the heap would be fetched on its own.
+/// Words up to this length are kept in place: a relay keeps those of hundreds of nodes, and each on the heap would be fetched on its own.
 const INLINE_DEPTH: usize = 16;
 
 /// A vertex of a tree. The empty word is the root.

@@ -309,3 +309,35 @@ impl Overlay {
 fn is_where_it_is_sought(link: &Link, seq: u64) -> bool {
     link.place.as_ref().is_some_and(|place| place.seq >= seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn packets_of_a_stream_have_a_way_to_be_known_by_unless_it_was_changed() {
+        let place =
+            |ordinal| Place { addresses: AddressSet::single(Address::from_ordinals(&[ordinal]).unwrap()), seq: 1 };
+        let ids = [1, 2].map(|byte| NodeId::from_bytes([byte; 32]));
+        let mut header = Header::new(Kind::Data, ids[0], place(1), ids[1], place(2), 0);
+        header.hints = vec![place(3).addresses, place(4).addresses];
+        let mut way = Vec::new();
+        header.target.encode_into(&mut way);
+        way.push(2);
+        header.hints.iter().for_each(|hint| hint.encode_into(&mut way));
+
+        let mut composed = Routed::compose(header.clone(), b"payload");
+        assert_eq!(composed.header_and_way().1, Some(&way[..]));
+        let mut parsed = Routed::parse(header.with_payload(b"payload")).unwrap();
+        assert_eq!(parsed.header_and_way().1, Some(&way[..]));
+        parsed.header.turn_to(&place(5), &[]);
+        parsed.resized = true;
+        assert_eq!(parsed.header_and_way().1, None);
+
+        header.detour = vec![[1; 4]];
+        assert_eq!(Routed::parse(header.with_payload(b"")).unwrap().header_and_way().1, None);
+        (header.kind, header.detour) = (Kind::EchoRequest, Vec::new());
+        assert_eq!(Routed::parse(header.with_payload(b"")).unwrap().header_and_way().1, None);
+    }
+}

@@ -178,6 +178,16 @@ impl Plane {
         Some(SeenFrom([cosh * x - sinh * ahead, sinh * x - cosh * ahead, aside]))
     }
 
+    /// Whether a word leads to a vertex: each of its letters is one of the q - 1 children.
+    pub fn is_vertex(&self, word: &[u8]) -> bool {
+        word.iter().all(|ordinal| usize::from(*ordinal) < self.directions.len())
+    }
+
+    /// The longest word that has frames.
+    pub const fn fast_depth(&self) -> usize {
+        self.fast_depth
+    }
+
     /// q of the tiling.
     pub const fn q(&self) -> u16 {
         self.q

@@ -176,10 +176,7 @@ impl Links {
 
     pub fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let link = self.by_id.remove(&id)?;
-        self.beyond_changed(id);
-        if self.live.get(&link.peer) == Some(&id) {
-            self.live.remove(&link.peer);
-        }
+        self.take_out_of_use(id, &link.peer);
         Some(link)
     }
 
@@ -299,12 +296,17 @@ fn pop(id: LinkId, link: &mut Link, now: Instant) -> Option<Transmit> {
 impl Links {
     /// Takes `id` out of use; it stays in the table until the driver says that it is down.
     pub fn retire(&mut self, id: LinkId, state: LinkState) {
-        self.beyond_changed(id);
         if let Some(link) = self.by_id.get_mut(&id) {
             link.state = state;
-            if self.live.get(&link.peer) == Some(&id) {
-                self.live.remove(&link.peer);
-            }
+            let peer = link.peer;
+            self.take_out_of_use(id, &peer);
+        }
+    }
+
+    fn take_out_of_use(&mut self, id: LinkId, peer: &NodeId) {
+        if self.live.get(peer) == Some(&id) {
+            self.live.remove(peer);
+            self.beyond_changed(id);
         }
     }
 

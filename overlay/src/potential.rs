@@ -14,6 +14,7 @@
 
 mod goals;
 mod index;
+mod metric;
 mod scale;
 mod search;
 
@@ -22,8 +23,9 @@ use crate::hyperbolic::Plane;
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
-use goals::{ByTree, goals};
+use goals::{ByTree, goals, is_any_deep};
 pub use index::{Index, Which, Who};
+use metric::{Framed, Plain};
 use scale::Scale;
 use search::Search;
 
@@ -58,19 +60,28 @@ pub struct Known<'a> {
 
 /// Chooses the link on which the packet with `header` goes on, and writes into the header what the choice changed: `last`, and
 /// the mask when pairs had to be given up. None when nobody around is of use: the packet cannot be delivered from here.
+/// A neighbour that is the destination gets the packet without being asked for it here.
 pub fn next_hop<S: Surroundings>(plane: &Plane, header: &mut Header, around: &S) -> Option<LinkId> {
     let destination = header.to();
     let (mut mask, mut last) = (header.mask, header.last);
     let chosen = {
         let goals = goals(plane, header);
         let (linear, exponential) = (Scale::linear(plane), Scale::exponential(plane));
+        let framed = || Search::new(around, Framed::new(plane, &exponential));
+        let plain = || Search::new(around, Plain { plane, scale: &linear });
+        let deep = is_any_deep(&goals);
         loop {
             let tried = ByTree::of(&goals, mask);
-            let (best, scale) = match Search::new(plane, around, &exponential).fast(&tried, &destination) {
-                Some(best) => (best, &exponential),
-                None => (Search::new(plane, around, &linear).slow(&tried, &destination), &linear),
+            let best = if deep { None } else { framed().best(&tried, &destination) };
+            let (best, scale) = match best {
+                // What overflows cannot be compared.
+                Some(best) if best.worth.is_finite() => (best, &exponential),
+                None if !deep => break None,
+                _ => match plain().best(&tried, &destination) {
+                    Some(best) => (best, &linear),
+                    None => break None,
+                },
             };
-            let Some(best) = best else { break None };
             let worth = scale.distance(best.worth);
             if worth < last - EPSILON {
                 last = worth;

@@ -104,3 +104,35 @@ impl Before {
         Self { slot: slot(header), last: header.last, mask: header.mask }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Address, AddressSet, Place};
+    use crate::id::NodeId;
+    use crate::wire::packet::Kind;
+
+    #[test]
+    fn finds_what_was_decided_for_the_same_packet_only() {
+        let place = Place { addresses: AddressSet::single(Address::root()), seq: 1 };
+        let ids = [1, 2].map(|byte| NodeId::from_bytes([byte; 32]));
+        let before = Header::new(Kind::Data, ids[0], place.clone(), ids[1], place, 0);
+        let after = Header { last: 12.5, mask: 7, ..before.clone() };
+        let mut routes = Routes::default();
+        routes.learn(Before::of(&before), &after, b"there", LinkId(3));
+        let find = |routes: &Routes, mut header: Header, way: &[u8]| routes.find(&mut header, way).map(|_| header);
+        assert_eq!(find(&routes, before.clone(), b"there"), Some(after));
+        assert_eq!(find(&routes, before.clone(), b"where"), None);
+        assert_eq!(find(&routes, before.clone(), b"there,"), None);
+        let others = [
+            Header { dst: [3; 32], ..before.clone() },
+            Header { dst_seq: 2, ..before.clone() },
+            Header { last: 12.5, ..before.clone() },
+            Header { mask: 7, ..before.clone() },
+            Header { strikes: 1, ..before.clone() },
+        ];
+        others.into_iter().for_each(|header| assert_eq!(find(&routes, header, b"there"), None));
+        routes.clear();
+        assert_eq!(find(&routes, before, b"there"), None);
+    }
+}

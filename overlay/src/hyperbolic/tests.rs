@@ -1,4 +1,4 @@
-//! Distances in both forms, their bounds, and the tiling.
+//! Distances in both forms, and the tiling.
 
 #![allow(clippy::cast_possible_truncation)]
 

@@ -11,7 +11,7 @@ use crate::potential::{Index, Known, Surroundings, Which, Who};
 use crate::standing::Standing;
 use crate::wire::link::MAX_ADVERTISED;
 
-/// Neighbours of neighbours that a decision may choose by their addresses: 16 of each of 64. A hub has more, and knows better ways itself.
+/// Neighbours of neighbours that a decision may choose by their addresses: 16 of each of 64, and none of those of more than 1,024. A hub knows better ways itself.
 const MAX_BEYOND: usize = 1024;
 /// Links that are sorted in anew at most; with more of them everything is.
 const MAX_STALE: usize = 64;
@@ -157,9 +157,96 @@ impl<F: Fn(&NodeId) -> bool> Surroundings for Ahead<'_, F> {
 }
 
 impl<F: Fn(&NodeId) -> bool> Ahead<'_, F> {
-    /// Where somebody is of whom a neighbour told.
+    /// Where somebody is of whom a neighbour told. Of those to whom this node has a link it knows better itself, but for the target, who may have to be
+    /// reached by others.
     fn beyond<'b>(&self, known: &'b TwoHop) -> Option<&'b AddressSet> {
-        let is_old = known.id == self.to && known.place.seq < self.seq;
-        (!is_old && !(self.avoided)(&known.id)).then_some(&known.place.addresses)
+        let is_of_use = if known.id == self.to {
+            known.place.seq >= self.seq
+        } else {
+            let passes_on = |link: &Link| link.place.is_some() && link.standing != Standing::Leaf;
+            !self.links.to(&known.id).is_some_and(passes_on)
+        };
+        (is_of_use && !(self.avoided)(&known.id)).then_some(&known.place.addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Address, Place};
+    use crate::time::Instant;
+
+    fn id(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn place(ordinal: u8, seq: u64) -> Place {
+        Place { addresses: AddressSet::single(Address::from_ordinals(&[ordinal]).unwrap()), seq }
+    }
+
+    /// A live link number `number` to the node with that number, at the vertex with it, which told of these.
+    fn join(links: &mut Links, number: u8, told: &[(u8, Place)]) {
+        let mut link =
+            Link::new(LinkId(number.into()), id(number), "/memory/1".parse().unwrap(), true, 0, Instant::ZERO);
+        link.place = Some(place(number, 1));
+        link.two_hop = told.iter().map(|(peer, place)| TwoHop { id: id(*peer), place: place.clone() }).collect();
+        links.insert(link);
+        links.set_live(LinkId(number.into()));
+    }
+
+    /// By what links a packet to node `to` may go, and to where these lead.
+    fn seen(links: &mut Links, to: u8, seq: u64, avoided: &[u8]) -> Vec<(u64, String)> {
+        links.look_beyond();
+        let avoided: Vec<_> = avoided.iter().map(|number| id(*number)).collect();
+        let ahead = Ahead { links, to: id(to), seq, avoided: |id: &NodeId| avoided.contains(id) };
+        let mut who: Vec<_> = ahead.index().listed(|who| who).into_iter().map(|(_, _, who)| who).collect();
+        who.sort();
+        who.dedup();
+        let known = who.into_iter().filter_map(|who| ahead.known(who));
+        let told = |known: Known<'_>| (known.link.0, known.addresses.iter().map(|(_, at)| at.to_string()).collect());
+        known.map(told).collect()
+    }
+
+    fn set(all: &[(u64, &str)]) -> Vec<(u64, String)> {
+        all.iter().map(|(link, at)| (*link, (*at).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_known_better_or_must_not_be_used_is_left_out() {
+        let mut links = Links::default();
+        join(&mut links, 1, &[(2, place(9, 1)), (5, place(50, 3))]);
+        join(&mut links, 2, &[]);
+        // That 2 is at 9 was told by 1; it says itself that it is at 2.
+        assert_eq!(seen(&mut links, 7, 0, &[]), set(&[(1, "/1"), (1, "/50"), (2, "/2")]));
+        assert_eq!(seen(&mut links, 7, 0, &[5]), set(&[(1, "/1"), (2, "/2")]));
+        assert_eq!(seen(&mut links, 7, 0, &[1]), set(&[(2, "/2")]));
+        // What is older about the target than its sender knows leads to where it was.
+        assert_eq!(seen(&mut links, 5, 3, &[]), set(&[(1, "/1"), (1, "/50"), (2, "/2")]));
+        assert_eq!(seen(&mut links, 5, 4, &[]), set(&[(1, "/1"), (2, "/2")]));
+        assert_eq!(seen(&mut links, 2, 2, &[]), set(&[(1, "/1"), (1, "/50")]));
+        // A leaf passes nothing on, but may be reached by others.
+        links.link_mut(LinkId(2)).unwrap().standing = Standing::Leaf;
+        assert_eq!(seen(&mut links, 7, 0, &[]), set(&[(1, "/1"), (1, "/9"), (1, "/50")]));
+        assert_eq!(seen(&mut links, 2, 1, &[]), set(&[(1, "/1"), (1, "/9"), (1, "/50"), (2, "/2")]));
+    }
+
+    #[test]
+    fn what_changes_is_sorted_in_and_what_goes_is_out() {
+        let mut links = Links::default();
+        for number in 1..=200 {
+            join(&mut links, number, &[(number, place(number, 1)), (201, place(201, 1)), (202, place(202, 1))]);
+            if number % 3 == 0 {
+                links.retire(LinkId(u64::from(number) - 1), LinkState::Spare);
+                links.remove(LinkId(u64::from(number) - 2));
+            }
+            // With few links all of which they told is found by its address, with more only the first ones are.
+            let told = 3.min(MAX_BEYOND / links.live_len());
+            links.look_beyond();
+            let by_address = links.beyond.index.listed(|who| who).iter().filter(|(tree, ..)| tree.is_some()).count();
+            assert_eq!(by_address, links.live_len() * (1 + told));
+            assert!(links.beyond.numbered.len() <= links.live_len() + 3);
+        }
+        // The target is found by its name even so.
+        assert_eq!(seen(&mut links, 202, 1, &[]).iter().filter(|(_, at)| at == "/202").count(), links.live_len());
     }
 }

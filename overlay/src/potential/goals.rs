@@ -26,18 +26,24 @@ impl Goal<'_> {
     }
 }
 
-/// The pairs of a packet, without those whose hint was struck.
+/// The pairs of a packet, without those whose hint was struck, and without words that lead nowhere.
 pub(super) fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
     let targets = core::iter::once(&header.target).chain(&header.hints).take(TARGETS).enumerate();
     let live = targets.filter(|(number, _)| *number == 0 || header.strikes >> (number - 1) & 1 == 0);
     live.flat_map(|(number, target)| {
-        target.iter().map(move |(tree, address)| {
+        let vertices = target.iter().filter(|(_, address)| plane.is_vertex(address.as_slice()));
+        vertices.map(move |(tree, address)| {
             let mut frames = Frames::default();
             let fits = plane.frames(address.as_slice(), &mut frames);
             Goal { tree, address, pair: pair(tree, number), by_hint: number > 0, frames: fits.then_some(frames) }
         })
     })
     .collect()
+}
+
+/// Whether one of these is too deep for frames.
+pub(super) fn is_any_deep(goals: &[Goal<'_>]) -> bool {
+    goals.iter().any(|goal| goal.frames.is_none())
 }
 
 /// The goals that are still tried, by tree.

@@ -40,6 +40,9 @@ fn along_cells(nodes: usize, q: u64, rng: &mut Rng) -> Vec<Address> {
     (0..nodes).map(|_| word(rng)).collect()
 }
 
+/// How many of those of whom a neighbour told are found by their addresses.
+const TOLD: usize = 6;
+
 /// What one neighbour told.
 struct Told<'a> {
     number: usize,
@@ -63,7 +66,12 @@ impl<'a> Listed<'a> {
             let mut add = |which, addresses: &AddressSet| index.add(Who { neighbour, which }, addresses);
             add(Which::Itself, told.itself);
             (0..).zip(told.held).for_each(|(number, held)| add(Which::Held(number), held));
-            (0..).zip(&told.beyond).for_each(|(number, beyond)| add(Which::Beyond(number), beyond));
+            (0..).zip(&told.beyond).take(TOLD).for_each(|(number, beyond)| add(Which::Beyond(number), beyond));
+            // The last one of whom it told is the destination.
+            if told.beyond.len() > TOLD {
+                index.name(Who { neighbour, which: Which::Beyond(TOLD as u8) }, &id(2));
+                index.name(Who { neighbour, which: Which::Itself }, &id(3));
+            }
         }
         index.sort();
         Self { ids: told.iter().map(|told| id(1000 + told.number)).collect(), told, index }
@@ -148,6 +156,37 @@ fn arrives_on_every_intact_tree_with_and_without_shortcuts() {
     }
 }
 
+/// The neighbour that is worth most among all, with what it is worth and the pair.
+fn best_of_all(plane: &Plane, header: &Header, mask: u32, around: &Listed<'_>) -> Option<(f64, usize, LinkId)> {
+    let kappa = 0.75 * plane.edge_length();
+    let mut best: Option<(f64, usize, LinkId, usize)> = None;
+    let mut in_order: Vec<_> = around.ids.iter().zip(&around.told).collect();
+    in_order.sort_unstable_by_key(|(id, _)| **id);
+    for (_, told) in in_order {
+        let near = core::iter::once(told.itself).chain(told.held).map(|at| (at, 0.0));
+        let known = near.chain(told.beyond.iter().take(TOLD + 1).map(|at| (*at, kappa)));
+        let targets = core::iter::once((0, &header.target)).chain((1..).zip(&header.hints));
+        let pairs = known.flat_map(|(at, price)| {
+            targets.clone().flat_map(move |(number, target)| {
+                let price = if number > 0 { price + kappa } else { price };
+                at.iter().filter_map(move |(tree, from)| {
+                    let pair = tree.index() * TARGETS + number;
+                    let distance = plane.distance(from, target.in_tree(tree)?);
+                    (mask >> pair & 1 == 1).then_some((distance + price, pair))
+                })
+            })
+        });
+        let Some((worth, pair)) = pairs.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))) else { continue };
+        let is_better = best.is_none_or(|(old, _, _, load)| {
+            worth < old - EPSILON || (worth <= old + EPSILON && told.load_bytes < load)
+        });
+        if is_better {
+            best = Some((worth, pair, LinkId(told.number as u64), told.load_bytes));
+        }
+    }
+    best.map(|(worth, pair, link, _)| (worth, pair, link))
+}
+
 /// What is left out because it cannot be of use changes nothing: the choice is that of comparing all with all.
 #[test]
 fn chooses_as_if_all_were_compared() {
@@ -157,7 +196,6 @@ fn chooses_as_if_all_were_compared() {
     let plain = [(4, 0), (16, 0), (64, 0), (4, 5), (16, 6), (64, 9)].map(|(q, first)| (q, first, false));
     for (q, first, in_cells) in plain.into_iter().chain([(3, 0, true), (4, 0, true), (16, 2, true), (4, 5, true)]) {
         let plane = Plane::new(q).unwrap();
-        let linear = Scale::linear(&plane);
         let below =
             |address: &Address| Address::from_ordinals(&[&vec![1; first], address.as_slice()].concat()).unwrap();
         let trees: Vec<Vec<_>> = (0..MAX_TREES)
@@ -190,18 +228,15 @@ fn chooses_as_if_all_were_compared() {
             header.hints = (0..4).map(|_| set(&mut rng)).collect();
             // Some packets have come far: for these nobody is of use, until a pair has been given up.
             header.last = if round % 2 == 0 { f64::INFINITY } else { rng.index(20) as f64 };
-            let goals = goals(&plane, &header);
             let (mut mask, mut last) = (header.mask, header.last);
             let expected = loop {
-                let tried = ByTree::of(&goals, mask);
-                let Some(best) = Search::new(&plane, &around, &linear).slow(&tried, &id(2)) else { break None };
-                if best.worth < last - EPSILON {
-                    break Some(best.link);
+                let Some((worth, pair, link)) = best_of_all(&plane, &header, mask, &around) else { break None };
+                if worth < last - EPSILON {
+                    break Some(link);
                 }
-                (mask, last) = (mask & !(1 << best.pair), f64::INFINITY);
+                (mask, last) = (mask & !(1 << pair), f64::INFINITY);
                 given_up += 1;
             };
-            drop(goals);
             assert_eq!(next_hop(&plane, &mut header, &around), expected, "q = {q}, {first} letters before");
             assert_eq!(header.mask, mask);
         }
@@ -218,10 +253,15 @@ fn neighbours_at_strange_places_are_compared_like_others() {
     let sets = [set(&[7; 255]), set(&[7, 7, 7, 7, 7, 7, 7, 7, 255]), set(&[255]), set(&[3])];
     let told = |(number, itself)| Told { number, itself, held: &[], beyond: Vec::new(), load_bytes: 0 };
     let around = Listed::new(sets.iter().enumerate().map(told).collect());
-    for (target, best) in [(&[3, 4][..], 3), (&[7; 20], 1), (&[7; 200], 0), (&[254, 255], 2)] {
+    let none: [u8; 2] = [254, 255];
+    for (target, best) in [(&[3, 4][..], Some(3)), (&[7; 20], Some(3)), (&[7; 200], Some(0)), (&none, None)] {
         let mut header = Header::new(Kind::Data, id(1), place(&[]), id(2), place(target), 0);
-        assert_eq!(next_hop(&plane, &mut header, &around), Some(LinkId(best)), "{target:?}");
+        assert_eq!(next_hop(&plane, &mut header, &around), best.map(LinkId), "{target:?}");
     }
+    // Its distance from anything else is more than the fast form holds.
+    let only = told((0, &sets[0]));
+    let mut header = Header::new(Kind::Data, id(1), place(&[]), id(2), place(&[8; 20]), 0);
+    assert_eq!(next_hop(&plane, &mut header, &Listed::new(vec![only])), Some(LinkId(0)));
 }
 
 #[test]

@@ -269,9 +269,7 @@ impl Overlay {
         // A packet may have overtaken this advert.
         let place = if seq(&place) < seq(&link.place) { link.place.clone() } else { place };
         let moved = link.place != place;
-        if moved || link.two_hop != two_hop || link.held != held || link.standing != advert.standing {
-            self.routes.clear();
-        }
+        let changed = moved || link.two_hop != two_hop || link.held != held || link.standing != advert.standing;
         if moved {
             self.timers.set_no_later(Timer::Hints, now.instant + HINTS_SETTLE);
         }
@@ -281,7 +279,10 @@ impl Overlay {
         link.two_hop = two_hop;
         link.held = held;
         let peer = link.peer;
-        self.links.beyond_changed(id);
+        if changed {
+            self.routes.clear();
+            self.links.beyond_changed(id);
+        }
         if moved {
             for tree in TreeId::ALL {
                 if self.trees[tree].slots.slot_of(&peer).is_some() {
