@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
-use overlay::address::{Address, AddressSet, Place, TreeId};
+use overlay::address::{Address, AddressSet, MAX_DEPTH, Place, TreeId};
 use overlay::hyperbolic::Plane;
 use overlay::id::{Identity, NodeId};
 use overlay::io::LinkId;
@@ -105,6 +105,22 @@ fn next_hop_cold(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn next_hop_cold_at_a_hub(bencher: Bencher<'_, '_>) {
     cold(bencher, HUB_NEIGHBOURS, 0);
+}
+
+/// The worst that one packet can ask for: targets deeper than any tree.
+#[divan::bench]
+fn next_hop_cold_to_the_depths(bencher: Bencher<'_, '_>) {
+    let mut rng = Rng::from_seed([1; 32]);
+    let (plane, around) = (Plane::new(Q).unwrap(), Neighbourhood::new(NEIGHBOURS, ADVERTISED, &mut rng));
+    let deep = |tree: TreeId| (tree, Address::from_ordinals(&[tree.get(); MAX_DEPTH]).unwrap());
+    let mut target = AddressSet::default();
+    TreeId::ALL.map(deep).into_iter().for_each(|(tree, address)| target.insert(tree, address));
+    let mut header = header(&mut rng);
+    header.hints = vec![target.clone(); header.hints.len()];
+    header.target = target;
+    bencher
+        .with_inputs(|| header.clone())
+        .bench_local_refs(|header| black_box(next_hop(&plane, header, black_box(&around))));
 }
 
 #[divan::bench]

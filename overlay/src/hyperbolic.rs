@@ -110,13 +110,21 @@ impl Frames {
     }
 }
 
-/// A vertex seen from an ancestor.
-#[derive(Clone, Copy)]
-struct Seen {
+/// A vertex as another one sees it, however far away.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
     /// ln cosh of its distance.
     l: f64,
-    /// Its direction, in radians from the ancestor's parent.
+    /// Its direction, in radians from the other one's parent.
     direction: f64,
+}
+
+impl Seen {
+    /// The distance of the two.
+    pub fn distance(&self) -> f64 {
+        // acosh(e^l), stable for small and for large l.
+        self.l + libm::log1p(libm::sqrt(-libm::expm1(-2.0 * self.l)))
+    }
 }
 
 /// ln of the greatest f64, with some room.
@@ -200,9 +208,7 @@ impl Plane {
 
     /// The hyperbolic distance of two vertices, 0 for one and the same.
     pub fn distance(&self, a: &Address, b: &Address) -> f64 {
-        let l = self.ln_cosh_distance(a, b);
-        // acosh(e^l), stable for small and for large l.
-        l + libm::log1p(libm::sqrt(-libm::expm1(-2.0 * l)))
+        Seen { l: self.ln_cosh_distance(a, b), direction: 0.0 }.distance()
     }
 
     /// ln cosh of that distance.
@@ -218,24 +224,38 @@ impl Plane {
 
     /// The vertex at the end of `path`, seen from where it begins; none when it is that vertex itself.
     fn seen(&self, path: &[u8]) -> Option<Seen> {
-        path.iter().rev().fold(None, |below, &ordinal| {
-            let phi = angle(self.q, ordinal);
-            // A child sees its parent in direction 0; a vertex below the child is stepped through their common edge.
-            Some(
-                below.map_or_else(
-                    || Seen { l: libm::log(self.cosh_edge), direction: phi },
-                    |below| self.step(below, phi),
-                ),
-            )
-        })
+        path.iter().rev().fold(None, |below, ordinal| Some(self.seen_by_parent(below, *ordinal)))
     }
 
-    fn step(&self, below: Seen, phi: f64) -> Seen {
-        let t = libm::sqrt(-libm::expm1(-2.0 * below.l));
-        let (sin, cos) = (libm::sin(below.direction), libm::cos(below.direction));
-        let l = below.l + libm::log(self.cosh_edge - t * self.sinh_edge * cos);
+    /// The vertex of `word`, seen from each vertex on the way to it: what is at index k is seen from k levels above, and at 0 is nothing.
+    pub fn seen_on_the_way(&self, word: &[u8]) -> Vec<Option<Seen>> {
+        let up = word.iter().rev().scan(None, |below, ordinal| {
+            *below = Some(self.seen_by_parent(*below, *ordinal));
+            Some(*below)
+        });
+        core::iter::once(None).chain(up).collect()
+    }
+
+    /// What child `ordinal` sees, or is, as its parent sees it.
+    fn seen_by_parent(&self, below: Option<Seen>, ordinal: u8) -> Seen {
+        // A child sees its parent in direction 0.
+        self.seen_over_edge(below, 0.0, angle(self.q, ordinal))
+    }
+
+    /// What a parent sees, or is, as its child `ordinal` sees it; it is not below that child.
+    pub fn seen_by_child(&self, above: Option<Seen>, ordinal: u8) -> Seen {
+        self.seen_over_edge(above, angle(self.q, ordinal), 0.0)
+    }
+
+    /// What a vertex sees, or is, as the one at the other end of an edge sees it, which leaves the one in direction `there` and the other one in direction `back`.
+    fn seen_over_edge(&self, seen: Option<Seen>, there: f64, back: f64) -> Seen {
+        let Some(seen) = seen else { return Seen { l: libm::log(self.cosh_edge), direction: back } };
+        let t = libm::sqrt(-libm::expm1(-2.0 * seen.l));
+        let aside = seen.direction - there;
+        let (sin, cos) = (libm::sin(aside), libm::cos(aside));
+        let l = seen.l + libm::log(self.cosh_edge - t * self.sinh_edge * cos);
         let turn = libm::atan2(t * sin, self.sinh_edge - t * self.cosh_edge * cos);
-        Seen { l, direction: phi - turn }
+        Seen { l, direction: back - turn }
     }
 }
 

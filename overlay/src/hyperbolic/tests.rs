@@ -55,12 +55,15 @@ fn a_vertex_is_seen_from_beside_the_way_to_it() {
             let mut frames = Frames::default();
             assert!(plane.frames(target.as_slice(), &mut frames));
             let mut seen = frames.seen_from_above(target.depth() - level).unwrap();
+            let mut plain = plane.seen_on_the_way(target.as_slice())[target.depth() - level];
             let mut at = Address::from_ordinals(&target.as_slice()[..level]).unwrap();
             let mut before = 0.0;
             for _ in 0..7 {
                 let exact = plane.distance(&at, &target);
                 let distance = distance_of(seen.exp_distance());
                 assert!((distance - exact).abs() < 1e-6 + 1e-9 * exact, "q = {q}: {distance} {exact} {at} {target}");
+                let plainly = plain.map_or(0.0, |seen| seen.distance());
+                assert!((plainly - exact).abs() < 1e-6, "q = {q}: {plainly} {exact} {at} {target}");
                 assert!(distance >= before, "q = {q}: {at} {target}");
                 before = distance;
                 let next = letter(&mut rng);
@@ -68,6 +71,7 @@ fn a_vertex_is_seen_from_beside_the_way_to_it() {
                     break;
                 }
                 seen = plane.seen_from_child(&seen, next).unwrap();
+                plain = Some(plane.seen_by_child(plain, next));
                 at = at.child(next).unwrap();
             }
             assert!(plane.seen_from_child(&seen, 255).is_none());

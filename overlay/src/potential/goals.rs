@@ -1,11 +1,13 @@
 //! Where a packet wants to go: pairs of a tree and a target in it.
 
+use core::cell::OnceCell;
+
 use smallvec::SmallVec;
 
 use super::TARGETS;
 use super::scale::Scale;
 use crate::address::{Address, MAX_TREES, TreeId};
-use crate::hyperbolic::{Frames, Plane};
+use crate::hyperbolic::{Frames, Plane, Seen};
 use crate::wire::packet::Header;
 
 /// One (tree, target) pair.
@@ -17,6 +19,8 @@ pub(super) struct Goal<'a> {
     by_hint: bool,
     /// None when it is too deep for the fast form.
     pub frames: Option<Frames>,
+    /// What [`Plane::seen_on_the_way`] says of it, where it had to be found out.
+    pub seen: OnceCell<Vec<Option<Seen>>>,
 }
 
 impl Goal<'_> {
@@ -35,7 +39,14 @@ pub(super) fn goals<'a>(plane: &Plane, header: &'a Header) -> Vec<Goal<'a>> {
         vertices.map(move |(tree, address)| {
             let mut frames = Frames::default();
             let fits = plane.frames(address.as_slice(), &mut frames);
-            Goal { tree, address, pair: pair(tree, number), by_hint: number > 0, frames: fits.then_some(frames) }
+            Goal {
+                tree,
+                address,
+                pair: pair(tree, number),
+                by_hint: number > 0,
+                frames: fits.then_some(frames),
+                seen: OnceCell::new(),
+            }
         })
     })
     .collect()

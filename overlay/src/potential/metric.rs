@@ -3,7 +3,7 @@
 use super::goals::Goal;
 use super::scale::Scale;
 use crate::address::Address;
-use crate::hyperbolic::{Frames, Plane, SeenFrom, common_letters, exp_of_distance};
+use crate::hyperbolic::{Frames, Plane, Seen, SeenFrom, common_letters, exp_of_distance};
 
 /// How a search measures distances from a goal.
 pub(super) trait Metric {
@@ -20,7 +20,7 @@ pub(super) trait Metric {
     fn child(&self, of: &Self::Seen, letter: u8) -> Option<Self::Seen>;
 
     /// From a vertex to the target.
-    fn distance(&self, from: &Self::Seen, goal: &Goal<'_>) -> f64;
+    fn distance(&self, from: &Self::Seen) -> f64;
 
     /// From an address to the target, or something above `limit` where it is above that; none where there is no such vertex.
     fn between(&mut self, address: &Address, goal: &Goal<'_>, limit: f64) -> Option<f64>;
@@ -56,7 +56,7 @@ impl Metric for Framed<'_> {
         self.plane.seen_from_child(of, letter)
     }
 
-    fn distance(&self, from: &SeenFrom, _: &Goal<'_>) -> f64 {
+    fn distance(&self, from: &SeenFrom) -> f64 {
         from.exp_distance()
     }
 
@@ -83,22 +83,25 @@ pub(super) struct Plain<'a> {
 }
 
 impl Metric for Plain<'_> {
-    type Seen = Address;
+    /// None where the target itself is.
+    type Seen = Option<Seen>;
 
     fn scale(&self) -> &Scale {
         self.scale
     }
 
-    fn above(&self, goal: &Goal<'_>, level: usize) -> Option<Address> {
-        Address::from_ordinals(goal.address.as_slice().get(..level)?)
+    fn above(&self, goal: &Goal<'_>, level: usize) -> Option<Option<Seen>> {
+        let word = goal.address.as_slice();
+        let seen = goal.seen.get_or_init(|| self.plane.seen_on_the_way(word));
+        seen.get(word.len().checked_sub(level)?).copied()
     }
 
-    fn child(&self, of: &Address, letter: u8) -> Option<Address> {
-        of.child(letter).filter(|_| self.plane.is_vertex(&[letter]))
+    fn child(&self, of: &Option<Seen>, letter: u8) -> Option<Option<Seen>> {
+        self.plane.is_vertex(&[letter]).then(|| Some(self.plane.seen_by_child(*of, letter)))
     }
 
-    fn distance(&self, from: &Address, goal: &Goal<'_>) -> f64 {
-        self.plane.distance(from, goal.address)
+    fn distance(&self, from: &Option<Seen>) -> f64 {
+        from.map_or(0.0, |seen| seen.distance())
     }
 
     fn between(&mut self, address: &Address, goal: &Goal<'_>, _: f64) -> Option<f64> {

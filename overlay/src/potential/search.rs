@@ -78,14 +78,14 @@ impl<'a, S: Surroundings, M: Metric> Search<'a, S, M> {
 
     /// Whether all that is not nearer than the vertex from which the target is `seen` is of no use.
     fn is_of_no_use(&self, seen: &M::Seen, goal: &Goal<'_>) -> bool {
-        goal.price(self.metric.distance(seen, goal), self.metric.scale()) > self.limit
+        goal.price(self.metric.distance(seen), self.metric.scale()) > self.limit
     }
 
     /// Entries at or below a vertex, which has so many letters, and from which the target is `seen`.
     fn at_and_below(&mut self, tree: TreeId, entries: &[Entry], level: usize, seen: &M::Seen, goal: &Goal<'_>) {
         let (here, mut below) = entries.split_at(leading(entries, |entry| entry.head.depth() == level));
         if !here.is_empty() {
-            let distance = self.metric.distance(seen, goal);
+            let distance = self.metric.distance(seen);
             here.iter().for_each(|entry| self.by_distance(entry.who, distance, goal));
         }
         if level == Head::LETTERS {
