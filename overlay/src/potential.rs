@@ -23,10 +23,9 @@ use crate::hyperbolic::Plane;
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::wire::packet::{Header, MAX_HINTS};
-use goals::{ByTree, goals, is_any_deep};
+use goals::{ByTree, Goal, goals, is_any_deep};
 pub use index::{Index, Which, Who};
 use metric::{Framed, Plain};
-use scale::Scale;
 use search::Search;
 
 /// A step has to gain at least this, in units of the plane: above the error of the distances, below the least gain of a tree step.
@@ -62,29 +61,13 @@ pub struct Known<'a> {
 /// the mask when pairs had to be given up. None when nobody around is of use: the packet cannot be delivered from here.
 /// A neighbour that is the destination gets the packet without being asked for it here.
 pub fn next_hop<S: Surroundings>(plane: &Plane, header: &mut Header, around: &S) -> Option<LinkId> {
-    let destination = header.to();
     let (mut mask, mut last) = (header.mask, header.last);
     let chosen = {
         let goals = goals(plane, header);
-        let (linear, exponential) = (Scale::linear(plane), Scale::exponential(plane));
-        let framed = || Search::new(around, Framed::new(plane, &exponential));
-        let plain = || Search::new(around, Plain { plane, scale: &linear });
-        let deep = is_any_deep(&goals);
         loop {
-            let tried = ByTree::of(&goals, mask);
-            let best = if deep { None } else { framed().best(&tried, &destination) };
-            let (best, scale) = match best {
-                // What overflows cannot be compared.
-                Some(best) if best.worth.is_finite() => (best, &exponential),
-                None if !deep => break None,
-                _ => match plain().best(&tried, &destination) {
-                    Some(best) => (best, &linear),
-                    None => break None,
-                },
-            };
-            let worth = scale.distance(best.worth);
-            if worth < last - EPSILON {
-                last = worth;
+            let Some(best) = best_around(plane, around, &goals, mask, &header.to()) else { break None };
+            if best.worth < last - EPSILON {
+                last = best.worth;
                 break Some(best.link);
             }
             mask &= !(1 << best.pair);
@@ -93,6 +76,24 @@ pub fn next_hop<S: Surroundings>(plane: &Plane, header: &mut Header, around: &S)
     };
     (header.mask, header.last) = (mask, last);
     chosen
+}
+
+fn best_around<S: Surroundings>(
+    plane: &Plane,
+    around: &S,
+    goals: &[Goal<'_>],
+    mask: u32,
+    destination: &NodeId,
+) -> Option<Best> {
+    let tried = ByTree::of(goals, mask);
+    if !is_any_deep(goals) {
+        let best = Search::new(around, Framed::new(plane)).best(&tried, destination)?;
+        // What overflows cannot be compared.
+        if best.worth.is_finite() {
+            return Some(best);
+        }
+    }
+    Search::new(around, Plain::new(plane)).best(&tried, destination)
 }
 
 /// The neighbour that is worth most, nearer or not: for the depth first search around what is dead.
@@ -107,6 +108,7 @@ pub const fn pair_of_target(tree: TreeId) -> usize {
 }
 
 struct Best {
+    /// As a distance.
     worth: f64,
     pair: usize,
     link: LinkId,

@@ -29,14 +29,14 @@ pub(super) trait Metric {
 /// By frames, as exponentials.
 pub(super) struct Framed<'a> {
     plane: &'a Plane,
-    scale: &'a Scale,
+    scale: Scale,
     /// Room for those of one address.
     frames: Frames,
 }
 
 impl<'a> Framed<'a> {
-    pub fn new(plane: &'a Plane, scale: &'a Scale) -> Self {
-        Self { plane, scale, frames: Frames::default() }
+    pub fn new(plane: &'a Plane) -> Self {
+        Self { plane, scale: Scale::exponential(plane), frames: Frames::default() }
     }
 }
 
@@ -44,7 +44,7 @@ impl Metric for Framed<'_> {
     type Seen = SeenFrom;
 
     fn scale(&self) -> &Scale {
-        self.scale
+        &self.scale
     }
 
     fn above(&self, goal: &Goal<'_>, level: usize) -> Option<SeenFrom> {
@@ -78,8 +78,14 @@ impl Metric for Framed<'_> {
 
 /// As they are, however great.
 pub(super) struct Plain<'a> {
-    pub plane: &'a Plane,
-    pub scale: &'a Scale,
+    plane: &'a Plane,
+    scale: Scale,
+}
+
+impl<'a> Plain<'a> {
+    pub fn new(plane: &'a Plane) -> Self {
+        Self { plane, scale: Scale::linear(plane) }
+    }
 }
 
 impl Metric for Plain<'_> {
@@ -87,7 +93,7 @@ impl Metric for Plain<'_> {
     type Seen = Option<Seen>;
 
     fn scale(&self) -> &Scale {
-        self.scale
+        &self.scale
     }
 
     fn above(&self, goal: &Goal<'_>, level: usize) -> Option<Option<Seen>> {

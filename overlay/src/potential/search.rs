@@ -154,7 +154,7 @@ impl<'a, S: Surroundings, M: Metric> Search<'a, S, M> {
             scale.gains(new.worth, old.worth) || (!scale.gains(old.worth, new.worth) && new.load_bytes < old.load_bytes)
         };
         let best = self.found.iter().reduce(|old, new| if better(new, old) { new } else { old })?;
-        Some(Best { worth: best.worth, pair: best.pair, link: best.link })
+        Some(Best { worth: scale.distance(best.worth), pair: best.pair, link: best.link })
     }
 }
 
