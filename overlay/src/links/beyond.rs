@@ -26,7 +26,7 @@ pub(super) struct Horizon {
     free: Vec<u32>,
     /// Links that changed.
     stale: BTreeSet<LinkId>,
-    /// How many of each neighbour's adverts are sorted by their addresses; none when nothing is.
+    /// How many of each neighbour's adverts are sorted by their addresses, the others by who they are of; none when nothing is.
     told: Option<usize>,
 }
 
@@ -59,9 +59,10 @@ impl Horizon {
         }
         for (number, known) in (0..=u8::MAX).zip(&link.two_hop) {
             let who = Who { neighbour, which: Which::Beyond(number) };
-            self.index.name(who, &known.id);
             if self.told.is_some_and(|told| usize::from(number) < told) {
                 self.index.add(who, &known.place.addresses);
+            } else {
+                self.index.name(who, &known.id);
             }
         }
     }
@@ -234,19 +235,21 @@ mod tests {
     fn what_changes_is_sorted_in_and_what_goes_is_out() {
         let mut links = Links::default();
         for number in 1..=200 {
-            join(&mut links, number, &[(number, place(number, 1)), (201, place(201, 1)), (202, place(202, 1))]);
+            join(&mut links, number, &(201..=216).map(|peer| (peer, place(peer, 1))).collect::<Vec<_>>());
             if number % 3 == 0 {
                 links.retire(LinkId(u64::from(number) - 1), LinkState::Spare);
                 links.remove(LinkId(u64::from(number) - 2));
             }
             // With few links all of which they told is found by its address, with more only the first ones are.
-            let told = 3.min(MAX_BEYOND / links.live_len());
+            let told = MAX_ADVERTISED.min(MAX_BEYOND / links.live_len());
             links.look_beyond();
             let by_address = links.beyond.index.listed(|who| who).iter().filter(|(tree, ..)| tree.is_some()).count();
             assert_eq!(by_address, links.live_len() * (1 + told));
             assert!(links.beyond.numbered.len() <= links.live_len() + 3);
         }
-        // The target is found by its name even so.
-        assert_eq!(seen(&mut links, 202, 1, &[]).iter().filter(|(_, at)| at == "/202").count(), links.live_len());
+        // The last of whom they told are found as destinations, even so.
+        let named = links.beyond.index.listed(|who| who).iter().filter(|(tree, ..)| tree.is_none()).count();
+        assert_eq!((links.live_len(), named), (68, 68));
+        assert_eq!(seen(&mut links, 216, 1, &[]).iter().filter(|(_, at)| at == "/216").count(), 68);
     }
 }

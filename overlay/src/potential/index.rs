@@ -35,7 +35,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     trees: [Vec<Entry>; MAX_TREES],
-    /// Who is known at second hand, by the first bytes of the id.
+    /// Who is known at second hand and not by an address, by the first bytes of the id.
     named: Vec<(u64, Who)>,
 }
 
@@ -60,7 +60,7 @@ impl Index {
         }
     }
 
-    /// Adds the name of somebody beyond a neighbour; [`Index::sort`] has to follow.
+    /// Adds the name of somebody beyond a neighbour, who is found as a destination only; [`Index::sort`] has to follow.
     pub fn name(&mut self, who: Who, id: &NodeId) {
         self.named.push((tag(id), who));
     }
@@ -68,8 +68,12 @@ impl Index {
     /// Puts what was added in its place.
     pub fn sort(&mut self) {
         // A sort that makes use of what is sorted already.
-        self.trees.iter_mut().for_each(|entries| entries.sort());
+        for entries in &mut self.trees {
+            entries.sort();
+            entries.shrink_to(entries.len() + entries.len() / 4);
+        }
         self.named.sort();
+        self.named.shrink_to(self.named.len() + self.named.len() / 4);
     }
 
     /// Who may be `id`, among those known at second hand.
