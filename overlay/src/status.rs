@@ -196,7 +196,7 @@ impl Overlay {
         });
         let trees = TreeId::ALL.into_iter().map(|tree| self.trees[tree].state_bytes());
         StateBytes {
-            neighbours: links.sum(),
+            neighbours: links.sum::<usize>() + self.links.beyond_bytes(),
             trees: trees.sum(),
             known_addresses: self.dialer.state_bytes(),
             records: self.dht.stored() * crate::record::MAX_RECORD_BYTES,

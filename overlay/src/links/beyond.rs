@@ -101,6 +101,11 @@ impl Links {
         debug_assert!(self.is_as_told(), "something changed that was not noted");
     }
 
+    /// Bytes of all that is sorted, about.
+    pub fn beyond_bytes(&self) -> usize {
+        self.beyond.index.bytes() + self.beyond.numbered.len() * size_of::<Option<LinkId>>()
+    }
+
     /// The link, if it is the one in use to its peer.
     fn in_use(&self, id: LinkId) -> Option<&Link> {
         self.link(id).filter(|link| link.state == LinkState::Live && self.live.get(&link.peer) == Some(&id))

@@ -76,6 +76,12 @@ impl Index {
         self.named.shrink_to(self.named.len() + self.named.len() / 4);
     }
 
+    /// Bytes of all that is in it.
+    pub fn bytes(&self) -> usize {
+        let addresses: usize = self.trees.iter().map(Vec::len).sum();
+        addresses * size_of::<Entry>() + self.named.len() * size_of::<(u64, Who)>()
+    }
+
     /// Who may be `id`, among those known at second hand.
     pub(super) fn named(&self, id: &NodeId) -> impl Iterator<Item = Who> {
         let sought = tag(id);
