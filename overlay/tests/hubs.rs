@@ -10,6 +10,7 @@ use common::Net;
 use overlay::address::{FIRST_TREE, TreeId};
 use overlay::config::{Config, Only};
 use overlay::grant::MIN_OPEN_SLOTS;
+use overlay::standing::Standing;
 
 const HUB: usize = 0;
 
@@ -64,4 +65,21 @@ fn who_always_refuses_keeps_nobody_out_of_a_crowded_hub() {
     let node = joins(&mut net, &[HUB, friend]);
     let whole = |net: &Net| TreeId::ALL.iter().all(|tree| parent(net, *tree, node) == Some(HUB));
     assert!(net.run_until(Duration::from_millis(600), whole), "{}", net.picture());
+}
+
+/// Who moves often gives places as the last resort only: whoever has a hub beside it is given one there.
+#[test]
+fn a_mover_is_not_another_way() {
+    let (mut net, friend) = crowded(3);
+    for n in 1..=2 {
+        net.network_down(friend);
+        net.run(Duration::from_secs(8));
+        net.network_up(friend, format!("/ip4/10.9.9.{n}/tcp/4001").parse().unwrap());
+        net.run(Duration::from_secs(60));
+    }
+    assert_eq!(net.node(friend).standing(), Standing::Mover);
+    let node = joins(&mut net, &[HUB, friend]);
+    let whole = |net: &Net| TreeId::ALL.iter().all(|tree| parent(net, *tree, node) == Some(HUB));
+    assert!(net.run_until(Duration::from_secs(2), whole), "{}", net.picture());
+    assert_eq!(net.node(node).neighbours().len(), 2);
 }
