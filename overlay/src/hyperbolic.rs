@@ -63,9 +63,9 @@ pub struct Frames(Vec<Point>);
 
 /// The point at which a vertex is, as another one sees it: cosh r, and sinh r by its direction, each times 2^-1000.
 #[derive(Clone, Copy, Debug)]
-pub struct SeenFrom([f64; 3]);
+pub struct FramedSeen([f64; 3]);
 
-impl SeenFrom {
+impl FramedSeen {
     /// e^d, times 2^-1000, of the distance of the two.
     pub fn exp_distance(&self) -> f64 {
         exp_of_cosh(self.0[0])
@@ -105,8 +105,8 @@ impl Frames {
     }
 
     /// The vertex as it is seen from so many levels above.
-    pub fn seen_from_above(&self, levels: usize) -> Option<SeenFrom> {
-        self.0.get(levels).map(|point| SeenFrom(point.map(|part| part * POINT_UNIT)))
+    pub fn framed_from_above(&self, levels: usize) -> Option<FramedSeen> {
+        self.0.get(levels).map(|point| FramedSeen(point.map(|part| part * POINT_UNIT)))
     }
 }
 
@@ -177,13 +177,13 @@ impl Plane {
     }
 
     /// The same vertex as it is seen from a child of where it is `seen` from, for one that is not below that child; none where there is no such child.
-    pub fn seen_from_child(&self, seen: &SeenFrom, ordinal: u8) -> Option<SeenFrom> {
+    pub fn framed_from_child(&self, seen: &FramedSeen, ordinal: u8) -> Option<FramedSeen> {
         let [cos, sin] = *self.directions.get(usize::from(ordinal))?;
-        let SeenFrom([x, y, z]) = *seen;
+        let FramedSeen([x, y, z]) = *seen;
         // What [`Plane::frames_below`] does, back: turn, go one edge, turn by half a circle. Each of these is its own inverse.
         let (ahead, aside) = (cos * y + sin * z, sin * y - cos * z);
         let (cosh, sinh) = (self.cosh_edge, self.sinh_edge);
-        Some(SeenFrom([cosh * x - sinh * ahead, sinh * x - cosh * ahead, aside]))
+        Some(FramedSeen([cosh * x - sinh * ahead, sinh * x - cosh * ahead, aside]))
     }
 
     /// Whether a word leads to a vertex: each of its letters is one of the q - 1 children.
@@ -224,26 +224,26 @@ impl Plane {
 
     /// The vertex at the end of `path`, seen from where it begins; none when it is that vertex itself.
     fn seen(&self, path: &[u8]) -> Option<Seen> {
-        path.iter().rev().fold(None, |below, ordinal| Some(self.seen_by_parent(below, *ordinal)))
+        path.iter().rev().fold(None, |below, ordinal| Some(self.seen_from_parent(below, *ordinal)))
     }
 
     /// The vertex of `word`, seen from each vertex on the way to it: what is at index k is seen from k levels above, and at 0 is nothing.
     pub fn seen_on_the_way(&self, word: &[u8]) -> Vec<Option<Seen>> {
         let up = word.iter().rev().scan(None, |below, ordinal| {
-            *below = Some(self.seen_by_parent(*below, *ordinal));
+            *below = Some(self.seen_from_parent(*below, *ordinal));
             Some(*below)
         });
         core::iter::once(None).chain(up).collect()
     }
 
     /// What child `ordinal` sees, or is, as its parent sees it.
-    fn seen_by_parent(&self, below: Option<Seen>, ordinal: u8) -> Seen {
+    fn seen_from_parent(&self, below: Option<Seen>, ordinal: u8) -> Seen {
         // A child sees its parent in direction 0.
         self.seen_over_edge(below, 0.0, angle(self.q, ordinal))
     }
 
     /// What a parent sees, or is, as its child `ordinal` sees it; it is not below that child.
-    pub fn seen_by_child(&self, above: Option<Seen>, ordinal: u8) -> Seen {
+    pub fn seen_from_child(&self, above: Option<Seen>, ordinal: u8) -> Seen {
         self.seen_over_edge(above, angle(self.q, ordinal), 0.0)
     }
 

@@ -54,7 +54,7 @@ fn a_vertex_is_seen_from_beside_the_way_to_it() {
             let level = rng.index(target.depth() + 1);
             let mut frames = Frames::default();
             assert!(plane.frames(target.as_slice(), &mut frames));
-            let mut seen = frames.seen_from_above(target.depth() - level).unwrap();
+            let mut seen = frames.framed_from_above(target.depth() - level).unwrap();
             let mut plain = plane.seen_on_the_way(target.as_slice())[target.depth() - level];
             let mut at = Address::from_ordinals(&target.as_slice()[..level]).unwrap();
             let mut before = 0.0;
@@ -70,11 +70,11 @@ fn a_vertex_is_seen_from_beside_the_way_to_it() {
                 if at.is_prefix_of(&target) && target.as_slice().get(at.depth()) == Some(&next) {
                     break;
                 }
-                seen = plane.seen_from_child(&seen, next).unwrap();
-                plain = Some(plane.seen_by_child(plain, next));
+                seen = plane.framed_from_child(&seen, next).unwrap();
+                plain = Some(plane.seen_from_child(plain, next));
                 at = at.child(next).unwrap();
             }
-            assert!(plane.seen_from_child(&seen, 255).is_none());
+            assert!(plane.framed_from_child(&seen, 255).is_none());
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::goals::Goal;
 use super::scale::Scale;
 use crate::address::Address;
-use crate::hyperbolic::{Frames, Plane, Seen, SeenFrom, common_letters, exp_of_distance};
+use crate::hyperbolic::{FramedSeen, Frames, Plane, Seen, common_letters, exp_of_distance};
 
 /// How a search measures distances from a goal.
 pub(super) trait Metric {
@@ -41,22 +41,22 @@ impl<'a> Framed<'a> {
 }
 
 impl Metric for Framed<'_> {
-    type Seen = SeenFrom;
+    type Seen = FramedSeen;
 
     fn scale(&self) -> &Scale {
         &self.scale
     }
 
-    fn above(&self, goal: &Goal<'_>, level: usize) -> Option<SeenFrom> {
+    fn above(&self, goal: &Goal<'_>, level: usize) -> Option<FramedSeen> {
         let levels = goal.address.depth().checked_sub(level)?;
-        goal.frames.as_ref()?.seen_from_above(levels)
+        goal.frames.as_ref()?.framed_from_above(levels)
     }
 
-    fn child(&self, of: &SeenFrom, letter: u8) -> Option<SeenFrom> {
-        self.plane.seen_from_child(of, letter)
+    fn child(&self, of: &FramedSeen, letter: u8) -> Option<FramedSeen> {
+        self.plane.framed_from_child(of, letter)
     }
 
-    fn distance(&self, from: &SeenFrom) -> f64 {
+    fn distance(&self, from: &FramedSeen) -> f64 {
         from.exp_distance()
     }
 
@@ -103,7 +103,7 @@ impl Metric for Plain<'_> {
     }
 
     fn child(&self, of: &Option<Seen>, letter: u8) -> Option<Option<Seen>> {
-        self.plane.is_vertex(&[letter]).then(|| Some(self.plane.seen_by_child(*of, letter)))
+        self.plane.is_vertex(&[letter]).then(|| Some(self.plane.seen_from_child(*of, letter)))
     }
 
     fn distance(&self, from: &Option<Seen>) -> f64 {
