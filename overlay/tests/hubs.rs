@@ -71,12 +71,7 @@ fn who_always_refuses_keeps_nobody_out_of_a_crowded_hub() {
 #[test]
 fn a_mover_is_not_another_way() {
     let (mut net, friend) = crowded(3);
-    for n in 1..=2 {
-        net.network_down(friend);
-        net.run(Duration::from_secs(8));
-        net.network_up(friend, format!("/ip4/10.9.9.{n}/tcp/4001").parse().unwrap());
-        net.run(Duration::from_secs(60));
-    }
+    net.moves(friend, 1..=2);
     assert_eq!(net.node(friend).standing(), Standing::Mover);
     let node = joins(&mut net, &[HUB, friend]);
     let whole = |net: &Net| TreeId::ALL.iter().all(|tree| parent(net, *tree, node) == Some(HUB));

@@ -8,7 +8,6 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use common::Net;
-use multiaddr::Multiaddr;
 use overlay::Overlay;
 use overlay::address::TreeId;
 use overlay::config::Config;
@@ -65,14 +64,9 @@ fn who_moves_often_keeps_no_records_until_it_has_stayed_for_an_hour() {
     let mut net = Net::grow(7, 16);
     let mover = (1..16).max_by_key(|n| net.node(*n).replicas()).unwrap();
     assert!(net.node(mover).replicas() > 0);
-    for n in 1..=2 {
-        assert_eq!(net.node(mover).standing(), Standing::Relay);
-        net.network_down(mover);
-        net.run(Duration::from_secs(8));
-        let elsewhere: Multiaddr = format!("/ip4/10.9.9.{n}/tcp/4001").parse().unwrap();
-        net.network_up(mover, elsewhere);
-        net.run(Duration::from_secs(60));
-    }
+    net.moves(mover, 1..=1);
+    assert_eq!(net.node(mover).standing(), Standing::Relay);
+    net.moves(mover, 2..=2);
     assert_eq!(net.node(mover).standing(), Standing::Mover);
     assert_eq!(net.node(mover).replicas(), 0);
     net.assert_all_pairs_route();
@@ -124,12 +118,7 @@ fn a_mover_passes_on_to_whom_nobody_else_reaches() {
     let only = vec![overlay::config::Only::Id(net.id(mover))];
     let beyond = net.add(Config { only, ..config });
     net.run(Duration::from_secs(20));
-    for n in 1..=3 {
-        net.network_down(mover);
-        net.run(Duration::from_secs(8));
-        net.network_up(mover, format!("/ip4/10.9.9.{n}/tcp/4001").parse().unwrap());
-        net.run(Duration::from_secs(60));
-    }
+    net.moves(mover, 1..=3);
     assert_eq!(net.node(mover).standing(), Standing::Mover);
     assert!(net.attached(beyond), "{}", net.picture());
     net.assert_all_pairs_route();

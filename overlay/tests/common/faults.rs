@@ -31,6 +31,16 @@ impl Net {
         });
     }
 
+    /// Moves it through these networks, with 8 s without one before and a minute in each.
+    pub fn moves(&mut self, n: usize, networks: core::ops::RangeInclusive<usize>) {
+        for network in networks {
+            self.network_down(n);
+            self.run(Duration::from_secs(8));
+            self.network_up(n, format!("/ip4/10.9.9.{network}/tcp/4001").parse().unwrap());
+            self.run(Duration::from_secs(60));
+        }
+    }
+
     /// Gives it the same one again; what was sent over the old links waits for too long to be of use.
     pub fn network_back(&mut self, n: usize) {
         self.reconnect(n);
