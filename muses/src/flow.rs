@@ -100,6 +100,8 @@ pub(crate) struct Flow {
     peer: NodeId,
     config: Arc<Config>,
     streams: BTreeMap<StreamKey, Stream>,
+    /// An application here opened a stream to the peer, or accepted one of its.
+    was_in_use: bool,
     keys: BTreeMap<u64, StreamKey>,
     /// Ids that the peer has used, so that a late frame does not open a stream again.
     used: Ranges,
@@ -168,6 +170,7 @@ impl Flow {
             peer,
             config,
             streams: BTreeMap::new(),
+            was_in_use: false,
             keys: BTreeMap::new(),
             used: Ranges::default(),
             next_id: 0,
@@ -212,8 +215,19 @@ impl Flow {
         self.streams.len()
     }
 
+    /// Whether an application here has a stream: what the peer did alone, and what was reset, does not count.
+    pub fn is_in_use(&self) -> bool {
+        self.streams.values().any(|stream| stream.stage != Stage::Foreshadowed && stream.why_reset.is_none())
+    }
+
+    /// Whether one ever had, since this node started.
+    pub fn was_in_use(&self) -> bool {
+        self.was_in_use
+    }
+
     /// Sets up a stream that is opened here.
     pub fn open(&mut self, key: StreamKey, service: &str, port: u16) {
+        self.was_in_use = true;
         let mut stream = self.new_stream(Stage::Asked);
         service.clone_into(&mut stream.service);
         stream.port = port;
@@ -227,6 +241,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.stage == Stage::Offered && stream.why_reset.is_none() {
             stream.stage = Stage::Open;
+            self.was_in_use = true;
             stream.accept.want();
             if stream.recv.is_readable() {
                 stream.readable_told = true;
@@ -316,8 +331,9 @@ impl Flow {
         keys.into_iter().for_each(|key| self.reset(key, reason, out));
     }
 
-    /// Moves the streams that never left this node to `other`, a flow with the same peer.
+    /// Moves the streams that never left this node to `other`, a flow with the same peer, which takes its place.
     pub fn move_unsent_streams(&mut self, other: &mut Self) {
+        other.was_in_use |= self.was_in_use;
         let unsent: Vec<_> =
             self.streams.iter().filter(|(_, stream)| stream.id.is_none()).map(|(key, _)| *key).collect();
         for key in unsent {

@@ -167,6 +167,11 @@ impl Session {
         self.bound_ref().is_some_and(|bound| bound.suspended.is_some())
     }
 
+    /// Since when they may not, if there are keys.
+    pub fn suspended_at(&self) -> Option<Instant> {
+        self.bound_ref()?.suspended
+    }
+
     pub fn bound_ref(&self) -> Option<&Bound> {
         match &self.phase {
             Phase::Bound(bound) => Some(bound),

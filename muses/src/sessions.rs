@@ -9,6 +9,7 @@ mod handshake;
 mod info;
 #[cfg(test)]
 mod key_tests;
+mod room;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

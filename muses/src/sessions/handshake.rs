@@ -238,4 +238,4 @@ impl HalfOpen {
 
 #[cfg(test)]
 #[path = "handshake_tests.rs"]
-mod tests;
+pub(super) mod tests;

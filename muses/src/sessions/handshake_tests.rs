@@ -13,17 +13,17 @@ use crate::handshake::tests::Thief;
 use crate::sessions::Sessions;
 
 const A: u8 = 1;
-const B: u8 = 2;
+pub(in crate::sessions) const B: u8 = 2;
 
-fn now() -> Now {
+pub(in crate::sessions) fn now() -> Now {
     Now { wall: WallTime::from_unix_micros(1_800_000_000_000_000), ..Now::default() }
 }
 
-fn id(name: u8) -> NodeId {
+pub(in crate::sessions) fn id(name: u8) -> NodeId {
     Identity::from_secret(&[name; 32]).id()
 }
 
-fn node(name: u8) -> Sessions {
+pub(in crate::sessions) fn node(name: u8) -> Sessions {
     node_at(name, [name; 32], now())
 }
 
@@ -33,15 +33,15 @@ fn node_at(name: u8, seed: [u8; 32], now: Now) -> Sessions {
     node
 }
 
-fn arrival(from: u8) -> Arrival {
+pub(in crate::sessions) fn arrival(from: u8) -> Arrival {
     Arrival { from: id(from), return_path: Path(vec![from]), via: None, ecn: false, hops: 1 }
 }
 
-fn packets(node: &mut Sessions) -> Vec<Vec<u8>> {
+pub(in crate::sessions) fn packets(node: &mut Sessions) -> Vec<Vec<u8>> {
     core::iter::from_fn(|| node.poll_transmit()).map(|out| out.payload).collect()
 }
 
-fn events(node: &mut Sessions) -> Vec<Event> {
+pub(in crate::sessions) fn events(node: &mut Sessions) -> Vec<Event> {
     core::iter::from_fn(|| node.poll_event()).collect()
 }
 
@@ -82,13 +82,13 @@ fn nothing_is_delivered_before_finished() {
 }
 
 /// Opens a stream to the other, and finds it.
-fn greet(node: &mut Sessions, to: u8, cert: &[u8], now: Now) {
+pub(in crate::sessions) fn greet(node: &mut Sessions, to: u8, cert: &[u8], now: Now) {
     node.open(id(to), "files", 0, now).unwrap();
     node.handle_peer(id(to), Resolved { cert: cert.to_vec(), path: Path(vec![to]) }, now);
 }
 
 /// All that the two have to say to each other arrives.
-fn talk(nodes: [(&mut Sessions, u8); 2], now: Now) {
+pub(in crate::sessions) fn talk(nodes: [(&mut Sessions, u8); 2], now: Now) {
     let [(one, one_name), (other, other_name)] = nodes;
     for _ in 0..20 {
         packets(one).into_iter().for_each(|packet| other.handle_packet(arrival(one_name), packet, now));

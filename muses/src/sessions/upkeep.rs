@@ -159,15 +159,4 @@ impl Sessions {
         self.ready.remove(&session.peer);
         self.drain_outbox();
     }
-
-    /// Whether one more session fits, after giving up one that carries nothing if need be.
-    pub(super) fn make_room(&mut self) -> bool {
-        if self.sessions.len() < self.end.config.max_sessions {
-            return true;
-        }
-        let idle = self.sessions.values().find(|session| session.flow.stream_count() == 0).map(|session| session.peer);
-        let Some(session) = idle.and_then(|peer| self.sessions.remove(&peer)) else { return false };
-        self.forget(&session);
-        true
-    }
 }

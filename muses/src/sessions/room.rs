@@ -1,0 +1,144 @@
+//! The bounded table of sessions: who has to go when somebody else comes.
+
+use overlay::id::NodeId;
+
+use super::Sessions;
+
+impl Sessions {
+    /// Whether one more session fits, after giving up one that nobody here uses if need be. Its peer shakes hands anew when it comes back.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.sessions.len() < self.end.config.max_sessions {
+            return true;
+        }
+        let Some(session) = self.least_wanted().and_then(|peer| self.sessions.remove(&peer)) else { return false };
+        self.forget(&session);
+        true
+    }
+
+    /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away longest. A peer
+    /// costs nothing and can be made up; so what it does by itself, opening streams that are refused or never asked for, wins it no place.
+    fn least_wanted(&self) -> Option<NodeId> {
+        let unused = self.sessions.values().filter(|session| !session.flow.is_in_use());
+        let rated = unused.map(|session| {
+            let suspended_at = session.suspended_at();
+            (session.flow.was_in_use(), suspended_at.is_none(), suspended_at, session.peer)
+        });
+        rated.min().map(|(.., peer)| peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::super::handshake::tests::{B, arrival, events, greet, id, node, now, packets, talk};
+    use super::*;
+    use crate::event::{Event, ResetReason, StreamKey};
+    use crate::frame::Frame;
+
+    const TABLE: usize = 3;
+
+    /// B with a short table.
+    fn host() -> Sessions {
+        let mut host = node(B);
+        host.set_limits(TABLE, 512);
+        host
+    }
+
+    fn opened(host: &mut Sessions) -> Vec<StreamKey> {
+        let keys = events(host).into_iter().filter_map(|event| match event {
+            Event::StreamOpened { stream, .. } => Some(stream),
+            _ => None,
+        });
+        keys.collect()
+    }
+
+    /// `name` opens a stream, which the host accepts or refuses, and is never heard of again.
+    fn comes(host: &mut Sessions, name: u8, accepts: bool) {
+        let mut peer = node(name);
+        greet(&mut peer, B, host.cert(), now());
+        talk([(&mut peer, name), (host, B)], now());
+        for stream in opened(host) {
+            if accepts {
+                host.accept(stream, now());
+            } else {
+                host.refuse(stream, ResetReason::Refused, now());
+            }
+        }
+        packets(host);
+    }
+
+    fn known(host: &Sessions) -> Vec<NodeId> {
+        host.sessions().map(|session| session.peer).collect()
+    }
+
+    #[test]
+    fn strangers_that_never_heard_their_refusal_displace_nobody_but_each_other() {
+        let mut host = host();
+        comes(&mut host, 10, true);
+        for name in 20..40 {
+            comes(&mut host, name, false);
+            assert!(known(&host).contains(&id(name)), "{name} found no room");
+        }
+        assert_eq!(known(&host).len(), TABLE);
+        assert!(known(&host).contains(&id(10)), "its stream is in use");
+        assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
+    }
+
+    #[test]
+    fn a_table_full_of_sessions_in_use_takes_nobody() {
+        let mut host = host();
+        (10..10 + TABLE as u8).for_each(|name| comes(&mut host, name, true));
+        let before = known(&host);
+        comes(&mut host, 20, false);
+        assert_eq!(known(&host), before);
+        assert!(host.open(id(50), "files", 0, now()).is_err());
+    }
+
+    #[test]
+    fn who_was_served_before_goes_after_strangers_and_who_is_away_longest_goes_first() {
+        let mut host = host();
+        comes(&mut host, 10, true);
+        let served: Vec<_> = host.streams.keys().copied().collect();
+        served.into_iter().for_each(|stream| host.reset(stream, ResetReason::Application, now()));
+        comes(&mut host, 20, false);
+        comes(&mut host, 21, false);
+        // The second stranger is away first.
+        for (name, seconds) in [(21, 1), (20, 2), (10, 0)] {
+            let later = now().after(Duration::from_secs(seconds));
+            host.with(id(name), later, |session, end, now| session.suspend(end, now));
+        }
+        for (name, goes) in [(30, 21), (31, 20)] {
+            comes(&mut host, name, false);
+            assert!(!known(&host).contains(&id(goes)), "{goes} goes for {name}: {:?}", known(&host));
+        }
+        assert!(known(&host).contains(&id(10)));
+    }
+
+    #[test]
+    fn whose_streams_overtook_their_opening_holds_no_place() {
+        let mut host = host();
+        for name in 20..20 + TABLE as u8 {
+            comes(&mut host, name, false);
+            let mut payload = Vec::new();
+            Frame::Stream { stream: 8, offset: 0, fin: false, data: b"x" }.encode(&mut payload);
+            host.with(id(name), now(), |session, end, now| {
+                session.flow.handle(1000, &payload, false, now, &mut end.out).unwrap();
+                assert_eq!(session.flow.stream_count(), 2, "a refused one, and this");
+            });
+        }
+        comes(&mut host, 30, false);
+        assert!(known(&host).contains(&id(30)));
+    }
+
+    #[test]
+    fn a_hello_that_nobody_finished_displaces_nobody() {
+        let mut host = host();
+        (10..10 + TABLE as u8).for_each(|name| comes(&mut host, name, false));
+        let before = known(&host);
+        let mut peer = node(40);
+        greet(&mut peer, B, host.cert(), now());
+        host.handle_packet(arrival(40), packets(&mut peer).remove(0), now());
+        assert_eq!(known(&host), before);
+    }
+}
