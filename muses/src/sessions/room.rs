@@ -36,12 +36,12 @@ mod tests {
     use crate::event::{Event, ResetReason, StreamKey};
     use crate::frame::Frame;
 
-    const TABLE: usize = 3;
+    const TABLE: u8 = 3;
 
     /// B with a short table.
     fn host() -> Sessions {
         let mut host = node(B);
-        host.set_limits(TABLE, 512);
+        host.set_limits(TABLE.into(), 512);
         host
     }
 
@@ -80,7 +80,7 @@ mod tests {
             comes(&mut host, name, false);
             assert!(known(&host).contains(&id(name)), "{name} found no room");
         }
-        assert_eq!(known(&host).len(), TABLE);
+        assert_eq!(known(&host).len(), usize::from(TABLE));
         assert!(known(&host).contains(&id(10)), "its stream is in use");
         assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
     }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_table_full_of_sessions_in_use_takes_nobody() {
         let mut host = host();
-        (10..10 + TABLE as u8).for_each(|name| comes(&mut host, name, true));
+        (10..10 + TABLE).for_each(|name| comes(&mut host, name, true));
         let before = known(&host);
         comes(&mut host, 20, false);
         assert_eq!(known(&host), before);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn whose_streams_overtook_their_opening_holds_no_place() {
         let mut host = host();
-        for name in 20..20 + TABLE as u8 {
+        for name in 20..20 + TABLE {
             comes(&mut host, name, false);
             let mut payload = Vec::new();
             Frame::Stream { stream: 8, offset: 0, fin: false, data: b"x" }.encode(&mut payload);
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_hello_that_nobody_finished_displaces_nobody() {
         let mut host = host();
-        (10..10 + TABLE as u8).for_each(|name| comes(&mut host, name, false));
+        (10..10 + TABLE).for_each(|name| comes(&mut host, name, false));
         let before = known(&host);
         let mut peer = node(40);
         greet(&mut peer, B, host.cert(), now());
