@@ -42,6 +42,16 @@ pub(super) enum Change {
     Idle,
 }
 
+impl Change {
+    /// The address that it is about.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Came(ip) | Self::Went(ip) | Self::Stands(ip) | Self::Runs(ip) => Some(ip),
+            Self::Idle => None,
+        }
+    }
+}
+
 /// What the kernel says about addresses and interfaces.
 pub(super) struct Interfaces {
     source: Source,
