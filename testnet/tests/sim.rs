@@ -47,6 +47,18 @@ fn every_seed_has_its_faults_and_outages_may_last_a_year() {
     assert!(longest > 86_400.0 * 100.0, "the longest outage was {longest} s");
 }
 
+/// Nobody sleeps meanwhile: leases, pointers and records of who is away run out, and its peer goes on asking for it.
+#[test]
+fn who_is_away_for_longer_than_its_record_lives_is_met_again() {
+    let longest_outage = Duration::from_hours(75);
+    let faults =
+        Faults { moves: 1, longest_outage, awake: longest_outage, window: Duration::from_secs(1), ..Faults::none() };
+    let limit = Options::default().limit + longest_outage;
+    let outcome = run(&Options { seed: 1, nodes: 4, transfers: 1, limit, faults, ..Options::default() });
+    assert_eq!((outcome.exact, outcome.failures), (1, Vec::new()));
+    assert!(outcome.longest_outage_s > 86_400.0, "{} s", outcome.longest_outage_s);
+}
+
 #[test]
 fn a_fault_that_meets_nothing_to_break_waits_for_it() {
     // With four movers of two ends there are times when both are away already.

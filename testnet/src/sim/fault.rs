@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use overlay::rng::Rng;
 
-/// What an outage is simulated of in full. In the midst of a longer one all machines of the overlay sleep, and wake up with clocks that ran on:
-/// a year of heartbeats would only take time.
-pub const AWAKE: Duration = Duration::from_secs(100);
+/// What an outage is usually simulated of in full: see [`Faults::awake`].
+const AWAKE: Duration = Duration::from_secs(100);
 
 /// The shortest outage where they are spread over doublings.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -28,7 +27,10 @@ pub struct Faults {
     pub kills: usize,
     /// Nodes in the middle that are killed and started again from their store.
     pub restarts: usize,
-    /// Longest outage of a move, and of a restart. Beyond [`AWAKE`] short ones are as likely as long ones: each doubling is.
+    /// What an outage is simulated of in full. In the midst of a longer one all machines of the overlay sleep, and wake up with clocks that ran on:
+    /// a year of heartbeats would only take time.
+    pub awake: Duration,
+    /// Longest outage of a move, and of a restart. Beyond `awake` short ones are as likely as long ones: each doubling is.
     pub longest_outage: Duration,
     /// The span, after everybody has joined, in which faults happen.
     pub window: Duration,
@@ -44,6 +46,7 @@ impl Default for Faults {
             moves: 4,
             kills: 1,
             restarts: 1,
+            awake: AWAKE,
             longest_outage: Duration::from_secs(40),
             window: Duration::from_secs(60),
         }
@@ -83,7 +86,7 @@ impl Faults {
     }
 
     fn outage(&self, rng: &mut Rng) -> Duration {
-        if self.longest_outage <= AWAKE {
+        if self.longest_outage <= self.awake {
             return span_below(rng, self.longest_outage);
         }
         let doublings = self.longest_outage.as_secs().ilog2() + 1;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Happening, MAX_PUT_OFF, PUT_OFF, World, address_of};
-use crate::sim::fault::{AWAKE, Fault, Kind};
+use crate::sim::fault::{Fault, Kind};
 
 impl World {
     pub(super) fn inject(&mut self, fault: Fault) {
@@ -70,10 +70,11 @@ impl World {
     /// Has an outage end: the midst of a long one is slept through.
     fn after_outage(&mut self, outage: Duration, end: Happening) {
         self.longest_outage = self.longest_outage.max(outage);
-        if outage > AWAKE {
-            self.at(AWAKE / 2, Happening::Sleep(outage.saturating_sub(AWAKE)));
+        let awake = self.options.faults.awake;
+        if outage > awake {
+            self.at(awake / 2, Happening::Sleep(outage.saturating_sub(awake)));
         }
-        self.at(outage.min(AWAKE), end);
+        self.at(outage.min(awake), end);
     }
 
     /// All machines sleep. Then what was due meanwhile is late, all of it at once, and applications, faults and outages go on where they were.
