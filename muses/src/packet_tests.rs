@@ -162,6 +162,89 @@ fn steps_are_followed_one_at_a_time_and_old_keys_end() {
     assert_eq!(opener.open(&stepped), Err(OpenError::Replayed));
 }
 
+/// A sealer and an opener after so many steps, so quick that nothing was erased but by the steps, and what went over the wire, by step: so many packets under
+/// each key, all of which arrived.
+fn stepped(steps: u32, packets: usize) -> (Sealer, Opener, Vec<Vec<Vec<u8>>>) {
+    let (mut sealer, mut opener) = pair();
+    let mut recorded = Vec::new();
+    for step in 0..=steps {
+        if step > 0 {
+            sealer.step();
+        }
+        let sealed: Vec<_> = (0..packets).map(|_| sealer.seal(b"what was said").unwrap().1).collect();
+        sealed.iter().for_each(|packet| drop(opener.open(packet).unwrap()));
+        recorded.push(sealed);
+    }
+    (sealer, opener, recorded)
+}
+
+/// How many of the recorded packets whoever has these chains opens, by step: with their keys, with those that the ratchet makes of them, and with those that
+/// their secrets would lead to at any other step; each packet as it is, and with the key's epoch in its header.
+fn opened_by_a_thief(stolen: Vec<Chain>, aad: &mut Aad, recorded: &[Vec<Vec<u8>>]) -> Vec<usize> {
+    let mut chains = Vec::new();
+    for chain in stolen {
+        let relabelled = |step: usize| Epoch { step: u32::try_from(step).unwrap(), ..chain.epoch };
+        let of_secret = |step| Chain::new(relabelled(step), chain.key.cipher(), chain.secret.clone());
+        chains.extend((0..recorded.len()).map(of_secret));
+        chains.extend(core::iter::successors(Some(chain), |chain| Some(chain.next())).take(recorded.len()));
+    }
+    let mut opens = |packet: &[u8], chain: &Chain| {
+        let Header { label, epoch, seq } = Header::parse(packet).unwrap();
+        [epoch, chain.epoch].into_iter().any(|epoch| {
+            let mut sealed = packet[HEADER_BYTES..].to_vec();
+            chain.key.open(seq, aad.of(&Header { label, epoch, seq }), &mut sealed)
+        })
+    };
+    let mut count = |packets: &[Vec<u8>]| {
+        packets.iter().filter(|packet| chains.iter().any(|chain| opens(packet.as_slice(), chain))).count()
+    };
+    recorded.iter().map(|packets| count(packets)).collect()
+}
+
+/// Forward secrecy within an epoch: who steals what a session works with, in the middle of a step, reads what follows, and nothing of the steps before. The
+/// key of the last one is there for as long as packets may be late.
+fn earlier_steps_stay_closed(steps: u32, packets: usize, thefts: core::ops::RangeInclusive<u32>) {
+    let (_, _, recorded) = stepped(steps, packets);
+    let since = |first: u32| -> Vec<usize> { (0..=steps).map(|step| packets * usize::from(step >= first)).collect() };
+    let stolen = |opener: Opener| [opener.previous, Some(opener.current), Some(opener.next)].into_iter().flatten();
+    for theft in thefts {
+        let (sealer, mut opener, _) = stepped(theft, packets);
+        let mut aad = sealer.aad;
+        assert_eq!(opened_by_a_thief(vec![sealer.chain], &mut aad, &recorded), since(theft), "who sends, {theft}");
+        let (_, fresh, _) = stepped(theft, packets);
+        let opened = opened_by_a_thief(stolen(fresh).collect(), &mut aad, &recorded);
+        assert_eq!(opened, since(theft.saturating_sub(1)), "who receives, {theft}, just stepped");
+
+        // The receiver as it is, but for what it remembers of numbers.
+        opener.forget_previous();
+        opener.window = ReplayWindow::default();
+        let (before, after) = recorded.split_at(usize::try_from(theft).unwrap());
+        for packet in before.iter().flatten() {
+            for step in 0..=steps {
+                let mut relabelled = packet.clone();
+                relabelled[21..25].copy_from_slice(&step.to_be_bytes());
+                assert!(opener.open(&relabelled).is_err(), "{theft}, {step}");
+            }
+        }
+        let (_, mut later, _) = stepped(theft, packets);
+        later.forget_previous();
+        let opened = opened_by_a_thief(stolen(later).collect(), &mut aad, &recorded);
+        assert_eq!(opened, since(theft), "who receives, {theft}");
+        after.iter().flatten().for_each(|packet| drop(opener.open(packet).unwrap()));
+    }
+}
+
+#[test]
+fn who_steals_a_live_key_opens_nothing_of_earlier_steps() {
+    earlier_steps_stay_closed(8, 5, 0..=8);
+}
+
+#[test]
+#[ignore = "10^4 packets; for the night"]
+fn who_steals_a_live_key_opens_nothing_of_many_packets() {
+    earlier_steps_stay_closed(10, 1000, 10..=10);
+}
+
 #[test]
 fn a_forged_step_moves_nothing() {
     let (mut sealer, mut opener) = pair();
