@@ -199,7 +199,7 @@ fn send(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut R
         world.events.clear();
         outcome.readdressed_per_failure_mean =
             Some(measure::readdressed(world, &addresses, &movers) as f64 / failures as f64);
-        outcome.success_after_repair = Pairs::look_up(world, options.pairs, rng).send(world).success();
+        note_repaired(outcome, &Pairs::look_up(world, options.pairs, rng).send(world));
     }
 }
 
@@ -244,8 +244,14 @@ fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut 
     let faults = &options.faults;
     if faults.split_merge {
         bar.set_message("apart and together");
-        outcome.duplicate_addresses = Some(churn::split_and_merge(world, rng));
-        outcome.success_after_repair = Pairs::look_up(world, options.pairs, rng).send(world).success();
+        let mut apart = None;
+        let within = |world: &mut World, rng: &mut Rng| {
+            apart = Some(Pairs::look_up(world, options.pairs, rng).send(world));
+        };
+        outcome.duplicate_addresses = Some(churn::split_and_merge(world, rng, within));
+        outcome.success_while_apart = apart.as_ref().and_then(Pairs::success);
+        outcome.lookup_success_while_apart = apart.as_ref().and_then(Pairs::found);
+        note_repaired(outcome, &Pairs::look_up(world, options.pairs, rng).send(world));
     }
     if faults.churn_median_s > 0.0 {
         bar.set_message("churn");
@@ -271,6 +277,13 @@ fn note_pairs(outcome: &mut Outcome, pairs: &Pairs) {
     outcome.shortest_mean = pairs.shortest_mean();
     outcome.busiest_share = pairs.busiest_share;
     outcome.load_shares = pairs.load_shares;
+}
+
+/// What arrives after a repair; the least where several things were repaired.
+fn note_repaired(outcome: &mut Outcome, pairs: &Pairs) {
+    let least = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(f64::min);
+    outcome.success_after_repair = least(outcome.success_after_repair, pairs.success());
+    outcome.lookup_success_after_repair = least(outcome.lookup_success_after_repair, pairs.found());
 }
 
 fn join_all(world: &mut World, bar: &ProgressBar) {

@@ -39,3 +39,10 @@ fn packets_go_around_the_dead_before_anything_is_repaired() {
     let outcome = outcome("ov:3", 3, |options| options.faults.dead = 0.1);
     assert!(outcome.success.unwrap() >= 0.99, "{outcome:?}");
 }
+
+#[test]
+fn the_parts_of_a_network_work_while_they_are_apart_and_together_afterwards() {
+    let outcome = outcome("ov:3", 5, |options| options.faults.split_merge = true);
+    assert!(outcome.success_while_apart.is_some() && outcome.success_after_repair.is_some(), "{outcome:?}");
+    assert!(outcome.is_exact(), "{outcome:?}");
+}

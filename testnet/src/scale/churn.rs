@@ -173,11 +173,14 @@ fn exponential(mean_s: f64, rng: &mut Rng) -> Duration {
     Duration::try_from_secs_f64(-mean_s * share.ln()).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
 }
 
-/// Cuts the network at random into two parts, and lets them find together again; vertices that two nodes then hold.
-pub fn split_and_merge(world: &mut World, rng: &mut Rng) -> usize {
+/// Cuts the network at random into two parts, calls `apart` when these have had time to be overlays of their own, and lets them find together again;
+/// vertices that two nodes then hold.
+pub fn split_and_merge(world: &mut World, rng: &mut Rng, apart: impl FnOnce(&mut World, &mut Rng)) -> usize {
     let sides: Vec<bool> = (0..world.len()).map(|_| rng.below(2) == 1).collect();
     world.cut(sides);
     world.run(APART);
+    world.events.clear();
+    apart(world, rng);
     world.heal();
     world.run(TOGETHER);
     world.events.clear();

@@ -75,7 +75,6 @@ impl Pairs {
                 known = Some((pair.source, graph.distances(pair.source, |_, _| true)));
             }
             pair.shortest = known.as_ref().map_or(u32::MAX, |(_, distances)| distances[pair.target]);
-            pair.place = Some(Place::default());
             pair.hops = routes(pair.source, pair.target).and_then(|hops| u16::try_from(hops).ok());
         }
         Self { pairs, busiest_share: None, load_shares: None }
@@ -97,17 +96,22 @@ impl Pairs {
         Self { pairs, busiest_share, load_shares: load_shares(done) }
     }
 
-    /// Pairs that were found and are connected.
-    fn sent(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.iter().filter(|pair| pair.place.is_some() && pair.shortest != u32::MAX)
+    /// Pairs that are connected, as far as is known once they were to send. To one that was not found nothing is sent: that does not arrive either.
+    fn connected(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(|pair| pair.shortest != u32::MAX)
     }
 
     fn arrived(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.sent().filter_map(|pair| Some((f64::from(pair.hops?), f64::from(pair.shortest))))
+        self.connected().filter_map(|pair| Some((f64::from(pair.hops?), f64::from(pair.shortest))))
     }
 
     pub fn success(&self) -> Option<f64> {
-        mean(self.sent().map(|pair| f64::from(u8::from(pair.hops.is_some()))))
+        mean(self.connected().map(|pair| f64::from(u8::from(pair.hops.is_some()))))
+    }
+
+    /// Of the pairs that are connected, those that were found.
+    pub fn found(&self) -> Option<f64> {
+        mean(self.connected().map(|pair| f64::from(u8::from(pair.place.is_some()))))
     }
 
     pub fn lookup_success(&self) -> Option<f64> {
@@ -133,11 +137,11 @@ impl Pairs {
     }
 }
 
-/// Pairs of nodes that are alive.
+/// Pairs of nodes that are alive, and in one part of a network that fell apart.
 fn choose(world: &World, count: usize, rng: &mut Rng) -> Vec<Pair> {
     let mut pairs = choose_of(world.len(), count, rng);
     let alive = |node: usize| world.node(node).overlay.is_some();
-    pairs.retain(|pair| alive(pair.source) && alive(pair.target));
+    pairs.retain(|pair| alive(pair.source) && alive(pair.target) && world.are_together(pair.source, pair.target));
     pairs
 }
 

@@ -66,9 +66,15 @@ impl Options {
     /// Whether something goes wrong that may cost packets or look-ups.
     pub fn is_faulty(&self) -> bool {
         let faults = &self.faults;
-        let conduct = [faults.blackholes, faults.silent_binders, faults.lying_binders, faults.malicious_parents];
         let events = [faults.dead, faults.lost_links, faults.moves, faults.flapping, faults.churn_median_s];
-        conduct.into_iter().chain(events).any(|fault| fault > 0.0)
+        self.is_harmful() || events.into_iter().any(|fault| fault > 0.0)
+    }
+
+    /// Whether some nodes do harm, which nothing repairs.
+    pub fn is_harmful(&self) -> bool {
+        let faults = &self.faults;
+        let conduct = [faults.blackholes, faults.silent_binders, faults.lying_binders, faults.malicious_parents];
+        conduct.into_iter().any(|fault| fault > 0.0)
     }
 
     /// The family of graphs.

@@ -21,7 +21,7 @@ pub struct Outcome {
     pub memo: bool,
     /// What went wrong.
     pub faults: Faults,
-    /// Packets that arrived, of those whose ends were connected by live links.
+    /// Packets that arrived, of those whose ends were connected by live links. One whose target was not found counts as one that did not arrive.
     pub success: Option<f64>,
     /// Links crossed over links of the shortest path.
     pub stretch_mean: Option<f64>,
@@ -59,8 +59,14 @@ pub struct Outcome {
     pub lookup_disagreements: Option<usize>,
     /// Records kept by the fullest node over the mean: those of [`keys_per_node`](super::Options::keys_per_node), or else the nodes' own.
     pub dht_max_over_mean: Option<f64>,
-    /// Packets that arrived after everything was repaired.
+    /// Packets that arrived after everything was repaired; the least share where several things were.
     pub success_after_repair: Option<f64>,
+    /// Look-ups of these pairs that found the record, of those whose ends were connected.
+    pub lookup_success_after_repair: Option<f64>,
+    /// Packets that arrived within the parts of a network that had fallen apart.
+    pub success_while_apart: Option<f64>,
+    /// Look-ups within the parts that found the record.
+    pub lookup_success_while_apart: Option<f64>,
     /// Addresses in the first tree that changed for each node that died, the dead ones apart.
     pub readdressed_per_failure_mean: Option<f64>,
     /// Vertices that two nodes held after the parts of a network had found together.
@@ -84,9 +90,18 @@ impl Outcome {
     pub fn is_exact(&self) -> bool {
         let all = |share: Option<f64>| share.is_none_or(|share| share >= 1.0);
         let none = |count: Option<usize>| count.is_none_or(|count| count == 0);
-        self.converge_virtual_s.is_some()
-            && [self.success, self.lookup_success, self.success_after_repair].into_iter().all(all)
+        self.is_repaired()
+            && [self.success, self.lookup_success].into_iter().all(all)
+            && [self.success_while_apart, self.lookup_success_while_apart].into_iter().all(all)
             && none(self.lookup_disagreements)
-            && none(self.duplicate_addresses)
+    }
+
+    /// The same of what is to be exact whatever broke for a while: every node joined every tree, and after the repair every look-up and packet arrived
+    /// and nobody shares an address.
+    pub fn is_repaired(&self) -> bool {
+        let all = |share: Option<f64>| share.is_none_or(|share| share >= 1.0);
+        self.converge_virtual_s.is_some()
+            && [self.success_after_repair, self.lookup_success_after_repair].into_iter().all(all)
+            && self.duplicate_addresses.is_none_or(|count| count == 0)
     }
 }

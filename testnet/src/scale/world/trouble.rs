@@ -33,8 +33,14 @@ pub struct Gaps {
 impl Gaps {
     /// Whether one can dial the other.
     pub fn reaches(&self, a: usize, b: usize) -> bool {
-        let one_side = self.sides.is_empty() || self.sides[a] == self.sides[b];
-        one_side && !self.away.contains(&a) && !self.away.contains(&b) && !self.links.contains(&(a.min(b), a.max(b)))
+        self.are_together(a, b)
+            && !self.away.contains(&a)
+            && !self.away.contains(&b)
+            && !self.links.contains(&(a.min(b), a.max(b)))
+    }
+
+    fn are_together(&self, a: usize, b: usize) -> bool {
+        self.sides.is_empty() || self.sides[a] == self.sides[b]
     }
 }
 
@@ -42,6 +48,11 @@ impl World {
     /// Whether one node can dial the other, as far as the network goes.
     pub fn reaches(&self, a: usize, b: usize) -> bool {
         self.gaps.reaches(a, b)
+    }
+
+    /// Whether two nodes are in one part of a network that fell apart.
+    pub fn are_together(&self, a: usize, b: usize) -> bool {
+        self.gaps.are_together(a, b)
     }
 
     /// The node is gone at once, and its neighbours are told.
