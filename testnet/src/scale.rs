@@ -257,9 +257,15 @@ fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut 
         bar.set_message("churn");
         let before = measure::walks(world);
         let asked = if options.lookups == 0 { options.pairs } else { options.lookups };
-        let lookups = churn::churn(world, faults.churn_median_s, faults.churn_duration(), asked, rng, bar);
+        let churned = churn::churn(world, faults.churn_median_s, faults.churn_duration(), asked, rng, bar);
+        let lookups = churned.lookups;
         (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+        outcome.churn_messages_per_node_per_s = churned.messages_per_node_per_s();
         outcome.lookup_hops_mean = measure::walk_figures(&before, &measure::walks(world)).0;
+        bar.set_message("after churn");
+        world.run(REPAIR);
+        world.events.clear();
+        note_repaired(outcome, &Pairs::look_up(world, options.pairs, rng).send(world));
         bar.set_message("churn, Kademlia");
         let mut kademlia = Kademlia::new(options.nodes, rng);
         let (lookups, hops) = kademlia.churn(faults.churn_median_s, faults.churn_duration(), asked, rng);

@@ -41,6 +41,16 @@ fn packets_go_around_the_dead_before_anything_is_repaired() {
 }
 
 #[test]
+fn nodes_that_came_and_went_find_each_other_when_it_is_quiet_again() {
+    let outcome = outcome("ov:3", 4, |options| {
+        (options.nodes, options.lookups) = (60, 200);
+        (options.faults.churn_median_s, options.faults.churn_duration_s) = (300.0, 600.0);
+    });
+    assert!(outcome.success_after_repair.is_some() && outcome.is_repaired(), "{outcome:?}");
+    assert!(outcome.churn_messages_per_node_per_s > outcome.messages_per_node_per_s, "{outcome:?}");
+}
+
+#[test]
 fn the_parts_of_a_network_work_while_they_are_apart_and_together_afterwards() {
     let outcome = outcome("ov:3", 5, |options| options.faults.split_merge = true);
     assert!(outcome.success_while_apart.is_some() && outcome.success_after_repair.is_some(), "{outcome:?}");

@@ -92,6 +92,24 @@ pub fn ask(
     asked
 }
 
+/// What happened while nodes came and went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Churned {
+    /// Look-ups meanwhile.
+    pub lookups: Lookups,
+    /// Frames that arrived meanwhile.
+    frames: u64,
+    /// Seconds that nodes were there, of all nodes.
+    node_seconds: f64,
+}
+
+impl Churned {
+    /// Frames that a node which was there received in a second.
+    pub fn messages_per_node_per_s(&self) -> Option<f64> {
+        (self.node_seconds > 0.0).then(|| self.frames as f64 / self.node_seconds)
+    }
+}
+
 /// Lets nodes live for a time with this median, and come back after a while, for so long, with so many look-ups meanwhile.
 pub fn churn(
     world: &mut World,
@@ -100,11 +118,12 @@ pub fn churn(
     lookups: usize,
     rng: &mut Rng,
     bar: &ProgressBar,
-) -> Lookups {
+) -> Churned {
     let mut comings = Comings::new(world.len(), median_s, world.now.instant, rng);
     let mut since = vec![Instant::ZERO; world.len()];
     let steps = span.as_secs().max(1);
     let (mut result, mut open) = (Lookups::default(), BTreeMap::new());
+    let (frames, mut node_seconds) = (world.frames(), 0.0);
     bar.set_length(steps);
     bar.set_prefix("s");
     bar.set_position(0);
@@ -125,6 +144,7 @@ pub fn churn(
         };
         result.asked += ask(world, due, &mut open, rng, settled);
         world.run(STEP);
+        node_seconds += world.nodes().filter(|node| node.overlay.is_some()).count() as f64 * STEP.as_secs_f64();
         result.hear(world, &mut open);
         // Who died does not learn the answer, and nobody waits for it.
         open.retain(|(source, _), _| {
@@ -134,9 +154,10 @@ pub fn churn(
         });
         bar.inc(1);
     }
+    let frames = world.frames() - frames;
     world.run(LAST_ANSWERS);
     result.hear(world, &mut open);
-    result
+    Churned { lookups: result, frames, node_seconds }
 }
 
 /// Who comes and goes, and when: lifetimes and absences are exponential. Node 0 stays: who else would name heirs?

@@ -77,6 +77,8 @@ pub struct Outcome {
     pub settle_virtual_s: Option<f64>,
     /// Frames that a node received when nothing happened.
     pub messages_per_node_per_s: Option<f64>,
+    /// The same under churn, with the look-ups, for each node that was there.
+    pub churn_messages_per_node_per_s: Option<f64>,
     /// SHA-256 over all frames: when, where, what.
     pub trace_digest: String,
     /// How long the run took.
