@@ -3,6 +3,7 @@
 //! Nodes join one after the other over a [graph] of links that `links.only` allows, settle, and are then measured: pairs of nodes
 //! look each other up and send a packet. The graph and its shortest paths are known to the measurement alone.
 
+mod angle;
 mod baseline;
 mod binders;
 mod chart;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant as WallClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use overlay::address::TreeId;
 use overlay::config::Config;
+use overlay::dht::REPLICAS;
 use overlay::event::Event;
 use overlay::rng::Rng;
 use rayon::ThreadPoolBuilder;
@@ -63,6 +65,8 @@ const MOVERS_SETTLE: Duration = Duration::from_secs(5);
 /// Look-ups under way at one time, and longer than any takes.
 const LOOKUP_BATCH: usize = 1000;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(7);
+/// Where nothing fails, a Kademlia of more nodes than this is not run beside the overlay: it would take longer.
+const MAX_KADEMLIA: usize = 10_000;
 /// What nodes say to each other when nothing happens is counted for this long.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -77,14 +81,13 @@ pub struct NoSuchGraph(pub String, pub graph::ParseKindError);
 pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
     let clock = WallClock::now();
     let kind = options.kind().map_err(|error| NoSuchGraph(options.graph.clone(), error))?;
-    let mut seed = [0x17; 32];
-    seed[..8].copy_from_slice(&options.seed.to_le_bytes());
-    let mut rng = Rng::from_seed(seed);
+    let mut rng = rng_of(options.seed, 0x17);
     let graph = Graph::new(kind, options.nodes, &mut rng);
     let mut outcome = Outcome {
         nodes: options.nodes,
         graph: options.graph.clone(),
         metric: format!("{:?}", options.metric).to_lowercase(),
+        trees: if options.metric == Metric::Cloak { 1 } else { options.trees },
         seed: options.seed,
         pairs: options.pairs,
         memo: options.memo,
@@ -95,6 +98,9 @@ pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
         let baseline = Baseline::cloak(&graph, &mut rng);
         let pairs = Pairs::route(&graph, options.pairs, &mut rng, |source, target| baseline.route(source, target));
         note_pairs(&mut outcome, &pairs);
+        // Without keys those of the nodes' own records; replicas are angles of their own.
+        let keys = if options.keys_per_node > 0 { options.keys() } else { options.nodes };
+        outcome.dht_max_over_mean = angle::dht_max_over_mean(&baseline, keys * usize::from(REPLICAS), &mut rng);
     } else {
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = if options.threads == 0 { cores() } else { options.threads };
@@ -107,6 +113,13 @@ pub fn run(options: &Options) -> Result<Outcome, NoSuchGraph> {
     outcome.wall_s = clock.elapsed().as_secs_f64();
     outcome.peak_rss_bytes = peak_rss_bytes();
     Ok(outcome)
+}
+
+/// Randomness of a run for one of its `uses`.
+fn rng_of(seed: u64, uses: u8) -> Rng {
+    let mut bytes = [uses; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Rng::from_seed(bytes)
 }
 
 /// Everything that needs the overlay itself.
@@ -176,12 +189,24 @@ fn look_up(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mu
     (outcome.lookup_hops_mean, outcome.lookup_busiest_share) = measure::walk_figures(&before, &measure::walks(world));
     (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
     outcome.dht_max_over_mean = measure::dht_max_over_mean(world);
-    let keys = options.keys_per_node.saturating_mul(options.nodes).min(MAX_KEYS);
+    let keys = options.keys();
     if keys > 0 {
         let binders = Binders::new(world);
         outcome.dht_max_over_mean = binders.max_over_mean(keys, rng);
         outcome.lookup_disagreements = Some(binders.disagreements(options.lookups.max(1000), rng));
     }
+    if options.lookups > 0 && options.nodes <= MAX_KADEMLIA && !options.is_faulty() {
+        // With randomness of its own: the rest of the run is the same with it and without.
+        let mut rng = rng_of(options.seed, 0x18);
+        let (lookups, hops) = Kademlia::new(options.nodes, &mut rng).look_up(options.lookups, &mut rng);
+        note_kademlia(outcome, lookups, hops);
+    }
+}
+
+fn note_kademlia(outcome: &mut Outcome, lookups: Lookups, hops: Option<f64>) {
+    outcome.kademlia_lookup_success = lookups.success();
+    outcome.kademlia_lookup_stale = lookups.stale_share();
+    outcome.kademlia_lookup_hops_mean = hops;
 }
 
 /// The packets of the pairs; before the repair and after it, where nodes die.
@@ -269,9 +294,7 @@ fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut 
         bar.set_message("churn, Kademlia");
         let mut kademlia = Kademlia::new(options.nodes, rng);
         let (lookups, hops) = kademlia.churn(faults.churn_median_s, faults.churn_duration(), asked, rng);
-        outcome.kademlia_lookup_success = lookups.success();
-        outcome.kademlia_lookup_stale = lookups.stale_share();
-        outcome.kademlia_lookup_hops_mean = hops;
+        note_kademlia(outcome, lookups, hops);
     }
 }
 

@@ -88,6 +88,16 @@ impl<'a> Baseline<'a> {
         Self { graph, told, plane, hints, addresses }
     }
 
+    /// Where each node is.
+    pub fn addresses(&self) -> &[AddressSet] {
+        &self.addresses
+    }
+
+    /// The plane of the addresses; none where distance is that along the trees.
+    pub const fn plane(&self) -> Option<&Plane> {
+        self.plane.as_ref()
+    }
+
     /// Links that a packet crosses; none when it is lost.
     pub fn route(&self, source: usize, target: usize) -> Option<u32> {
         let goals = self.goals(target);

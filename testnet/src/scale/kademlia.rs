@@ -1,4 +1,4 @@
-//! A baseline for look-ups under churn: a Kademlia (Maymounkov and Mazières, IPTPS 2002) with the parameters of `libp2p-kad`.
+//! A baseline for look-ups: a Kademlia (Maymounkov and Mazières, IPTPS 2002) with the parameters of `libp2p-kad`.
 //!
 //! A model: a request takes no time, a dead node is noticed by whoever asks it, and a bucket that holds a dead node takes a new one instead, as
 //! libp2p's does with a peer that is disconnected. Records are put to the k closest nodes at each start of their node, and by each
@@ -71,6 +71,15 @@ impl Kademlia {
         kademlia
     }
 
+    /// So many look-ups where nothing fails; how these ended, and the steps that one took in the mean.
+    pub fn look_up(&mut self, lookups: usize, rng: &mut Rng) -> (Lookups, Option<f64>) {
+        let (mut result, mut hops) = (Lookups::default(), 0);
+        for _ in 0..lookups {
+            hops += self.look_up_one(Instant::ZERO + SETTLED, &mut result, rng);
+        }
+        (result, mean(result, hops))
+    }
+
     /// Nodes come and go, with so many look-ups meanwhile; how these ended, and the steps that one took in the mean.
     pub fn churn(&mut self, median_s: f64, span: Duration, lookups: usize, rng: &mut Rng) -> (Lookups, Option<f64>) {
         let count = self.nodes.len();
@@ -92,22 +101,27 @@ impl Kademlia {
             }
             let asked = lookups as u64 * (step + 1) / steps - lookups as u64 * step / steps;
             for _ in 0..asked {
-                let (source, target) = (rng.index(count), rng.index(count));
-                let settled = |node: &Node| node.alive && now.since(node.since) >= SETTLED;
-                if source == target || !settled(&self.nodes[source]) || !settled(&self.nodes[target]) {
-                    continue;
-                }
-                let found = self.find(source, &self.keys[target].clone(), Some(target));
-                result.asked += 1;
-                hops += u64::from(found.hops);
-                if let Some(run) = found.run {
-                    result.found += 1;
-                    result.stale += usize::from(run != self.nodes[target].run);
-                }
+                hops += self.look_up_one(now, &mut result, rng);
             }
         }
-        let mean = (result.asked > 0).then(|| hops as f64 / result.asked as f64);
-        (result, mean)
+        (result, mean(result, hops))
+    }
+
+    /// One node looks another one up, if both have been there for a while; the steps that took.
+    fn look_up_one(&mut self, now: Instant, result: &mut Lookups, rng: &mut Rng) -> u64 {
+        let count = self.nodes.len();
+        let (source, target) = (rng.index(count), rng.index(count));
+        let settled = |node: &Node| node.alive && now.since(node.since) >= SETTLED;
+        if source == target || !settled(&self.nodes[source]) || !settled(&self.nodes[target]) {
+            return 0;
+        }
+        let found = self.find(source, &self.keys[target].clone(), Some(target));
+        result.asked += 1;
+        if let Some(run) = found.run {
+            result.found += 1;
+            result.stale += usize::from(run != self.nodes[target].run);
+        }
+        u64::from(found.hops)
     }
 
     fn change(&mut self, node: usize, now: Instant, rng: &mut Rng) {
@@ -217,6 +231,10 @@ impl Kademlia {
     }
 }
 
+fn mean(lookups: Lookups, hops: u64) -> Option<f64> {
+    (lookups.asked > 0).then(|| hops as f64 / lookups.asked as f64)
+}
+
 fn distance(a: &Key, b: &Key) -> Key {
     std::array::from_fn(|at| a[at] ^ b[at])
 }
@@ -235,9 +253,11 @@ mod tests {
     fn without_churn_every_look_up_finds_the_newest_record() {
         let mut rng = Rng::from_seed([1; 32]);
         let mut kademlia = Kademlia::new(300, &mut rng);
-        let (lookups, hops) = kademlia.churn(1e12, Duration::from_secs(120), 500, &mut rng);
-        assert!(lookups.asked > 200 && lookups.found == lookups.asked && lookups.stale == 0, "{lookups:?}");
-        assert!((1.0..5.0).contains(&hops.unwrap()), "{hops:?}");
+        let churned = kademlia.churn(1e12, Duration::from_secs(120), 500, &mut rng);
+        for (lookups, hops) in [churned, kademlia.look_up(500, &mut rng)] {
+            assert!(lookups.asked > 200 && lookups.found == lookups.asked && lookups.stale == 0, "{lookups:?}");
+            assert!((1.0..5.0).contains(&hops.unwrap()), "{hops:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Options {
         conduct.into_iter().any(|fault| fault > 0.0)
     }
 
+    /// How many keys' binders are looked for.
+    pub fn keys(&self) -> usize {
+        self.keys_per_node.saturating_mul(self.nodes).min(MAX_KEYS)
+    }
+
     /// The family of graphs.
     ///
     /// # Errors
@@ -154,6 +159,6 @@ pub enum Metric {
     Hyperbolic,
     /// A baseline: the same addresses, hints and neighbours, but distance along the trees.
     Tree,
-    /// A baseline: CLOAK as published, with one tree joined at random, q = 4, and nothing known but the neighbours' addresses.
+    /// A baseline: CLOAK as published, with one tree joined at random, q = 4, nothing known but the neighbours' addresses, and a DHT that maps keys to angles.
     Cloak,
 }

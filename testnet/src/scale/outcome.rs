@@ -13,6 +13,8 @@ pub struct Outcome {
     pub graph: String,
     /// By what the next hop was chosen.
     pub metric: String,
+    /// In how many trees.
+    pub trees: u8,
     /// The seed.
     pub seed: u64,
     /// How many packets were to be sent.
@@ -47,7 +49,7 @@ pub struct Outcome {
     pub lookup_stale: Option<f64>,
     /// Links crossed by the walk of a look-up to its binder.
     pub lookup_hops_mean: Option<f64>,
-    /// The same under churn with a Kademlia of the same size.
+    /// The same with a Kademlia of the same size, where nothing fails or under churn.
     pub kademlia_lookup_success: Option<f64>,
     /// Of what it found, what was old.
     pub kademlia_lookup_stale: Option<f64>,
