@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::svg::{line, nice, number, text, ticks};
 
 const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 330.0;
+const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 440.0;
 const TOP: f64 = 52.0;

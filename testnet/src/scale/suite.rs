@@ -11,8 +11,12 @@ use super::{Faults, Metric, NoSuchGraph, Options, Outcome, run};
 const GRAPHS: [&str; 2] = ["ov:3", "ba:2"];
 /// The other ones, of which only numbers are kept.
 const OTHERS: [&str; 6] = ["ovp:3", "pl:2.5", "hrg:2.5", "rgg", "rgt", "as"];
-/// Nodes, up to what is asked for.
-const SIZES: [usize; 5] = [1000, 2000, 4000, 10_000, 100_000];
+/// Tenths of the nodes that are asked for: each line has a point for each.
+const SIZES: [usize; 3] = [1, 3, 10];
+/// Fewer nodes than this show nothing.
+const LEAST_NODES: usize = 10;
+/// Most nodes of the other graphs, of nodes that do harm, and of what is shaken.
+const SMALL: usize = 1000;
 /// Shares of nodes that die.
 const DEAD: [f64; 3] = [0.1, 0.2, 0.3];
 /// Median lifetimes under churn, in minutes.
@@ -24,10 +28,27 @@ const CHURN_S: f64 = 3600.0;
 /// Shares of nodes that do harm.
 const HARMFUL: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
 const PAIRS: usize = 10_000;
+/// No more pairs than so many for each node.
+const PAIRS_PER_NODE: usize = 10;
 const LOOKUPS: usize = 5000;
 /// Pairs of the two runs that show that sharing the checks of signatures changes nothing.
 const MEMO_PAIRS: usize = 1000;
 const KEYS_PER_NODE: usize = 100;
+/// Nodes up to which keys are looked for, and beside which a Kademlia runs.
+const MAX_KEYED: usize = 10_000;
+
+/// What a run is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Nothing fails.
+    Calm,
+    /// Nothing fails, to show that sharing the checks of signatures changes nothing.
+    Memo,
+    /// Something does.
+    Faulty,
+}
+
+type Runs = [(Part, Options, Outcome)];
 
 /// Runs everything with at most `nodes` nodes, and writes `overlay.json` and `overlay.svg` to `folder`; what came of it.
 ///
@@ -36,52 +57,39 @@ const KEYS_PER_NODE: usize = 100;
 pub fn suite(folder: &Path, nodes: usize, seed: u64, mut note: impl FnMut(&Outcome)) -> io::Result<Vec<Outcome>> {
     fs::create_dir_all(folder)?;
     let mut all = Vec::new();
-    for options in runs(nodes, seed) {
+    for (part, options) in runs(nodes, seed) {
         let outcome = run(&options).map_err(|NoSuchGraph(graph, why)| io::Error::other(format!("{graph}: {why}")))?;
         note(&outcome);
-        all.push((options, outcome));
+        all.push((part, options, outcome));
         // What is done is not lost when a later run is broken off.
-        let outcomes: Vec<&Outcome> = all.iter().map(|(_, outcome)| outcome).collect();
+        let outcomes: Vec<&Outcome> = all.iter().map(|(_, _, outcome)| outcome).collect();
         fs::write(folder.join("overlay.json"), serde_json::to_string_pretty(&outcomes)? + "\n")?;
         fs::write(folder.join("overlay.svg"), svg(&charts(&all)))?;
     }
-    let of_memo =
-        |memo| all.iter().filter(move |(o, _)| o.pairs == MEMO_PAIRS && o.memo == memo).map(|(_, r)| &r.trace_digest);
+    let of_memo = |memo| {
+        let runs = all.iter().filter(move |(part, options, _)| *part == Part::Memo && options.memo == memo);
+        runs.map(|(_, _, outcome)| &outcome.trace_digest)
+    };
     if of_memo(true).ne(of_memo(false)) {
         return Err(io::Error::other("a run in which each node checked each signature itself took another course"));
     }
-    Ok(all.into_iter().map(|(_, outcome)| outcome).collect())
+    Ok(all.into_iter().map(|(_, _, outcome)| outcome).collect())
 }
 
-fn runs(nodes: usize, seed: u64) -> Vec<Options> {
-    let base = Options { seed, pairs: PAIRS, ..Options::default() };
-    let mut runs = Vec::new();
-    for size in SIZES.into_iter().filter(|size| *size <= nodes) {
-        let balance = if size <= 10_000 { KEYS_PER_NODE } else { 0 };
-        for graph in GRAPHS {
-            for metric in [Metric::Hyperbolic, Metric::Tree, Metric::Cloak] {
-                let measured = metric == Metric::Hyperbolic;
-                runs.push(Options {
-                    graph: graph.to_owned(),
-                    nodes: size,
-                    metric,
-                    lookups: if measured { LOOKUPS } else { 0 },
-                    keys_per_node: if measured { balance } else { 0 },
-                    ..base.clone()
-                });
-            }
-        }
+fn runs(nodes: usize, seed: u64) -> Vec<(Part, Options)> {
+    let options =
+        |nodes: usize| Options { seed, nodes, pairs: PAIRS.min(nodes * PAIRS_PER_NODE), ..Options::default() };
+    let mut calm: Vec<Options> = sizes(nodes).into_iter().flat_map(|size| calm(&options(size))).collect();
+    let small = nodes.min(SMALL);
+    for size in sizes(small) {
+        calm.extend(OTHERS.map(|graph| Options { graph: graph.to_owned(), ..options(size) }));
     }
-    let small = nodes.min(SIZES[0]);
-    runs.extend([true, false].map(|memo| Options { nodes: small, memo, pairs: MEMO_PAIRS, ..base.clone() }));
-    runs.extend(OTHERS.map(|graph| Options { graph: graph.to_owned(), nodes: small, ..base.clone() }));
+    let memo = [true, false].map(|memo| Options { memo, pairs: MEMO_PAIRS, ..options(small) });
+    let few = options(nodes.min(MAX_FAULTY));
+    let mut faulty = Vec::new();
     for graph in GRAPHS {
-        runs.extend(DEAD.map(|dead| Options {
-            graph: graph.to_owned(),
-            nodes: nodes.min(MAX_FAULTY),
-            faults: Faults { dead, ..Faults::default() },
-            ..base.clone()
-        }));
+        let faults = DEAD.map(|dead| Faults { dead, ..Faults::default() });
+        faulty.extend(faults.map(|faults| Options { graph: graph.to_owned(), faults, ..few.clone() }));
     }
     for share in HARMFUL {
         let harm = [
@@ -90,56 +98,85 @@ fn runs(nodes: usize, seed: u64) -> Vec<Options> {
             Faults { lying_binders: share, ..Faults::default() },
             Faults { malicious_parents: share, ..Faults::default() },
         ];
-        runs.extend(harm.map(|faults| Options { nodes: small, faults, ..base.clone() }));
+        faulty.extend(harm.map(|faults| Options { faults, ..options(small) }));
     }
     let shaken = [
         Faults { moves: 0.1, ..Faults::default() },
         Faults { lost_links: 0.1, ..Faults::default() },
         Faults { flapping: 0.1, ..Faults::default() },
         Faults { latency_ms: 50.0, ..Faults::default() },
+        Faults { split_merge: true, ..Faults::default() },
     ];
-    runs.extend(shaken.map(|faults| Options { nodes: small, faults, ..base.clone() }));
-    runs.extend(MEDIANS_MIN.map(|median| Options {
-        nodes: nodes.min(MAX_CHURNING),
-        pairs: 100,
+    faulty.extend(shaken.map(|faults| Options { faults, ..options(small) }));
+    faulty.extend(MEDIANS_MIN.map(|median| Options {
         lookups: LOOKUPS,
         faults: Faults { churn_median_s: median * 60.0, churn_duration_s: CHURN_S, ..Faults::default() },
-        ..base.clone()
+        ..options(nodes.min(MAX_CHURNING))
     }));
-    runs
+    let parts = [(Part::Calm, calm), (Part::Memo, memo.into()), (Part::Faulty, faulty)];
+    parts.into_iter().flat_map(|(part, runs)| runs.into_iter().map(move |options| (part, options))).collect()
 }
 
-type Runs = [(Options, Outcome)];
+/// How many nodes the runs have that are drawn over the number of nodes.
+fn sizes(nodes: usize) -> Vec<usize> {
+    let sizes = SIZES.map(|tenths| nodes.saturating_mul(tenths) / 10);
+    sizes.into_iter().filter(|size| *size >= LEAST_NODES.min(nodes)).collect()
+}
 
-fn charts(runs: &Runs) -> [Chart<'static>; 5] {
-    [stretch(runs), dead(runs), load(runs), churn(runs), harm(runs)]
+/// The overlay and its baselines.
+fn calm(base: &Options) -> Vec<Options> {
+    let keys_per_node = if base.nodes <= MAX_KEYED { KEYS_PER_NODE } else { 0 };
+    let of = |graph: &str| {
+        let base = Options { graph: graph.to_owned(), ..base.clone() };
+        [
+            Options { lookups: LOOKUPS, keys_per_node, ..base.clone() },
+            Options { trees: 1, ..base.clone() },
+            Options { metric: Metric::Tree, ..base.clone() },
+            Options { metric: Metric::Cloak, keys_per_node, ..base },
+        ]
+    };
+    GRAPHS.into_iter().flat_map(of).collect()
+}
+
+fn charts(runs: &Runs) -> [Chart<'static>; 6] {
+    [stretch(runs), other_graphs(runs), dead(runs), load(runs), churn(runs), harm(runs)]
 }
 
 fn line(name: String, points: impl Iterator<Item = (f64, Option<f64>)>) -> Line {
     Line { name, points: points.filter_map(|(x, y)| Some((x, y?))).collect() }
 }
 
-fn is_calm(options: &Options) -> bool {
-    !options.is_faulty() && options.pairs == PAIRS && GRAPHS.contains(&options.graph.as_str())
+/// Runs of the overlay, or of a baseline, where nothing fails, over the number of nodes.
+fn over_nodes(runs: &Runs, name: String, graph: &str, metric: Metric, trees: u8) -> Line {
+    let is_one = |o: &Options| o.graph == graph && o.metric == metric && o.trees == trees;
+    let of = runs.iter().filter(|(part, o, _)| *part == Part::Calm && is_one(o));
+    line(name, of.map(|(_, o, r)| (o.nodes as f64, r.stretch_mean)))
 }
 
 fn stretch(runs: &Runs) -> Chart<'static> {
-    let mut lines = Vec::new();
-    for graph in GRAPHS {
-        for (metric, words) in
-            [(Metric::Hyperbolic, ""), (Metric::Tree, ", tree metric"), (Metric::Cloak, ", CLOAK as published")]
-        {
-            let of = runs.iter().filter(|(o, _)| is_calm(o) && o.graph == graph && o.metric == metric);
-            lines.push(line(format!("{graph}{words}"), of.map(|(o, r)| (o.nodes as f64, r.stretch_mean))));
-        }
-    }
+    let trees = Options::default().trees;
+    let kinds = [
+        ("", Metric::Hyperbolic, trees),
+        (", one tree", Metric::Hyperbolic, 1),
+        (", tree metric", Metric::Tree, trees),
+        (", CLOAK as published", Metric::Cloak, trees),
+    ];
+    let of =
+        |graph| kinds.map(|(words, metric, trees)| over_nodes(runs, format!("{graph}{words}"), graph, metric, trees));
+    let lines = GRAPHS.into_iter().flat_map(of).collect();
     Chart { title: "Links crossed over the shortest path", x: "nodes", y: "stretch, mean", log_x: true, lines }
+}
+
+fn other_graphs(runs: &Runs) -> Chart<'static> {
+    let Options { metric, trees, .. } = Options::default();
+    let lines = OTHERS.map(|graph| over_nodes(runs, graph.to_owned(), graph, metric, trees)).into();
+    Chart { title: "The same on other graphs", x: "nodes", y: "stretch, mean", log_x: true, lines }
 }
 
 fn dead(runs: &Runs) -> Chart<'static> {
     let lines = GRAPHS.map(|graph| {
-        let of = runs.iter().filter(|(o, _)| o.graph == graph && o.faults.dead > 0.0);
-        line(graph.to_owned(), of.map(|(o, r)| (o.faults.dead * 100.0, r.success.map(|share| share * 100.0))))
+        let of = runs.iter().filter(|(_, o, _)| o.graph == graph && o.faults.dead > 0.0);
+        line(graph.to_owned(), of.map(|(_, o, r)| (o.faults.dead * 100.0, r.success.map(|share| share * 100.0))))
     });
     Chart {
         title: "Delivered before any repair",
@@ -161,8 +198,8 @@ fn harm(runs: &Runs) -> Chart<'static> {
         ("found, malicious parents", |f| f.malicious_parents, |r| r.lookup_success),
     ];
     let lines = kinds.map(|(name, share, what)| {
-        let of = runs.iter().filter(|(o, _)| share(&o.faults) > 0.0);
-        line(name.to_owned(), of.map(|(o, r)| (share(&o.faults) * 100.0, what(r).map(|share| share * 100.0))))
+        let of = runs.iter().filter(|(_, o, _)| share(&o.faults) > 0.0);
+        line(name.to_owned(), of.map(|(_, o, r)| (share(&o.faults) * 100.0, what(r).map(|share| share * 100.0))))
     });
     Chart {
         title: "When some nodes do harm, and nobody has noticed yet",
@@ -175,10 +212,12 @@ fn harm(runs: &Runs) -> Chart<'static> {
 
 fn load(runs: &Runs) -> Chart<'static> {
     let lines = GRAPHS.map(|graph| {
-        let calm = |(o, r): &&(Options, Outcome)| is_calm(o) && o.graph == graph && r.load_shares.is_some();
-        let largest = runs.iter().filter(calm).max_by_key(|(o, _)| o.nodes);
-        let points = largest.and_then(|(_, outcome)| outcome.load_shares).into_iter().flatten();
-        let name = largest.map_or_else(|| graph.to_owned(), |(o, _)| format!("{graph}, {} nodes", o.nodes));
+        let Options { metric, trees, .. } = Options::default();
+        let is_ours = |o: &Options| o.graph == graph && o.metric == metric && o.trees == trees;
+        let calm = runs.iter().filter(|(part, o, _)| *part == Part::Calm && is_ours(o));
+        let largest = calm.max_by_key(|(_, o, _)| o.nodes);
+        let points = largest.and_then(|(_, _, outcome)| outcome.load_shares).into_iter().flatten();
+        let name = largest.map_or_else(|| graph.to_owned(), |(_, o, _)| format!("{graph}, {} nodes", o.nodes));
         line(name, points.map(|(nodes, share)| (nodes * 100.0, Some(share * 100.0))))
     });
     Chart {
@@ -191,16 +230,16 @@ fn load(runs: &Runs) -> Chart<'static> {
 }
 
 fn churn(runs: &Runs) -> Chart<'static> {
-    let of = || runs.iter().filter(|(o, _)| o.faults.churn_median_s > 0.0);
+    let of = || runs.iter().filter(|(_, o, _)| o.faults.churn_median_s > 0.0);
     let lost = |share: Option<f64>| share.map(|share| (1.0 - share) * 100.0);
     let minutes = |o: &Options| o.faults.churn_median_s / 60.0;
     let lines = vec![
-        line("not found".to_owned(), of().map(|(o, r)| (minutes(o), lost(r.lookup_success)))),
-        line("not found, Kademlia".to_owned(), of().map(|(o, r)| (minutes(o), lost(r.kademlia_lookup_success)))),
-        line("stale".to_owned(), of().map(|(o, r)| (minutes(o), r.lookup_stale.map(|share| share * 100.0)))),
+        line("not found".to_owned(), of().map(|(_, o, r)| (minutes(o), lost(r.lookup_success)))),
+        line("not found, Kademlia".to_owned(), of().map(|(_, o, r)| (minutes(o), lost(r.kademlia_lookup_success)))),
+        line("stale".to_owned(), of().map(|(_, o, r)| (minutes(o), r.lookup_stale.map(|share| share * 100.0)))),
         line(
             "stale, Kademlia".to_owned(),
-            of().map(|(o, r)| (minutes(o), r.kademlia_lookup_stale.map(|share| share * 100.0))),
+            of().map(|(_, o, r)| (minutes(o), r.kademlia_lookup_stale.map(|share| share * 100.0))),
         ),
     ];
     Chart {
