@@ -129,7 +129,7 @@ fn simulate(options: &Options, graph: Graph, threads: usize, outcome: &mut Outco
     let bar = progress(options.nodes);
     join_all(&mut world, &bar);
     bar.set_message("converging");
-    outcome.converge_virtual_s = converge(&mut world);
+    outcome.converge_virtual_s = converge(&mut world, options.trees);
     outcome.settle_virtual_s = settle(&mut world);
     let before = world.frames();
     bar.set_message("quiet");
@@ -144,17 +144,18 @@ fn simulate(options: &Options, graph: Graph, threads: usize, outcome: &mut Outco
         let pairs = Pairs::route(world.graph(), options.pairs, rng, |source, target| baseline.route(source, target));
         note_pairs(outcome, &pairs);
     } else {
-        misbehave(&mut world, &options.faults, rng);
+        let harmful = misbehave(&mut world, &options.faults, rng);
+        outcome.harmful_nodes = options.is_harmful().then_some(harmful);
         look_up(options, &mut world, outcome, rng);
         send(options, &mut world, outcome, rng);
         go_on(options, &mut world, outcome, rng, &bar);
     }
-    outcome.trace_digest = world.digest();
+    outcome.trace_digest = Some(world.digest());
     bar.finish_and_clear();
 }
 
-/// From here on some nodes do harm.
-fn misbehave(world: &mut World, faults: &Faults, rng: &mut Rng) {
+/// From here on some nodes do harm; how many.
+fn misbehave(world: &mut World, faults: &Faults, rng: &mut Rng) -> usize {
     for (share, conduct) in [
         (faults.blackholes, Conduct::Blackhole),
         (faults.silent_binders, Conduct::SilentBinder),
@@ -165,11 +166,13 @@ fn misbehave(world: &mut World, faults: &Faults, rng: &mut Rng) {
             world.set_conduct(number, conduct);
         }
     }
+    let harmful = world.nodes().filter(|node| node.conduct != Conduct::Honest).count();
     if faults.malicious_parents > 0.0 {
         // What they say of themselves has to get around.
         world.run(BOASTS_TRAVEL);
         world.events.clear();
     }
+    harmful
 }
 
 /// Look-ups beside those of the pairs, and who keeps what.
@@ -187,7 +190,7 @@ fn look_up(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mu
         left -= some;
     }
     (outcome.lookup_hops_mean, outcome.lookup_busiest_share) = measure::walk_figures(&before, &measure::walks(world));
-    (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+    note_lookups(outcome, lookups);
     outcome.dht_max_over_mean = measure::dht_max_over_mean(world);
     let keys = options.keys();
     if keys > 0 {
@@ -203,7 +206,13 @@ fn look_up(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mu
     }
 }
 
+fn note_lookups(outcome: &mut Outcome, lookups: Lookups) {
+    outcome.lookups_asked = (lookups.asked > 0).then_some(lookups.asked);
+    (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+}
+
 fn note_kademlia(outcome: &mut Outcome, lookups: Lookups, hops: Option<f64>) {
+    outcome.kademlia_lookups_asked = (lookups.asked > 0).then_some(lookups.asked);
     outcome.kademlia_lookup_success = lookups.success();
     outcome.kademlia_lookup_stale = lookups.stale_share();
     outcome.kademlia_lookup_hops_mean = hops;
@@ -213,10 +222,13 @@ fn note_kademlia(outcome: &mut Outcome, lookups: Lookups, hops: Option<f64>) {
 fn send(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut Rng) {
     let addresses = measure::first_addresses(world);
     let pairs = Pairs::look_up(world, options.pairs, rng);
-    outcome.lookup_success = outcome.lookup_success.or(pairs.lookup_success());
+    if outcome.lookups_asked.is_none() {
+        (outcome.lookups_asked, outcome.lookup_success) = (pairs.lookups_asked(), pairs.lookup_success());
+    }
     let Some(Failed { failures, movers }) = fail(world, &options.faults, rng) else {
         return note_pairs(outcome, &pairs.send(world));
     };
+    outcome.failures = Some(failures);
     note_pairs(outcome, &pairs.send(world));
     if failures > 0 {
         world.thaw();
@@ -283,8 +295,8 @@ fn go_on(options: &Options, world: &mut World, outcome: &mut Outcome, rng: &mut 
         let before = measure::walks(world);
         let asked = if options.lookups == 0 { options.pairs } else { options.lookups };
         let churned = churn::churn(world, faults.churn_median_s, faults.churn_duration(), asked, rng, bar);
-        let lookups = churned.lookups;
-        (outcome.lookup_success, outcome.lookup_stale) = (lookups.success(), lookups.stale_share());
+        note_lookups(outcome, churned.lookups);
+        outcome.churn_changes = Some(churned.changes);
         outcome.churn_messages_per_node_per_s = churned.messages_per_node_per_s();
         outcome.lookup_hops_mean = measure::walk_figures(&before, &measure::walks(world)).0;
         bar.set_message("after churn");
@@ -330,13 +342,14 @@ fn join_all(world: &mut World, bar: &ProgressBar) {
     bar.set_position(world.len() as u64);
 }
 
-/// Virtual seconds until every node has an address in each tree that has a root; none when they do not.
-fn converge(world: &mut World) -> Option<f64> {
+/// Virtual seconds until every node has an address in each of so many trees; none when they do not.
+fn converge(world: &mut World, trees: u8) -> Option<f64> {
     let start = world.now.instant;
+    // Each tree has a root of its own.
+    let trees = usize::from(trees).min(world.len());
+    let done = |node: &world::Node| TreeId::ALL.iter().take(trees).all(|tree| has_address(node, *tree));
     let mut settled = 0;
     while world.now.instant.since(start) < CONVERGE_LIMIT {
-        let trees = TreeId::ALL.iter().filter(|tree| world.nodes().any(|node| has_address(node, **tree))).count();
-        let done = |node: &world::Node| TreeId::ALL.iter().take(trees).all(|tree| has_address(node, *tree));
         while settled < world.len() && done(world.node(settled)) {
             settled += 1;
         }
@@ -386,3 +399,6 @@ fn peak_rss_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
+
+#[cfg(test)]
+mod tests;

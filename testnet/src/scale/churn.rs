@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_secs(1);
 const LAST_ANSWERS: Duration = Duration::from_secs(6);
 /// A node is looked up, and looks up, after it has been there for this long.
 pub const SETTLED: Duration = Duration::from_mins(1);
-/// A record is old when its node has had another place for longer than this.
+/// A record is old when its node has had another place for longer than this. The Kademlia needs no such time: there a record changes only when its node starts,
+/// and nobody looks that up before it is [`SETTLED`].
 const NEWS_TRAVELS: Duration = Duration::from_secs(1);
 /// How long the parts of a network are apart, and how long they have to become one again.
 const APART: Duration = Duration::from_mins(1);
@@ -97,6 +98,8 @@ pub fn ask(
 pub struct Churned {
     /// Look-ups meanwhile.
     pub lookups: Lookups,
+    /// How often a node went or came back.
+    pub changes: usize,
     /// Frames that arrived meanwhile.
     frames: u64,
     /// Seconds that nodes were there, of all nodes.
@@ -123,12 +126,13 @@ pub fn churn(
     let mut since = vec![Instant::ZERO; world.len()];
     let steps = span.as_secs().max(1);
     let (mut result, mut open) = (Lookups::default(), BTreeMap::new());
-    let (frames, mut node_seconds) = (world.frames(), 0.0);
+    let (frames, mut node_seconds, mut changes) = (world.frames(), 0.0, 0);
     bar.set_length(steps);
     bar.set_prefix("s");
     bar.set_position(0);
     for step in 0..steps {
         for node in comings.due(world.now.instant, |node| world.node(node).overlay.is_some(), rng) {
+            changes += 1;
             if world.node(node).overlay.is_some() {
                 world.kill(node);
             } else {
@@ -157,7 +161,7 @@ pub fn churn(
     let frames = world.frames() - frames;
     world.run(LAST_ANSWERS);
     result.hear(world, &mut open);
-    Churned { lookups: result, frames, node_seconds }
+    Churned { lookups: result, changes, frames, node_seconds }
 }
 
 /// Who comes and goes, and when: lifetimes and absences are exponential. Node 0 stays: who else would name heirs?

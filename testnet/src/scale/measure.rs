@@ -114,6 +114,11 @@ impl Pairs {
         mean(self.connected().map(|pair| f64::from(u8::from(pair.place.is_some()))))
     }
 
+    /// How many of them asked.
+    pub fn lookups_asked(&self) -> Option<usize> {
+        Some(self.pairs.len()).filter(|asked| *asked > 0)
+    }
+
     pub fn lookup_success(&self) -> Option<f64> {
         mean(self.pairs.iter().map(|pair| f64::from(u8::from(pair.place.is_some()))))
     }

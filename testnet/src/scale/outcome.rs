@@ -43,13 +43,23 @@ pub struct Outcome {
     pub state_bytes_p99: Option<f64>,
     /// Bytes of a node's encoded addresses, all trees.
     pub address_bytes_mean: Option<f64>,
-    /// Look-ups that found the record.
+    /// How many nodes did harm.
+    pub harmful_nodes: Option<usize>,
+    /// How many nodes died or moved and links were lost or went down, each time, before the packets were sent.
+    pub failures: Option<usize>,
+    /// How often a node went or came back under churn.
+    pub churn_changes: Option<usize>,
+    /// How many look-ups there were.
+    pub lookups_asked: Option<usize>,
+    /// Of these, those that found the record.
     pub lookup_success: Option<f64>,
     /// Of the look-ups that found a record, those that found an old one.
     pub lookup_stale: Option<f64>,
     /// Links crossed by the walk of a look-up to its binder.
     pub lookup_hops_mean: Option<f64>,
-    /// The same with a Kademlia of the same size, where nothing fails or under churn.
+    /// How many look-ups a Kademlia of the same size had, where nothing fails or under churn.
+    pub kademlia_lookups_asked: Option<usize>,
+    /// Of these, those that found the record.
     pub kademlia_lookup_success: Option<f64>,
     /// Of what it found, what was old.
     pub kademlia_lookup_stale: Option<f64>,
@@ -82,7 +92,7 @@ pub struct Outcome {
     /// The same under churn, with the look-ups, for each node that was there.
     pub churn_messages_per_node_per_s: Option<f64>,
     /// SHA-256 over all frames: when, where, what.
-    pub trace_digest: String,
+    pub trace_digest: Option<String>,
     /// How long the run took.
     pub wall_s: f64,
     /// The most memory that the process had.
@@ -107,5 +117,31 @@ impl Outcome {
         self.converge_virtual_s.is_some()
             && [self.success_after_repair, self.lookup_success_after_repair].into_iter().all(all)
             && self.duplicate_addresses.is_none_or(|count| count == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_found_or_did_not_arrive_is_not_exact() {
+        let fine = Outcome { converge_virtual_s: Some(0.0), success: Some(1.0), ..Outcome::default() };
+        assert!(fine.is_exact() && fine.is_repaired());
+        let least = Some(0.999);
+        for (outcome, is_repaired) in [
+            (Outcome { success: least, ..fine.clone() }, true),
+            (Outcome { lookup_success: least, ..fine.clone() }, true),
+            (Outcome { success_while_apart: least, ..fine.clone() }, true),
+            (Outcome { lookup_success_while_apart: least, ..fine.clone() }, true),
+            (Outcome { lookup_disagreements: Some(1), ..fine.clone() }, true),
+            (Outcome { success_after_repair: least, ..fine.clone() }, false),
+            (Outcome { lookup_success_after_repair: least, ..fine.clone() }, false),
+            (Outcome { duplicate_addresses: Some(1), ..fine.clone() }, false),
+            (Outcome { converge_virtual_s: None, ..fine.clone() }, false),
+        ] {
+            assert!(!outcome.is_exact(), "{outcome:?}");
+            assert_eq!(outcome.is_repaired(), is_repaired, "{outcome:?}");
+        }
     }
 }
