@@ -27,19 +27,61 @@ fn seeds_of_whole_nodes() {
 
 #[test]
 fn the_overlay_at_scale() {
-    for what in ["", "--lookups 20 --keys 2 ", "--dead 0.1 ", "--split-merge ", "--metric cloak "] {
+    for what in [
+        "",
+        "--lookups 20 --keys 2 ",
+        "--dead 0.1 ",
+        "--split-merge ",
+        "--churn-median 5m --duration 5m ",
+        "--blackholes 0.1 ",
+        "--metric cloak ",
+    ] {
         let outcome = printed(&format!("sim --graph ov:3 --nodes 40 --pairs 40 {what}--json"));
         schema::holds("testnet.md", "testnet sim --graph", &outcome);
+        assert_eq!(outcome["trace_digest"].is_null(), what.contains("cloak"), "{outcome}");
     }
+}
+
+#[test]
+fn a_scenario_in_a_file_is_the_one_of_these_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scenario.toml");
+    fs::write(&file, "graph = \"ba:2\"\nnodes = 40\nseed = 5\npairs = 40\n[faults]\ndead = 0.1\nlost_links = 0.05\n")
+        .unwrap();
+    let same = |mut outcome: Value| {
+        // What depends on the machine.
+        for field in ["wall_s", "peak_rss_bytes"] {
+            outcome[field] = Value::Null;
+        }
+        outcome
+    };
+    let said = printed("sim --graph ba:2 --nodes 40 --seed 5 --pairs 40 --dead 0.1 --lost-links 0.05 --json");
+    let read = printed(&format!("sim --scenario {} --json", file.display()));
+    assert_eq!(same(read), same(said));
 }
 
 /// All outcomes of a suite, as in its file.
 #[test]
 fn a_suite_prints_what_it_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let outcomes = printed(&format!("sim --suite {} --nodes 5 --json", folder.path().display()));
+    let outcomes = printed(&format!("sim --suite {} --nodes 40 --json", folder.path().display()));
     for outcome in outcomes.as_array().unwrap() {
         schema::holds("testnet.md", "testnet sim --graph", outcome);
+        // Whatever was to go wrong did.
+        for (fault, counted) in [
+            ("dead", "failures"),
+            ("lost_links", "failures"),
+            ("moves", "failures"),
+            ("flapping", "failures"),
+            ("blackholes", "harmful_nodes"),
+            ("silent_binders", "harmful_nodes"),
+            ("lying_binders", "harmful_nodes"),
+            ("malicious_parents", "harmful_nodes"),
+            ("churn_median_s", "churn_changes"),
+        ] {
+            let happened = outcome[counted].as_u64() > Some(0);
+            assert!(outcome["faults"][fault].is_null() || happened, "{fault}: {outcome}");
+        }
     }
     let written = fs::read(folder.path().join("overlay.json")).unwrap();
     assert_eq!(outcomes, serde_json::from_slice::<Value>(&written).unwrap());

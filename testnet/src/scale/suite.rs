@@ -190,9 +190,10 @@ fn dead(runs: &Runs) -> Chart<'static> {
 fn harm(runs: &Runs) -> Chart<'static> {
     type Share = fn(&Faults) -> f64;
     type What = fn(&Outcome) -> Option<f64>;
-    let kinds: [(&str, Share, What); 5] = [
+    let kinds: [(&str, Share, What); 6] = [
         ("delivered, blackholes", |f| f.blackholes, |r| r.success),
         ("delivered, malicious parents", |f| f.malicious_parents, |r| r.success),
+        ("found, blackholes", |f| f.blackholes, |r| r.lookup_success),
         ("found, silent binders", |f| f.silent_binders, |r| r.lookup_success),
         ("found, lying binders", |f| f.lying_binders, |r| r.lookup_success),
         ("found, malicious parents", |f| f.malicious_parents, |r| r.lookup_success),
@@ -248,5 +249,34 @@ fn churn(runs: &Runs) -> Chart<'static> {
         y: "of all look-ups (%)",
         log_x: false,
         lines,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_line_over_the_number_of_nodes_has_several_points() {
+        let runs = runs(1000, 1);
+        let sizes = |graph: &str, metric, trees| -> BTreeSet<usize> {
+            let calm = runs.iter().filter(|(part, _)| *part == Part::Calm).map(|(_, options)| options);
+            let of = calm
+                .filter(|o| o.graph == graph && o.metric == metric && o.trees == trees && o.faults.latency_ms == 0.0);
+            of.map(|o| o.nodes).collect()
+        };
+        let three = BTreeSet::from([100, 300, 1000]);
+        for graph in GRAPHS {
+            let lines = [(Metric::Hyperbolic, 4), (Metric::Hyperbolic, 1), (Metric::Tree, 4), (Metric::Cloak, 4)];
+            for (metric, trees) in lines {
+                assert_eq!(sizes(graph, metric, trees), three, "{graph} {metric:?} {trees}");
+            }
+        }
+        for graph in OTHERS {
+            assert_eq!(sizes(graph, Metric::Hyperbolic, 4), three, "{graph}");
+        }
+        assert_eq!(runs.iter().filter(|(part, _)| *part == Part::Memo).count(), 2);
     }
 }

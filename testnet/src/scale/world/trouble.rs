@@ -164,9 +164,10 @@ impl World {
     }
 }
 
-/// A share of them, at random.
+/// A share of them, at random; at least one where the share is not 0: a fault that meets nobody would look like one that does no harm.
 pub fn draw<T>(mut from: Vec<T>, share: f64, rng: &mut Rng) -> Vec<T> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of them")]
     let many = (from.len() as f64 * share) as usize;
-    (0..many).map(|_| from.swap_remove(rng.index(from.len()))).collect()
+    let least = usize::from(share > 0.0).min(from.len());
+    (0..many.max(least)).map(|_| from.swap_remove(rng.index(from.len()))).collect()
 }
