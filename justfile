@@ -4,7 +4,7 @@
 check:
     bash .ci/run
 
-# The main job: eight real nodes, one real move.
+# The main job: nine real nodes, one real move.
 demo:
     cargo run --release -p testnet
 
@@ -22,7 +22,11 @@ nightly:
     MUSES_FULL=1 cargo test --release -p node --test moving --test moving_forwards --test unmodified_programs -- --nocapture
     cargo run --release -p testnet -- sim --seeds 100000 --longest-outage 31536000 --bytes 524288
     cargo run --release -p testnet -- sim --suite docs/overlay --nodes 10000
+    cargo run --release -p testnet -- --runs 3 --strict
     cargo run --release -p testnet -- bench --strict
     # A thousand moves: no application notices one, and the nodes hold no more after them.
     cargo run --release -p testnet -- soak --rounds 50 --movers 20 --strict
     cargo test --workspace -- --ignored
+    # Known weaknesses of what we build upon; wants the network and `cargo install --locked cargo-deny`.
+    cargo deny check
+    cargo deny --manifest-path fuzz/Cargo.toml check --config deny.toml advisories
