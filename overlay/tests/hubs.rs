@@ -78,3 +78,38 @@ fn a_mover_is_not_another_way() {
     assert!(net.run_until(Duration::from_secs(2), whole), "{}", net.picture());
     assert_eq!(net.node(node).neighbours().len(), 2);
 }
+
+/// Two parts after the founder's death, each with an heir that minds the root, and then one link between them, to a crowded hub. Who has that link
+/// has a way to the lesser root already. Were that another way, the hub would refuse it, and the parts would stay two.
+#[test]
+fn the_way_to_a_lesser_root_is_not_another_way() {
+    const FOUNDER: usize = 0;
+    const CROWDED: usize = 1;
+    const FRIEND: usize = 2;
+    const CONTACT: usize = 3;
+    let only = |others: &[usize]| others.iter().map(|n| Only::Id(common::identity(*n).id())).collect::<Vec<_>>();
+    let mut net = Net::new(1);
+    net.add(Config { trees: 1, ..Config::default() });
+    net.add(Config { max_links: 1000, ..net.joining(&[FOUNDER]) });
+    net.run(Duration::from_secs(1));
+    net.add(Config { only: only(&[FOUNDER, CONTACT]), ..net.joining(&[FOUNDER]) });
+    net.run(Duration::from_secs(1));
+    net.add(Config { only: only(&[FRIEND]), ..net.joining(&[FRIEND]) });
+    for _ in 0..MIN_OPEN_SLOTS {
+        let node = joins(&mut net, &[CROWDED]);
+        assert_eq!(parent(&net, FIRST_TREE, node), Some(CROWDED));
+    }
+    net.run(Duration::from_secs(10));
+    net.kill(FOUNDER, true);
+    net.run(Duration::from_secs(60));
+    let roots = |net: &Net| [CROWDED, FRIEND, CONTACT].map(|n| net.node(n).root_of(FIRST_TREE).map(|id| net.index(id)));
+    assert_eq!(roots(&net), [Some(CROWDED), Some(FRIEND), Some(FRIEND)], "{}", net.picture());
+
+    let hub = net.id(CROWDED);
+    net.with(CONTACT, |overlay, now| overlay.set_links(only(&[FRIEND, CROWDED]), 0, now));
+    net.with(CONTACT, |overlay, now| overlay.handle_peer_found(&common::address(CROWDED), Some(hub), now));
+    net.run(Duration::from_secs(30));
+    assert_eq!(roots(&net), [Some(CROWDED); 3], "{}", net.picture());
+    assert_eq!(parent(&net, FIRST_TREE, CONTACT), Some(CROWDED));
+    net.assert_whole();
+}
