@@ -64,4 +64,14 @@ impl Net {
     pub fn addresses_change(&mut self, n: usize) {
         self.with(n, Overlay::handle_address_change);
     }
+
+    /// Has a neighbour of `n`, the same each time, say something to it that it would not say.
+    pub fn hears(&mut self, n: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
+        self.hears_on(Lane::Control, n, bytes)
+    }
+
+    pub fn hears_on(&mut self, lane: Lane, n: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
+        let link = *self.ends.iter().find(|(_, end)| end.node == n && self.ends.contains_key(&end.other)).unwrap().0;
+        self.with(n, |overlay, now| overlay.handle_frame(link, lane, bytes, now))
+    }
 }

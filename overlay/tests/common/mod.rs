@@ -60,6 +60,9 @@ struct End {
     other: LinkId,
 }
 
+/// What becomes of a frame on its way: from whom, to whom, and the bytes that arrive.
+pub type Tap = Box<dyn FnMut(usize, usize, Vec<u8>) -> Vec<u8>>;
+
 enum What {
     Dialled { from: usize, address: Multiaddr },
     Up { node: usize, link: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool },
@@ -84,6 +87,8 @@ pub struct Net {
     pub close_takes: Duration,
     /// Gives nobody a place, and looks as if it would.
     pub refuser: Option<usize>,
+    /// Hears all frames, and may change them.
+    pub tap: Option<Tap>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -116,6 +121,7 @@ impl Net {
             frames: 0,
             close_takes: Duration::from_millis(5),
             refuser: None,
+            tap: None,
         }
     }
 
@@ -268,6 +274,11 @@ impl Net {
                 if self.nodes[node].overlay.is_none() || !self.nodes[node].network || !self.nodes[peer].network {
                     return;
                 }
+                let room = bytes.len();
+                let bytes = match &mut self.tap {
+                    Some(tap) => tap(peer, node, bytes),
+                    None => bytes,
+                };
                 if self.refuser == Some(node)
                     && let Ok(overlay::wire::link::Frame::Ask(ask)) = overlay::wire::link::Frame::decode(&bytes)
                 {
@@ -279,7 +290,6 @@ impl Net {
                 self.frames += 1;
                 self.digest.update(format!("{:?} {node} {link:?} {lane:?} ", now.instant));
                 self.digest.update(&bytes);
-                let room = bytes.len();
                 let done = self.with(node, |overlay, now| overlay.handle_frame(link, lane, bytes, now));
                 if let Err(error) = done {
                     assert_eq!(error, overlay::error::FrameError::UnknownLink, "honest nodes send proper frames");
@@ -377,12 +387,6 @@ impl Net {
         self.arrivals.insert((link, lane), at);
         self.next += 1;
         self.queue.insert((at, self.next), What::Frame { link: to, lane, bytes, back: link });
-    }
-
-    /// Has a neighbour of `n`, the same each time, say something to it.
-    pub fn hears(&mut self, n: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
-        let link = *self.ends.iter().find(|(_, end)| end.node == n && self.ends.contains_key(&end.other)).unwrap().0;
-        self.with(n, |overlay, now| overlay.handle_frame(link, Lane::Control, bytes, now))
     }
 
     pub fn digest(&self) -> String {
