@@ -6,12 +6,15 @@ mod common;
 
 use core::time::Duration;
 
+use common::faults::refusing;
 use common::{Net, identity};
+use overlay::Overlay;
 use overlay::address::{FIRST_TREE, TreeId};
+use overlay::config::{Config, Only};
 use overlay::error::FrameError;
 use overlay::grant::Grant;
 use overlay::id::NodeId;
-use overlay::wire::link::{Frame, Proof};
+use overlay::wire::link::{Frame, Granted, Proof};
 
 fn proof_against(parent: usize, epochs: [u64; 2]) -> Proof {
     let grant = |child: u8, epoch| {
@@ -51,4 +54,67 @@ fn what_proves_nothing_closes_the_link_of_who_says_it() {
     for (node, proof) in [(2, proof_against(3, [5, 6])), (4, Proof { one: vec![1], other: vec![2] })] {
         assert_eq!(net.hears(node, Frame::Proof(proof).encode()), Err(FrameError::Forged));
     }
+}
+
+/// Links to `others` alone, and joins through those that are there before it.
+fn links(own: usize, others: &[usize]) -> Config {
+    let only = others.iter().map(|n| Only::Id(identity(*n).id())).collect();
+    let joins = others.iter().filter(|n| **n < own).map(|n| common::address(*n)).collect();
+    Config { only, joins, trees: 1, extra_links: 0, ..Config::default() }
+}
+
+/// No proof is at hand here: whoever has followed both chains of such a parent makes it.
+#[test]
+fn who_sees_one_place_given_to_two_convicts_the_parent_and_tells_others() {
+    const LIAR: usize = 1;
+    const CHILDREN: [usize; 2] = [2, 3];
+    /// An honest way to the root that is longer: of 4, 5 and 6.
+    const HONEST: usize = 6;
+    const BELOW: usize = 7;
+    const LATER: usize = 8;
+    let lies = |from: usize, bytes: Vec<u8>| match Frame::decode(&bytes) {
+        Ok(Frame::Grant(granted)) if from == LIAR => {
+            let Grant { child, tree, lease_s, .. } = Grant::from_bytes(&granted.grant).unwrap();
+            let again = Grant::sign(&identity(LIAR), child, tree, 3, 5, lease_s);
+            Frame::Grant(Granted { grant: again.to_bytes(), ..granted }).encode()
+        }
+        _ => bytes,
+    };
+    let mut net = Net::new(1);
+    net.tap = Some(Box::new(move |from, _, bytes| lies(from, bytes)));
+    let all: [&[usize]; 8] = [
+        &[LIAR, 4],
+        &[0, 2, 3, LATER],
+        &[LIAR, BELOW],
+        &[LIAR, BELOW],
+        &[0, 5],
+        &[4, HONEST],
+        &[5, BELOW, LATER],
+        &[2, 3, 6],
+    ];
+    for (n, others) in all.into_iter().enumerate() {
+        net.add(links(n, others));
+        net.run(Duration::from_secs(1));
+    }
+    net.run(Duration::from_secs(30));
+    // Nobody has seen both yet.
+    assert_eq!(CHILDREN.map(|n| net.node(n).parent()), [Some(net.id(LIAR)); 2], "{}", net.picture());
+    assert_eq!(net.text(CHILDREN[0]), net.text(CHILDREN[1]));
+    let first = net.index(net.node(BELOW).parent().unwrap());
+    assert!(CHILDREN.contains(&first), "{}", net.picture());
+
+    // Its place below the one is taken away, and the other is the next best.
+    net.tap = Some(Box::new(move |from, to, bytes| match (from, to) {
+        (from, BELOW) if from == first => refusing(bytes),
+        _ => lies(from, bytes),
+    }));
+    net.with(first, Overlay::handle_interruption);
+    net.run(Duration::from_secs(30));
+    assert_eq!(children_of(&net, LIAR), 0, "{}", net.picture());
+    assert_eq!(net.node(BELOW).parent(), Some(net.id(HONEST)), "{}", net.picture());
+    net.assert_whole();
+    // Word of it has come to whoever saw neither.
+    let later = net.add(links(LATER, &[LIAR, HONEST]));
+    net.run(Duration::from_secs(10));
+    assert_eq!(net.node(later).parent(), Some(net.id(HONEST)), "{}", net.picture());
 }

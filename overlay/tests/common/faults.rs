@@ -1,6 +1,16 @@
 //! What befalls the nodes of a network.
 
+use overlay::grant::Grant;
+use overlay::wire::link::{Frame, Refuse, RefuseReason};
+
 use super::*;
+
+/// A frame as it is, unless it gives a place: then it refuses one.
+pub fn refusing(bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(Frame::Grant(granted)) = Frame::decode(&bytes) else { return bytes };
+    let tree = Grant::from_bytes(&granted.grant).unwrap().tree;
+    Frame::Refuse(Refuse { tree, why: RefuseReason::Detached, others: Vec::new() }).encode()
+}
 
 impl Net {
     /// The process dies. With `reset` its system tells its peers; without, they hear nothing more.

@@ -9,7 +9,7 @@
     missing_docs
 )]
 
-mod faults;
+pub mod faults;
 mod questions;
 
 use core::time::Duration;
