@@ -203,7 +203,6 @@ impl Overlay {
     ///
     /// [`Routes::find`]: crate::routes::Routes::find
     pub(crate) fn choose_link(&mut self, header: &mut Header, way: Option<&[u8]>) -> Option<LinkId> {
-        self.strike_hints(header);
         if let Some(link) = way.and_then(|way| self.routes.find(header, way)) {
             return Some(link);
         }
@@ -212,6 +211,7 @@ impl Overlay {
             return Some(direct.id);
         }
         let before = Before::of(header);
+        self.strike_hints(header);
         self.links.look_beyond();
         let ahead = self.ahead(header, |id| *id == self.id || self.links.is_lost(id));
         let link = next_hop(self.plane.as_ref()?, header, &ahead)?;

@@ -21,10 +21,11 @@ struct Route {
     link: LinkId,
     next_last: f64,
     next_mask: u32,
+    next_strikes: u8,
 }
 
 /// Decisions already taken: the packets of one stream all ask the same. They hold as long as no neighbour changes, nor what is
-/// known of one.
+/// known of one, nor this node's own place.
 #[derive(Debug, Default)]
 pub struct Routes {
     slots: Vec<Option<Box<Route>>>,
@@ -32,7 +33,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// A neighbour, or what is known of it, may have changed.
+    /// A neighbour, or what is known of it, may have changed, or this node's own place.
     pub const fn clear(&mut self) {
         self.generation = self.generation.wrapping_add(1);
     }
@@ -55,7 +56,7 @@ impl Routes {
         if !same {
             return None;
         }
-        (header.last, header.mask) = (route.next_last, route.next_mask);
+        (header.last, header.mask, header.strikes) = (route.next_last, route.next_mask, route.next_strikes);
         Some(route.link)
     }
 
@@ -64,7 +65,7 @@ impl Routes {
         if self.slots.is_empty() {
             self.slots.resize_with(MAX_ROUTES, || None);
         }
-        let Before { slot, last, mask } = before;
+        let Before { slot, last, mask, strikes } = before;
         if let Some(entry) = self.slots.get_mut(slot) {
             *entry = Some(Box::new(Route {
                 generation: self.generation,
@@ -72,11 +73,12 @@ impl Routes {
                 dst_seq: header.dst_seq,
                 last,
                 mask,
-                strikes: header.strikes,
+                strikes,
                 way: way.into(),
                 link,
                 next_last: header.last,
                 next_mask: header.mask,
+                next_strikes: header.strikes,
             }));
         }
     }
@@ -96,12 +98,13 @@ pub struct Before {
     slot: usize,
     last: f64,
     mask: u32,
+    strikes: u8,
 }
 
 impl Before {
     /// The part of `header` that a decision will change.
     pub fn of(header: &Header) -> Self {
-        Self { slot: slot(header), last: header.last, mask: header.mask }
+        Self { slot: slot(header), last: header.last, mask: header.mask, strikes: header.strikes }
     }
 }
 
@@ -117,7 +120,7 @@ mod tests {
         let place = Place { addresses: AddressSet::single(Address::root()), seq: 1 };
         let ids = [1, 2].map(|byte| NodeId::from_bytes([byte; 32]));
         let before = Header::new(Kind::Data, ids[0], place.clone(), ids[1], place, 0);
-        let after = Header { last: 12.5, mask: 7, ..before.clone() };
+        let after = Header { last: 12.5, mask: 7, strikes: 2, ..before.clone() };
         let mut routes = Routes::default();
         routes.learn(Before::of(&before), &after, b"there", LinkId(3));
         let find = |routes: &Routes, mut header: Header, way: &[u8]| routes.find(&mut header, way).map(|_| header);

@@ -51,6 +51,7 @@ impl Overlay {
         state.address = Some(address);
         state.detached_since = None;
         state.slots.reserve();
+        self.routes.clear();
         self.timers.cancel(Timer::Takeover(tree));
         self.store_slots(tree);
         self.trees.place_is_old = true;
