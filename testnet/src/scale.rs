@@ -260,10 +260,9 @@ fn fail(world: &mut World, faults: &Faults, rng: &mut Rng) -> Option<Failed> {
     }
     let movers = measure::some_of(world, faults.moves, rng);
     if !movers.is_empty() {
-        world.relocate(&movers, rng);
+        failures += world.relocate(&movers, rng);
         world.run(MOVERS_SETTLE);
         world.events.clear();
-        failures += movers.len();
     }
     world.frozen = faults.dead > 0.0 || faults.lost_links > 0.0;
     if faults.dead > 0.0 {

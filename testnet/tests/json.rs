@@ -64,7 +64,7 @@ fn a_scenario_in_a_file_is_the_one_of_these_flags() {
 #[test]
 fn a_suite_prints_what_it_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let outcomes = printed(&format!("sim --suite {} --nodes 40 --json", folder.path().display()));
+    let outcomes = printed(&format!("sim --suite {} --nodes 20 --json", folder.path().display()));
     for outcome in outcomes.as_array().unwrap() {
         schema::holds("testnet.md", "testnet sim --graph", outcome);
         // Whatever was to go wrong did.

@@ -42,8 +42,8 @@ impl Rim {
     /// The child in whose sector this angle lies.
     fn child_towards(&self, at: &Address, angle: f64) -> Option<(u8, Address)> {
         let sector = (angle.rem_euclid(TAU) * f64::from(self.q) / TAU).round();
-        let ordinals = (0..self.q - 1).filter_map(|ordinal| u8::try_from(ordinal).ok());
-        let ordinal = ordinals.into_iter().find(|ordinal| f64::from(direction(self.q, *ordinal)) == sector)?;
+        let mut ordinals = (0..self.q - 1).filter_map(|ordinal| u8::try_from(ordinal).ok());
+        let ordinal = ordinals.find(|ordinal| f64::from(direction(self.q, *ordinal)) == sector)?;
         Some((ordinal, at.child(ordinal)?))
     }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_keeps_all_and_many_keep_little_in_equal_parts_only() {
+    fn alone_a_node_keeps_all_and_of_many_none_keeps_a_quarter() {
         let mut rng = Rng::from_seed([4; 32]);
         let mut of = |nodes| {
             let graph = graph(nodes, &mut rng);
@@ -128,6 +128,7 @@ mod tests {
         };
         assert!((of(1) - 1.0).abs() < 1e-9);
         let many = of(1000);
-        assert!((5.0..500.0).contains(&many), "{many}");
+        // Ours keeps to 2.
+        assert!((5.0..240.0).contains(&many), "{many}");
     }
 }

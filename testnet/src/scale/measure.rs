@@ -193,7 +193,7 @@ pub fn kill(world: &mut World, share: f64, rng: &mut Rng) -> usize {
         world.kill(*victim);
     }
     world.run(Duration::from_millis(10));
-    victims.len()
+    victims.iter().filter(|victim| world.node(**victim).overlay.is_none()).count()
 }
 
 /// A share of the nodes, at random.

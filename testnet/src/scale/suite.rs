@@ -9,7 +9,7 @@ use super::{Faults, Metric, NoSuchGraph, Options, Outcome, run};
 
 /// Graphs that are drawn.
 const GRAPHS: [&str; 2] = ["ov:3", "ba:2"];
-/// The other ones, of which only numbers are kept.
+/// The other ones, which have a chart of their own.
 const OTHERS: [&str; 6] = ["ovp:3", "pl:2.5", "hrg:2.5", "rgg", "rgt", "as"];
 /// Tenths of the nodes that are asked for: each line has a point for each.
 const SIZES: [usize; 3] = [1, 3, 10];

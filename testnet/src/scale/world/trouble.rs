@@ -113,12 +113,14 @@ impl World {
         times
     }
 
-    /// These nodes lose their network, without anybody being told, and are elsewhere a while later.
-    pub fn relocate(&mut self, movers: &[usize], rng: &mut Rng) {
+    /// These nodes lose their network, without anybody being told, and are elsewhere a while later; how many had links to lose.
+    pub fn relocate(&mut self, movers: &[usize], rng: &mut Rng) -> usize {
+        let mut moved = BTreeSet::new();
         for mover in movers {
             self.gaps.away.insert(*mover);
             for link in std::mem::take(&mut self.ends_of[*mover]) {
                 if self.ends[at(link)].close() {
+                    moved.insert(*mover);
                     self.with(*mover, |overlay, now| overlay.handle_link_down(LinkId(link), now));
                 }
             }
@@ -137,6 +139,7 @@ impl World {
                 overlay.handle_address_change(now);
             });
         }
+        moved.len()
     }
 
     /// Who is linked to whom, the smaller one first.
