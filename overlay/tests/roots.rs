@@ -9,7 +9,8 @@ use core::time::Duration;
 use common::Net;
 use overlay::address::TreeId;
 use overlay::config::{Config, Only, Timing};
-use overlay::dht::REPLICAS;
+use overlay::dht::{LookupResult, REPLICAS};
+use overlay::record::Query;
 
 /// So many nodes have a geography: see [`overlay`]'s survey of members.
 const ROW: usize = 72;
@@ -61,5 +62,51 @@ fn all_know_the_tables_above_them_after_another_root_was_named() {
     for (n, replica) in (0..ROW).flat_map(|n| (0..REPLICAS).map(move |replica| (n, replica))) {
         let turns = net.node(n).walk_turns_at(&[replica; 32], replica);
         assert!(turns.is_some(), "{n} misses a table above it, replica {replica}: {}", net.picture());
+    }
+}
+
+/// So many nodes, of which the first six alone link to the founder, and each of the others to three that were there before it.
+fn about_a_founder(count: usize) -> Net {
+    const ABOUT: usize = 6;
+    let earlier = |n: usize| -> Vec<usize> {
+        if n <= ABOUT {
+            return (0..n.min(1)).collect();
+        }
+        (0..3).map(|way| 1 + (n * 31 + way * 17) % (n - 1)).collect()
+    };
+    let mut net = Net::new(1);
+    for n in 0..count {
+        let later = (n + 1..count).filter(|later| earlier(*later).contains(&n));
+        let only = earlier(n).into_iter().chain(later).map(|other| Only::Id(common::identity(other).id())).collect();
+        let joins = earlier(n).into_iter().map(common::address).collect();
+        net.add(Config { joins, only, extra_links: 0, ..Config::default() });
+        net.run(Duration::from_millis(200));
+    }
+    net.run(Duration::from_secs(30));
+    net.assert_whole();
+    net
+}
+
+/// The founder, its neighbours and the roots are all on the other side of a cut: in an overlay so small that these know everybody, and in one so large that
+/// the founder asks around who else there is.
+#[test]
+fn a_part_of_an_overlay_without_those_about_the_founder_has_trees() {
+    for count in [30, 100] {
+        let mut net = about_a_founder(count);
+        let roots = TreeId::ALL.map(|tree| net.node(0).root_of(tree).unwrap());
+        let neighbours: Vec<_> = net.node(0).neighbours().iter().map(|peer| peer.id).collect();
+        let there: Vec<usize> = roots.iter().chain(&neighbours).map(|id| net.index(*id)).chain([0]).collect();
+        let here: Vec<usize> = net.alive().into_iter().filter(|n| !there.contains(n)).collect();
+        there.iter().for_each(|n| net.network_down(*n));
+        net.run(Duration::from_secs(60));
+        for (n, tree) in here.iter().flat_map(|n| TreeId::ALL.into_iter().skip(1).map(move |tree| (*n, tree))) {
+            assert_ne!(net.text_in(tree, n), "-", "{n} of {count}: {}", net.picture());
+        }
+        let (one, other) = (here[0], here[here.len() - 1]);
+        let found = net.lookup(one, Query::Node(net.id(other)));
+        assert!(matches!(found, LookupResult::Found(_)), "{found:?}");
+        there.iter().for_each(|n| net.network_back(*n));
+        net.run(Duration::from_secs(60));
+        net.assert_whole();
     }
 }

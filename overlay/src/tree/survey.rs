@@ -11,15 +11,19 @@
 //! there are, so that others hardly ever look better (1.096 and 1.114, two seeds); what two depths differ by is one that is too short (triangle inequality, as
 //! Goldberg and Harrelson use landmarks, SODA 2005). In the middle of the two the same model has 1.078 and 1.082, and then is content (the overlay itself, one seed: 1.106 instead of 1.113).
 //!
+//! The same sample gives heirs that are far from the founder: see `naming`.
+//!
 //! Only answers to its own questions count, but who answers may lie about where it is: the sample guides the choice of roots and proves nothing.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use super::naming::FAR_HEIRS;
 use super::titles::Heir;
 use crate::address::{AddressSet, FIRST_TREE, MAX_TREES, Place, TreeId};
 use crate::id::NodeId;
 use crate::overlay::{Overlay, Timer};
+use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
 /// Members of whom a sample says whether there is geography, and most of them that are noted: so many show where roots should be.
@@ -53,6 +57,8 @@ const DEEP_EDGES: usize = 6;
 const NO_WAY_HALVES: usize = usize::MAX / MAX_SAMPLES / 2;
 /// Others are named when the way to them is at most so much, in percent, of that to the roots there are: everybody gets other addresses by that.
 const WORTH_IT_PERCENT: usize = 85;
+/// Other members are named as heirs far away when the overlay has grown much, or after so long: some of them may have left.
+const FAR_HEIRS_KEPT: Duration = Duration::from_hours(1);
 /// How often each root is looked at again when the others were chosen.
 const SWEEPS: usize = 4;
 
@@ -66,6 +72,10 @@ pub(crate) struct Survey {
     steady: Option<(u32, Instant)>,
     /// By tree: whom to name, until that is done.
     wanted: [Option<NodeId>; MAX_TREES],
+    /// Whom to name as heirs far away.
+    pub(super) elsewhere: Vec<NodeId>,
+    /// When they were chosen, and of how many members.
+    chosen: Option<(Instant, u32)>,
 }
 
 impl Survey {
@@ -99,6 +109,18 @@ impl Survey {
 
     fn forget_old(&mut self, now: Instant) {
         self.samples.retain(|_, (_, heard)| now.since(*heard) < FRESH);
+    }
+
+    /// Chooses heirs far away of the sample, if it is time; whether it was. By chance: whatever else decided could be aimed at.
+    fn choose_elsewhere(&mut self, rng: &mut Rng, now: Instant) -> bool {
+        let lasts = |(at, size)| now.since(at) < FAR_HEIRS_KEPT && size == self.size;
+        if self.chosen.is_some_and(lasts) || self.samples.is_empty() {
+            return false;
+        }
+        let mut ids: Vec<NodeId> = self.samples.keys().copied().collect();
+        self.elsewhere = (0..ids.len().min(FAR_HEIRS)).map(|_| ids.swap_remove(rng.index(ids.len()))).collect();
+        self.chosen = Some((now, self.size));
+        true
     }
 
     /// The sum of all ways to the next of the roots that there are: that is the least depth.
@@ -158,8 +180,9 @@ impl Overlay {
             SURVEY_AGAIN
         } else if self.survey.has_enough(size, now.instant) {
             let others_wanted = self.judge_roots();
+            let others_elsewhere = self.survey.choose_elsewhere(&mut self.rng, now.instant);
             self.survey.samples.clear();
-            if others_wanted {
+            if others_wanted || others_elsewhere {
                 self.name_heirs(now);
             }
             if others_wanted { SECOND_LOOK } else { SURVEY_AGAIN }

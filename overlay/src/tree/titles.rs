@@ -15,7 +15,7 @@ use crate::id::{Identity, NodeId, OverlayId, SIGNATURE_BYTES};
 use crate::wire::link::{MAX_ADDRESS_BYTES, from_wire, to_wire};
 
 /// Most heirs of all trees together.
-pub const MAX_HEIRS: usize = 12;
+pub const MAX_HEIRS: usize = 20;
 /// Most multiaddrs of one heir.
 pub const MAX_HEIR_ADDRESSES: usize = 2;
 /// Longest titles with their signature, in bytes.
