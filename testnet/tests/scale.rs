@@ -56,8 +56,8 @@ fn nodes_that_came_and_went_find_each_other_when_it_is_quiet_again() {
 #[test]
 fn the_parts_of_a_network_work_while_they_are_apart_and_together_afterwards() {
     let outcome = outcome("ov:3", 5, |options| options.faults.split_merge = true);
-    assert!(outcome.success_while_apart.is_some() && outcome.success_after_repair.is_some(), "{outcome:?}");
-    assert!(outcome.is_exact(), "{outcome:?}");
+    assert_eq!(outcome.success_while_apart, Some(1.0), "{outcome:?}");
+    assert!(outcome.success_after_repair.is_some() && outcome.is_exact(), "{outcome:?}");
 }
 
 /// Of 60 nodes with some 170 links.
