@@ -100,7 +100,7 @@ pub fn belongs_to(store: &dyn Store, snapshot: &mut Snapshot, id: NodeId) -> Res
     let text = id.to_string();
     match snapshot.remove(NODE_KEY) {
         None => store.put(NODE_KEY, text.as_bytes()),
-        Some(owner) if owner == text.as_bytes() => Ok(()),
+        Some(owner) if owner.as_slice() == text.as_bytes() => Ok(()),
         Some(owner) => Err(StoreError::OtherNode { owner: String::from_utf8_lossy(&owner).into_owned(), id: text }),
     }
 }

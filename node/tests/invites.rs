@@ -173,8 +173,9 @@ fn line_with(from: impl std::io::Read + Send + 'static, part: &str) {
 /// All that a node keeps, by path; the lock's file names the latest process.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     // A store is looked through when it is opened, which leaves a mark in its file.
-    let mut files = if folder.join(STATE_FILE).exists() {
-        DiskStore::open(folder).unwrap().load().unwrap()
+    let mut files: BTreeMap<_, _> = if folder.join(STATE_FILE).exists() {
+        let stored = DiskStore::open(folder).unwrap().load().unwrap();
+        stored.into_iter().map(|(key, value)| (key, value.to_vec())).collect()
     } else {
         BTreeMap::new()
     };

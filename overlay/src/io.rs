@@ -80,8 +80,8 @@ impl fmt::Debug for Command {
 /// The name of a stored value: a short text such as `overlay/grants`, `[a-z0-9/-]` only.
 pub type StoreKey = String;
 
-/// What the store held at start.
-pub type Snapshot = std::collections::BTreeMap<StoreKey, Vec<u8>>;
+/// What the store held at start. It may hold secrets: wiped when it is dropped.
+pub type Snapshot = std::collections::BTreeMap<StoreKey, Zeroizing<Vec<u8>>>;
 
 /// Why this side closes a link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -130,7 +130,7 @@ impl End {
                     if bytes.is_empty() {
                         self.disk.remove(&key);
                     } else {
-                        self.disk.insert(key.clone(), bytes.to_vec());
+                        self.disk.insert(key.clone(), bytes);
                     }
                     self.sessions.handle_persisted(&key, now);
                 }

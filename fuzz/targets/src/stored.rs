@@ -25,7 +25,7 @@ static DISK: LazyLock<Snapshot> = LazyLock::new(|| {
         while let Some(command) = stack.poll_command() {
             if let Command::Persist { key, bytes } = command {
                 stack.handle_persisted(&key, now);
-                disk.insert(key, bytes.to_vec());
+                disk.insert(key, bytes);
             }
         }
         now = now.after(Duration::from_secs(1));
@@ -35,7 +35,7 @@ static DISK: LazyLock<Snapshot> = LazyLock::new(|| {
     let others =
         ["overlay/slots/0", "overlay/slots/1", "overlay/known", "overlay/parents", "overlay/titles", "stack/pins"];
     others.into_iter().for_each(|key| {
-        disk.entry(key.to_owned()).or_insert_with(|| vec![0]);
+        disk.entry(key.to_owned()).or_insert_with(|| vec![0].into());
     });
     disk
 });
@@ -51,7 +51,8 @@ fn stack() -> Stack {
 /// The start succeeds, or says in one line what is damaged; and a node that started works.
 pub fn node_store(bytes: &[u8]) {
     let mut script = Script::new(bytes);
-    let disk: BTreeMap<_, _> = DISK.iter().map(|(key, value)| (key.clone(), damaged(value, &mut script))).collect();
+    let disk: BTreeMap<_, _> =
+        DISK.iter().map(|(key, value)| (key.clone(), damaged(value, &mut script).into())).collect();
     let (mut stack, mut now) = (stack(), start());
     if let Err(line) = stack.start(&disk, now) {
         assert!(!line.contains('\n'), "{line}");

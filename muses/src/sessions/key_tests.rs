@@ -97,7 +97,7 @@ impl World {
                 }
                 Command::Persist { key, bytes } if bytes.is_empty() => _ = one.disk.remove(&key),
                 Command::Persist { key, bytes } => {
-                    one.disk.insert(key.clone(), bytes.to_vec());
+                    one.disk.insert(key.clone(), bytes);
                     one.sessions.handle_persisted(&key, self.now);
                 }
             }

@@ -362,7 +362,7 @@ impl Pair {
                     if bytes.is_empty() {
                         node.store.remove(&key)
                     } else {
-                        node.store.insert(key.clone(), bytes.to_vec())
+                        node.store.insert(key.clone(), bytes)
                     };
                     node.sessions.handle_persisted(&key, self.now);
                 }

@@ -271,7 +271,7 @@ mod tests {
         let check = |began: bool, would_found: bool| {
             let mut snapshot = Snapshot::new();
             if began {
-                snapshot.insert(STORE_KEY.to_owned(), vec![1]);
+                snapshot.insert(STORE_KEY.to_owned(), vec![1].into());
             }
             let done = check_unfinished(&mut snapshot, would_found, Path::new("/d"));
             assert!(snapshot.is_empty());

@@ -232,7 +232,7 @@ async fn serve(
     let identity = keys.identity();
     belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
     let exposures = Exposures::open(Arc::clone(&store), snapshot.remove(exposures::STORE_KEY), &config)?;
-    let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes).ok());
+    let claimed = snapshot.remove(naming::STORE_KEY).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
     let said_name = config.name.clone();
     config.name = config.name.or(claimed);
     let in_force = config.to_json();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlay::id::NodeId;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::service::{Forward, ServiceName};
 use crate::config::{Config, ServiceTable};
@@ -42,7 +43,7 @@ impl Exposures {
     ///
     /// # Errors
     /// When the stored value cannot be read.
-    pub fn open(store: Arc<dyn Store>, stored: Option<Vec<u8>>, config: &Config) -> Result<Self, Fault> {
+    pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>, config: &Config) -> Result<Self, Fault> {
         let rows: Vec<Row> = stored.map_or(Ok(Vec::new()), |bytes| serde_json::from_slice(&bytes)).map_err(damaged)?;
         let typed = rows.into_iter().map(Row::read).collect::<Result<_, _>>()?;
         Ok(Self { store, typed: Mutex::new(typed), configured: Mutex::new(in_file(config)?) })
@@ -204,7 +205,7 @@ mod tests {
     fn a_damaged_list_is_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
-        let fault = Exposures::open(store, Some(b"[{}]".to_vec()), &Config::default()).err().unwrap();
+        let fault = Exposures::open(store, Some(b"[{}]".to_vec().into()), &Config::default()).err().unwrap();
         assert_eq!(fault.code, Code::State as u8);
     }
 }

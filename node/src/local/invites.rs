@@ -11,6 +11,7 @@ use overlay::id::NodeId;
 use overlay::time::WallTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::service::ServiceName;
 use crate::driver::Conn;
@@ -99,7 +100,7 @@ impl Grants {
     ///
     /// # Errors
     /// When the stored value cannot be read.
-    pub fn open(store: Arc<dyn Store>, stored: Option<Vec<u8>>) -> Result<Self, Fault> {
+    pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>) -> Result<Self, Fault> {
         let rows = stored.map_or(Ok(BTreeMap::new()), |bytes| serde_json::from_slice(&bytes));
         let rows = rows.map_err(|why| Fault::new(Code::State, senseless(STORE_KEY, why)))?;
         Ok(Self { store, rows: Mutex::new(rows) })

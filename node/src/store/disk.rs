@@ -135,7 +135,7 @@ fn read_all(database: &Database) -> Result<Snapshot, redb::Error> {
     let values = database.begin_read()?.open_table(VALUES)?;
     values
         .iter()?
-        .map(|row| row.map(|(key, value)| (key.value().to_owned(), value.value().to_vec())))
+        .map(|row| row.map(|(key, value)| (key.value().to_owned(), value.value().to_vec().into())))
         .collect::<Result<_, _>>()
         .map_err(Into::into)
 }
@@ -209,7 +209,7 @@ mod tests {
         drop(store);
         let snapshot = DiskStore::open(folder.path()).unwrap().load().unwrap();
         assert_eq!(snapshot.keys().collect::<Vec<_>>(), ["muses/session-1", "overlay/grants"]);
-        assert_eq!(snapshot["overlay/grants"], b"two");
+        assert_eq!(snapshot["overlay/grants"].as_slice(), b"two");
         let mode = fs::metadata(folder.path().join(STATE_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -236,7 +236,7 @@ mod tests {
         fs::write(folder.path().join("state.redb~"), b"half of it").unwrap();
         DiskStore::open(folder.path()).unwrap().put("a", b"1").unwrap();
         assert!(!folder.path().join("state.redb~").exists());
-        assert_eq!(DiskStore::open(folder.path()).unwrap().load().unwrap()["a"], b"1");
+        assert_eq!(DiskStore::open(folder.path()).unwrap().load().unwrap()["a"].as_slice(), b"1");
     }
 
     /// Whatever has changed, and wherever it ends: what is read is what was written, or nothing.

@@ -305,7 +305,7 @@ impl Net {
             }
             What::Persisted { node, run, key, bytes } => {
                 if self.nodes[node].runs == run && self.nodes[node].overlay.is_some() {
-                    self.nodes[node].disk.insert(key.clone(), bytes);
+                    self.nodes[node].disk.insert(key.clone(), bytes.into());
                     self.with(node, |overlay, now| overlay.handle_persisted(&key, now));
                 }
             }

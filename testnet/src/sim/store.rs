@@ -26,7 +26,7 @@ impl CrashingStore {
         if bytes.is_empty() {
             self.durable.remove(key);
         } else {
-            self.durable.insert(key.to_owned(), bytes);
+            self.durable.insert(key.to_owned(), bytes.into());
         }
         true
     }
@@ -55,7 +55,7 @@ mod tests {
         assert!(store.finish("a"));
         store.crash();
         assert!(!store.finish("a"));
-        assert_eq!(store.snapshot().get("a"), Some(&vec![1]));
+        assert_eq!(store.snapshot().get("a"), Some(&vec![1].into()));
         assert_eq!(store.snapshot().get("b"), None);
     }
 }
