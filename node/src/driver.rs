@@ -14,7 +14,7 @@ use overlay::time::{Instant, Now};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::clock::{self, Wakes};
 use crate::links::{self, Links};
 use crate::stack::{Answer, ConnId, Event, Failure, QueryId, Stack};
 use crate::store::Store;
@@ -73,26 +73,9 @@ pub struct Started {
 /// # Errors
 /// When the stack does not accept the snapshot, or a listen address cannot be bound.
 pub fn spawn(setup: Setup) -> Result<Started, StartError> {
-    let Setup { mut stack, secret, listen, bulk, store, snapshot } = setup;
-    let links = Links::start(secret, listen, bulk)?;
-    stack.start(&snapshot, clock::now()).map_err(StartError::Stack)?;
-    let (requests_in, requests) = mpsc::unbounded_channel();
-    let (incoming_in, incoming) = mpsc::channel(MAX_WAITING_INCOMING);
-    let (console_in, console) = broadcast::channel(CONSOLE_EVENTS);
-    let driver = Driver {
-        stack,
-        links,
-        writer: Writer::spawn(store),
-        own_requests: requests_in.downgrade(),
-        conns: BTreeMap::new(),
-        questions: BTreeMap::new(),
-        incoming: incoming_in,
-        console: console_in.clone(),
-        stopping: Vec::new(),
-        left: false,
-    };
+    let (driver, requests, started) = Driver::new(setup, Box::new(clock::suspended), clock::now())?;
     tokio::spawn(driver.run(requests));
-    Ok(Started { handle: Handle::new(requests_in, console_in), incoming, console })
+    Ok(started)
 }
 
 /// Incoming connections that wait for the local side to look at them; more are refused.
@@ -103,10 +86,11 @@ const CONSOLE_EVENTS: usize = 1024;
 const MAX_REQUESTS_AT_ONCE: usize = 64;
 /// The runtime's timers stand still while the machine sleeps, deadlines do not: look at the clock at least this often.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
-/// A machine that slept for so long may wake up somewhere else.
-const MIN_SUSPEND: Duration = Duration::from_secs(1);
 /// The stack has this long to say goodbye.
 const MAX_LEAVE: Duration = Duration::from_millis(1500);
+
+/// Tells how long the machine has been suspended since it booted: [`clock::suspended`], but in tests.
+type Suspended = Box<dyn Fn() -> Duration + Send>;
 
 struct Driver {
     stack: Stack,
@@ -121,14 +105,43 @@ struct Driver {
     /// Who waits for the end.
     stopping: Vec<oneshot::Sender<()>>,
     left: bool,
+    suspended: Suspended,
+    wakes: Wakes,
 }
 
 impl Driver {
+    fn new(
+        setup: Setup,
+        suspended: Suspended,
+        now: Now,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Request>, Started), StartError> {
+        let Setup { mut stack, secret, listen, bulk, store, snapshot } = setup;
+        let links = Links::start(secret, listen, bulk)?;
+        stack.start(&snapshot, now).map_err(StartError::Stack)?;
+        let (requests_in, requests) = mpsc::unbounded_channel();
+        let (incoming_in, incoming) = mpsc::channel(MAX_WAITING_INCOMING);
+        let (console_in, console) = broadcast::channel(CONSOLE_EVENTS);
+        let driver = Self {
+            stack,
+            links,
+            writer: Writer::spawn(store),
+            own_requests: requests_in.downgrade(),
+            conns: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            incoming: incoming_in,
+            console: console_in.clone(),
+            stopping: Vec::new(),
+            left: false,
+            wakes: Wakes::new(suspended()),
+            suspended,
+        };
+        Ok((driver, requests, Started { handle: Handle::new(requests_in, console_in), incoming, console }))
+    }
+
     async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let mut inputs = Vec::new();
         let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
         let mut leave_by = Instant::FAR_FUTURE;
-        let mut suspended = clock::suspended();
         loop {
             let mut gone = false;
             tokio::select! {
@@ -147,17 +160,7 @@ impl Driver {
                 () = sleep.as_mut() => {}
             }
             let now = clock::now();
-            if clock::suspended() > suspended + MIN_SUSPEND {
-                suspended = clock::suspended();
-                // Whatever was true about the network may not be any more.
-                inputs.push(links::Input::AddressChanged);
-            }
-            for input in inputs.drain(..) {
-                self.handle(input, now);
-            }
-            if self.stack.poll_timeout().is_some_and(|(due, _)| due <= now.instant) {
-                self.stack.handle_timeout(now);
-            }
+            self.take_in(&mut inputs, now);
             self.drain(now);
             if !self.stopping.is_empty() {
                 leave_by = leave_by.min(now.instant + MAX_LEAVE);
@@ -168,6 +171,20 @@ impl Driver {
             self.arm(sleep.as_mut(), leave_by, now);
         }
         self.end().await;
+    }
+
+    /// Hands the stack all that has happened.
+    fn take_in(&mut self, inputs: &mut Vec<links::Input>, now: Now) {
+        if self.wakes.has_woken((self.suspended)()) {
+            // Whatever was true about the network may not be any more.
+            inputs.push(links::Input::AddressChanged);
+        }
+        for input in inputs.drain(..) {
+            self.handle(input, now);
+        }
+        if self.stack.poll_timeout().is_some_and(|(due, _)| due <= now.instant) {
+            self.stack.handle_timeout(now);
+        }
     }
 
     fn arm(&self, sleep: Pin<&mut tokio::time::Sleep>, leave_by: Instant, now: Now) {
@@ -340,3 +357,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
