@@ -27,7 +27,7 @@ use crate::config::{
 };
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
-use crate::frame::Refresh;
+use crate::frame::{INTERNAL, Refresh};
 use crate::held::Share;
 use crate::pool::Pool;
 use crate::recovery::Recovery;
@@ -100,7 +100,9 @@ pub(crate) struct Flow {
     peer: NodeId,
     config: Arc<Config>,
     streams: BTreeMap<StreamKey, Stream>,
-    /// An application here opened a stream to the peer, or accepted one of its.
+    /// How many streams an application here has: see [`Flow::is_in_use`].
+    in_use: usize,
+    /// It ever had one, but for services of the node itself.
     was_in_use: bool,
     keys: BTreeMap<u64, StreamKey>,
     /// Ids that the peer has used, so that a late frame does not open a stream again.
@@ -170,6 +172,7 @@ impl Flow {
             peer,
             config,
             streams: BTreeMap::new(),
+            in_use: 0,
             was_in_use: false,
             keys: BTreeMap::new(),
             used: Ranges::default(),
@@ -217,17 +220,24 @@ impl Flow {
 
     /// Whether an application here has a stream: what the peer did alone, and what was reset, does not count.
     pub fn is_in_use(&self) -> bool {
-        self.streams.values().any(|stream| stream.stage != Stage::Foreshadowed && stream.why_reset.is_none())
+        debug_assert_eq!(self.in_use, self.streams.values().filter(|stream| stream.is_in_use()).count());
+        self.in_use > 0
     }
 
-    /// Whether one ever had, since this node started.
+    /// Whether one ever had, but for [`INTERNAL`] services, which anybody may ask.
     pub fn was_in_use(&self) -> bool {
         self.was_in_use
     }
 
+    /// As if one had: for sessions of before this node started, of which nobody knows.
+    pub fn count_as_used(&mut self) {
+        self.was_in_use = true;
+    }
+
     /// Sets up a stream that is opened here.
     pub fn open(&mut self, key: StreamKey, service: &str, port: u16) {
-        self.was_in_use = true;
+        self.was_in_use |= !service.starts_with(INTERNAL);
+        self.in_use = self.in_use.saturating_add(1);
         let mut stream = self.new_stream(Stage::Asked);
         service.clone_into(&mut stream.service);
         stream.port = port;
@@ -241,7 +251,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.stage == Stage::Offered && stream.why_reset.is_none() {
             stream.stage = Stage::Open;
-            self.was_in_use = true;
+            self.was_in_use |= !stream.service.starts_with(INTERNAL);
             stream.accept.want();
             if stream.recv.is_readable() {
                 stream.readable_told = true;
@@ -309,6 +319,7 @@ impl Flow {
         if stream.why_reset.is_some() {
             return;
         }
+        self.in_use = self.in_use.saturating_sub(usize::from(stream.is_in_use()));
         stream.why_reset = Some(reason);
         stream.reset = Signal::Due;
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
@@ -342,6 +353,9 @@ impl Flow {
                 let bytes = stream.send.held_bytes();
                 self.held.change(bytes, 0);
                 other.held.change(0, bytes);
+                let used = usize::from(stream.is_in_use());
+                self.in_use = self.in_use.saturating_sub(used);
+                other.in_use = other.in_use.saturating_add(used);
                 other.streams.insert(key, stream);
                 other.enqueue(key);
             }
@@ -492,6 +506,7 @@ impl Flow {
     /// Forgets a stream that is over.
     fn settle(&mut self, key: StreamKey, out: &mut Outbox) {
         let Some(stream) = self.streams.get(&key).filter(|stream| stream.is_over()) else { return };
+        self.in_use = self.in_use.saturating_sub(usize::from(stream.is_in_use()));
         if stream.why_reset.is_none() {
             out.closed.push((key, None));
         }

@@ -13,6 +13,8 @@ use ack::{decode_ranges, encode_ranges};
 
 /// Longest service name, in bytes.
 pub const MAX_SERVICE_BYTES: usize = 64;
+/// Names of services that are the node's own business begin so; no person can give such a name.
+pub const INTERNAL: char = '~';
 /// Longest word about where an end can be dialled, in bytes.
 pub const MAX_REACH_BYTES: usize = 512;
 /// Most ranges in one ack frame; older ones are left out, which costs at worst a needless retransmission.

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     unproven: Option<Path>,
     pub flow: Flow,
     pub phase: Phase,
+    /// When it began, or this node did.
+    pub since: Instant,
     /// When the peer was asked for a sign of life last.
     asked_at: Option<Instant>,
     /// When an application had the timers begin anew last.
@@ -122,6 +124,7 @@ impl Session {
             unproven: None,
             flow: Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
+            since: now,
             asked_at: None,
             reset_at: None,
             resolved_at: None,
@@ -143,6 +146,7 @@ impl Session {
             unproven: None,
             flow,
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
+            since: now,
             asked_at: None,
             reset_at: None,
             resolved_at: None,

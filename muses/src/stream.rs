@@ -109,6 +109,11 @@ impl Stream {
         due(self.open) || due(self.accept) || due(self.credit) || self.send.has_work(session_credit)
     }
 
+    /// Whether an application here has it: neither what the peer did alone nor what was reset.
+    pub fn is_in_use(&self) -> bool {
+        self.stage != Stage::Foreshadowed && self.why_reset.is_none()
+    }
+
     /// Whether nothing can happen on it any more, at either end.
     pub fn is_over(&self) -> bool {
         match self.why_reset {

@@ -147,6 +147,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         if stream.stage == Stage::Foreshadowed && stream.why_reset.is_none() {
             stream.stage = Stage::Offered;
+            self.in_use = self.in_use.saturating_add(1);
             let (peer, service) = (self.peer, service.to_owned());
             out.opened.push((key, peer));
             out.events.push_back(Event::StreamOpened { stream: key, peer, service, port });
@@ -208,6 +209,7 @@ impl Flow {
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
         stream.recv.discard();
         if stream.why_reset.is_none() {
+            self.in_use = self.in_use.saturating_sub(usize::from(stream.is_in_use()));
             stream.why_reset = Some(reason);
             // Answered with a reset of our own, which tells how much we had sent.
             stream.reset = Signal::Due;

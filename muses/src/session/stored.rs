@@ -36,6 +36,7 @@ impl Session {
         let peer = stored.secrets.peer();
         let mut flow = Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now);
         flow.set_initiator(stored.secrets.role() == Role::Initiator);
+        flow.count_as_used();
         let mut bound = Bound::new(stored.secrets, None, now);
         bound.suspended = Some(now);
         bound.refresh = Refresh::new(now);
@@ -50,6 +51,7 @@ impl Session {
             unproven: None,
             flow,
             phase,
+            since: now,
             asked_at: None,
             reset_at: None,
             resolved_at: None,

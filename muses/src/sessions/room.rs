@@ -15,13 +15,14 @@ impl Sessions {
         true
     }
 
-    /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away longest. A peer
+    /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away longest, or else is there
+    /// longest: who has just come is about to say why. A peer
     /// costs nothing and can be made up; so what it does by itself, opening streams that are refused or never asked for, wins it no place.
     fn least_wanted(&self) -> Option<NodeId> {
         let unused = self.sessions.values().filter(|session| !session.flow.is_in_use());
         let rated = unused.map(|session| {
             let suspended_at = session.suspended_at();
-            (session.flow.was_in_use(), suspended_at.is_none(), suspended_at, session.peer)
+            (session.flow.was_in_use(), suspended_at.is_none(), suspended_at, session.since, session.peer)
         });
         rated.min().map(|(.., peer)| peer)
     }
@@ -33,7 +34,7 @@ mod tests {
 
     use super::super::handshake::tests::{B, arrival, events, greet, id, node, now, packets, talk};
     use super::*;
-    use crate::event::{Event, ResetReason, StreamKey};
+    use crate::event::{Event, Path, ResetReason, Resolved, StreamKey};
     use crate::frame::Frame;
 
     const TABLE: u8 = 3;
@@ -55,8 +56,13 @@ mod tests {
 
     /// `name` opens a stream, which the host accepts or refuses, and is never heard of again.
     fn comes(host: &mut Sessions, name: u8, accepts: bool) {
+        asks_for(host, name, "files", accepts);
+    }
+
+    fn asks_for(host: &mut Sessions, name: u8, service: &str, accepts: bool) {
         let mut peer = node(name);
-        greet(&mut peer, B, host.cert(), now());
+        peer.open(id(B), service, 0, now()).unwrap();
+        peer.handle_peer(id(B), Resolved { cert: host.cert().to_vec(), path: Path(vec![B]) }, now());
         talk([(&mut peer, name), (host, B)], now());
         for stream in opened(host) {
             if accepts {
@@ -129,6 +135,23 @@ mod tests {
         }
         comes(&mut host, 30, false);
         assert!(known(&host).contains(&id(30)));
+    }
+
+    /// Anybody may ask those.
+    #[test]
+    fn services_of_the_node_itself_make_no_stranger_known() {
+        let mut host = host();
+        asks_for(&mut host, 10, "~reach", true);
+        let answered: Vec<_> = host.streams.keys().copied().collect();
+        answered.into_iter().for_each(|stream| host.reset(stream, ResetReason::Application, now()));
+        comes(&mut host, 20, false);
+        comes(&mut host, 21, false);
+        comes(&mut host, 22, false);
+        assert!(
+            !known(&host).contains(&id(10)) && known(&host).contains(&id(20)),
+            "the oldest goes: {:?}",
+            known(&host)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use overlay::id::NodeId;
 use overlay::time::Now;
@@ -9,6 +10,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::handle::{Error, Request, Stopped, with};
 use crate::stack::{ConnId, Failure, Readout, Stack};
+
+/// How long a last answer may be under way.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// One application connection through a session. Both directions may be used at the same time, each by one task.
 ///
@@ -123,6 +127,13 @@ impl Conn {
         self.finished.store(true, Ordering::Relaxed);
         let conn = self.id;
         let _ = self.requests.send(Request::Call(Box::new(move |stack, now| stack.finish(conn, now))));
+    }
+
+    /// Gives the peer [`LINGER`] to take what was written; then the connection is reset, if it is still there. For answers to anybody: a peer that never
+    /// says that it has them would keep its session in use.
+    pub async fn linger(self) {
+        tokio::time::sleep(LINGER).await;
+        self.reset();
     }
 
     /// Ends both directions abruptly.

@@ -103,7 +103,8 @@ impl Changes {
         self.taken.retain(|_, until| *until > now);
         for ip in told.of {
             let until = self.taken.entry(ip).or_insert(now);
-            *until += MOVE_INTERVAL;
+            // A move that was told with another's, before its time, makes the next ones wait no longer.
+            *until = (*until + MOVE_INTERVAL).min(now + MOVE_INTERVAL * MOVES_AT_ONCE);
         }
         told.news
     }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use muses::frame::INTERNAL;
 use overlay::id::NodeId;
 
 use super::event::Who;
@@ -21,9 +22,6 @@ struct Exposure {
     forward: String,
     allow: Vec<Who>,
 }
-
-/// Names of services that are the node's own business begin so; no person can give such a name.
-const INTERNAL: char = '~';
 
 /// The offered services by name.
 #[derive(Debug, Default)]

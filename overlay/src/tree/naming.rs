@@ -29,6 +29,8 @@ const HEIRS_PER_TREE: usize = 6;
 /// those in its other part had no tree for as long.) In the first tree there are none: whoever followed one there would give up the place that its
 /// parent keeps for it.
 pub(crate) const FAR_HEIRS: usize = 8;
+/// Most of these that are named on one neighbour's word.
+const FAR_HEIRS_OF_ONE: usize = 2;
 
 /// Since when a root is expected to sign beacons.
 pub(crate) type Named = [Option<(NodeId, Instant)>; crate::address::MAX_TREES];
@@ -69,7 +71,7 @@ impl Overlay {
             lists.push(list);
         }
         heirs.push(Heir { id: self.id, addresses: self.listen.iter().take(MAX_HEIR_ADDRESSES).cloned().collect() });
-        let far = self.far_heirs(&heirs, &candidates);
+        let far = self.far_heirs(&heirs, now);
         for (tree, list) in lists.iter_mut().enumerate().skip(1).filter(|(_, list)| !list.is_empty()) {
             list.extend(far.iter().cycle().skip(tree).take(far.len()));
         }
@@ -113,6 +115,7 @@ impl Overlay {
             }
         }
         let minding = heard.filter(|(_, at)| now.instant.since(*at) < ROOT_PATIENCE).map(|(holder, _)| holder);
+        let minding = minding.filter(|holder| !self.is_far_heir(tree, holder));
         let free = |heir: &&Heir| heir.id != self.id && !taken.contains(&heir.id);
         let of_id = |id: NodeId| candidates.iter().filter(free).find(|heir| heir.id == id);
         let gone = self.named[tree.index()].map(|(id, _)| id);
@@ -137,24 +140,22 @@ impl Overlay {
         self.name_heirs_soon(now);
     }
 
-    /// Those of the latest survey; where there was none, whom neighbours know, and of them first who is one already. Nobody has to dial them: who comes to
-    /// follow one of these is in its part of the overlay.
-    fn far_heirs(&self, heirs: &[Heir], candidates: &[Heir]) -> Vec<NodeId> {
-        let is_old = |id: &NodeId| {
-            let old = self.trees.titles.iter().flat_map(|titles| &titles.heirs);
-            old.into_iter().any(|heir| heir.id == *id)
-        };
-        let surveyed = &self.survey.elsewhere;
-        let mut ids: Vec<NodeId> = if surveyed.is_empty() {
-            let (old, new): (Vec<_>, Vec<_>) = candidates.iter().map(|heir| heir.id).partition(is_old);
-            old.into_iter().chain(new).collect()
-        } else {
-            surveyed.clone()
-        };
-        let mut seen: BTreeSet<NodeId> = heirs.iter().map(|heir| heir.id).collect();
-        ids.retain(|id| !self.witness.is_guilty(id) && seen.insert(*id));
-        ids.truncate(FAR_HEIRS);
-        ids
+    /// Those that the latest survey chose; and while there are too few of them, whom neighbours know. They stay until others are chosen, so that titles change
+    /// seldom. Nobody has to dial them: who comes to follow one of these is in its part of the overlay.
+    fn far_heirs(&mut self, heirs: &[Heir], now: Now) -> Vec<NodeId> {
+        let mut known: BTreeSet<NodeId> = heirs.iter().map(|heir| heir.id).collect();
+        let (witness, revoked) = (&self.witness, &self.revoked);
+        let mut may = |id: &NodeId| !witness.is_guilty(id) && revoked.get(id).is_none() && known.insert(*id);
+        let mut far = self.survey.elsewhere(now.instant);
+        far.retain(&mut may);
+        for link in self.links.live() {
+            // A neighbour may have made them up.
+            let told = link.two_hop.iter().map(|known| known.id).filter(&mut may).take(FAR_HEIRS_OF_ONE);
+            far.extend(told);
+        }
+        far.truncate(FAR_HEIRS);
+        self.survey.keep_elsewhere(&far);
+        far
     }
 
     fn may_hold_a_root(&self, link: &Link) -> bool {

@@ -89,6 +89,12 @@ impl Overlay {
         self.trees.titles.as_ref().and_then(|titles| titles.rank_of(tree, holder))
     }
 
+    /// Whether `id` may hold the root of `tree` only where the founder and those before it are not.
+    pub(crate) fn is_far_heir(&self, tree: TreeId, id: &NodeId) -> bool {
+        let titles = self.trees.titles.as_ref().zip(self.founder());
+        titles.is_some_and(|(titles, founder)| titles.is_far(tree, &founder, id))
+    }
+
     fn own_rank(&self, tree: TreeId) -> Option<usize> {
         self.rank_of(tree, &self.id)
     }
@@ -326,8 +332,10 @@ impl Overlay {
         let (false, Some(rank)) = (self.trees[tree].is_attached(), self.own_rank(tree)) else { return };
         let (limit, since) = (self.config.timing.beacon_fresh, self.trees[tree].detached_since.unwrap_or_default());
         let rooted = |heard: &Heard| {
-            let titled = self.rank_of(tree, &heard.beacon.holder).is_some();
-            titled && now.instant.since(heard.at) < limit && heard.at > since
+            // An heir far away that was quicker keeps no nearer one from it: it would gain the root by that.
+            let holder = &heard.beacon.holder;
+            let counts = self.rank_of(tree, holder).is_some_and(|of| of < rank || !self.is_far_heir(tree, holder));
+            counts && now.instant.since(heard.at) < limit && heard.at > since
         };
         let others_rooted = self.links.live().any(|link| link.beacon_of(tree).is_some_and(rooted));
         let pinned = rank == 0 && tree == FIRST_TREE;

@@ -73,8 +73,8 @@ pub(crate) struct Survey {
     /// By tree: whom to name, until that is done.
     wanted: [Option<NodeId>; MAX_TREES],
     /// Whom to name as heirs far away.
-    pub(super) elsewhere: Vec<NodeId>,
-    /// When they were chosen, and of how many members.
+    elsewhere: Vec<NodeId>,
+    /// Since when, and of how many members they were chosen.
     chosen: Option<(Instant, u32)>,
 }
 
@@ -111,7 +111,21 @@ impl Survey {
         self.samples.retain(|_, (_, heard)| now.since(*heard) < FRESH);
     }
 
-    /// Chooses heirs far away of the sample, if it is time; whether it was. By chance: whatever else decided could be aimed at.
+    /// The heirs far away that were chosen last; none when that is long ago.
+    pub(super) fn elsewhere(&mut self, now: Instant) -> Vec<NodeId> {
+        let since = self.chosen.get_or_insert((now, self.size)).0;
+        if now.since(since) >= FAR_HEIRS_KEPT {
+            self.chosen = None;
+            self.elsewhere.clear();
+        }
+        self.elsewhere.clone()
+    }
+
+    pub(super) fn keep_elsewhere(&mut self, far: &[NodeId]) {
+        self.elsewhere = far.to_vec();
+    }
+
+    /// Chooses heirs far away of the sample, if it is time; whether it was. By chance, and not by keys, which could be made to fit.
     fn choose_elsewhere(&mut self, rng: &mut Rng, now: Instant) -> bool {
         let lasts = |(at, size)| now.since(at) < FAR_HEIRS_KEPT && size == self.size;
         if self.chosen.is_some_and(lasts) || self.samples.is_empty() {

@@ -113,6 +113,11 @@ impl Titles {
         &self.bytes
     }
 
+    /// Whether `id` stands behind the founder on the list of `tree`: it may hold the root only where nobody else is.
+    pub fn is_far(&self, tree: TreeId, founder: &NodeId, id: &NodeId) -> bool {
+        self.list(tree).skip_while(|heir| heir.id != *founder).skip(1).any(|heir| heir.id == *id)
+    }
+
     /// Where `id` stands in `tree`; 0 is the best. In [`FIRST_TREE`] the founder comes before the list.
     pub fn rank_of(&self, tree: TreeId, id: &NodeId) -> Option<usize> {
         let before = usize::from(tree == FIRST_TREE);
@@ -169,5 +174,18 @@ mod tests {
         assert_eq!(titles.rank_of(second, &heir(5).id), Some(0));
         assert_eq!(titles.rank_of(second, &heir(4).id), None);
         assert_eq!(titles.rank_of(third, &heir(4).id), None);
+    }
+
+    #[test]
+    fn who_stands_behind_the_founder_is_far() {
+        let key = Identity::from_secret(&[1; 32]);
+        let heir = |id| Heir { id, addresses: Vec::new() };
+        let [near, far, founder] = [NodeId::from_bytes([4; 32]), NodeId::from_bytes([5; 32]), key.id()];
+        let heirs = [near, founder, far].map(heir).into();
+        let titles = Titles::sign(&key, &OverlayId::from_bytes([9; 32]), 7, heirs, vec![vec![0], vec![0, 1, 2]]);
+        let [first, second, ..] = TreeId::ALL;
+        let is_far = |tree, id| titles.is_far(tree, &founder, &id);
+        assert_eq!([near, founder, far].map(|id| is_far(second, id)), [false, false, true]);
+        assert_eq!([near, founder, far].map(|id| is_far(first, id)), [false; 3], "that list is without the founder");
     }
 }

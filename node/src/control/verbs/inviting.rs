@@ -172,6 +172,7 @@ impl Desk {
             }
         };
         invites::say(&conn, &answer).await;
+        conn.linger().await;
     }
 
     async fn admit(&self, secret: Secret, guest: NodeId) -> Result<Option<Vec<ServiceName>>, Fault> {

@@ -66,20 +66,26 @@ impl Desk {
     /// A peer asks whether it is reached.
     pub(super) async fn dial_asker(&self, request: Incoming) {
         let asker = request.peer;
+        // Who is no neighbour, or asks too often, is not heard at all.
+        let Some(seen) = self.may_ask(asker).await else { return request.refuse() };
         let conn = request.accept();
         let Ok(Some(ask)) = tokio::time::timeout(HEAR_TIMEOUT, conn.read_to_end(MAX_WORD_BYTES)).await else { return };
         let Ok(ask) = serde_json::from_slice::<Ask>(&ask) else { return };
-        let answer = self.try_asker(asker, ask).await.unwrap_or(Answer::Unable {});
+        let answer = self.try_asker(asker, seen, ask).await.unwrap_or(Answer::Unable {});
         say(&conn, &answer).await;
+        conn.linger().await;
     }
 
-    async fn try_asker(&self, asker: NodeId, ask: Ask) -> Option<Answer> {
+    /// Where an asker is seen that is dialled.
+    async fn may_ask(&self, asker: NodeId) -> Option<IpAddr> {
         let neighbours = self.handle.with(|stack, _| stack.neighbours_at()).await.ok()?;
         let seen = neighbours.iter().find(|(id, _)| *id == asker).and_then(|(_, remote)| ip_of(remote))?;
         let own: Vec<IpAddr> = self.handle.reachable_at().await.ok()?.iter().filter_map(ip_of).collect();
-        if !may_dial(seen, &own) || !self.asks().admit(asker, clock::now().instant) {
-            return None;
-        }
+        let admitted = may_dial(seen, &own) && self.asks().admit(asker, clock::now().instant);
+        admitted.then_some(seen)
+    }
+
+    async fn try_asker(&self, asker: NodeId, seen: IpAddr, ask: Ask) -> Option<Answer> {
         let back = self.handle.dial_back().await.ok()?;
         let ports: BTreeSet<u16> = ask.ports.into_iter().take(MAX_PORTS).filter(|port| *port != 0).collect();
         let tried = join_all(ports.iter().map(|port| back.finds(asker, seen, *port))).await;
