@@ -63,7 +63,7 @@ pub const FLOOD_TOLD_EVERY: Duration = Duration::from_millis(250);
 /// Cookies for strangers beyond one neighbour: 125,000 a second. A cookie costs what it costs to see that a Hello is noise, so a lower limit
 /// would spare little, and whoever used it up would keep all others out.
 pub const COOKIES: Rate = Rate { burst: 4096, every: Duration::from_micros(8) };
-/// Resets to whoever sends a Re-Hello that cannot be honoured.
+/// Resets to whoever sends, over one neighbour, Re-Hellos that cannot be honoured: whoever uses that up keeps nobody from his who comes over another.
 pub const RESETS: Rate = Rate { burst: 16, every: Duration::from_millis(100) };
 /// How long an answered handshake may wait for its Finished, on both sides: who began it cannot know whether the peer has the session,
 /// and data, already. Long, so that an outage which begins in that moment breaks nothing.

@@ -24,7 +24,7 @@ use overlay::timer::Timers;
 use self::guard::Guard;
 use self::handshake::HalfOpen;
 use crate::cert::{IdCert, LocalKeys, StaticKey};
-use crate::config::{CERT_CHECK, Config, RESETS};
+use crate::config::{CERT_CHECK, Config};
 use crate::content::{ContentType, HandshakeId, Label};
 use crate::dh::PublicKeyOps;
 use crate::error::OpenError;
@@ -36,7 +36,7 @@ use crate::frame::{MAX_REACH_BYTES, MAX_SERVICE_BYTES};
 use crate::handshake::cookie::Cookies;
 use crate::handshake::params::Life;
 pub use crate::session::Counters;
-use crate::session::{Bucket, Endpoint, Phase, Session};
+use crate::session::{Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
 
 /// What the names of stored sessions begin with; the label in hex follows.
@@ -68,7 +68,6 @@ pub struct Sessions {
     graves: BTreeMap<StreamKey, Option<ResetReason>>,
     half_open: BTreeMap<(NodeId, HandshakeId), HalfOpen>,
     guard: Guard,
-    reset_budget: Bucket,
     timers: Timers<Timer>,
     ready: BTreeSet<NodeId>,
     last_served: Option<NodeId>,
@@ -110,7 +109,6 @@ impl Sessions {
             graves: BTreeMap::new(),
             half_open: BTreeMap::new(),
             guard,
-            reset_budget: Bucket::new(&RESETS, now.instant),
             timers,
             ready: BTreeSet::new(),
             last_served: None,

@@ -1,4 +1,4 @@
-//! Which Hellos are worked on: public-key work is budgeted for each inbound neighbour and in total.
+//! Which Hellos are worked on: public-key work is budgeted for each inbound neighbour and in total; and so are Resets, for each neighbour.
 //!
 //! The neighbour is the one thing about a stranger's packet that is proven, by the link. So a flood that comes over one link
 //! uses up what that link may ask for, and those who come over others do not notice. Within the budgets a Hello is answered as it
@@ -13,6 +13,7 @@ use overlay::time::Instant;
 
 use crate::config::{
     COOKIES, FLOOD_TOLD_EVERY, HELLOS, NEIGHBOUR_FLOOD, NEIGHBOUR_HELLOS, NEIGHBOUR_PROVEN_HELLOS, PROVEN_HELLOS,
+    RESETS,
 };
 use crate::event::Arrival;
 use crate::handshake::AddressedHello;
@@ -48,6 +49,7 @@ struct Neighbour {
     hellos: Bucket,
     proven: Bucket,
     cookies: Bucket,
+    resets: Bucket,
     heard_at: Instant,
 }
 
@@ -92,6 +94,14 @@ impl Guard {
         if neighbour.cookies.take(now) { Verdict::Prove(cookie) } else { Verdict::Drop }
     }
 
+    /// Whether a Re-Hello that came over this neighbour, and cannot be honoured, is answered.
+    pub fn may_reset(&mut self, via: Option<NodeId>, now: Instant) -> bool {
+        self.make_room(via);
+        let neighbour = self.neighbours.entry(via).or_insert_with(|| Neighbour::new(now));
+        neighbour.heard_at = now;
+        neighbour.resets.take(now)
+    }
+
     fn make_room(&mut self, via: Option<NodeId>) {
         if self.neighbours.len() < MAX_NEIGHBOURS || self.neighbours.contains_key(&via) {
             return;
@@ -111,6 +121,7 @@ impl Neighbour {
             hellos: Bucket::new(&NEIGHBOUR_HELLOS, now),
             proven: Bucket::new(&NEIGHBOUR_PROVEN_HELLOS, now),
             cookies: Bucket::new(&COOKIES, now),
+            resets: Bucket::new(&RESETS, now),
             heard_at: now,
         }
     }

@@ -141,7 +141,7 @@ impl Sessions {
             return;
         }
         self.end.counters.unknown += 1;
-        if self.reset_budget.take(self.now)
+        if self.guard.may_reset(arrival.via, self.now)
             && let Some(reset) = self.end.keys.reset(arrival.from, packet)
         {
             self.end.send(arrival.from, &arrival.return_path, 0, reset);

@@ -19,17 +19,17 @@ fn re_hello(rng: &mut Rng) -> Vec<u8> {
     [[RE_HELLO].as_slice(), &label, &resume, &na, &NOTHING, &NOTHING, &[1], &generation, &proofs].concat()
 }
 
-/// Somebody at some place, behind any of the neighbours.
-fn stranger(rng: &mut Rng) -> Arrival {
-    let (from, via) = (NodeId::from_bytes(rng.bytes()), NodeId::from_bytes([rng.bytes::<1>()[0]; 32]));
+/// Somebody at some place, behind this neighbour.
+fn stranger(rng: &mut Rng, via: u8) -> Arrival {
+    let (from, via) = (NodeId::from_bytes(rng.bytes()), NodeId::from_bytes([via; 32]));
     Arrival { from, return_path: Path(rng.bytes::<20>().to_vec()), via: Some(via), ecn: false, hops: 3 }
 }
 
-/// How many Resets so many Re-Hellos draw at one instant; they draw nothing else, and nothing larger than themselves.
-fn resets(world: &mut World, rng: &mut Rng, re_hellos: u32) -> u32 {
+/// How many Resets so many Re-Hellos over `via` draw at one instant; they draw nothing else, and nothing larger than themselves.
+fn resets(world: &mut World, rng: &mut Rng, via: u8, re_hellos: u32) -> u32 {
     let mut drawn = 0;
     for _ in 0..re_hellos {
-        let (arrival, packet) = (stranger(rng), re_hello(rng));
+        let (arrival, packet) = (stranger(rng, via), re_hello(rng));
         let replies = world.ask(&arrival, &packet);
         assert!(replies.len() <= 1 && replies.iter().all(|reply| reply[0] == RESET && reply.len() <= packet.len()));
         drawn += u32::try_from(replies.len()).unwrap();
@@ -43,11 +43,11 @@ fn wait_for(world: &mut World, rate: &Rate, count: u32) {
 }
 
 #[test]
-fn re_hellos_of_unknown_sessions_draw_a_burst_of_resets_at_most() {
+fn re_hellos_over_one_neighbour_draw_a_burst_of_resets_at_most() {
     let (mut world, mut rng) = (World::new(0, |_| QUIET), Rng::from_seed([5; 32]));
     let ops = world.b.sessions.public_key_ops();
-    assert_eq!(resets(&mut world, &mut rng, RE_HELLOS), RESETS.burst);
-    assert_eq!(resets(&mut world, &mut rng, 1), 0, "however they come");
+    assert_eq!(resets(&mut world, &mut rng, FLOODED, RE_HELLOS), RESETS.burst);
+    assert_eq!(resets(&mut world, &mut rng, QUIET, 1), 1, "over another neighbour");
     let mut begun = Duration::ZERO;
     for count in [1, 3, 7] {
         wait_for(&mut world, &RESETS, count);
@@ -55,11 +55,11 @@ fn re_hellos_of_unknown_sessions_draw_a_burst_of_resets_at_most() {
         // The halves that were waited for beyond the whole ones count, too.
         let whole = u32::try_from(begun.as_micros() / RESETS.every.as_micros()).unwrap();
         begun -= RESETS.every * whole;
-        assert_eq!(resets(&mut world, &mut rng, RE_HELLOS), count + whole);
+        assert_eq!(resets(&mut world, &mut rng, FLOODED, RE_HELLOS), count + whole);
     }
     // A day of silence saves up no more than the burst.
     wait_for(&mut world, &RESETS, 24 * 36_000);
-    assert_eq!(resets(&mut world, &mut rng, RE_HELLOS), RESETS.burst);
+    assert_eq!(resets(&mut world, &mut rng, FLOODED, RE_HELLOS), RESETS.burst);
     assert_eq!(world.b.sessions.public_key_ops(), ops);
     assert_eq!(world.b.sessions.sessions().count(), 0);
     assert_eq!(world.looked_up, 0);
@@ -69,8 +69,7 @@ fn re_hellos_of_unknown_sessions_draw_a_burst_of_resets_at_most() {
 fn cookies(world: &mut World, forger: &mut Forger, rng: &mut Rng, via: u8, hellos: u32) -> u32 {
     let mut drawn = 0;
     for _ in 0..hellos {
-        let arrival = Arrival { via: Some(NodeId::from_bytes([via; 32])), ..stranger(rng) };
-        let replies = world.ask(&arrival, &forger.hello(rng));
+        let replies = world.ask(&stranger(rng, via), &forger.hello(rng));
         assert!(replies.len() <= 1 && replies.iter().all(|reply| reply[0] == COOKIE));
         drawn += u32::try_from(replies.len()).unwrap();
     }
