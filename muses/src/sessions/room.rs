@@ -144,8 +144,10 @@ mod tests {
         asks_for(&mut host, 10, "~reach", true);
         let answered: Vec<_> = host.streams.keys().copied().collect();
         answered.into_iter().for_each(|stream| host.reset(stream, ResetReason::Application, now()));
-        comes(&mut host, 20, false);
-        comes(&mut host, 21, false);
+        for (name, seconds) in [(20, 1), (21, 2)] {
+            comes(&mut host, name, false);
+            host.sessions.get_mut(&id(name)).unwrap().since = now().instant + Duration::from_secs(seconds);
+        }
         comes(&mut host, 22, false);
         assert!(
             !known(&host).contains(&id(10)) && known(&host).contains(&id(20)),
