@@ -251,7 +251,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.stage == Stage::Offered && stream.why_reset.is_none() {
             stream.stage = Stage::Open;
-            self.was_in_use |= !stream.service.starts_with(INTERNAL);
+            self.was_in_use |= !stream.internal;
             stream.accept.want();
             if stream.recv.is_readable() {
                 stream.readable_told = true;

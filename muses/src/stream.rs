@@ -62,6 +62,8 @@ pub(crate) struct Stream {
     /// whatever the resume brings.
     pub id: Option<u64>,
     pub stage: Stage,
+    /// It is to an [`INTERNAL`](crate::frame::INTERNAL) service.
+    pub internal: bool,
     pub service: String,
     pub port: u16,
     pub send: SendHalf,
@@ -85,6 +87,7 @@ impl Stream {
         Self {
             id: None,
             stage,
+            internal: false,
             service: String::new(),
             port: 0,
             send,

@@ -9,7 +9,7 @@ use crate::ack::Ranges;
 use crate::congestion::Acked;
 use crate::error::Violation;
 use crate::event::{Event, ResetReason, StreamKey};
-use crate::frame::{Ack, Frame, Frames};
+use crate::frame::{Ack, Frame, Frames, INTERNAL};
 use crate::send::SendHalf;
 use crate::stream::{Signal, Stage};
 
@@ -147,6 +147,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         if stream.stage == Stage::Foreshadowed && stream.why_reset.is_none() {
             stream.stage = Stage::Offered;
+            stream.internal = service.starts_with(INTERNAL);
             self.in_use = self.in_use.saturating_add(1);
             let (peer, service) = (self.peer, service.to_owned());
             out.opened.push((key, peer));
