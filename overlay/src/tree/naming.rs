@@ -71,7 +71,8 @@ impl Overlay {
             lists.push(list);
         }
         heirs.push(Heir { id: self.id, addresses: self.listen.iter().take(MAX_HEIR_ADDRESSES).cloned().collect() });
-        let far = self.far_heirs(&heirs, now);
+        // The first tree has none.
+        let far = if trees > 1 { self.far_heirs(&heirs, now) } else { Vec::new() };
         for (tree, list) in lists.iter_mut().enumerate().skip(1).filter(|(_, list)| !list.is_empty()) {
             list.extend(far.iter().cycle().skip(tree).take(far.len()));
         }
