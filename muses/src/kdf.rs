@@ -87,6 +87,8 @@ impl Kdf {
 /// By `ring`, whose assembler does cipher and authenticator in one pass. Measured on one core of the bench machine, ChaCha20-Poly1305: seal of 60 KiB 2.5 GB/s
 /// and of 200 bytes 0.28 us, where the crate `chacha20poly1305` 0.11 does 1.6 GB/s and 1.6 us. With that one, a download over one link had 26 %
 /// less throughput (517 instead of 697 MB/s, medians of 7 runs), more than the fifth that we would have paid for it. It is the oracle in the tests.
+/// `aws-lc-rs` 1.19 is no faster here: seal of 60 KiB, GiB/s, medians of nine runs in turns with nothing beside them, AES-256-GCM 3.1 (`ring` 5.9, `aes-gcm` 0.11 1.7),
+/// ChaCha20-Poly1305 1.9 (2.0, `chacha20poly1305` 1.0).
 ///
 /// `ring` does not zeroize its keys. So the key is kept here, where it is, and expanded on the stack for each packet, which costs nothing.
 pub(crate) struct AeadKey {

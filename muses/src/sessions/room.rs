@@ -15,9 +15,9 @@ impl Sessions {
         true
     }
 
-    /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away longest, or else is there
-    /// longest: who has just come is about to say why. A peer
-    /// costs nothing and can be made up; so what it does by itself, opening streams that are refused or never asked for, wins it no place.
+    /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away
+    /// longest, or else is there longest: who has just come is about to say why. A peer costs nothing and can be made up; so what it does by itself, opening
+    /// streams that are refused or never asked for, wins it no place.
     fn least_wanted(&self) -> Option<NodeId> {
         let unused = self.sessions.values().filter(|session| !session.flow.is_in_use());
         let rated = unused.map(|session| {
