@@ -129,7 +129,7 @@ impl Conn {
         let _ = self.requests.send(Request::Call(Box::new(move |stack, now| stack.finish(conn, now))));
     }
 
-    /// Gives the peer [`LINGER`] to take what was written; then the connection is reset, if it is still there. For answers to anybody: a peer that never
+    /// Gives the peer half a minute to take what was written; then the connection is reset, if it is still there. For answers to anybody: a peer that never
     /// says that it has them would keep its session in use.
     pub async fn linger(self) {
         tokio::time::sleep(LINGER).await;
