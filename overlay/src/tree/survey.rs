@@ -59,6 +59,8 @@ const NO_WAY_HALVES: usize = usize::MAX / MAX_SAMPLES / 2;
 const WORTH_IT_PERCENT: usize = 85;
 /// Other members are named as heirs far away when the overlay has grown much, or after so long: some of them may have left.
 const FAR_HEIRS_KEPT: Duration = Duration::from_hours(1);
+/// They were named on neighbours' words, and not chosen of so many members: the next survey chooses.
+const BY_NEIGHBOURS: u32 = 0;
 /// How often each root is looked at again when the others were chosen.
 const SWEEPS: usize = 4;
 
@@ -113,7 +115,7 @@ impl Survey {
 
     /// The heirs far away that were chosen last; none when that is long ago.
     pub(super) fn elsewhere(&mut self, now: Instant) -> Vec<NodeId> {
-        let since = self.chosen.get_or_insert((now, self.size)).0;
+        let since = self.chosen.get_or_insert((now, BY_NEIGHBOURS)).0;
         if now.since(since) >= FAR_HEIRS_KEPT {
             self.chosen = None;
             self.elsewhere.clear();
@@ -321,5 +323,20 @@ mod tests {
         assert!(survey(&flat).has_enough(1000, Instant::ZERO));
         assert!(!survey(&deep).has_enough(1000, Instant::ZERO));
         assert!(survey(&deep).has_enough(40, Instant::ZERO), "more than half of all");
+    }
+
+    #[test]
+    fn the_first_survey_after_an_hour_chooses_heirs_far_away() {
+        let places: Vec<String> = (0..ENOUGH).map(|n| format!("/{n}")).collect();
+        let mut survey = survey_of(&places.iter().map(String::as_str).collect::<Vec<_>>());
+        survey.size = 100;
+        let mut rng = Rng::from_seed([1; 32]);
+        let later = |minutes| Instant::ZERO + Duration::from_mins(minutes);
+        assert!(survey.elsewhere(later(0)).is_empty());
+        assert!(survey.choose_elsewhere(&mut rng, later(1)) && !survey.choose_elsewhere(&mut rng, later(60)));
+        assert_eq!(survey.elsewhere(later(60)).len(), FAR_HEIRS);
+        // Titles are looked at far more often than surveys are made.
+        assert!(survey.elsewhere(later(61)).is_empty() && survey.elsewhere(later(62)).is_empty());
+        assert!(survey.choose_elsewhere(&mut rng, later(63)));
     }
 }
