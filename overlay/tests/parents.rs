@@ -118,3 +118,36 @@ fn a_neighbour_that_was_lost_again_and_again_is_no_parent_until_that_is_long_ago
     net.run(Duration::from_mins(20));
     assert_eq!(chooses_again(&mut net, NODE, LAST), Some(FLAPS), "{}", net.picture());
 }
+
+/// Its parent dies: who answers first may be the last resort, and is not asked before the others had their time.
+#[test]
+fn the_last_resort_is_not_asked_because_it_answers_first() {
+    const PARENT: usize = 7;
+    for seed in 1..=12 {
+        let all: [&[usize]; 8] = [
+            &[FLAPS, 2, PARENT],
+            &[0, NODE],
+            &[0, 3],
+            &[2, DEEP, LAST],
+            &[3, NODE],
+            &[3, NODE],
+            &[FLAPS, DEEP, LAST, PARENT],
+            &[0, NODE],
+        ];
+        let mut net = linked(seed, &all);
+        for _ in 0..4 {
+            net.network_down(FLAPS);
+            net.run(Duration::from_secs(30));
+            net.network_back(FLAPS);
+            net.run(Duration::from_secs(30));
+        }
+        if parent(&net, NODE) != Some(PARENT) {
+            assert_eq!(chooses_again(&mut net, NODE, LAST), Some(PARENT), "{}", net.picture());
+        }
+        assert_eq!(net.node(NODE).neighbours().len(), 4, "{}", net.picture());
+        net.kill(PARENT, true);
+        net.run(Duration::from_secs(30));
+        let chosen = parent(&net, NODE);
+        assert!(chosen == Some(DEEP) || chosen == Some(LAST), "seed {seed}: {}", net.picture());
+    }
+}

@@ -12,7 +12,7 @@ use crate::io::LinkId;
 use crate::links::Link;
 use crate::overlay::{Overlay, Timer};
 use crate::standing::Standing;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::tree::Role;
 use crate::wire::link::{Detached, Frame};
 
@@ -20,6 +20,8 @@ use crate::wire::link::{Detached, Frame};
 const SEEK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a node that never had a place waits for more neighbours to choose its parents from.
 const JOIN_WAITS: Duration = Duration::from_millis(250);
+/// A neighbour that would be a better parent than those who answer has twice its usual round trip to answer its probe, and at most this.
+const ANSWER_WAITS: Duration = Duration::from_millis(250);
 /// What a parent costs that is not the latest one, in half levels.
 const OTHER_PARENT_COST: usize = 3;
 /// What a parent costs for each other tree in which it is the parent, too, in half levels.
@@ -67,6 +69,9 @@ impl Overlay {
         {
             return;
         }
+        if self.waits_for_answer(tree, now) {
+            return;
+        }
         self.stop_waiting(tree, now);
         if let Some(parent) = self.best_parent(tree, now).or_else(|| self.full_parent(tree)) {
             self.ask(tree, parent, now);
@@ -88,14 +93,31 @@ impl Overlay {
         true
     }
 
-    /// The cheapest neighbour that answers and has heard the best-ranked root lately. Those with a slot here come last: they may be below this
-    /// node, and would refuse, or may have left it.
+    /// When a parent is lost all neighbours are probed, and the nearest would be asked, whatever it costs, for it answers first.
+    fn waits_for_answer(&mut self, tree: TreeId, now: Now) -> bool {
+        let Some(best) = self.possible_parents(tree, now).map(|candidate| self.rated(tree, &candidate, now)).min()
+        else {
+            return false;
+        };
+        let better = self.neighbours_with_places(tree, now).filter(|other| self.rated(tree, other, now) < best);
+        let until = better.filter_map(|other| answers_by(other.link)).filter(|until| *until > now.instant).max();
+        if let Some(until) = until {
+            self.timers.set_no_later(Timer::Seek, until);
+        }
+        until.is_some()
+    }
+
+    /// The cheapest neighbour that answers and has heard the best-ranked root lately.
     fn best_parent(&self, tree: TreeId, now: Now) -> Option<NodeId> {
-        let rated = self.possible_parents(tree, now).map(|Candidate { link, rank, depth }| {
-            let has_slot = self.trees[tree].slots.slot_of(&link.peer).is_some();
-            (rank, has_slot, self.cost_of(tree, link, depth, now), link.peer)
-        });
+        let rated = self.possible_parents(tree, now).map(|candidate| self.rated(tree, &candidate, now));
         rated.min().map(|(.., peer)| peer)
+    }
+
+    /// The least is the best parent. Those with a slot here come last: they may be below this node, and would refuse, or may have left it.
+    fn rated(&self, tree: TreeId, candidate: &Candidate<'_>, now: Now) -> (usize, bool, usize, NodeId) {
+        let Candidate { link, rank, depth } = *candidate;
+        let has_slot = self.trees[tree].slots.slot_of(&link.peer).is_some();
+        (rank, has_slot, self.cost_of(tree, link, depth, now), link.peer)
     }
 
     /// Whether this node knows no other neighbour than this one that could give it a place in `tree`: one that leads to as good a root, is no more of a last resort, has not
@@ -120,12 +142,17 @@ impl Overlay {
         self.trees[tree].full.take().filter(|peer| self.links.is_live(peer))
     }
 
-    /// The neighbours that answer, can give places, did not refuse a moment ago, and have heard of a root lately.
+    /// Those that can be asked now: they answer.
     fn possible_parents(&self, tree: TreeId, now: Now) -> impl Iterator<Item = Candidate<'_>> {
+        self.neighbours_with_places(tree, now).filter(|candidate| candidate.link.probe_sent.is_none())
+    }
+
+    /// The neighbours that can give places, did not refuse a moment ago, and have heard of a root lately.
+    fn neighbours_with_places(&self, tree: TreeId, now: Now) -> impl Iterator<Item = Candidate<'_>> {
         let state = &self.trees[tree];
         self.links
             .live()
-            .filter(|link| link.probe_sent.is_none() && link.standing != Standing::Leaf)
+            .filter(|link| link.standing != Standing::Leaf)
             .filter(|link| !self.witness.is_guilty(&link.peer))
             .filter(move |link| state.refused.get(&link.peer).is_none_or(|until| *until <= now.instant))
             .filter_map(move |link| {
@@ -300,4 +327,10 @@ impl Overlay {
             self.seek_parent(now);
         }
     }
+}
+
+/// By when the peer answers the probe that is open, if it lives.
+fn answers_by(link: &Link) -> Option<Instant> {
+    let usual = link.rtt_us.map_or(ANSWER_WAITS, |us| Duration::from_micros(us.saturating_mul(2)).min(ANSWER_WAITS));
+    link.probe_sent.map(|sent| sent + usual)
 }
