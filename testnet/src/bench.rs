@@ -84,6 +84,9 @@ enum Part {
     /// Time until data flows again after an outage
     #[value(alias = "resume_by_outage_s")]
     Resume,
+    /// The same over one hop with a round trip of 40 ms, on real interfaces, as root
+    #[value(alias = "resume_over_40_ms_s")]
+    Line,
     /// The same for streams of the library, with and without `reset_timers`, and when both ends move
     #[value(alias = "mobisocket_resume_s")]
     Mobisocket,
@@ -119,6 +122,9 @@ pub struct Size {
     movers: usize,
     /// How long each of them is without a network, round by round, in seconds.
     outages_s: &'static [u64],
+    /// Movers at the end of a line, and how long each of them is without a network.
+    line_movers: usize,
+    line_outage: Duration,
     /// Moves of each kind of a library's stream, and for how long each end is without a network.
     stream_moves: usize,
     stream_outage: Duration,
@@ -141,6 +147,8 @@ const FULL: Size = Size {
     idle_streams: 1000,
     movers: 20,
     outages_s: &[1, 15, 120],
+    line_movers: 20,
+    line_outage: Duration::from_secs(15),
     stream_moves: 10,
     stream_outage: Duration::from_secs(5),
 };
@@ -161,6 +169,8 @@ const QUICK: Size = Size {
     idle_streams: 200,
     movers: 3,
     outages_s: &[1],
+    line_movers: 3,
+    line_outage: Duration::from_secs(1),
     stream_moves: 1,
     stream_outage: Duration::from_millis(500),
 };
@@ -210,8 +220,8 @@ impl Bench<'_> {
         if self.wants(Part::Handshakes) || self.wants(Part::IdleSessions) {
             self.part("sessions", Self::sessions);
         }
-        // It needs a second of rest around each turn, which the short slice does not have.
-        if self.wants(Part::Flood) && (!self.figures.quick || self.only.contains(&Part::Flood)) {
+        // It needs a second of rest around each turn.
+        if self.wants(Part::Flood) && !self.is_left_out(Part::Flood) {
             self.part("flood", Self::flood);
         }
         if self.wants(Part::IdleStreams) {
@@ -220,6 +230,9 @@ impl Bench<'_> {
         if self.wants(Part::Resume) {
             self.part("resume", Self::resumes);
         }
+        if self.wants(Part::Line) && !self.is_left_out(Part::Line) {
+            self.part("line", Self::resumes_over_a_line);
+        }
         if self.wants(Part::Mobisocket) {
             self.part("mobisocket", Self::streams_that_move);
         }
@@ -227,6 +240,11 @@ impl Bench<'_> {
 
     fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// The short slice has no time for it, but when it is asked for alone.
+    fn is_left_out(&self, part: Part) -> bool {
+        self.figures.quick && !self.only.contains(&part)
     }
 
     /// What goes wrong in one part leaves the others alone.
@@ -298,6 +316,23 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn resumes_over_a_line(&mut self) -> Result<()> {
+        if let Some(why) = crate::netns::missing() {
+            self.progress.say(&format!("no long line: {why}"));
+            return Ok(());
+        }
+        let Size { line_movers, line_outage, .. } = *self.size;
+        self.progress.say(&format!("starting {line_movers} movers and, behind a line of 20 ms, a server"));
+        let mut outages = Outages::over_a_line(line_movers, LINE_ONE_WAY, &self.out.join("bench-line-logs"))?;
+        let round = outages.round(line_outage, &self.progress)?;
+        if let Some(spread) = self.figures.take_round_over_a_line(&round) {
+            let (p50, max, n) = (spread.p50, spread.max, spread.n);
+            self.progress
+                .say(&format!("{n} outages, 40 ms there and back: resumed after {p50:.3} s, at most {max:.3} s"));
+        }
+        Ok(())
+    }
+
     fn resumes(&mut self) -> Result<()> {
         self.progress.say(&format!("starting an overlay with {} movers", self.size.movers));
         let mut outages = Outages::start(self.size.movers, &self.out.join("bench-resume-logs"))?;
@@ -312,6 +347,9 @@ impl Bench<'_> {
         Ok(())
     }
 }
+
+/// One way over the long line: a round trip of 40 ms.
+const LINE_ONE_WAY: Duration = Duration::from_millis(20);
 
 /// How long something took, in microseconds.
 fn micros(span: Duration) -> f64 {

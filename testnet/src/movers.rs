@@ -10,15 +10,24 @@
 //!
 //! A relay takes a mover only when he comes from the address that belongs there, so that each cut ends at another address with another
 //! neighbour. The next one goes the other way.
+//!
+//! Or as root, with real interfaces that go down and come up, and a [long line](crate::netns::roaming::Roaming::with_far) to the server:
+//!
+//! ```text
+//!   server ======== hub ---- net-a, net-b ..... mover-1, mover-2, ...
+//! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::network::{Loopback, Network as _};
+use crate::netns::roaming::Roaming;
+use crate::network::{Back, Hosts, Loopback, Network};
+use crate::process::{NodeProcess, own_binary};
 use crate::topology::{NodeSpec, Topology};
 use crate::wait::{Result, Trouble};
 
@@ -35,19 +44,32 @@ const RELAYS: usize = 2;
 /// The movers, all at their first addresses to begin with, and the nodes between them and the server.
 pub struct Movers {
     names: Vec<String>,
+    // Dropped before the network that carries it.
     cluster: Cluster,
+    network: Box<dyn Network>,
 }
 
 impl Movers {
-    /// Starts the overlay; logs go to `logs`.
+    /// Starts the overlay, two hops from the movers to the server; logs go to `logs`.
     ///
     /// # Errors
     /// When a node does not start, or the nodes do not find each other.
     pub fn start(count: usize, logs: &Path) -> Result<Self> {
-        let network = Loopback::new(topology(count))?;
-        let mut cluster = Cluster::start(&network, &network.topology(), logs, |_| {})?;
+        Self::on(Box::new(BetweenRelays::new(count, own_binary()?)), count, logs)
+    }
+
+    /// The same with one hop, which leads over a line; see [`missing`](crate::netns::missing).
+    ///
+    /// # Errors
+    /// The same; or when namespaces cannot be had.
+    pub fn over_a_line(count: usize, one_way: Duration, logs: &Path) -> Result<Self> {
+        Self::on(Box::new(Roaming::with_far(&straight(count), SERVER, one_way)?), count, logs)
+    }
+
+    fn on(network: Box<dyn Network>, count: usize, logs: &Path) -> Result<Self> {
+        let mut cluster = Cluster::start(&*network, &network.topology(), logs, |_| {})?;
         cluster.wait_names(NAMES_LIMIT)?;
-        Ok(Self { names: (0..count).map(mover).collect(), cluster })
+        Ok(Self { names: (0..count).map(mover).collect(), cluster, network })
     }
 
     /// Their names, in order.
@@ -68,6 +90,14 @@ impl Movers {
         self.cluster.must_run()
     }
 
+    /// A listening socket beside the server.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn listen(&self) -> Result<TcpListener> {
+        self.network.hosts().listen(SERVER)
+    }
+
     /// Offers what listens at `address` to everybody, under the server's name.
     ///
     /// # Errors
@@ -77,33 +107,33 @@ impl Movers {
         self.cluster.node(SERVER)?.ask::<Value>(verb).map(drop)
     }
 
-    /// The local port of a mover that leads to this service.
+    /// A connection of a mover's application to this service.
     ///
     /// # Errors
     /// What the mover's node answered.
-    pub fn port_to(&self, name: &str, service: &str) -> Result<SocketAddr> {
+    pub fn connect(&self, name: &str, service: &str) -> Result<TcpStream> {
         let node = self.cluster.node(name)?;
         let verb = json!({"verb": "connect", "target": format!("{SERVER}/{service}"), "listen": "127.0.0.1:0"});
         let data: Value = node.ask(verb)?;
         let address = data.get("listen").and_then(Value::as_str).and_then(|text| text.parse().ok());
-        address.ok_or_else(|| Trouble::new(format!("connect: no address in {data}")).see(&node.log))
+        let address = address.ok_or_else(|| Trouble::new(format!("connect: no address in {data}")).see(&node.log))?;
+        self.network.hosts().connect(name, address)
     }
 
     /// Takes the network of the mover with this name.
     ///
     /// # Errors
     /// What his node answered.
-    pub fn cut(&self, name: &str) -> Result<()> {
-        self.cluster.node(name)?.ask::<Value>(json!({"verb": "network-down"})).map(drop)
+    pub fn cut(&mut self, name: &str) -> Result<()> {
+        self.network.down(self.cluster.node(name)?)
     }
 
-    /// Gives the mover with this number another one: at his second address or at his first.
+    /// Gives him another one.
     ///
     /// # Errors
     /// What his node answered.
-    pub fn bring_back(&self, index: usize, second: bool) -> Result<()> {
-        let verb = json!({"verb": "network-up", "bind": address(index, second)});
-        self.cluster.node(&mover(index))?.ask::<Value>(verb).map(drop)
+    pub fn bring_back(&mut self, name: &str) -> Result<Back> {
+        self.network.up(self.cluster.node(name)?, true)
     }
 
     /// Public-key operations of the session layer in all nodes so far.
@@ -141,6 +171,63 @@ fn mover(index: usize) -> String {
 fn address(index: usize, second: bool) -> IpAddr {
     let host = u8::try_from(index + 1).unwrap_or(u8::MAX);
     Ipv4Addr::new(127, 0, if second { 4 } else { 3 }, host).into()
+}
+
+/// Loopback, and who has the second of his two addresses now.
+struct BetweenRelays {
+    loopback: Loopback,
+    second: BTreeSet<String>,
+}
+
+impl BetweenRelays {
+    fn new(movers: usize, binary: PathBuf) -> Self {
+        Self { loopback: Loopback::with_binary(topology(movers), binary), second: BTreeSet::new() }
+    }
+}
+
+impl Network for BetweenRelays {
+    fn label(&self) -> String {
+        self.loopback.label()
+    }
+
+    fn topology(&self) -> Topology {
+        self.loopback.topology()
+    }
+
+    fn hosts(&self) -> &dyn Hosts {
+        self.loopback.hosts()
+    }
+
+    fn down(&mut self, node: &NodeProcess) -> Result<()> {
+        self.loopback.down(node)
+    }
+
+    fn up(&mut self, node: &NodeProcess, elsewhere: bool) -> Result<Back> {
+        let second = self.second.contains(&node.name) != elsewhere;
+        let bind = address(index(&node.name)?, second);
+        let at = Instant::now();
+        node.ask::<Value>(json!({"verb": "network-up", "bind": bind}))?;
+        if second {
+            self.second.insert(node.name.clone());
+        } else {
+            self.second.remove(&node.name);
+        }
+        Ok(Back { at, address: bind.to_string() })
+    }
+}
+
+fn index(name: &str) -> Result<usize> {
+    let number = name.strip_prefix("mover-").and_then(|number| number.parse::<usize>().ok());
+    number.and_then(|number| number.checked_sub(1)).ok_or_else(|| Trouble::new(format!("{name} does not move")))
+}
+
+/// Each mover links to the server.
+fn straight(movers: usize) -> Topology {
+    let names: Vec<String> = (0..movers).map(mover).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut nodes = vec![NodeSpec::on_loopback(SERVER, "127.0.0.10", &[], &all)];
+    nodes.extend(all.iter().map(|name| NodeSpec::on_loopback(name, "127.0.0.10", &[SERVER], &[SERVER])));
+    Topology { nodes, hops_required: 1 }
 }
 
 fn topology(movers: usize) -> Topology {
@@ -181,6 +268,14 @@ mod tests {
         }
         assert_eq!((cut_at(1) - cut_at(0), steps.len()), (seconds(2), 6));
         assert!(steps.is_sorted());
+    }
+
+    #[test]
+    fn names_and_numbers_of_movers_agree() {
+        assert_eq!((0..3).map(|number| index(&mover(number)).unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+        for name in ["server", "mover-", "mover-0", "before-1"] {
+            assert!(index(name).is_err(), "{name}");
+        }
     }
 
     #[test]

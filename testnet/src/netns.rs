@@ -10,6 +10,7 @@
 //! plain TCP download has a way to Alice before and after the move. Nobody tells Bob's node that he moves: one of his
 //! interfaces goes down, later the other one comes up and gets an address.
 
+mod line;
 pub mod roaming;
 mod spaces;
 

@@ -6,7 +6,6 @@
 //! with the links that they began with. So a node at rest has as many descriptors open as it had after the first two rounds, or something leaks.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -120,12 +119,12 @@ impl SoakArgs {
 
 /// A connection of each mover's, through the overlay to an application beside the server.
 fn connect(movers: &Movers) -> Result<Vec<Talk>> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(io("the server's application"))?;
+    let listener = movers.listen()?;
     listener.set_nonblocking(true).map_err(io("the server's application"))?;
     movers.expose(SERVICE, listener.local_addr().map_err(io("the server's application"))?)?;
     let mut talks = Vec::new();
     for (number, name) in movers.names().iter().enumerate() {
-        let near = TcpStream::connect(movers.port_to(name, SERVICE)?).map_err(io(format!("{name}'s application")))?;
+        let near = movers.connect(name, SERVICE)?;
         let (far, _) = until(&format!("{name}'s connection"), CONNECT_LIMIT, || Ok(listener.accept().ok()))?;
         far.set_nonblocking(false).map_err(io("the server's application"))?;
         talks.push(Talk::start(number, [near, far])?);
@@ -211,12 +210,14 @@ impl Soak {
         for (at, index, step) in schedule(self.talks.len(), BETWEEN_CUTS, OUTAGE) {
             sleep_until(start + at)?;
             self.movers.must_run()?;
-            let (Some(name), Some(talk)) = (self.movers.names().get(index), self.talks.get(index)) else { continue };
+            let (Some(name), Some(talk)) = (self.movers.names().get(index).cloned(), self.talks.get(index)) else {
+                continue;
+            };
             match step {
-                Step::Cut => self.movers.cut(name)?,
+                Step::Cut => self.movers.cut(&name)?,
                 Step::Back => {
                     held.get_mut(index).into_iter().for_each(|held| *held = talk.heard());
-                    self.movers.bring_back(index, self.rounds % 2 == 1)?;
+                    self.movers.bring_back(&name)?;
                     self.moves += 1;
                 }
             }

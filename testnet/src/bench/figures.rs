@@ -54,6 +54,8 @@ pub struct Figures {
     pub bytes_per_idle_stream: Option<f64>,
     /// From the network being back to the first new byte at the mover's application, in seconds, by the length of the outage.
     pub resume_by_outage_s: Option<Resumes>,
+    /// The same after 15 s over one hop with a round trip of 40 ms, between network namespaces.
+    pub resume_over_40_ms_s: Option<Spread>,
     /// The same for a stream of the library, with and without MobiSocket's `resetTimer`, when one end moves and when both do.
     pub mobisocket_resume_s: Option<mobisocket::Resumes>,
 
@@ -176,6 +178,13 @@ impl Figures {
         place.as_ref()
     }
 
+    /// Takes over outages at the end of a long line; how its resumes are spread.
+    pub fn take_round_over_a_line(&mut self, round: &Round) -> Option<&Spread> {
+        *self.public_key_ops_in_resumes.get_or_insert_default() += round.public_key_ops;
+        self.resume_over_40_ms_s = Spread::of(&round.resume_s);
+        self.resume_over_40_ms_s.as_ref()
+    }
+
     /// Fills in `ok`, `missed` and `took_s`, and adds to `failures`.
     #[must_use]
     pub fn judged(mut self, took: Duration) -> Self {
@@ -225,14 +234,12 @@ impl Judged for Figures {
         let words = |bytes| format!("{bytes:.0} bytes ({sessions} of them; {share:.2} % of a core)");
         row("idle session", self.bytes_per_idle_session.map(words));
         row("idle connection", self.bytes_per_idle_stream.map(|bytes| format!("{bytes:.0} bytes")));
+        let words = |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
         for (outage_s, spread) in self.resume_by_outage_s.clone().unwrap_or_default().all() {
-            let words =
-                |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
             row(&format!("resume after {outage_s} s"), spread.map(words));
         }
+        row("resume over a line of 40 ms", self.resume_over_40_ms_s.as_ref().map(words));
         for (name, spread) in self.mobisocket_resume_s.iter().flat_map(mobisocket::Resumes::all) {
-            let words =
-                |spread: &Spread| format!("{:.3} s, at most {:.3} s (n = {})", spread.p50, spread.max, spread.n);
             row(&format!("stream, {name}"), spread.map(words));
         }
         for failure in &self.verdict.failures {
@@ -263,7 +270,7 @@ mod tests {
         let json = serde_json::to_value(Figures::default().judged(Duration::from_secs(1))).unwrap();
         for key in "throughput_ratio_1hop throughput_ratio_3hop throughput_ratio_5hop baseline_gbit_s cpu_s_per_gib \
                     rtt_over_baseline_us stream_open_us handshakes_per_s bytes_per_idle_session bytes_per_idle_stream \
-                    resume_by_outage_s mobisocket_resume_s"
+                    resume_by_outage_s resume_over_40_ms_s mobisocket_resume_s"
             .split_whitespace()
         {
             assert!(json.get(key).is_some_and(serde_json::Value::is_null), "{key}");

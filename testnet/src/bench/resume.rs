@@ -1,6 +1,5 @@
 //! How soon data flows again after an outage: many movers in one overlay, each with a download of its own, cut one after the other.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use crate::movers::{Movers, Step, schedule};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::source::{Content, Source};
-use crate::wait::{Result, Trouble, io, sleep_until, until};
+use crate::wait::{Result, Trouble, sleep_until, until};
 
 /// From one mover's cut to the next one's.
 const BETWEEN_CUTS: Duration = Duration::from_secs(2);
@@ -25,7 +24,7 @@ const QUIET_PART: f64 = 0.5;
 
 /// The movers and how often they have moved.
 pub struct Outages {
-    /// Rounds so far; after an odd number of them the movers are at their second addresses.
+    /// Rounds so far.
     rounds: u64,
     movers: Movers,
 }
@@ -47,6 +46,14 @@ impl Outages {
         Ok(Self { rounds: 0, movers: Movers::start(count, logs)? })
     }
 
+    /// The same with real interfaces, as root: one hop, over a line on which a packet takes `one_way`.
+    ///
+    /// # Errors
+    /// The same, or namespaces cannot be had.
+    pub fn over_a_line(count: usize, one_way: Duration, logs: &Path) -> Result<Self> {
+        Ok(Self { rounds: 0, movers: Movers::over_a_line(count, one_way, logs)? })
+    }
+
     /// Cuts each mover for this long and lets him come back elsewhere.
     ///
     /// # Errors
@@ -55,8 +62,8 @@ impl Outages {
         self.rounds += 1;
         let cuts = BETWEEN_CUTS * u32::try_from(self.movers.names().len()).unwrap_or(u32::MAX);
         let content = Content { seed: self.rounds, bytes: bytes_in(cuts + MARGIN) };
-        let source = Source::start(TcpListener::bind("127.0.0.1:0").map_err(io("source"))?, content, BYTES_PER_S)?;
-        let sinks = self.downloads(source.address())?;
+        let source = Source::start(self.movers.listen()?, content, BYTES_PER_S)?;
+        let sinks = self.downloads(&source)?;
         until("every mover's first bytes", PATIENCE, || Ok(sinks.iter().all(|sink| sink.bytes() > 0).then_some(())))?;
 
         let ops_before = self.movers.public_key_ops()?;
@@ -90,11 +97,11 @@ impl Outages {
     }
 
     /// A download at each mover, of what `source` serves.
-    fn downloads(&self, source: SocketAddr) -> Result<Vec<Sink>> {
+    fn downloads(&self, source: &Source) -> Result<Vec<Sink>> {
         // A name of its own for each round: what is left of an earlier one is not in the way.
         let service = format!("file-{}", self.rounds);
-        self.movers.expose(&service, source)?;
-        let download = |name: &String| Sink::start(self.movers.port_to(name, &service)?);
+        self.movers.expose(&service, source.address())?;
+        let download = |name: &String| Sink::on(self.movers.connect(name, &service)?);
         self.movers.names().iter().map(download).collect()
     }
 
@@ -105,20 +112,21 @@ impl Outages {
         for (at, index, step) in schedule(sinks.len(), BETWEEN_CUTS, outage) {
             sleep_until(start + at)?;
             self.movers.must_run()?;
-            let (Some(name), Some(sink)) = (self.movers.names().get(index), sinks.get(index)) else { continue };
+            let (Some(name), Some(sink)) = (self.movers.names().get(index).cloned(), sinks.get(index)) else {
+                continue;
+            };
             sink.must_run()?;
             progress.doing(&format!("outages of {} s: {step:?} {name}", outage.as_secs_f64()));
             match step {
-                Step::Cut => self.movers.cut(name)?,
+                Step::Cut => self.movers.cut(&name)?,
                 Step::Back => {
                     let held_bytes = sink.bytes();
                     let quiet = sink.latest().map(|latest| latest.elapsed()).unwrap_or_default();
                     if quiet < outage.mul_f64(QUIET_PART) {
                         let why = format!("{name} received bytes {:.3} s ago, without a network", quiet.as_secs_f64());
-                        return Err(Trouble::new(why).see(&self.movers.cluster().node(name)?.log));
+                        return Err(Trouble::new(why).see(&self.movers.cluster().node(&name)?.log));
                     }
-                    let at = Instant::now();
-                    self.movers.bring_back(index, self.rounds % 2 == 1)?;
+                    let at = self.movers.bring_back(&name)?.at;
                     if let Some(back) = backs.get_mut(index) {
                         *back = Some(Back { at, held_bytes });
                     }

@@ -5,12 +5,20 @@
 //!   net-b, 10.79.0.0/16     where who moves is next, and so on in turn
 //! ```
 //!
+//! Where one of them is to be far away it is in neither network, but at the other end of a [line](Line) from the hub:
+//!
+//! ```text
+//!   line, 10.80.0.0/30      the hub and the node that is far away
+//! ```
+//!
 //! Each node has a namespace of its own with a cable to both networks, of which one at a time is set up; the hub routes between them.
 //! Nobody tells a node that it moves: its interface goes down, later the other one comes up and gets an address.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use super::line::{LINE, Line};
 use super::spaces::{HUB, Spaces, ip};
 use crate::network::{Back, Hosts, Network};
 use crate::process::NodeProcess;
@@ -21,6 +29,9 @@ use crate::wait::{Result, Trouble};
 const PORT: u16 = 4741;
 /// The last two bytes of each network's router.
 const ROUTER: [u8; 2] = [255, 254];
+/// The hub's end of the line, and the other one.
+const LINE_NEAR: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
+const LINE_FAR: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
 
 /// One of the two networks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +84,8 @@ impl Spot {
 
 /// The namespaces of one overlay; they are removed when it is dropped.
 pub struct Roaming {
+    // Removed before the namespaces.
+    line: Option<Line>,
     spaces: Spaces,
     topology: Topology,
     spots: BTreeMap<String, Spot>,
@@ -84,22 +97,41 @@ impl Roaming {
     /// # Errors
     /// When the system does not allow it; what was made is removed again.
     pub fn new(topology: &Topology) -> Result<Self> {
-        let numbered = (1..).zip(&topology.nodes);
+        Self::build(topology, None)
+    }
+
+    /// The same, but the node `far` is at the end of a line, over which a packet takes `one_way`, and stays there.
+    ///
+    /// # Errors
+    /// When the system does not allow it; what was made is removed again.
+    pub fn with_far(topology: &Topology, far: &str, one_way: Duration) -> Result<Self> {
+        Self::build(topology, Some((far, one_way)))
+    }
+
+    fn build(topology: &Topology, far: Option<(&str, Duration)>) -> Result<Self> {
+        let near = topology.nodes.iter().filter(|node| far.is_none_or(|(far, _)| far != node.name));
         let spots =
-            numbered.map(|(number, node)| (node.name.clone(), Spot { side: Side::A, moves: 0, number })).collect();
-        let topology = on_real_interfaces(topology, &spots);
-        let mut roaming = Self { spaces: Spaces::new(), topology, spots };
-        roaming.build()?;
+            near.zip(1..).map(|(node, number)| (node.name.clone(), Spot { side: Side::A, moves: 0, number })).collect();
+        let topology = on_real_interfaces(topology, &spots, far.map(|(far, _)| far));
+        let mut roaming = Self { line: None, spaces: Spaces::new(), topology, spots };
+        roaming.add_networks()?;
+        roaming.add_nodes()?;
+        if let Some((far, one_way)) = far {
+            roaming.add_far(far, one_way)?;
+        }
         Ok(roaming)
     }
 
-    fn build(&mut self) -> Result<()> {
+    fn add_networks(&mut self) -> Result<()> {
         self.spaces.add(HUB)?;
         for side in Side::BOTH {
             self.spaces.add_bridge(side.name())?;
             self.spaces.add_router(side.name(), &format!("{}/16", side.host(ROUTER)))?;
         }
-        self.spaces.forward(HUB)?;
+        self.spaces.forward(HUB)
+    }
+
+    fn add_nodes(&mut self) -> Result<()> {
         for (name, spot) in &self.spots {
             self.spaces.add(name)?;
             for side in Side::BOTH {
@@ -109,6 +141,12 @@ impl Roaming {
             self.attach(name, *spot)?;
         }
         Ok(())
+    }
+
+    fn add_far(&mut self, far: &str, one_way: Duration) -> Result<()> {
+        self.spaces.add(far)?;
+        self.line = Some(Line::lay(&self.spaces, [(HUB, LINE_NEAR), (far, LINE_FAR)], one_way)?);
+        ip(&format!("-n {} route add default via {LINE_NEAR} dev {LINE}", self.spaces.of(far)))
     }
 
     fn attach(&self, name: &str, spot: Spot) -> Result<Back> {
@@ -156,15 +194,15 @@ impl Network for Roaming {
 }
 
 /// The nodes listen everywhere, and join each other where they begin.
-fn on_real_interfaces(topology: &Topology, spots: &BTreeMap<String, Spot>) -> Topology {
+fn on_real_interfaces(topology: &Topology, spots: &BTreeMap<String, Spot>, far: Option<&str>) -> Topology {
     let mut topology = topology.clone();
     for node in &mut topology.nodes {
         node.listen = vec![format!("/ip4/0.0.0.0/tcp/{PORT}")];
         for join in &mut node.joins {
-            if let Join::Node(peer) = join
-                && let Some(spot) = spots.get(peer)
-            {
-                *join = Join::At { node: peer.clone(), address: format!("/ip4/{}/tcp/{PORT}", spot.address()) };
+            let Join::Node(peer) = join else { continue };
+            let host = spots.get(peer).map(|spot| spot.address()).or((far == Some(peer)).then_some(LINE_FAR));
+            if let Some(host) = host {
+                *join = Join::At { node: peer.clone(), address: format!("/ip4/{host}/tcp/{PORT}") };
             }
         }
     }
@@ -189,10 +227,13 @@ mod tests {
     fn nodes_join_where_others_begin() {
         let topology = Topology::random(3);
         let spot = |number| Spot { side: Side::A, moves: 0, number };
-        let spots =
+        let mut spots =
             BTreeMap::from([("n0".to_owned(), spot(1)), ("n1".to_owned(), spot(2)), ("n2".to_owned(), spot(3))]);
-        let real = on_real_interfaces(&topology, &spots);
-        let at = Join::At { node: "n0".into(), address: "/ip4/10.78.0.1/tcp/4741".into() };
-        assert_eq!((real.nodes[0].joins.len(), &real.nodes[1].joins), (0, &vec![at]));
+        let real = on_real_interfaces(&topology, &spots, None);
+        let at = |host: &str| Join::At { node: "n0".into(), address: format!("/ip4/{host}/tcp/4741") };
+        assert_eq!((real.nodes[0].joins.len(), &real.nodes[1].joins), (0, &vec![at("10.78.0.1")]));
+        spots.remove("n0");
+        let real = on_real_interfaces(&topology, &spots, Some("n0"));
+        assert_eq!(real.nodes[1].joins, [at("10.80.0.2")]);
     }
 }
