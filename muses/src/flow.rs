@@ -130,7 +130,7 @@ pub(crate) struct Flow {
     receive_limit: u64,
     /// What its streams hold of what was written.
     held: Share,
-    /// At least as many as there are pieces behind gaps.
+    /// Pieces behind gaps, of all streams.
     fragments: usize,
     window: Window,
     max_data: Signal,
@@ -236,6 +236,7 @@ impl Flow {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.stage == Stage::Offered && stream.why_reset.is_none() {
             stream.stage = Stage::Open;
+            self.in_use = self.in_use.saturating_add(1);
             self.was_in_use |= !stream.internal;
             stream.accept.want();
             if stream.recv.is_readable() {
@@ -308,6 +309,7 @@ impl Flow {
         stream.why_reset = Some(reason);
         stream.reset = Signal::Due;
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
+        self.fragments = self.fragments.saturating_sub(stream.recv.fragments());
         stream.recv.discard();
         self.held.change(stream.send.held_bytes(), 0);
         stream.send = SendHalf::forgetting(&stream.send);
@@ -371,7 +373,6 @@ impl Flow {
     /// The path may be better than the silence says: waits begin anew, and the peer is asked at once.
     pub fn reset_timers(&mut self, now: Instant) {
         self.recovery.forget_probes(now);
-        self.last_progress = now;
         self.ping();
     }
 
@@ -402,17 +403,6 @@ impl Flow {
     /// A new epoch for what we receive.
     pub fn restart_receiving(&mut self) {
         self.acks = Acks::default();
-    }
-
-    /// Nothing of what was sent reached the peer: all streams, none of which the peer opened, begin anew.
-    pub fn rewind_streams(&mut self) {
-        for stream in self.streams.values_mut() {
-            stream.id = None;
-            stream.send.rewind();
-            for signal in [&mut stream.open, &mut stream.credit] {
-                *signal = Signal::Due;
-            }
-        }
     }
 
     /// How much may be in flight, in bytes.

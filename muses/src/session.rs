@@ -10,13 +10,13 @@
 
 mod endpoint;
 mod greeting;
+mod offers;
 mod protected;
 mod received;
 mod refresh;
 mod resume;
 mod stored;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use overlay::id::NodeId;
@@ -24,7 +24,7 @@ use overlay::time::Instant;
 
 use crate::config::{HELLO_MAX_WAIT, MIN_ASK_INTERVAL};
 use crate::content::Label;
-use crate::event::{Command, Event, Path, SessionLabel};
+use crate::event::{Command, Event, Path, SessionLabel, StreamKey};
 use crate::flow::{Flow, FlowTimeout};
 use crate::handshake::Established;
 use crate::handshake::params::Life;
@@ -36,9 +36,10 @@ pub use self::endpoint::Counters;
 pub(crate) use self::endpoint::{Bucket, Endpoint, Retry};
 pub(crate) use self::greeting::LastWord;
 use self::greeting::{Confirming, Greeting};
+use self::offers::Offers;
 use self::refresh::{REFRESH_EVERY, Refresh};
+use self::resume::Attempt;
 pub(crate) use self::resume::ReHelloOutcome;
-use self::resume::{Attempt, Offer};
 
 pub(crate) struct Session {
     pub peer: NodeId,
@@ -81,7 +82,7 @@ pub(crate) struct Bound {
     pub last_word: Option<Box<LastWord>>,
     pub suspended: Option<Instant>,
     attempt: Option<Box<Attempt>>,
-    offers: VecDeque<Offer>,
+    offers: Option<Box<Offers>>,
     /// Names the epoch in which we send, for the peer's word about what it received.
     send_tag: u64,
     /// Names the epoch in which the flow's received numbers lie.
@@ -101,7 +102,6 @@ pub(crate) struct Bound {
     /// Since when packets are sealed under the present key.
     key_used_since: Option<Instant>,
     refresh: Refresh,
-    answers: Bucket,
 }
 
 /// What became of a session when its timer ran out.
@@ -190,6 +190,27 @@ impl Session {
         }
     }
 
+    /// An application here opens a stream.
+    pub fn open(&mut self, key: StreamKey, service: &str, port: u16, end: &mut Endpoint) {
+        let before = self.flow.was_in_use();
+        self.flow.open(key, service, port);
+        self.persist_if_new(before, end);
+    }
+
+    /// An application here takes one that the peer opened.
+    pub fn accept(&mut self, key: StreamKey, end: &mut Endpoint) {
+        let before = self.flow.was_in_use();
+        self.flow.accept(key, &mut end.out);
+        self.persist_if_new(before, end);
+    }
+
+    /// From its first use on a session is worth storing.
+    fn persist_if_new(&self, was_in_use: bool, end: &mut Endpoint) {
+        if !was_in_use && self.flow.was_in_use() {
+            self.persist(end);
+        }
+    }
+
     /// Whether Hello A of ours is on its way.
     pub fn is_greeting(&self) -> bool {
         matches!(self.phase, Phase::Greeting(_))
@@ -224,10 +245,15 @@ impl Session {
     /// The transport's timer ran out.
     pub fn on_flow_timeout(&mut self, end: &mut Endpoint, now: Instant) {
         if self.flow.on_timeout(now) == FlowTimeout::Silent && !self.is_confirming() {
-            self.suspend(end, now);
-            self.attempt(end, now);
-            self.resolve(end, now);
+            self.on_silence(end, now);
         }
+    }
+
+    /// The path does not answer.
+    fn on_silence(&mut self, end: &mut Endpoint, now: Instant) {
+        self.suspend(end, now);
+        self.attempt(end, now);
+        self.resolve(end, now);
     }
 
     /// The handshake's or resume's timer ran out.
@@ -294,6 +320,8 @@ impl Session {
             Phase::Resolving { .. } => {}
             Phase::Greeting(_) => self.greet_again(end, now),
             Phase::Bound(bound) if bound.suspended.is_some() => self.attempt_again(end, now),
+            // Begun anew again and again, the wait of a dead path would never end.
+            Phase::Bound(_) if self.flow.is_silent(now) && !self.is_confirming() => self.on_silence(end, now),
             // The acknowledgement shows what was lost with the old way.
             Phase::Bound(_) => self.flow.reset_timers(now),
         }
@@ -361,7 +389,7 @@ impl Bound {
             last_word: None,
             suspended: None,
             attempt: None,
-            offers: VecDeque::new(),
+            offers: None,
             send_tag: 0,
             receive_tag: 0,
             next_receive_tag: 0,
@@ -372,7 +400,6 @@ impl Bound {
             forget_key_at: None,
             key_used_since: None,
             refresh: Refresh::new(now + REFRESH_EVERY),
-            answers: Bucket::new(&crate::config::ANSWERS, now),
         }
     }
 }

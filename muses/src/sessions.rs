@@ -4,6 +4,7 @@
 //! by a [`Path`], which means nothing here. A session is set up by the first `open`, serves both directions, and stays:
 //! an outage suspends it, a new place or path resumes it, and neither touches a stream.
 
+mod graves;
 mod guard;
 mod handshake;
 mod info;
@@ -21,6 +22,7 @@ use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
 use overlay::timer::Timers;
 
+use self::graves::Graves;
 use self::guard::Guard;
 use self::handshake::HalfOpen;
 use crate::cert::{IdCert, LocalKeys, StaticKey};
@@ -39,10 +41,8 @@ pub use crate::session::Counters;
 use crate::session::{Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
 
-/// What the names of stored sessions begin with; the label in hex follows.
+/// What the names of stored sessions begin with; the peer follows, so that one replaces the other in one write.
 pub const STORE_PREFIX: &str = "muses/session/";
-/// Ends of streams that are remembered for a late `read`.
-const MAX_GRAVES: usize = 4096;
 
 /// Why `handle_timeout` is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -65,7 +65,7 @@ pub struct Sessions {
     sessions: BTreeMap<NodeId, Box<Session>>,
     labels: BTreeMap<SessionLabel, NodeId>,
     streams: BTreeMap<StreamKey, NodeId>,
-    graves: BTreeMap<StreamKey, Option<ResetReason>>,
+    graves: Graves,
     half_open: BTreeMap<(NodeId, HandshakeId), HalfOpen>,
     guard: Guard,
     timers: Timers<Timer>,
@@ -106,7 +106,7 @@ impl Sessions {
             sessions: BTreeMap::new(),
             labels: BTreeMap::new(),
             streams: BTreeMap::new(),
-            graves: BTreeMap::new(),
+            graves: Graves::default(),
             half_open: BTreeMap::new(),
             guard,
             timers,
@@ -162,12 +162,12 @@ impl Sessions {
             if !key.starts_with(STORE_PREFIX) || self.sessions.len() >= self.end.config.max_sessions {
                 break;
             }
-            if let Some(session) = Session::restored(bytes, &self.end, now.instant) {
-                let peer = session.peer;
-                self.labels.extend(session.label().map(|label| (label, peer)));
-                self.sessions.insert(peer, Box::new(session));
-                self.sync(peer);
-            }
+            let session = Session::restored(bytes, &self.end, now.instant);
+            let Some(session) = session.filter(|session| !self.sessions.contains_key(&session.peer)) else { continue };
+            let peer = session.peer;
+            self.labels.extend(session.label().map(|label| (label, peer)));
+            self.sessions.insert(peer, Box::new(session));
+            self.sync(peer);
         }
     }
 
@@ -198,16 +198,21 @@ impl Sessions {
         }
         let key = self.end.out.stream_key();
         session.flow.set_reach(&self.end.reach, false);
-        session.flow.open(key, service, port);
+        session.open(key, service, port, &mut self.end);
         self.streams.insert(key, peer);
+        let waits = session.is_suspended() && session.waits_for_answer();
         session.wake(&mut self.end, now.instant);
+        if waits {
+            // Somebody wants it now: what backs off begins anew.
+            session.reset_timers(&mut self.end, now.instant);
+        }
         self.sync(peer);
         Ok(key)
     }
 
     /// The local service took a stream that the peer opened.
     pub fn accept(&mut self, stream: StreamKey, now: Now) {
-        self.on_stream(stream, now, |session, end, _| session.flow.accept(stream, &mut end.out));
+        self.on_stream(stream, now, |session, end, _| session.accept(stream, end));
     }
 
     /// The local service did not take it.
@@ -218,7 +223,7 @@ impl Sessions {
     /// At most `max` bytes of what arrived.
     pub fn read(&mut self, stream: StreamKey, max: usize) -> Read {
         let Some(&peer) = self.streams.get(&stream) else {
-            return self.graves.get(&stream).copied().flatten().map_or(Read::End, Read::Reset);
+            return self.graves.why(stream).map_or(Read::End, Read::Reset);
         };
         let Some(session) = self.sessions.get_mut(&peer) else { return Read::End };
         let read = session.flow.read(stream, max, &mut self.end.out);

@@ -112,9 +112,9 @@ impl Stream {
         due(self.open) || due(self.accept) || due(self.credit) || self.send.has_work(session_credit)
     }
 
-    /// Whether an application here has it: neither what the peer did alone nor what was reset.
+    /// Whether an application here has it: neither what the peer did alone, as long as nobody here took it, nor what was reset.
     pub fn is_in_use(&self) -> bool {
-        self.stage != Stage::Foreshadowed && self.why_reset.is_none()
+        matches!(self.stage, Stage::Asked | Stage::Open) && self.why_reset.is_none()
     }
 
     /// Whether nothing can happen on it any more, at either end.

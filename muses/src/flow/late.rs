@@ -93,13 +93,14 @@ impl Flow {
     pub(super) fn on_late_ack(&mut self, tag: u64, ranges: &Ranges, now: Instant, out: &mut Outbox) {
         let until = self.late_until(now);
         let Some(late) = self.late.as_deref_mut().filter(|late| late.tags.sent == tag) else { return };
-        let (arrived, missing): (BTreeMap<_, _>, _) =
-            core::mem::take(&mut late.sent).into_iter().partition(|(number, _)| ranges.contains(*number));
-        late.sent = missing;
+        // Looked for by range, for a packet may have any number of such frames.
+        let numbers = ranges.iter().flat_map(|range| late.sent.range(range).map(|(number, _)| *number));
+        let arrived: Vec<_> = numbers.collect();
+        let arrived: Vec<_> = arrived.into_iter().filter_map(|number| late.sent.remove(&number)).collect();
         if !arrived.is_empty() {
             late.until = until;
         }
-        for mut packet in arrived.into_values() {
+        for mut packet in arrived {
             // What that one acknowledged has no number any more.
             packet.frames.retain(|frame| !matches!(frame, SentFrame::Ack(_)));
             self.on_acked(packet.frames, out);

@@ -127,15 +127,22 @@ impl Flow {
     fn on_reach(&mut self, number: u64, reach: &[u8], out: &mut Outbox) {
         if self.reach.heard.is_none_or(|heard| heard < number) {
             self.reach.heard = Some(number);
-            out.events.push_back(Event::PeerReach { peer: self.peer, reach: reach.to_vec() });
+            // Only the latest counts, however many a packet has.
+            match out.events.back_mut() {
+                Some(Event::PeerReach { peer, reach: known }) if *peer == self.peer => *known = reach.to_vec(),
+                _ => out.events.push_back(Event::PeerReach { peer: self.peer, reach: reach.to_vec() }),
+            }
         }
     }
 
     fn on_max_data(&mut self, limit: u64) {
         if limit > self.send_limit {
+            let was_stopped = self.session_credit() == 0;
             self.send_limit = limit;
-            let keys: Vec<_> = self.streams.keys().copied().collect();
-            keys.into_iter().for_each(|key| self.enqueue(key));
+            if was_stopped {
+                let keys: Vec<_> = self.streams.keys().copied().collect();
+                keys.into_iter().for_each(|key| self.enqueue(key));
+            }
         }
     }
 
@@ -148,7 +155,6 @@ impl Flow {
         if stream.stage == Stage::Foreshadowed && stream.why_reset.is_none() {
             stream.stage = Stage::Offered;
             stream.internal = service.starts_with(INTERNAL);
-            self.in_use = self.in_use.saturating_add(1);
             let (peer, service) = (self.peer, service.to_owned());
             out.opened.push((key, peer));
             out.events.push_back(Event::StreamOpened { stream: key, peer, service, port });
@@ -170,17 +176,19 @@ impl Flow {
         if total > self.receive_limit {
             return Err(Violation::Credit);
         }
-        if stream.recv.would_wait(offset) && !self.has_room_for_fragment() {
+        if stream.recv.would_wait(offset) && self.fragments >= MAX_FRAGMENTS {
             return Err(Violation::Fragments);
         }
-        let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         self.received_bytes = total;
         let before = stream.recv.fragments();
         stream.recv.insert(offset, data, fin);
-        self.fragments = self.fragments.saturating_add(stream.recv.fragments().saturating_sub(before));
-        if stream.why_reset.is_some() {
+        let is_reset = stream.why_reset.is_some();
+        if is_reset {
             self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
             stream.recv.discard();
+        }
+        self.fragments = self.fragments.saturating_sub(before).saturating_add(stream.recv.fragments());
+        if is_reset {
             self.renew_session_credit(&out.growth);
             self.settle(key, out);
         } else if stream.recv.is_readable()
@@ -194,18 +202,11 @@ impl Flow {
         Ok(())
     }
 
-    /// Whether one piece more may wait behind a gap. They are counted anew only when there may be too many.
-    fn has_room_for_fragment(&mut self) -> bool {
-        if self.fragments >= MAX_FRAGMENTS {
-            self.fragments = self.streams.values().map(|stream| stream.recv.fragments()).sum();
-        }
-        self.fragments < MAX_FRAGMENTS
-    }
-
     fn on_reset(&mut self, key: StreamKey, reason: ResetReason, end: u64, out: &mut Outbox) -> Result<(), Violation> {
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         let new = stream.recv.check(end, 0, true)?;
         self.received_bytes = self.received_bytes.saturating_add(new);
+        self.fragments = self.fragments.saturating_sub(stream.recv.fragments());
         stream.recv.insert(end, &[], true);
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
         stream.recv.discard();
@@ -329,12 +330,38 @@ mod tests {
     }
 
     #[test]
+    fn many_words_in_one_packet_are_little_work() {
+        let opened = (0..50).map(|index| Frame::Open { stream: 2 * index + 1, port: 0, service: "x" });
+        let (mut flow, violations) = told(Config::default(), opened);
+        assert_eq!((flow.stream_count(), violations), (50, vec![]));
+        let mut out = Outbox::new(&Config::default());
+        let mut payload = Vec::new();
+        for number in 1..1000 {
+            Frame::MaxData(flow.send_limit + number).encode(&mut payload);
+            Frame::Reach { number, reach: &number.to_be_bytes() }.encode(&mut payload);
+        }
+        flow.queue.clear();
+        flow.streams.values_mut().for_each(|stream| stream.queued = false);
+        flow.handle(1000, &payload, false, Instant::ZERO, &mut out).unwrap();
+        assert!(flow.queue.is_empty(), "there was credit before: nobody waits for more");
+        let latest = Event::PeerReach { peer: flow.peer, reach: 999_u64.to_be_bytes().to_vec() };
+        assert_eq!(out.events, [latest]);
+        // Who waits for credit gets it.
+        flow.sent_bytes = flow.send_limit;
+        let mut payload = Vec::new();
+        Frame::MaxData(flow.send_limit + 1).encode(&mut payload);
+        flow.handle(1001, &payload, false, Instant::ZERO, &mut out).unwrap();
+        assert_eq!(flow.queue.len(), 50);
+    }
+
+    #[test]
     fn pieces_behind_gaps_are_counted_over_all_streams() {
         let piece = |stream, offset| Frame::Stream { stream, offset, fin: false, data: b"x" };
         let config = Config::default();
         let pieces = (0..20).flat_map(|index| (1..1000).map(move |at| piece(2 * index + 1, 2 * at)));
         let (mut flow, violations) = told(config, pieces);
         assert_eq!(flow.streams.values().map(|stream| stream.recv.fragments()).sum::<usize>(), MAX_FRAGMENTS);
+        assert_eq!(flow.fragments, MAX_FRAGMENTS);
         assert_eq!(violations, vec![Violation::Fragments; 20 * 999 - MAX_FRAGMENTS]);
         // What is in order is always taken, and what it joins makes room.
         let mut frames = Vec::new();

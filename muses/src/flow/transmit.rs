@@ -79,6 +79,13 @@ impl Flow {
         FlowTimeout::Fine
     }
 
+    /// Whether nothing was acknowledged for longer than probes would have waited, however often the waits began anew.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let patience =
+            MIN_SILENCE.max(self.recovery.rtt.probe_timeout(self.config.max_ack_delay) * PROBES_BEFORE_SUSPENSION);
+        self.recovery.in_flight_packets() > 0 && now.since(self.last_progress) >= patience
+    }
+
     /// When a path that has not answered enough probes is given up: not only with the next probe, whose wait has grown by then.
     fn verdict_at(&self) -> Instant {
         if self.recovery.probes() >= PROBES_BEFORE_SUSPENSION {

@@ -2,8 +2,8 @@
 
 use overlay::time::Instant;
 
-use super::{Bound, Endpoint, Phase, Retry, Session};
-use crate::config::{HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
+use super::{Bound, Bucket, Endpoint, Phase, Retry, Session};
+use crate::config::{ANSWERS, HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, Path, SessionLabel};
 use crate::handshake::params::Life;
 use crate::handshake::{Initiator, PendingFinished};
@@ -25,12 +25,13 @@ pub(crate) struct LastWord {
     /// Digest of A's Finished.
     asked: [u8; 32],
     packet: Vec<u8>,
+    again: Bucket,
 }
 
 impl LastWord {
     /// `packet` answers A's `finished`.
-    pub fn new(finished: &[u8], packet: Vec<u8>) -> Self {
-        Self { asked: kdf::sha256(&[finished]), packet }
+    pub fn new(finished: &[u8], packet: Vec<u8>, now: Instant) -> Self {
+        Self { asked: kdf::sha256(&[finished]), packet, again: Bucket::new(&ANSWERS, now) }
     }
 
     /// B's Finished.
@@ -129,9 +130,9 @@ impl Session {
 
     /// A's Finished came again: B's once more, if it is the same, and not too often.
     pub fn finished_again(&mut self, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
-        let bound = self.bound_mut()?;
-        let last_word = bound.last_word.as_ref().filter(|last_word| last_word.asked == kdf::sha256(&[packet]))?;
-        bound.answers.take(now).then(|| last_word.packet.clone())
+        let last_word = self.bound_mut()?.last_word.as_mut();
+        let last_word = last_word.filter(|last_word| last_word.asked == kdf::sha256(&[packet]))?;
+        last_word.again.take(now).then(|| last_word.packet.clone())
     }
 
     /// Sends Hello again at once: this node has a new place, or the peer a new path.

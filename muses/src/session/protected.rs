@@ -12,7 +12,8 @@ impl Session {
     pub fn handle_protected(&mut self, from: &Arrival, packet: &mut [u8], end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
         // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
-        let offered = (!bound.offers.is_empty()).then(|| packet.to_vec());
+        bound.offers.take_if(|offers| offers.is_old(now));
+        let offered = bound.offers.is_some().then(|| packet.to_vec());
         let current = bound.keys.as_mut().map(|(_, opener)| opener.open_in_place(packet));
         let offered_frames;
         let (seq, frames) = if let Some(Ok(seq)) = current {

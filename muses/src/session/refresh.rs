@@ -72,8 +72,8 @@ impl Refresh {
         Self { due, stage: Stage::Idle, answered_at: None, done: 0 }
     }
 
-    /// The session resumed: what was under way is void.
-    pub fn interrupt(&mut self, now: Instant) {
+    /// The packet keys are others, from whichever rung both ends had: what was under way is void.
+    fn interrupt(&mut self, now: Instant) {
         if !matches!(self.stage, Stage::Idle) {
             self.stage = Stage::Idle;
             self.due = now;
@@ -82,7 +82,7 @@ impl Refresh {
     }
 
     /// Whether this end has climbed and the peer may not have.
-    pub fn is_confirming(&self) -> bool {
+    fn is_confirming(&self) -> bool {
         matches!(self.stage, Stage::Confirming { .. })
     }
 
@@ -126,6 +126,13 @@ impl Session {
         let key = secret.public(&mut end.ops);
         bound.refresh.stage = Stage::Proposed(Box::new(Proposed { secret, key, until: now + PATIENCE }));
         self.flow.say_refresh(Step::Propose { generation, key });
+    }
+
+    /// The session resumed. (A path that was only silent for a while interrupts nothing: the frames of a refresh travel on over it.)
+    pub(super) fn interrupt_refresh(&mut self, now: Instant) {
+        if let Some(bound) = self.bound_mut() {
+            bound.refresh.interrupt(now);
+        }
     }
 
     /// The peer's step, if it said one.
@@ -181,7 +188,11 @@ impl Session {
     fn on_confirm(&mut self, generation: u32, end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
         let Stage::Answered(answered) = &bound.refresh.stage else { return };
-        if answered.generation != generation || bound.secrets.settled_generation() != Some(generation) {
+        // As there: A asks by a Re-Hello if it hears nothing.
+        if answered.generation != generation
+            || bound.secrets.settled_generation() != Some(generation)
+            || bound.attempt.is_some()
+        {
             return;
         }
         let next = answered.next.clone();

@@ -2,6 +2,7 @@
 
 use overlay::time::Instant;
 
+use super::offers::{Offer, YIELD};
 use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
@@ -14,10 +15,8 @@ use crate::keys::Agreed;
 use crate::packet::Opened;
 use crate::resume::{Proposal, ReHello, ResumeError};
 
-/// Answers that wait for their proof. More than one, because an old Re-Hello may be replayed by anyone.
-const MAX_OFFERS: usize = 4;
-/// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
-const YIELD: core::time::Duration = core::time::Duration::from_secs(1);
+/// A path is in doubt once a Re-Hello was sent over it so often.
+const TRIES_IN_VAIN: u32 = 2;
 
 /// A Re-Hello under way.
 pub(super) struct Attempt {
@@ -29,19 +28,6 @@ pub(super) struct Attempt {
     /// Our path as the Re-Hello has it.
     local: Path,
     /// Whether the Re-Hello says that our streams were lost: the peer acts on that, even if it learns meanwhile that it knew.
-    restarted: bool,
-}
-
-/// An answer that the peer's first packet will prove.
-pub(super) struct Offer {
-    na: [u8; 32],
-    answer: Vec<u8>,
-    agreed: Agreed,
-    /// Where the peer will be.
-    path: Path,
-    received: Option<Received>,
-    /// Our own path when we answered.
-    local: Path,
     restarted: bool,
 }
 
@@ -136,6 +122,16 @@ impl Session {
         }
     }
 
+    /// Sends the Re-Hello again if it says where this node is, so that an answer that is on its way already will do; or else another one.
+    fn attempt_from_here(&mut self, end: &mut Endpoint, now: Instant) {
+        let attempt = self.bound_ref().and_then(|bound| bound.attempt.as_ref());
+        if attempt.is_some_and(|attempt| end.local.as_ref() == Some(&attempt.local)) {
+            self.attempt_again(end, now);
+        } else {
+            self.attempt(end, now);
+        }
+    }
+
     /// Whether the peer is silent: a Re-Hello is on its way, or what was sent has not been acknowledged in time.
     pub fn waits_for_answer(&self) -> bool {
         let Some(bound) = self.bound_ref() else { return false };
@@ -155,8 +151,9 @@ impl Session {
             }
             return;
         };
-        // A live path is proven, a look-up is not.
-        let proven = bound.suspended.is_none() && !confirming;
+        // A live path is proven, a look-up is not; but a peer that does not answer a Re-Hello may have moved while nothing was sent to it.
+        let asks_in_vain = bound.attempt.as_ref().is_some_and(|attempt| attempt.tries >= TRIES_IN_VAIN);
+        let proven = bound.suspended.is_none() && !confirming && !asks_in_vain;
         if proven || self.path == path {
             return;
         }
@@ -164,14 +161,20 @@ impl Session {
         if confirming {
             self.wake(end, now);
         } else {
-            self.attempt(end, now);
+            self.attempt_from_here(end, now);
         }
     }
 
     pub(super) fn on_attempt_timeout(&mut self, end: &mut Endpoint, now: Instant) {
         let (peer, path) = (self.peer, self.path.clone());
+        let carries = self.flow.stream_count() > 0;
         let Some(bound) = self.bound_mut() else { return };
         let Some(attempt) = bound.attempt.as_mut().filter(|attempt| attempt.retry.at <= now) else { return };
+        if !carries && attempt.retry.wait >= REHELLO_MAX_WAIT {
+            // Whoever needs the session next asks anew, be it the peer.
+            bound.attempt = None;
+            return;
+        }
         attempt.retry.again(REHELLO_MAX_WAIT, &mut end.rng, now);
         attempt.tries = attempt.tries.saturating_add(1);
         let look_up = attempt.tries % REHELLOS_PER_RESOLVE == 2;
@@ -204,12 +207,13 @@ impl Session {
             }
         };
         let Some(local) = end.local.clone() else { return ReHelloOutcome::Done };
-        if !bound.answers.take(now) {
+        let offers = bound.offers.get_or_insert_default();
+        if !offers.may_answer(from.via, now) {
             end.counters.limited += 1;
             return ReHelloOutcome::Done;
         }
         let flow_label = bound.flow_label;
-        if let Some(offer) = bound.offers.iter().find(|offer| offer.na == *hello.na()) {
+        if let Some(offer) = offers.known(hello.na()) {
             end.send(peer, &offer.path, flow_label, offer.answer.clone());
             return ReHelloOutcome::Done;
         }
@@ -221,14 +225,13 @@ impl Session {
             return ReHelloOutcome::Done;
         };
         end.send(peer, &path, flow_label, answer.clone());
-        if bound.offers.len() >= MAX_OFFERS {
-            bound.offers.pop_front();
-        }
-        bound.offers.push_back(Offer { na, answer, agreed, path, received, local, restarted: ours.restarted });
+        let restarted = ours.restarted;
+        offers.push(Offer { na, via: from.via, answer, agreed, path, received, local, restarted });
         // Re-Hellos crossed: the lower id's wins. The lower keeps its own all the same, because it cannot know whether
         // that one arrives.
         if peer < own
-            && let Some(attempt) = &mut bound.attempt
+            && let Some(attempt) = bound.attempt.as_mut().filter(|attempt| attempt.proposal.is_some())
+            && offers.may_yield(now)
         {
             attempt.proposal = None;
             attempt.retry.at = now + YIELD;
@@ -250,7 +253,7 @@ impl Session {
         // What our Re-Hello said holds until the peer shows that it has acted on it.
         bound.restarted |= attempt.restarted;
         bound.attempt = None;
-        bound.offers.clear();
+        bound.offers = None;
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
@@ -267,6 +270,7 @@ impl Session {
         if let Some(sample) = sample {
             self.flow.recovery.rtt.restart(sample);
         }
+        self.interrupt_refresh(now);
         // Where the Re-Hello went the peer can be reached, be it through somebody who knows where it is now.
         self.hear_of(&from.return_path);
         self.go_on(end, now);
@@ -295,8 +299,8 @@ impl Session {
         if let Some(confirming) = &mut bound.confirming {
             wake = confirming.deadline.take().is_some() && bound.stale;
         }
-        if !bound.refresh.is_confirming() && bound.secrets.settle() {
-            // Who sent the Re-Hello learns here that the peer has adopted it.
+        // Only who sent the Re-Hello waits for that: it learns here that the peer has adopted the epoch. What a refresh leads to is settled by its own frames.
+        if bound.receive_tag != bound.next_receive_tag && bound.secrets.settle() {
             bound.restarted = false;
             bound.receive_tag = bound.next_receive_tag;
             bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
@@ -311,13 +315,8 @@ impl Session {
     /// Opens a packet that may be the first under an epoch that we offered; if it is, the peer's new path is proven.
     pub(super) fn open_offered(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) -> Option<Opened> {
         let bound = self.bound_mut()?;
-        let found = bound.offers.iter_mut().enumerate().rev().find_map(|(index, offer)| {
-            let opened = offer.agreed.open(packet).ok()?;
-            Some((index, opened))
-        });
-        let (index, opened) = found?;
-        let offer = bound.offers.remove(index)?;
-        bound.offers.clear();
+        let (offer, opened) = bound.offers.as_mut()?.open(packet)?;
+        bound.offers = None;
         bound.attempt = None;
         let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && offer.received.as_ref().is_some_and(|received| received.alive);
@@ -335,6 +334,7 @@ impl Session {
             self.flow.forget_streams(now, &mut end.out);
         }
         self.flow.restart_receiving();
+        self.interrupt_refresh(now);
         self.go_on(end, now);
         self.wake(end, now);
         Some(opened)
@@ -355,7 +355,6 @@ impl Session {
         let peer = self.peer;
         let Some(bound) = self.bound_mut() else { return };
         let outage = bound.suspended.take().map(|since| now.since(since)).unwrap_or_default();
-        bound.refresh.interrupt(now);
         end.out.events.push_back(Event::SessionResumed { peer, outage });
         self.resumes += 1;
         self.flow.set_suspended(false, now, &mut end.out);

@@ -60,21 +60,26 @@ impl Session {
         })
     }
 
-    /// Has the durable state stored, once the peer's Finished is there: without it nothing would prove that the peer has lost the session.
+    /// Has the durable state stored, once the peer's Finished is there, without which nothing would prove that the peer has lost the session; and not
+    /// for a stranger in whom no application here was interested, of whom there may be any number.
     pub fn persist(&self, end: &mut Endpoint) {
         let Some(bound) = self.bound_ref().filter(|bound| bound.secrets.peer_token.is_some()) else { return };
         let stored = Stored { version: STORED_VERSION, secrets: bound.secrets.clone(), path: self.path.0.clone() };
-        if let (Ok(bytes), Some(key)) = (codec::encode(&stored), self.store_key()) {
-            end.commands.push_back(Command::Persist { key, bytes: Zeroizing::new(bytes) });
+        if self.flow.was_in_use()
+            && let Ok(bytes) = codec::encode(&stored)
+        {
+            end.commands.push_back(Command::Persist { key: self.store_key(), bytes: Zeroizing::new(bytes) });
         }
     }
 
     /// Has the durable state deleted.
     pub fn unpersist(&self, end: &mut Endpoint) {
-        end.commands.extend(self.store_key().map(|key| Command::Persist { key, bytes: Zeroizing::default() }));
+        if self.flow.was_in_use() {
+            end.commands.push_back(Command::Persist { key: self.store_key(), bytes: Zeroizing::default() });
+        }
     }
 
-    fn store_key(&self) -> Option<String> {
-        self.label().map(|label| format!("{}{label}", crate::sessions::STORE_PREFIX))
+    fn store_key(&self) -> String {
+        format!("{}{}", crate::sessions::STORE_PREFIX, self.peer)
     }
 }

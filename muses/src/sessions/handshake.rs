@@ -124,7 +124,7 @@ impl Sessions {
                 return;
             };
             let proven = self.half_open.remove(&(from, id)).filter(|half| !half.elsewhere).map(|half| half.path);
-            return self.install(arrival, proven, LastWord::new(packet, finished), established);
+            return self.install(arrival, proven, LastWord::new(packet, finished, self.now), established);
         }
         // Our Finished was lost: the same again.
         let again = self.sessions.get_mut(&from).and_then(|session| session.finished_again(packet, self.now));
@@ -197,20 +197,24 @@ impl Sessions {
             session.suspend(&mut self.end, now);
             session.attempt(&mut self.end, now);
         }
-        if let Some(mut old) = old {
+        let old = old.map(|mut old| {
             if crossed {
                 old.flow.rewind_streams();
             }
             old.flow.move_unsent_streams(&mut session.flow);
             old.flow.reset_all(ResetReason::Restarted, &mut self.end.out);
-            self.forget(&old);
-        }
+            old
+        });
+        // With the old one's streams it may be worth storing.
+        session.persist(&mut self.end);
         self.end.send(from, &arrival.return_path, 0, last_word.packet().to_vec());
         if let Phase::Bound(bound) = &mut session.phase {
             bound.last_word = Some(Box::new(last_word));
         }
-        self.labels.extend(session.label().map(|label| (label, from)));
+        let label = session.label();
         self.sessions.insert(from, Box::new(session));
+        old.iter().for_each(|old| self.forget(old));
+        self.labels.extend(label.map(|label| (label, from)));
     }
 
     /// Makes room for one more half-open handshake: of the neighbour with the most of them, the oldest is given up. Whoever fills the

@@ -91,6 +91,22 @@ mod tests {
         assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
     }
 
+    /// While the node looks up whether it may serve them, for instance.
+    #[test]
+    fn whose_streams_nobody_has_taken_yet_keeps_nobody_out() {
+        let mut host = host();
+        for name in 20..30 {
+            let mut peer = node(name);
+            peer.open(id(B), "files", 0, now()).unwrap();
+            peer.handle_peer(id(B), Resolved { cert: host.cert().to_vec(), path: Path(vec![B]) }, now());
+            talk([(&mut peer, name), (&mut host, B)], now());
+            packets(&mut host);
+            assert!(known(&host).contains(&id(name)), "{name} found no room");
+        }
+        assert_eq!(opened(&mut host).len(), 10);
+        assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
+    }
+
     #[test]
     fn a_table_full_of_sessions_in_use_takes_nobody() {
         let mut host = host();

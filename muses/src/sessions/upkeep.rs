@@ -3,7 +3,7 @@
 use overlay::id::NodeId;
 use overlay::time::{Instant, Now};
 
-use super::{MAX_GRAVES, Sessions, Timer};
+use super::{Sessions, Timer};
 use crate::cert::CERT_LIFETIME_S;
 use crate::config::CERT_CHECK;
 use crate::content::Label;
@@ -114,11 +114,10 @@ impl Sessions {
         }
         for (key, why) in self.end.out.closed.drain(..) {
             self.streams.remove(&key);
-            self.graves.insert(key, why);
+            if let Some(why) = why {
+                self.graves.insert(key, why);
+            }
             self.end.out.events.push_back(Event::StreamClosed { stream: key });
-        }
-        while self.graves.len() > MAX_GRAVES {
-            self.graves.pop_first();
         }
     }
 
@@ -150,7 +149,10 @@ impl Sessions {
 
     /// Takes a session that is no longer in the table out of everything else.
     pub(super) fn forget(&mut self, session: &Session) {
-        session.unpersist(&mut self.end);
+        // Its successor is stored in its place.
+        if !self.sessions.contains_key(&session.peer) {
+            session.unpersist(&mut self.end);
+        }
         if let Some(label) = session.label() {
             self.labels.remove(&label);
         }

@@ -14,6 +14,7 @@ mod limits;
 mod pair;
 mod places;
 mod refresh;
+mod replays;
 mod resume;
 mod silence;
 mod steps;

@@ -87,6 +87,30 @@ fn a_refresh_that_an_outage_or_a_crash_interrupts_is_made_up_for() {
     }
 }
 
+/// Nothing is lost, but for longer than a path is trusted nothing arrives; then all does.
+#[test]
+fn a_path_that_stalls_in_the_midst_of_a_refresh_leaves_both_ends_on_one_rung() {
+    for (steps, stall_ms) in (1..=4).flat_map(|steps| [1200, 1490, 2200, 4000].map(|stall_ms| (steps, stall_ms))) {
+        let mut pair = open(4, Faults::default());
+        pair.run(24 * HOUR - 60 * SECOND);
+        let before = ops(&pair);
+        pair.run_until(HOUR, |p| ops(p) >= before + steps).unwrap();
+        pair.faults.delay = stall_ms * MS;
+        pair.run((stall_ms - 10) * MS);
+        pair.faults.delay = 10 * MS;
+        // Until each has erased the secrets that it thinks nobody needs any more.
+        pair.run(15 * 60 * SECOND);
+        pair.detach(A);
+        pair.run(SECOND);
+        pair.attach(A, "elsewhere");
+        goes_on(&mut pair);
+        let restarted = |event: &Event| matches!(event, Event::StreamClosed { .. } | Event::HandshakeFailed { .. });
+        assert!(!pair.nodes.iter().any(|node| node.saw(restarted)), "{steps} steps, {stall_ms} ms");
+        pair.run(10 * 60 * SECOND);
+        assert_eq!(refreshes(&pair), [1, 1], "{steps} steps, {stall_ms} ms");
+    }
+}
+
 /// What B answers to whoever comes with what A had stored.
 fn answer_to_thief(pair: &mut Pair, stolen: &overlay::io::Snapshot) -> Option<u8> {
     let identity = Identity::from_secret(&[1; 32]);

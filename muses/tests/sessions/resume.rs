@@ -122,6 +122,21 @@ fn both_move_at_once() {
     }
 }
 
+/// Neither hears the other's Re-Hello, and both think that the other is where it was.
+#[test]
+fn both_move_at_once_without_an_outage() {
+    for seed in 0..6 {
+        let mut pair = downloading(seed, 10_000_000);
+        let held = pair.nodes[A].app().read;
+        pair.attach(B, "b-elsewhere");
+        pair.attach(A, "a-elsewhere");
+        // What was under way to the old places is lost.
+        let took = pair.run_until(5 * SECOND, |p| p.nodes[A].app().read > held).unwrap();
+        assert!(took <= 500 * MS, "{took:?}");
+        pair.run_until(SECOND * 9, done).unwrap();
+    }
+}
+
 #[test]
 fn a_move_without_an_outage_stops_nothing_for_long() {
     let mut pair = downloading(3, 10_000_000);

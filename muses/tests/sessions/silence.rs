@@ -81,3 +81,28 @@ fn watching_costs_little_and_nothing_without_streams() {
     pair.run(86_400 * SECOND / 2);
     assert_eq!([pair.sent[A].len(), pair.sent[B].len()], before, "a session without streams is silent");
 }
+
+/// An application that resets timers in a loop, or a neighbour whose link comes and goes.
+#[test]
+fn whoever_has_waits_begin_anew_all_the_time_keeps_no_dead_path_alive() {
+    for neighbours in [false, true] {
+        let mut pair = talking(5);
+        for app in pair.nodes[A].apps.values_mut() {
+            app.to_write += 500;
+        }
+        pair.nodes[B].place = "elsewhere".to_owned();
+        pair.settle();
+        let peer = pair.nodes[B].id;
+        for _ in 0..12 {
+            pair.run(400 * MS);
+            let (sessions, now) = (&mut pair.nodes[A].sessions, pair.now);
+            if neighbours {
+                sessions.handle_new_way(now);
+            } else {
+                sessions.reset_timers(peer, now);
+            }
+            pair.settle();
+        }
+        assert_eq!(pair.nodes[B].app().read, 1500, "neighbours: {neighbours}");
+    }
+}

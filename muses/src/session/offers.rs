@@ -1,0 +1,102 @@
+//! Answers to the peer's Re-Hellos, each of which waits for the packet that proves it.
+//!
+//! Whoever once relayed a Re-Hello can send it again, and for as long as its rung of the ladder is known it is as good as new. So what replays may cost is held
+//! apart from what the peer itself asks, by the neighbour over which either came: the one thing about a packet that is proven.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use overlay::id::NodeId;
+use overlay::time::Instant;
+
+use super::endpoint::Bucket;
+use super::received::Received;
+use crate::config::ANSWERS;
+use crate::event::Path;
+use crate::keys::Agreed;
+use crate::packet::Opened;
+
+/// Answers that wait at a time. When there are more, the neighbour with the most of them loses its oldest.
+const MAX_OFFERS: usize = 4;
+/// Neighbours whose budgets are remembered; of more, the one that was quiet longest starts anew.
+const MAX_NEIGHBOURS: usize = 8;
+/// A first packet that comes later finds its offer gone: the peer asks again.
+const OFFER_KEPT: Duration = Duration::from_mins(2);
+/// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
+pub(super) const YIELD: Duration = Duration::from_secs(1);
+
+/// An answer that the peer's first packet will prove.
+pub(super) struct Offer {
+    pub na: [u8; 32],
+    /// Over whom the Re-Hello came.
+    pub via: Option<NodeId>,
+    pub answer: Vec<u8>,
+    pub agreed: Agreed,
+    /// Where the peer will be.
+    pub path: Path,
+    pub received: Option<Received>,
+    /// Our own path when we answered.
+    pub local: Path,
+    pub restarted: bool,
+}
+
+/// All that wait, until the session goes on with one of them.
+#[derive(Default)]
+pub(super) struct Offers {
+    waiting: VecDeque<Offer>,
+    budgets: VecDeque<(Option<NodeId>, Bucket)>,
+    yielded_at: Option<Instant>,
+    heard_at: Instant,
+}
+
+impl Offers {
+    /// Whether a Re-Hello that came over this neighbour is looked at.
+    pub fn may_answer(&mut self, via: Option<NodeId>, now: Instant) -> bool {
+        self.heard_at = now;
+        let known = self.budgets.iter().position(|(of, _)| *of == via);
+        let known = known.and_then(|index| self.budgets.remove(index));
+        let (_, mut budget) = known.unwrap_or_else(|| (via, Bucket::new(&ANSWERS, now)));
+        let may = budget.take(now);
+        if self.budgets.len() >= MAX_NEIGHBOURS {
+            self.budgets.pop_front();
+        }
+        self.budgets.push_back((via, budget));
+        may
+    }
+
+    /// What the Re-Hello with this nonce was answered.
+    pub fn known(&self, na: &[u8; 32]) -> Option<&Offer> {
+        self.waiting.iter().find(|offer| offer.na == *na)
+    }
+
+    pub fn push(&mut self, offer: Offer) {
+        self.waiting.push_back(offer);
+        if self.waiting.len() > MAX_OFFERS {
+            let of = |via| self.waiting.iter().filter(|other| other.via == via).count();
+            let most = self.waiting.iter().map(|offer| of(offer.via)).max();
+            let oldest = self.waiting.iter().position(|offer| Some(of(offer.via)) == most);
+            oldest.and_then(|index| self.waiting.remove(index));
+        }
+    }
+
+    /// Opens a packet that may be the first under what was offered. If it is, its offer is no longer among the others.
+    pub fn open(&mut self, packet: &[u8]) -> Option<(Offer, Opened)> {
+        let mut offers = self.waiting.iter_mut().enumerate().rev();
+        let (index, opened) = offers.find_map(|(index, offer)| Some((index, offer.agreed.open(packet).ok()?)))?;
+        Some((self.waiting.remove(index)?, opened))
+    }
+
+    /// Whether the word is left to the peer, whose Re-Hello crossed ours: not twice in a row, for that one may be old.
+    pub fn may_yield(&mut self, now: Instant) -> bool {
+        let may = self.yielded_at.is_none_or(|at| now.since(at) >= 2 * YIELD);
+        if may {
+            self.yielded_at = Some(now);
+        }
+        may
+    }
+
+    /// Whether none is of use any more.
+    pub fn is_old(&self, now: Instant) -> bool {
+        now.since(self.heard_at) >= OFFER_KEPT
+    }
+}

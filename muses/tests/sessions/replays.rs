@@ -1,0 +1,114 @@
+//! Re-Hellos that come again, from whoever once relayed them; and who asks for how long.
+
+use std::time::Duration;
+
+use muses::config::REHELLO_MAX_WAIT;
+use muses::event::{Arrival, Event, Path};
+use overlay::id::NodeId;
+
+use crate::pair::{A, App, B, MS, Pair, SECOND};
+
+/// The first byte of a Re-Hello.
+const RE_HELLO: u8 = 6;
+
+/// A connection over which something was said, and which nobody ends.
+fn talking(seed: u8) -> Pair {
+    let mut pair = Pair::new(seed);
+    pair.nodes[B].serve = Some(|| App { read_until: u64::MAX, ..App::default() });
+    pair.open(A, App { to_write: 1000, ..App::default() });
+    pair.run_until(SECOND, |p| p.nodes[B].apps.values().any(|app| app.read == 1000)).unwrap();
+    pair.run(SECOND);
+    pair
+}
+
+/// Re-Hellos of `from`, who tells so many places in turn; its peer hears none of them.
+fn recorded(pair: &mut Pair, from: usize, count: u32) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    for place in 0..count {
+        let (sessions, now) = (&mut pair.nodes[from].sessions, pair.now);
+        sessions.handle_attached(Path(format!("cafe-{place}").into_bytes()), now);
+        while let Some(packet) = sessions.poll_transmit() {
+            packets.push(packet.payload);
+        }
+        pair.run(300 * MS);
+    }
+    packets.retain(|packet| packet.first() == Some(&RE_HELLO));
+    packets.dedup();
+    assert!(packets.len() >= count as usize);
+    packets
+}
+
+#[test]
+fn old_re_hellos_without_end_keep_nobody_from_resuming() {
+    let relay = NodeId::from_bytes([77; 32]);
+    // Whose Re-Hello wins when two cross depends on the ids: both ways.
+    for (moves, other) in [(A, B), (B, A)] {
+        let mut pair = talking(1);
+        // Only the mover can say where it is.
+        pair.resolve_delay = Duration::from_hours(1);
+        pair.nodes[moves].online = false;
+        let old = recorded(&mut pair, moves, 6);
+        pair.detach(moves);
+        pair.run(5 * SECOND);
+        let arrival = Arrival {
+            from: pair.nodes[moves].id,
+            return_path: Path(Vec::new()),
+            via: Some(relay),
+            ecn: false,
+            hops: 3,
+        };
+        let replay = |pair: &mut Pair, ms: usize| {
+            let (sessions, now) = (&mut pair.nodes[other].sessions, pair.now);
+            sessions.handle_packet(arrival.clone(), old[ms % old.len()].clone(), now);
+            pair.settle();
+            pair.run(MS);
+        };
+        (0..1000).for_each(|ms| replay(&mut pair, ms));
+        pair.attach(moves, "home");
+        let before = pair.nodes.iter().map(|node| node.sessions.public_key_ops()).sum::<u64>();
+        for app in pair.nodes[A].apps.values_mut() {
+            app.to_write += 500;
+        }
+        let took = (0..4000).find(|ms| {
+            replay(&mut pair, *ms);
+            pair.nodes[B].app().read == 1500
+        });
+        assert!(took.is_some_and(|ms| ms < 2500), "{moves} moves: {took:?} ms");
+        assert_eq!(pair.nodes.iter().map(|node| node.sessions.public_key_ops()).sum::<u64>(), before);
+    }
+}
+
+#[test]
+fn who_carries_nothing_does_not_ask_for_ever() {
+    let mut pair = talking(2);
+    pair.detach(B);
+    let before = pair.sent[A].len();
+    pair.restart(A);
+    pair.run(5 * REHELLO_MAX_WAIT);
+    let asked = pair.sent[A].len() - before;
+    assert!((5..15).contains(&asked), "{asked}");
+    pair.run(Duration::from_hours(10));
+    assert_eq!(pair.sent[A].len() - before, asked, "nobody needs the session");
+    // The peer does: its streams are gone, as it hears now.
+    pair.attach(B, "elsewhere");
+    pair.run_until(SECOND, |p| p.nodes[B].app().reset.is_some()).unwrap();
+    pair.run(SECOND);
+    let resumed = |event: &Event| matches!(event, Event::SessionResumed { .. });
+    assert!(pair.nodes.iter().all(|node| node.saw(resumed)));
+}
+
+#[test]
+fn who_opens_a_stream_waits_for_no_backoff() {
+    let mut pair = talking(3);
+    pair.faults.loss_percent = 100;
+    for app in pair.nodes[A].apps.values_mut() {
+        app.to_write += 500;
+    }
+    pair.settle();
+    // The next Re-Hello of its own accord is tens of seconds away.
+    pair.run(200 * SECOND);
+    pair.faults.loss_percent = 0;
+    let key = pair.open(A, App { to_write: 10, ..App::default() });
+    let took = pair.run_until(60 * SECOND, |p| p.nodes[A].apps[&key].accepted).unwrap();
+    assert!(took <= 100 * MS, "{took:?}");
+}
