@@ -307,6 +307,8 @@ impl Driver {
                 self.conns.remove(&conn);
                 if reset {
                     self.stack.reset(conn, now);
+                } else {
+                    self.stack.release(conn);
                 }
             }
             Request::NetworkDown { reply } => {

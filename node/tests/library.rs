@@ -86,6 +86,22 @@ async fn bytes_go_both_ways_and_each_direction_ends_on_its_own() {
     assert_eq!(in_time(upload).await.unwrap(), "the other direction still works");
 }
 
+/// Bob knows how much comes, and looks for the end only after his own has arrived.
+#[tokio::test]
+async fn an_end_that_is_read_late_is_an_end() {
+    let [_relay, alice, bob] = three().await;
+    let (mut at_alice, mut at_bob) = stream(&alice, &bob).await;
+    say(&mut at_alice, &mut at_bob, b"ping").await;
+    at_alice.shutdown().await.unwrap();
+    at_bob.shutdown().await.unwrap();
+    assert_eq!(in_time(at_alice.read(&mut [0])).await.unwrap(), 0);
+    // Both ends are over by then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..2 {
+        assert_eq!(in_time(at_bob.read(&mut [0])).await.unwrap(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_torn_stream_is_no_end_and_refusals_have_their_kinds() {
     let [_relay, alice, bob] = three().await;

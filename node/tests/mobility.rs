@@ -225,3 +225,43 @@ fn who_has_another_address_resets_what_was_fixed() {
     assert_eq!(pair.failure(A, conns[A]), Some(Failure::Moved));
     assert!(!pair.stacks[A].activate_mobility(conns[A]), "too late");
 }
+
+/// Both directions are over before one end has looked for the peer's: it finds that, and no broken connection.
+#[test]
+fn an_end_that_was_not_read_in_time_is_an_end() {
+    let mut pair = Pair::new();
+    let conns = pair.connection([false, false]);
+    assert_eq!(pair.stacks[A].write(conns[A], b"word", pair.now), 4);
+    pair.run(SECOND);
+    let read = |pair: &mut Pair, node: usize| pair.stacks[node].read(conns[node], 9, pair.now);
+    assert_eq!(read(&mut pair, B), Readout::Bytes(b"word".to_vec()));
+    for node in [A, B] {
+        pair.stacks[node].finish(conns[node], pair.now);
+        pair.run(5 * SECOND);
+    }
+    for node in [A, B] {
+        assert_eq!(read(&mut pair, node), Readout::End);
+        assert_eq!((read(&mut pair, node), pair.failure(node, conns[node])), (Readout::End, None));
+        pair.stacks[node].release(conns[node]);
+        pair.run(SECOND);
+        assert_eq!(read(&mut pair, node), Readout::Gone, "nothing is left of it");
+    }
+}
+
+/// Whoever has read it, and lets go, has not to come back for the end of what it said itself.
+#[test]
+fn of_a_connection_that_was_released_nothing_is_left() {
+    let mut pair = Pair::new();
+    let conns = pair.connection([false, false]);
+    pair.stacks[A].finish(conns[A], pair.now);
+    pair.run(SECOND);
+    assert_eq!(pair.stacks[B].read(conns[B], 9, pair.now), Readout::End);
+    assert_eq!(pair.stacks[B].write(conns[B], b"word", pair.now), 4);
+    pair.stacks[B].finish(conns[B], pair.now);
+    pair.stacks[B].release(conns[B]);
+    pair.run(SECOND);
+    assert_eq!(pair.stacks[A].read(conns[A], 9, pair.now), Readout::Bytes(b"word".to_vec()));
+    assert_eq!(pair.stacks[A].read(conns[A], 9, pair.now), Readout::End);
+    pair.run(SECOND);
+    assert_eq!((pair.stacks[B].read(conns[B], 9, pair.now), pair.failure(B, conns[B])), (Readout::Gone, None));
+}

@@ -55,7 +55,11 @@ impl Stack {
     /// Up to `max` bytes that arrived.
     pub fn read(&mut self, conn: ConnId, max: usize, now: Now) -> Readout {
         let Some(stage) = self.conns.conn(conn).map(|conn| conn.stage.clone()) else { return Readout::Gone };
-        let Stage::Stream(stream) = stage else { return Readout::Pending };
+        let stream = match stage {
+            Stage::Naming => return Readout::Pending,
+            Stage::Ended => return Readout::End,
+            Stage::Stream(stream) => stream,
+        };
         let readout = match self.sessions.read(stream, max) {
             muses::Read::Data(bytes) => {
                 if let Some(conn) = self.conns.conn_mut(conn) {
@@ -95,6 +99,11 @@ impl Stack {
         } else if let Some(conn) = self.conns.conn_mut(conn) {
             conn.finished = true;
         }
+    }
+
+    /// The application has read the end and will ask for nothing more: nothing is left of the connection once the other direction has ended, too.
+    pub fn release(&mut self, conn: ConnId) {
+        self.conns.release(conn);
     }
 
     /// The application is gone: both directions end.

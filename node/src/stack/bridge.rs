@@ -233,7 +233,10 @@ impl Stack {
                 let Some(conn) = self.conns.of_stream(stream) else { return };
                 match self.sessions.read(stream, 0) {
                     muses::Read::Reset(reason) => self.fail(conn, failure_of(reason)),
-                    _ => drop(self.conns.remove(conn)),
+                    _ => {
+                        self.conns.end(conn);
+                        self.events.push_back(Event::Readable(conn));
+                    }
                 }
             }
         }

@@ -16,6 +16,8 @@ pub enum Stage {
     Naming,
     /// It is a stream of a session.
     Stream(StreamKey),
+    /// Both ends have ended it, and all bytes were read; that there is no more the application has yet to read.
+    Ended,
 }
 
 /// One end of a connection.
@@ -44,6 +46,8 @@ pub struct Conn {
     pub peer: Option<NodeId>,
     /// Whether the application will write no more, said before there was a stream to say it to.
     pub finished: bool,
+    /// Whether the application has read the end, and asks for nothing more.
+    pub released: bool,
     /// Where both ends are, if it fails when one of them moves.
     pub fix: Option<Box<Fix>>,
     /// Bytes taken from the application.
@@ -71,6 +75,7 @@ impl Conns {
             port,
             peer,
             finished: false,
+            released: false,
             fix: None,
             sent_bytes: 0,
             received_bytes: 0,
@@ -108,34 +113,56 @@ impl Conns {
         self.conns.values().filter_map(|conn| conn.peer)
     }
 
-    /// The numbers of the connections with `peer`.
+    /// The numbers of the connections with `peer` that are not over.
     pub fn ids_of_peer(&self, peer: NodeId) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, conn)| conn.peer == Some(peer)).map(|(id, _)| *id).collect()
+        self.ids_where(|conn| conn.peer == Some(peer))
     }
 
     /// The numbers of those to this service, of whichever side.
     pub fn ids_of_service(&self, peer: NodeId, service: &str) -> Vec<ConnId> {
-        let wanted = |conn: &Conn| conn.peer == Some(peer) && conn.service == service;
-        self.conns.iter().filter(|(_, conn)| wanted(conn)).map(|(id, _)| *id).collect()
+        self.ids_where(|conn| conn.peer == Some(peer) && conn.service == service)
     }
 
     /// The fixed connections of which `which` holds.
     pub fn fixed(&self, which: impl Fn(NodeId, &Fix) -> bool) -> Vec<ConnId> {
-        let holds = |conn: &Conn| conn.peer.zip(conn.fix.as_deref()).is_some_and(|(peer, fix)| which(peer, fix));
-        self.conns.iter().filter(|(_, conn)| holds(conn)).map(|(id, _)| *id).collect()
+        self.ids_where(|conn| conn.peer.zip(conn.fix.as_deref()).is_some_and(|(peer, fix)| which(peer, fix)))
+    }
+
+    fn ids_where(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        let wanted = self.conns.iter().filter(|(_, conn)| conn.stage != Stage::Ended && wanted(conn));
+        wanted.map(|(id, _)| *id).collect()
     }
 
     /// The stream of the connection `id`, once it has one.
     pub fn stream(&self, id: ConnId) -> Option<StreamKey> {
         match self.conns.get(&id)?.stage {
             Stage::Stream(stream) => Some(stream),
-            Stage::Naming => None,
+            Stage::Naming | Stage::Ended => None,
         }
     }
 
     /// The connection that `stream` belongs to.
     pub fn of_stream(&self, stream: StreamKey) -> Option<ConnId> {
         self.by_stream.get(&stream).copied()
+    }
+
+    /// Nothing more comes or goes. Whoever has it may not have read its end yet, and finds it for as long as that takes.
+    pub fn end(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.released {
+            self.remove(id);
+        } else if let Stage::Stream(stream) = core::mem::replace(&mut conn.stage, Stage::Ended) {
+            self.by_stream.remove(&stream);
+        }
+    }
+
+    /// The application has read the end, and asks for nothing more.
+    pub fn release(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.released = true;
+        if conn.stage == Stage::Ended {
+            self.remove(id);
+        }
     }
 
     /// The connection is over.

@@ -108,6 +108,7 @@ impl World {
                 Readout::Pending | Readout::Gone => break,
                 Readout::End => {
                     self.transfers[number].ended[end] = true;
+                    stack.release(conn);
                     break;
                 }
             }
