@@ -10,7 +10,8 @@
 //! the sender has (one, or two while it does not know whether the peer has climbed); the last MAC, under a key as old as the
 //! session, proves that the sender is the peer even when no rung is shared any more. Only then is a Reset the answer.
 //!
-//! Neither message moves any state. The keys are derived from the shared rung, na and nb; the first packet under them does.
+//! Neither message moves the ladder. The keys are derived from the shared rung, na and nb; the first packet under them does. A Re-Hello may come again, from
+//! whoever relayed it: what that may cost is bounded in `session/offers.rs`.
 
 use overlay::id::NodeId;
 use overlay::rng::Rng;
