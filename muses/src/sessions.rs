@@ -21,6 +21,7 @@ use overlay::io::Snapshot;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
 use overlay::timer::Timers;
+use zeroize::Zeroizing;
 
 use self::graves::Graves;
 use self::guard::Guard;
@@ -41,7 +42,7 @@ pub use crate::session::Counters;
 use crate::session::{Endpoint, Phase, Session};
 pub use info::{SessionInfo, SessionState};
 
-/// What the names of stored sessions begin with; the peer follows, so that one replaces the other in one write.
+/// What the names of stored sessions begin with; the peer follows, in hex, so that one replaces the other in one write.
 pub const STORE_PREFIX: &str = "muses/session/";
 
 /// Why `handle_timeout` is due.
@@ -155,15 +156,17 @@ impl Sessions {
         (config.max_sessions, config.max_streams_per_session) = (max_sessions, max_streams_per_session);
     }
 
-    /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn.
+    /// Takes over the stored sessions. They are suspended; their streams are gone, which the peers learn. What cannot be read is deleted: its peer begins anew.
     pub fn restore(&mut self, snapshot: &Snapshot, now: Now) {
         self.now = now.instant;
         for (key, bytes) in snapshot.range(STORE_PREFIX.to_owned()..) {
             if !key.starts_with(STORE_PREFIX) || self.sessions.len() >= self.end.config.max_sessions {
                 break;
             }
-            let session = Session::restored(bytes, &self.end, now.instant);
-            let Some(session) = session.filter(|session| !self.sessions.contains_key(&session.peer)) else { continue };
+            let Some(session) = Session::restored(bytes, &self.end, now.instant) else {
+                self.end.commands.push_back(Command::Persist { key: key.clone(), bytes: Zeroizing::default() });
+                continue;
+            };
             let peer = session.peer;
             self.labels.extend(session.label().map(|label| (label, peer)));
             self.sessions.insert(peer, Box::new(session));

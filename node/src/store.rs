@@ -111,7 +111,10 @@ pub(crate) fn senseless(key: &str, why: impl std::fmt::Display) -> String {
 }
 
 /// Whether a value of this key and length can be stored.
-pub(crate) fn check(key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Unstorable`].
+pub fn check(key: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '/' | '-');
     let fits =
         !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.chars().all(legal) && bytes.len() <= MAX_VALUE_BYTES;

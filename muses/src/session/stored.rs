@@ -1,5 +1,6 @@
 //! What outlives the process.
 
+use core::fmt::Write as _;
 use std::sync::Arc;
 
 use overlay::codec::{self, Decode, Encode};
@@ -12,11 +13,12 @@ use crate::event::{Command, Path};
 use crate::flow::Flow;
 use crate::held::Share;
 use crate::keys::{Role, Secrets};
+use crate::sessions::STORE_PREFIX;
 
 /// Longest stored session, in bytes.
 const MAX_STORED_BYTES: usize = 2048;
-/// The layout of what is stored.
-const STORED_VERSION: u8 = 2;
+/// The layout of what is stored, and where. Up to the second the place was named after the session, and there could be two of one peer.
+const STORED_VERSION: u8 = 3;
 
 /// What is stored of a session: enough to resume it.
 #[derive(Encode, Decode)]
@@ -80,6 +82,9 @@ impl Session {
     }
 
     fn store_key(&self) -> String {
-        format!("{}{}", crate::sessions::STORE_PREFIX, self.peer)
+        // In the characters that any store takes: lower case, digits, slash and hyphen.
+        let mut key = STORE_PREFIX.to_owned();
+        self.peer.as_bytes().iter().for_each(|byte| _ = write!(key, "{byte:02x}"));
+        key
     }
 }

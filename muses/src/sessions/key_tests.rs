@@ -237,6 +237,23 @@ fn a_stranger_who_is_not_served_is_not_stored() {
     assert_eq!(world.ends[1].disk.len(), 1);
 }
 
+/// As of another version, or broken.
+#[test]
+fn what_cannot_be_read_is_deleted_and_its_peer_begins_anew() {
+    let mut world = World::new(0);
+    world.say();
+    world.run(Duration::from_secs(1));
+    for bytes in world.ends[0].disk.values_mut() {
+        bytes[0] ^= 1;
+    }
+    world.kill(0, false);
+    world.run(STEP);
+    assert!(world.ends[0].disk.is_empty());
+    world.say();
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.ends[0].disk.len(), 1);
+}
+
 /// The node is killed between two writes: the sessions of one peer, one after the other, share a place.
 #[test]
 fn two_sessions_with_one_peer_are_never_both_on_disk() {

@@ -358,6 +358,8 @@ impl Pair {
                 }
                 Command::Persist { key, bytes } => {
                     assert_eq!(shown, format!("Persist({key} {} bytes)", bytes.len()), "secrets are not shown");
+                    let legal = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '/' | '-');
+                    assert!(key.chars().all(legal), "{key}: no store takes that");
                     let node = &mut self.nodes[index];
                     if bytes.is_empty() {
                         node.store.remove(&key)

@@ -12,8 +12,11 @@ pub struct CrashingStore {
 }
 
 impl CrashingStore {
-    /// A write begins.
+    /// A write begins, if the real store would take it.
     pub fn begin(&mut self, key: StoreKey, bytes: Vec<u8>) {
+        if node::store::check(&key, &bytes).is_err() {
+            return;
+        }
         self.pending.entry(key).or_default().push(bytes);
     }
 
@@ -55,6 +58,8 @@ mod tests {
         assert!(store.finish("a"));
         store.crash();
         assert!(!store.finish("a"));
+        store.begin("A".into(), vec![1]);
+        assert!(!store.finish("A"), "no store takes that");
         assert_eq!(store.snapshot().get("a"), Some(&vec![1].into()));
         assert_eq!(store.snapshot().get("b"), None);
     }
