@@ -160,6 +160,8 @@ pub enum Event {
     Writable(StreamKey),
     /// The stream is over in both directions, well or by a reset (which `read` tells); its key is forgotten soon.
     StreamClosed {
+        /// Why, if not because both ends had ended it.
+        why: Option<ResetReason>,
         /// Which stream.
         stream: StreamKey,
     },

@@ -252,7 +252,7 @@ impl Session {
     /// The path does not answer.
     fn on_silence(&mut self, end: &mut Endpoint, now: Instant) {
         self.suspend(end, now);
-        self.attempt(end, now);
+        self.attempt_from_here(end, now);
         self.resolve(end, now);
     }
 

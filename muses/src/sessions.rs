@@ -208,6 +208,8 @@ impl Sessions {
         if waits {
             // Somebody wants it now: what backs off begins anew.
             session.reset_timers(&mut self.end, now.instant);
+        } else if session.is_suspended() {
+            session.resolve(&mut self.end, now.instant);
         }
         self.sync(peer);
         Ok(key)

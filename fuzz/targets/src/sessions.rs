@@ -145,7 +145,7 @@ impl End {
                     self.sessions.accept(stream, now);
                     self.streams.push(Stream::new(stream));
                 }
-                Event::StreamClosed { stream } => self.streams.retain(|known| known.key != stream),
+                Event::StreamClosed { stream, .. } => self.streams.retain(|known| known.key != stream),
                 _ => {}
             }
         }

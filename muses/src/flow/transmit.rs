@@ -79,10 +79,14 @@ impl Flow {
         FlowTimeout::Fine
     }
 
+    /// How long the peer's answer takes at most, by what is known of the path.
+    pub fn answer_timeout(&self) -> Duration {
+        self.recovery.rtt.probe_timeout(self.config.max_ack_delay)
+    }
+
     /// Whether nothing was acknowledged for longer than probes would have waited, however often the waits began anew.
     pub fn is_silent(&self, now: Instant) -> bool {
-        let patience =
-            MIN_SILENCE.max(self.recovery.rtt.probe_timeout(self.config.max_ack_delay) * PROBES_BEFORE_SUSPENSION);
+        let patience = MIN_SILENCE.max(self.answer_timeout() * PROBES_BEFORE_SUSPENSION);
         self.recovery.in_flight_packets() > 0 && now.since(self.last_progress) >= patience
     }
 

@@ -1,7 +1,8 @@
 //! Answers to the peer's Re-Hellos, each of which waits for the packet that proves it.
 //!
 //! Whoever once relayed a Re-Hello can send it again, and for as long as its rung of the ladder is known it is as good as new. So what replays may cost is held
-//! apart from what the peer itself asks, by the neighbour over which either came: the one thing about a packet that is proven.
+//! apart from what the peer itself asks: by the neighbour over which either came, and by the place that it names. The one is proven by the link, the other by
+//! the peer's MAC: no recording names a place to which the peer has moved since.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -13,23 +14,36 @@ use super::endpoint::Bucket;
 use super::received::Received;
 use crate::config::ANSWERS;
 use crate::event::Path;
+use crate::kdf;
 use crate::keys::Agreed;
 use crate::packet::Opened;
 
-/// Answers that wait at a time. When there are more, the neighbour with the most of them loses its oldest.
-const MAX_OFFERS: usize = 4;
-/// Neighbours whose budgets are remembered; of more, the one that was quiet longest starts anew.
-const MAX_NEIGHBOURS: usize = 8;
+/// Answers that wait at a time. When there are more, the source with the most of them loses its oldest.
+const MAX_OFFERS: usize = 16;
+/// Sources whose budgets are remembered; of more, the one that was quiet longest starts anew.
+const MAX_SOURCES: usize = 32;
 /// A first packet that comes later finds its offer gone: the peer asks again.
 const OFFER_KEPT: Duration = Duration::from_mins(2);
 /// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
 pub(super) const YIELD: Duration = Duration::from_secs(1);
 
+/// Where Re-Hellos come from: over which neighbour, and from which place as they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    via: Option<NodeId>,
+    place: [u8; 32],
+}
+
+impl Source {
+    pub fn new(via: Option<NodeId>, place: &Path) -> Self {
+        Self { via, place: kdf::sha256(&[&place.0]) }
+    }
+}
+
 /// An answer that the peer's first packet will prove.
 pub(super) struct Offer {
     pub na: [u8; 32],
-    /// Over whom the Re-Hello came.
-    pub via: Option<NodeId>,
+    pub source: Source,
     pub answer: Vec<u8>,
     pub agreed: Agreed,
     /// Where the peer will be.
@@ -44,23 +58,23 @@ pub(super) struct Offer {
 #[derive(Default)]
 pub(super) struct Offers {
     waiting: VecDeque<Offer>,
-    budgets: VecDeque<(Option<NodeId>, Bucket)>,
+    budgets: VecDeque<(Source, Bucket)>,
     yielded_at: Option<Instant>,
     heard_at: Instant,
 }
 
 impl Offers {
-    /// Whether a Re-Hello that came over this neighbour is looked at.
-    pub fn may_answer(&mut self, via: Option<NodeId>, now: Instant) -> bool {
+    /// Whether a Re-Hello from there is looked at.
+    pub fn may_answer(&mut self, source: Source, now: Instant) -> bool {
         self.heard_at = now;
-        let known = self.budgets.iter().position(|(of, _)| *of == via);
+        let known = self.budgets.iter().position(|(of, _)| *of == source);
         let known = known.and_then(|index| self.budgets.remove(index));
-        let (_, mut budget) = known.unwrap_or_else(|| (via, Bucket::new(&ANSWERS, now)));
+        let (_, mut budget) = known.unwrap_or_else(|| (source, Bucket::new(&ANSWERS, now)));
         let may = budget.take(now);
-        if self.budgets.len() >= MAX_NEIGHBOURS {
+        if self.budgets.len() >= MAX_SOURCES {
             self.budgets.pop_front();
         }
-        self.budgets.push_back((via, budget));
+        self.budgets.push_back((source, budget));
         may
     }
 
@@ -72,11 +86,16 @@ impl Offers {
     pub fn push(&mut self, offer: Offer) {
         self.waiting.push_back(offer);
         if self.waiting.len() > MAX_OFFERS {
-            let of = |via| self.waiting.iter().filter(|other| other.via == via).count();
-            let most = self.waiting.iter().map(|offer| of(offer.via)).max();
-            let oldest = self.waiting.iter().position(|offer| Some(of(offer.via)) == most);
+            let of = |source| self.waiting.iter().filter(|other| other.source == source).count();
+            let most = self.waiting.iter().map(|offer| of(offer.source)).max();
+            let oldest = self.waiting.iter().position(|offer| Some(of(offer.source)) == most);
             oldest.and_then(|index| self.waiting.remove(index));
         }
+    }
+
+    /// Whether the peer may go on with one of them.
+    pub fn are_open(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Opens a packet that may be the first under what was offered. If it is, its offer is no longer among the others.

@@ -37,6 +37,8 @@ pub(super) struct Refresh {
     stage: Stage,
     /// When a proposal was answered last: each costs public-key work.
     answered_at: Option<Instant>,
+    /// A refresh is done, or in doubt, and only a resume brings the new rung into use.
+    wants_epoch: bool,
     /// How many were done.
     pub done: u64,
 }
@@ -69,7 +71,7 @@ struct Proposed {
 
 impl Refresh {
     pub fn new(due: Instant) -> Self {
-        Self { due, stage: Stage::Idle, answered_at: None, done: 0 }
+        Self { due, stage: Stage::Idle, answered_at: None, wants_epoch: false, done: 0 }
     }
 
     /// The packet keys are others, from whichever rung both ends had: what was under way is void.
@@ -79,6 +81,12 @@ impl Refresh {
             self.due = now;
         }
         self.due = self.due.max(now + PAUSE);
+        self.wants_epoch = false;
+    }
+
+    /// Whether a Re-Hello under way is needed although the path is alive.
+    pub fn wants_epoch(&self) -> bool {
+        self.wants_epoch
     }
 
     /// Whether this end has climbed and the peer may not have.
@@ -116,12 +124,13 @@ impl Session {
         let Some(bound) = self.bound_mut() else { return };
         let confirming = bound.refresh.is_confirming();
         (bound.refresh.due, bound.refresh.stage) = (now + PATIENCE, Stage::Idle);
-        if confirming {
-            // Which rung the peer has, a resume finds out.
-            return self.attempt(end, now);
-        }
-        // Until the peer is known to have the present rung there is nothing to climb from.
-        let Some(generation) = bound.secrets.settled_generation() else { return };
+        // Until the peer is known to have the present rung there is nothing to climb from. Which one it has, a resume finds out.
+        let Some(generation) = bound.secrets.settled_generation().filter(|_| !confirming) else {
+            if bound.receive_tag == bound.next_receive_tag {
+                self.attempt_for_refresh(end, now);
+            }
+            return;
+        };
         let secret = Secret::generate(&mut end.rng);
         let key = secret.public(&mut end.ops);
         bound.refresh.stage = Stage::Proposed(Box::new(Proposed { secret, key, until: now + PATIENCE }));
@@ -195,8 +204,10 @@ impl Session {
         {
             return;
         }
+        // If A asked for a resume meanwhile, it may go on with what that was answered, from the rung below.
+        let is_sure = !bound.offers.as_ref().is_some_and(|offers| offers.are_open());
         let next = answered.next.clone();
-        bound.secrets.climb(next, true);
+        bound.secrets.climb(next, is_sure);
         bound.refresh.stage = Stage::Idle;
         bound.refresh.done += 1;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
@@ -214,6 +225,13 @@ impl Session {
         bound.refresh.done += 1;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         self.persist(end);
+        self.attempt_for_refresh(end, now);
+    }
+
+    fn attempt_for_refresh(&mut self, end: &mut Endpoint, now: Instant) {
+        if let Some(bound) = self.bound_mut() {
+            bound.refresh.wants_epoch = true;
+        }
         self.attempt(end, now);
     }
 }

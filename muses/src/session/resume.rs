@@ -2,7 +2,7 @@
 
 use overlay::time::Instant;
 
-use super::offers::{Offer, YIELD};
+use super::offers::{Offer, Source, YIELD};
 use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// Sends the Re-Hello again if it says where this node is, so that an answer that is on its way already will do; or else another one.
-    fn attempt_from_here(&mut self, end: &mut Endpoint, now: Instant) {
+    pub(super) fn attempt_from_here(&mut self, end: &mut Endpoint, now: Instant) {
         let attempt = self.bound_ref().and_then(|bound| bound.attempt.as_ref());
         if attempt.is_some_and(|attempt| end.local.as_ref() == Some(&attempt.local)) {
             self.attempt_again(end, now);
@@ -144,6 +144,7 @@ impl Session {
     /// The peer was found at `path`.
     pub fn found_at(&mut self, path: Path, end: &mut Endpoint, now: Instant) {
         let confirming = self.is_confirming();
+        let patience = self.flow.answer_timeout() * 2;
         let Some(bound) = self.bound_mut() else {
             if self.path != path {
                 self.path = path;
@@ -152,7 +153,10 @@ impl Session {
             return;
         };
         // A live path is proven, a look-up is not; but a peer that does not answer a Re-Hello may have moved while nothing was sent to it.
-        let asks_in_vain = bound.attempt.as_ref().is_some_and(|attempt| attempt.tries >= TRIES_IN_VAIN);
+        let asks_in_vain = bound
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.tries >= TRIES_IN_VAIN && now.since(attempt.sent_at) >= patience);
         let proven = bound.suspended.is_none() && !confirming && !asks_in_vain;
         if proven || self.path == path {
             return;
@@ -207,8 +211,10 @@ impl Session {
             }
         };
         let Some(local) = end.local.clone() else { return ReHelloOutcome::Done };
+        let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
+        let source = Source::new(from.via, &path);
         let offers = bound.offers.get_or_insert_default();
-        if !offers.may_answer(from.via, now) {
+        if !offers.may_answer(source, now) {
             end.counters.limited += 1;
             return ReHelloOutcome::Done;
         }
@@ -217,7 +223,6 @@ impl Session {
             end.send(peer, &offer.path, flow_label, offer.answer.clone());
             return ReHelloOutcome::Done;
         }
-        let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
         let received = Received::from_bytes(&hello.received);
         let na = *hello.na();
         let said = ours.to_bytes_within(hello.room_for_received());
@@ -226,7 +231,7 @@ impl Session {
         };
         end.send(peer, &path, flow_label, answer.clone());
         let restarted = ours.restarted;
-        offers.push(Offer { na, via: from.via, answer, agreed, path, received, local, restarted });
+        offers.push(Offer { na, source, answer, agreed, path, received, local, restarted });
         // Re-Hellos crossed: the lower id's wins. The lower keeps its own all the same, because it cannot know whether
         // that one arrives.
         if peer < own
@@ -241,6 +246,7 @@ impl Session {
 
     /// The answer to our Re-Hello arrived: the peer lives, and the path works both ways.
     pub fn handle_answer(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
+        let (peer, own) = (self.peer, end.keys.id());
         let Some(bound) = self.bound_mut() else { return };
         let Some(attempt) = &mut bound.attempt else { return };
         let Some(proposal) = &mut attempt.proposal else { return };
@@ -253,7 +259,10 @@ impl Session {
         // What our Re-Hello said holds until the peer shows that it has acted on it.
         bound.restarted |= attempt.restarted;
         bound.attempt = None;
-        bound.offers = None;
+        if peer > own {
+            // Where both ends have answered each other, the lower id's Re-Hello wins: its first packet may be on its way.
+            bound.offers = None;
+        }
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
@@ -345,7 +354,9 @@ impl Session {
         let attached = end.local.is_some();
         let Some(bound) = self.bound_mut() else { return };
         if bound.suspended.is_some() && attached && !bound.stale {
-            bound.attempt = None;
+            if !bound.refresh.wants_epoch() {
+                bound.attempt = None;
+            }
             self.go_on(end, now);
         }
     }

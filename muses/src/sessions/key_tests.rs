@@ -114,7 +114,7 @@ impl World {
                     one.sessions.finish(stream, self.now);
                     one.heard.insert(stream, 0);
                 }
-                Event::StreamClosed { stream } => _ = one.heard.remove(&stream),
+                Event::StreamClosed { stream, .. } => _ = one.heard.remove(&stream),
                 _ => {}
             }
         }

@@ -3,6 +3,7 @@
 use overlay::id::NodeId;
 
 use super::Sessions;
+use crate::event::ResetReason;
 
 impl Sessions {
     /// Whether one more session fits, after giving up one that nobody here uses if need be. Its peer shakes hands anew when it comes back.
@@ -10,7 +11,9 @@ impl Sessions {
         if self.sessions.len() < self.end.config.max_sessions {
             return true;
         }
-        let Some(session) = self.least_wanted().and_then(|peer| self.sessions.remove(&peer)) else { return false };
+        let Some(mut session) = self.least_wanted().and_then(|peer| self.sessions.remove(&peer)) else { return false };
+        // Streams that wait to be taken end for whoever looks at them.
+        session.flow.reset_all(ResetReason::Busy, &mut self.end.out);
         self.forget(&session);
         true
     }
@@ -34,7 +37,7 @@ mod tests {
 
     use super::super::handshake::tests::{B, arrival, events, greet, id, node, now, packets, talk};
     use super::*;
-    use crate::event::{Event, Path, ResetReason, Resolved, StreamKey};
+    use crate::event::{Event, Path, Resolved, StreamKey};
     use crate::frame::Frame;
 
     const TABLE: u8 = 3;
@@ -103,7 +106,16 @@ mod tests {
             packets(&mut host);
             assert!(known(&host).contains(&id(name)), "{name} found no room");
         }
-        assert_eq!(opened(&mut host).len(), 10);
+        let (mut opened, mut closed) = (0, 0);
+        for event in events(&mut host) {
+            match event {
+                Event::StreamOpened { .. } => opened += 1,
+                Event::StreamClosed { why, .. } => closed += usize::from(why == Some(ResetReason::Busy)),
+                _ => {}
+            }
+        }
+        assert_eq!((opened, closed), (10, 10 - usize::from(TABLE)));
+        assert_eq!(host.streams.len(), usize::from(TABLE), "of those who went nothing is left");
         assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
     }
 

@@ -117,7 +117,7 @@ impl Sessions {
             if let Some(why) = why {
                 self.graves.insert(key, why);
             }
-            self.end.out.events.push_back(Event::StreamClosed { stream: key });
+            self.end.out.events.push_back(Event::StreamClosed { stream: key, why });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muses::config::Config;
-use muses::event::{Event, HandshakeFailure, Path, Resolved};
+use muses::event::{Event, HandshakeFailure, Path, ResetReason, Resolved};
 use muses::sessions::Sessions;
 use overlay::id::Identity;
 use overlay::time::{Now, WallTime};
@@ -29,6 +29,9 @@ fn a_clock_that_is_off_by_a_year_is_told_at_once_and_before_the_streams_end() {
         us.handle_peer(peer, Resolved { cert: them.cert().to_vec(), path: path.clone() }, ours);
         let events: Vec<Event> = std::iter::from_fn(|| us.poll_event()).collect();
         let why = HandshakeFailure::Certificate;
-        assert_eq!(events, [Event::HandshakeFailed { peer, why }, Event::StreamClosed { stream }]);
+        assert_eq!(
+            events,
+            [Event::HandshakeFailed { peer, why }, Event::StreamClosed { stream, why: Some(ResetReason::Unreachable) }]
+        );
     }
 }

@@ -83,6 +83,8 @@ pub struct Pair {
     pub sent: [Vec<usize>; 2],
     /// The step of the key under which each node sealed its last packet.
     pub step_of: [u32; 2],
+    /// The number of the resume whose keys sealed it.
+    pub resume_of: [u32; 2],
     /// The next protected packet of this node does not arrive before [`Pair::release`].
     pub hold: Option<usize>,
     held: Option<Due>,
@@ -213,6 +215,7 @@ impl Pair {
         let mut pair = Self {
             sent: Default::default(),
             step_of: [0; 2],
+            resume_of: [0; 2],
             hold: None,
             held: None,
             sent_to: Default::default(),
@@ -384,6 +387,7 @@ impl Pair {
         self.sent[index].push(payload.len());
         let is_protected = payload[0] == 5;
         if is_protected {
+            self.resume_of[index] = u32::from_be_bytes(payload[17..21].try_into().unwrap());
             self.step_of[index] = u32::from_be_bytes(payload[21..25].try_into().unwrap());
         }
         self.sent_to[index] = String::from_utf8(path.clone()).unwrap();
@@ -460,12 +464,11 @@ impl Node {
                 None => self.sessions.refuse(*stream, ResetReason::UnknownService, now),
             },
             Event::StreamAccepted { stream } => self.apps.get_mut(stream).unwrap().accepted = true,
-            Event::StreamClosed { stream } => {
+            Event::StreamClosed { stream, why } => {
                 if let Some(app) = self.apps.get_mut(stream) {
                     app.closed = true;
-                    if let Read::Reset(reason) = self.sessions.read(*stream, 1) {
-                        app.reset = Some(reason);
-                    }
+                    app.reset = *why;
+                    assert_eq!(self.sessions.read(*stream, 1), why.map_or(Read::End, Read::Reset));
                 }
             }
             _ => {}

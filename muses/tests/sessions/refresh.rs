@@ -111,6 +111,61 @@ fn a_path_that_stalls_in_the_midst_of_a_refresh_leaves_both_ends_on_one_rung() {
     }
 }
 
+/// The Re-Hello of who moves overtakes its Confirm: it is answered from the rung below that to which the Confirm leads.
+#[test]
+fn a_confirm_that_comes_after_a_re_hello_was_answered_loses_nothing() {
+    for outage in [SECOND, 15 * 60 * SECOND] {
+        let mut pair = open(5, Faults::default());
+        pair.run(24 * HOUR - 60 * SECOND);
+        let before = ops(&pair);
+        // B has answered, and A has not climbed yet.
+        pair.run_until(HOUR, |p| ops(p) >= before + 3).unwrap();
+        pair.hold = Some(A);
+        pair.run_until(SECOND, |p| ops(p) >= before + 4).unwrap();
+        pair.attach(A, "elsewhere");
+        pair.run(15 * MS);
+        // B has answered the Re-Hello, too. A hears that, but nothing of what it says then arrives.
+        pair.faults.loss_percent = 100;
+        assert_eq!(refreshes(&pair), [0, 0]);
+        pair.release();
+        assert_eq!(refreshes(&pair), [0, 1], "the Confirm has come");
+        pair.run(15 * MS);
+        assert_eq!(pair.nodes[A].info().resumes, 1);
+        pair.run(outage);
+        pair.faults.loss_percent = 0;
+        pair.attach(A, "home");
+        goes_on(&mut pair);
+        assert!(!pair.nodes.iter().any(|node| node.saw(|event| matches!(event, Event::StreamClosed { .. }))));
+        pair.run_until(4 * HOUR, |p| refreshes(p).iter().all(|done| *done > 0)).unwrap();
+        pair.run(25 * HOUR);
+        goes_on(&mut pair);
+    }
+}
+
+/// The packet keys come from the new rung within minutes, and the next day's refresh comes, wherever the stall was.
+#[test]
+fn a_stall_at_the_end_of_a_refresh_leaves_no_doubt_behind() {
+    for after_ms in (0..35).step_by(5) {
+        let mut pair = open(6, Faults::default());
+        pair.run(24 * HOUR - 60 * SECOND);
+        let before = ops(&pair);
+        pair.run_until(HOUR, |p| ops(p) >= before + 4).unwrap();
+        pair.run(after_ms * MS);
+        pair.faults.delay = 1500 * MS;
+        pair.nodes[A].apps.values_mut().for_each(|app| app.to_write += 200_000);
+        pair.settle();
+        pair.run(1490 * MS);
+        pair.faults.delay = 10 * MS;
+        pair.run_until(5 * 60 * SECOND, |p| refreshes(p) == [1, 1]).unwrap();
+        let before = pair.resume_of[A];
+        pair.run(5 * 60 * SECOND);
+        assert!(pair.resume_of[A] > before, "{after_ms} ms: {before}");
+        pair.run(25 * HOUR);
+        assert_eq!(refreshes(&pair), [2, 2], "{after_ms} ms");
+        goes_on(&mut pair);
+    }
+}
+
 /// What B answers to whoever comes with what A had stored.
 fn answer_to_thief(pair: &mut Pair, stolen: &overlay::io::Snapshot) -> Option<u8> {
     let identity = Identity::from_secret(&[1; 32]);

@@ -228,12 +228,12 @@ impl Stack {
             Heard::StreamAccepted { stream } => self.pass(stream, Event::Opened),
             Heard::Readable(stream) => self.pass(stream, Event::Readable),
             Heard::Writable(stream) => self.pass(stream, Event::Writable),
-            Heard::StreamClosed { stream } => {
+            Heard::StreamClosed { stream, why } => {
                 self.forget_held(stream);
                 let Some(conn) = self.conns.of_stream(stream) else { return };
-                match self.sessions.read(stream, 0) {
-                    muses::Read::Reset(reason) => self.fail(conn, failure_of(reason)),
-                    _ => {
+                match why {
+                    Some(reason) => self.fail(conn, failure_of(reason)),
+                    None => {
                         self.conns.end(conn);
                         self.events.push_back(Event::Readable(conn));
                     }

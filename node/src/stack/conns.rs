@@ -98,6 +98,11 @@ impl Conns {
         self.conns.get(&id)
     }
 
+    /// The connection `id`, if something can still happen on it.
+    pub fn live(&self, id: ConnId) -> Option<&Conn> {
+        self.conn(id).filter(|conn| conn.stage != Stage::Ended)
+    }
+
     /// The connection `id`, to count its bytes.
     pub fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(&id)
@@ -105,12 +110,12 @@ impl Conns {
 
     /// The connections with `peer`.
     pub fn of_peer(&self, peer: NodeId) -> impl Iterator<Item = &Conn> {
-        self.conns.values().filter(move |conn| conn.peer == Some(peer))
+        self.conns.values().filter(move |conn| conn.peer == Some(peer) && conn.stage != Stage::Ended)
     }
 
     /// Those with whom there are connections.
     pub fn peers(&self) -> impl Iterator<Item = NodeId> {
-        self.conns.values().filter_map(|conn| conn.peer)
+        self.conns.values().filter(|conn| conn.stage != Stage::Ended).filter_map(|conn| conn.peer)
     }
 
     /// The numbers of the connections with `peer` that are not over.

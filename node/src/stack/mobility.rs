@@ -57,7 +57,7 @@ impl Stack {
 
     /// Lets the connection fail on a move, from now on until [`Stack::activate_mobility`].
     pub fn fix(&mut self, conn: ConnId, now: Now) {
-        let Some(peer) = self.conns.conn(conn).and_then(|conn| conn.peer) else { return };
+        let Some(peer) = self.conns.live(conn).and_then(|conn| conn.peer) else { return };
         let Some(own) = self.mobility.place.clone() else {
             self.break_off(conn, Failure::Moved, now);
             return;
@@ -70,13 +70,16 @@ impl Stack {
 
     /// Lets the connection survive every move and outage (the paper's `acvMobi`); false when it is gone.
     pub fn activate_mobility(&mut self, conn: ConnId) -> bool {
-        self.conns.conn_mut(conn).map(|conn| conn.fix = None).is_some()
+        if let Some(conn) = self.conns.conn_mut(conn) {
+            conn.fix = None;
+        }
+        self.conns.live(conn).is_some()
     }
 
     /// The peer of the connection can be dialled there, as the application knows (the paper's `updateTCB` of the destination): a direct
     /// link is sought, which only the peer's key can answer, and the session tries at once. False when the connection is gone.
     pub fn update_peer_address(&mut self, conn: ConnId, address: Multiaddr, now: Now) -> bool {
-        let Some(peer) = self.conns.conn(conn).and_then(|conn| conn.peer) else { return false };
+        let Some(peer) = self.conns.live(conn).and_then(|conn| conn.peer) else { return false };
         self.overlay.seek_link(peer, &[address], now);
         self.sessions.reset_timers(peer, now);
         self.settle(now);
@@ -86,7 +89,7 @@ impl Stack {
     /// As if something had just arrived from the connection's peer (the paper's `resetTimer`, section IV): what backs off, in the session and
     /// in this node's search for neighbours, begins anew. At most five times a second. False when the connection is gone.
     pub fn reset_timers(&mut self, conn: ConnId, now: Now) -> bool {
-        let Some(peer) = self.conns.conn(conn).and_then(|conn| conn.peer) else { return false };
+        let Some(peer) = self.conns.live(conn).and_then(|conn| conn.peer) else { return false };
         self.sessions.reset_timers(peer, now);
         if self.mobility.redialled_at.is_none_or(|at| now.instant.since(at) >= MIN_REDIAL_INTERVAL) {
             self.mobility.redialled_at = Some(now.instant);
