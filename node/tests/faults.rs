@@ -308,6 +308,16 @@ fn the_configuration_is_read_again_on_sighup() {
     assert_eq!((&config["links"]["bulk"], &config["name"]), (&true.into(), &Value::Null), "not in force");
     assert_eq!(config["services"], serde_json::json!({"new": {"forward": "127.0.0.1:3", "allow": ["bob"]}}));
     assert_eq!(config["limits"].get("sessions"), None);
+
+    // What was taken away stays away, although the file still has it.
+    node.json("unexpose new");
+    fs::write(&file, "[services.new]\nforward = '127.0.0.1:4'\n[services.newer]\nforward = '127.0.0.1:5'\n").unwrap();
+    reload();
+    let services = |wanted: Value| node.json_when("status", |status| status["services"] == wanted);
+    services(serde_json::json!(["newer", "typed"]));
+    assert_eq!(node.json("status")["offers"].as_array().unwrap().len(), 2);
+    node.json("expose new 127.0.0.1:4");
+    services(serde_json::json!(["new", "newer", "typed"]));
     node.json("down");
     assert_eq!(node.wait(), Some(0));
     assert!(node.said().contains("configuration reloaded: limits.sessions, petnames, services\n"));

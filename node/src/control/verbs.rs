@@ -122,9 +122,9 @@ impl Desk {
             reversals: AtomicU64::new(0),
             ended: Notify::new(),
         };
-        for (service, exposure) in desk.exposures.all() {
-            desk.offer(&service, exposure).await?;
-        }
+        let exposures = Arc::clone(&desk.exposures);
+        on_disk(move || exposures.forget_gone()).await?;
+        desk.offer(desk.exposures.all().into_keys().collect()).await?;
         if desk.grants.any() {
             desk.take_secrets().await?;
         }
@@ -243,9 +243,9 @@ impl Desk {
         forward.check_service()?;
         let (who, allowed) = self.allowed(allow).await?;
         let exposure = Exposure { forward: forward.clone(), allow: who };
-        let (exposures, name, kept) = (Arc::clone(&self.exposures), service.clone(), exposure.clone());
-        on_disk(move || exposures.put(name, kept)).await?;
-        self.offer(&service, exposure).await?;
+        let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
+        on_disk(move || exposures.put(name, exposure)).await?;
+        self.offer(vec![service.clone()]).await?;
         to_json(Exposed { service, forward, allow: allowed })
     }
 
@@ -276,14 +276,23 @@ impl Desk {
         }
         let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
         on_disk(move || exposures.remove(&name)).await?;
-        self.ask(move |stack, _| stack.unexpose(service.as_str())).await?;
+        self.offer(vec![service]).await?;
         Ok(Value::Null)
     }
 
-    async fn offer(&self, service: &ServiceName, exposure: Exposure) -> Result<(), Fault> {
-        let service = service.to_string();
-        let Exposure { forward, allow } = exposure;
-        self.ask(move |stack, _| stack.expose(service, forward.to_string(), allow)).await
+    /// Has the stack offer these as they are kept, or no longer. That is looked up on the loop, so that of two changes at a time the later one counts.
+    async fn offer(&self, services: Vec<ServiceName>) -> Result<(), Fault> {
+        let exposures = Arc::clone(&self.exposures);
+        self.ask(move |stack, _| {
+            let mut all = exposures.all();
+            for service in services {
+                match all.remove(&service) {
+                    Some(Exposure { forward, allow }) => stack.expose(service.to_string(), forward.to_string(), allow),
+                    None => stack.unexpose(service.as_str()),
+                }
+            }
+        })
+        .await
     }
 
     /// Names are resolved once, when typed: a permission belongs to a key, never to whoever holds a name later.

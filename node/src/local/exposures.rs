@@ -1,6 +1,6 @@
 //! Which services this node offers to whom; kept in the store, so that they survive a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlay::id::NodeId;
@@ -34,92 +34,154 @@ impl Exposure {
 /// All of them.
 pub struct Exposures {
     store: Arc<dyn Store>,
-    typed: Mutex<BTreeMap<ServiceName, Exposure>>,
-    configured: Mutex<BTreeMap<ServiceName, Exposure>>,
+    now: Mutex<State>,
+}
+
+struct State {
+    configured: BTreeMap<ServiceName, Exposure>,
+    kept: Kept,
+}
+
+/// What survives a restart. What the configuration says is not in it: there it can be changed.
+#[derive(Clone, Default, PartialEq)]
+struct Kept {
+    typed: BTreeMap<ServiceName, Exposure>,
+    /// Who came with an invite, beside those whom the file or whoever typed it allows.
+    guests: BTreeMap<ServiceName, BTreeSet<NodeId>>,
+    /// In the configuration, and not to be offered all the same.
+    withdrawn: BTreeSet<ServiceName>,
 }
 
 impl Exposures {
-    /// What was typed in earlier runs (`stored`), and what the configuration offers.
+    /// What is kept of earlier runs (`stored`), and what the configuration offers.
     ///
     /// # Errors
     /// When the stored value cannot be read.
     pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>, config: &Config) -> Result<Self, Fault> {
-        let rows: Vec<Row> = stored.map_or(Ok(Vec::new()), |bytes| serde_json::from_slice(&bytes)).map_err(damaged)?;
-        let typed = rows.into_iter().map(Row::read).collect::<Result<_, _>>()?;
-        Ok(Self { store, typed: Mutex::new(typed), configured: Mutex::new(in_file(config)?) })
+        let kept = stored.map_or(Ok(Kept::default()), |bytes| Stored::parse(&bytes)?.read())?;
+        Ok(Self { store, now: Mutex::new(State { configured: in_file(config)?, kept }) })
     }
 
-    /// Takes over what another configuration offers; the names that are not offered any more.
+    /// Takes over what another configuration offers; the names that are not offered any more. Blocks for the disk.
     ///
     /// # Errors
-    /// When an `allow` list cannot be read; nothing has changed then.
+    /// When an `allow` list cannot be read, or the disk is full; nothing has changed then.
     pub fn reconfigure(&self, config: &Config) -> Result<Vec<ServiceName>, Fault> {
         let next = in_file(config)?;
         let before = self.all();
-        *lock(&self.configured) = next;
+        self.change(|now| {
+            now.configured = next;
+            now.forget_gone();
+        })?;
         let after = self.all();
         Ok(before.into_keys().filter(|name| !after.contains_key(name)).collect())
     }
 
-    /// All that are offered at start; what was typed wins over the configuration.
-    pub fn all(&self) -> BTreeMap<ServiceName, Exposure> {
-        let mut all = lock(&self.configured).clone();
-        all.extend(self.typed().clone());
-        all
+    /// Forgets guests of services that are gone, and what was said about these. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When that cannot be stored; nothing has changed then.
+    pub fn forget_gone(&self) -> Result<(), Fault> {
+        self.change(State::forget_gone)
     }
 
-    /// Keeps an exposure. Blocks for the disk.
+    /// All that are offered; what was typed wins over the configuration.
+    pub fn all(&self) -> BTreeMap<ServiceName, Exposure> {
+        self.now().offered()
+    }
+
+    /// Keeps an exposure, as it was typed: for nobody who is not in its list, guests neither. Blocks for the disk.
     ///
     /// # Errors
     /// When it cannot be stored; nothing has changed then.
     pub fn put(&self, name: ServiceName, exposure: Exposure) -> Result<(), Fault> {
-        self.change(|typed| _ = typed.insert(name, exposure))
+        self.change(|now| {
+            now.kept.forget(&name);
+            now.kept.typed.insert(name, exposure);
+        })
     }
 
-    /// Forgets one. Blocks for the disk.
+    /// Offers one no longer, whatever the configuration says, until it is typed again or gone from the file. Blocks for the disk.
     ///
     /// # Errors
     /// When that cannot be stored; nothing has changed then.
     pub fn remove(&self, name: &ServiceName) -> Result<(), Fault> {
-        self.change(|typed| _ = typed.remove(name))
+        self.change(|now| {
+            now.kept.forget(name);
+            if now.configured.contains_key(name) {
+                now.kept.withdrawn.insert(name.clone());
+            }
+        })
     }
 
-    /// How `name` is offered, if it is, and `guest` may use it.
-    pub fn open_to(&self, name: &ServiceName, guest: NodeId) -> Option<Exposure> {
-        self.all().remove(name).filter(|exposure| exposure.allows(guest))
+    /// How `name` is offered, if it is.
+    pub fn one(&self, name: &ServiceName) -> Option<Exposure> {
+        self.all().remove(name)
     }
 
-    /// Lets `guest` use `name`, too, if that is offered: how it is offered then. Blocks for the disk.
+    /// Whether `guest` may use `name`.
+    pub fn is_open_to(&self, name: &ServiceName, guest: NodeId) -> bool {
+        self.one(name).is_some_and(|exposure| exposure.allows(guest))
+    }
+
+    /// Lets `guest` use `name`, too, if that is offered: whether it is. Blocks for the disk.
     ///
     /// # Errors
     /// When that cannot be stored; nothing has changed then.
-    pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<Option<Exposure>, Fault> {
-        let Some(mut exposure) = self.all().remove(name) else { return Ok(None) };
+    pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<bool, Fault> {
+        let Some(exposure) = self.one(name) else { return Ok(false) };
         if !exposure.allows(guest) {
-            exposure.allow.push(Who::Node(guest));
-            self.put(name.clone(), exposure.clone())?;
+            self.change(|now| _ = now.kept.guests.entry(name.clone()).or_default().insert(guest))?;
         }
-        Ok(Some(exposure))
+        Ok(true)
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<ServiceName, Exposure>)) -> Result<(), Fault> {
-        let mut typed = self.typed();
-        let mut next = typed.clone();
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Fault> {
+        let mut now = self.now();
+        let mut next = State { configured: now.configured.clone(), kept: now.kept.clone() };
         change(&mut next);
-        let rows: Vec<Row> = next.iter().map(Row::write).collect();
-        let bytes = if rows.is_empty() { Vec::new() } else { serde_json::to_vec(&rows).map_err(damaged)? };
-        self.store.put(STORE_KEY, &bytes)?;
-        *typed = next;
+        if next.kept != now.kept {
+            self.store.put(STORE_KEY, &Stored::write(&next.kept)?)?;
+        }
+        *now = next;
         Ok(())
     }
 
-    fn typed(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Exposure>> {
-        lock(&self.typed)
+    fn now(&self) -> MutexGuard<'_, State> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
+impl State {
+    fn offered(&self) -> BTreeMap<ServiceName, Exposure> {
+        let Kept { typed, guests, withdrawn } = &self.kept;
+        let mut offered = self.configured.clone();
+        offered.retain(|name, _| !withdrawn.contains(name));
+        offered.extend(typed.clone());
+        for (name, exposure) in &mut offered {
+            for guest in guests.get(name).into_iter().flatten() {
+                if !exposure.allows(*guest) {
+                    exposure.allow.push(Who::Node(*guest));
+                }
+            }
+        }
+        offered
+    }
+
+    /// Another service may have the name of one that is gone, later: that one's guests have no business there.
+    fn forget_gone(&mut self) {
+        let Self { configured, kept: Kept { typed, guests, withdrawn } } = self;
+        guests.retain(|name, _| configured.contains_key(name) || typed.contains_key(name));
+        withdrawn.retain(|name| configured.contains_key(name));
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, name: &ServiceName) {
+        self.typed.remove(name);
+        self.guests.remove(name);
+        self.withdrawn.remove(name);
+    }
 }
 
 fn in_file(config: &Config) -> Result<BTreeMap<ServiceName, Exposure>, Fault> {
@@ -131,7 +193,56 @@ fn in_file(config: &Config) -> Result<BTreeMap<ServiceName, Exposure>, Fault> {
     config.services.iter().map(exposure).collect()
 }
 
-/// The stored form.
+/// The stored form. Earlier versions stored the list of what was typed alone.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    typed: Vec<Row>,
+    guests: BTreeMap<ServiceName, Vec<String>>,
+    withdrawn: BTreeSet<ServiceName>,
+}
+
+impl Stored {
+    fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let is_old = bytes.first() == Some(&b'[');
+        let stored = if is_old {
+            serde_json::from_slice(bytes).map(|typed| Self { typed, ..Self::default() })
+        } else {
+            serde_json::from_slice(bytes)
+        };
+        stored.map_err(damaged)
+    }
+
+    fn read(self) -> Result<Kept, Fault> {
+        let guests = |(name, ids): (ServiceName, Vec<String>)| -> Result<_, Fault> {
+            let ids: BTreeSet<NodeId> = ids.iter().map(|id| id.parse().map_err(damaged)).collect::<Result<_, _>>()?;
+            Ok((name, ids))
+        };
+        Ok(Kept {
+            typed: self.typed.into_iter().map(Row::read).collect::<Result<_, _>>()?,
+            guests: self.guests.into_iter().map(guests).collect::<Result<_, _>>()?,
+            withdrawn: self.withdrawn,
+        })
+    }
+
+    /// No bytes for nothing, which deletes the value.
+    fn write(kept: &Kept) -> Result<Vec<u8>, Fault> {
+        if *kept == Kept::default() {
+            return Ok(Vec::new());
+        }
+        let guests = |(name, ids): (&ServiceName, &BTreeSet<NodeId>)| {
+            (name.clone(), ids.iter().map(ToString::to_string).collect())
+        };
+        let stored = Self {
+            typed: kept.typed.iter().map(Row::write).collect(),
+            guests: kept.guests.iter().map(guests).collect(),
+            withdrawn: kept.withdrawn.clone(),
+        };
+        serde_json::to_vec(&stored).map_err(damaged)
+    }
+}
+
+/// What was typed about one service.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -176,36 +287,119 @@ mod tests {
     use super::*;
     use crate::store::DiskStore;
 
+    const WEB: &str = "[services.web]\nforward = 'h:1'\nallow = []\n";
+
+    /// A store, and what is offered at the start of a run with it.
+    struct Runs {
+        _folder: tempfile::TempDir,
+        store: Arc<dyn Store>,
+    }
+
+    impl Runs {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Arc::new(DiskStore::open(folder.path()).unwrap());
+            Self { _folder: folder, store }
+        }
+
+        fn open(&self, config: &str) -> Exposures {
+            let stored = self.store.load().unwrap().remove(STORE_KEY);
+            let exposures = Exposures::open(Arc::clone(&self.store), stored, &parsed(config)).unwrap();
+            exposures.forget_gone().unwrap();
+            exposures
+        }
+    }
+
+    fn parsed(config: &str) -> Config {
+        Config::parse(config, "c".as_ref()).unwrap()
+    }
+
+    fn name(text: &str) -> ServiceName {
+        text.parse().unwrap()
+    }
+
+    fn guest() -> NodeId {
+        NodeId::from_bytes([2; 32])
+    }
+
     #[test]
     fn they_survive_a_restart_and_win_over_the_configuration() {
-        let folder = tempfile::tempdir().unwrap();
-        let config =
-            Config::parse("[services.web]\nforward = 'h:1'\n[services.ssh]\nforward = 'h:2'\n", "c".as_ref()).unwrap();
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
-        let open = || {
-            let stored = store.load().unwrap().remove(STORE_KEY);
-            Exposures::open(Arc::clone(&store), stored, &config).unwrap()
-        };
+        let runs = Runs::new();
+        let config = &format!("{WEB}[services.ssh]\nforward = 'h:2'\n");
+        let (ssh, web) = (name("ssh"), name("web"));
         let id = overlay::id::Identity::from_secret(&[1; 32]).id();
         let typed = Exposure { forward: "127.0.0.1:22".parse().unwrap(), allow: vec![Who::Anyone, Who::Node(id)] };
-        open().put("ssh".parse().unwrap(), typed.clone()).unwrap();
-        let again = open();
+        runs.open(config).put(ssh.clone(), typed.clone()).unwrap();
+        let again = runs.open(config);
         assert_eq!(again.all().len(), 2);
-        assert_eq!(again.all()[&"ssh".parse().unwrap()], typed);
-        let guest = NodeId::from_bytes([2; 32]);
-        assert_eq!(again.admit(&"web".parse().unwrap(), guest).unwrap().unwrap().allow, [Who::Node(guest)]);
-        assert_eq!(open().all()[&"web".parse().unwrap()].allow, [Who::Node(guest)]);
-        assert_eq!(again.admit(&"ssh".parse().unwrap(), guest).unwrap().unwrap().allow.len(), 2, "anyone was enough");
-        assert!(again.admit(&"gone".parse().unwrap(), guest).unwrap().is_none());
-        again.remove(&"ssh".parse().unwrap()).unwrap();
-        assert_eq!(open().all()[&"ssh".parse().unwrap()].forward.as_str(), "h:2");
+        assert_eq!(again.all()[&ssh], typed);
+        assert!(again.admit(&web, guest()).unwrap());
+        assert_eq!(runs.open(config).all()[&web].allow, [Who::Node(guest())]);
+        assert!(again.admit(&ssh, guest()).unwrap());
+        assert_eq!(again.all()[&ssh].allow.len(), 2, "anyone was enough");
+        assert!(!again.admit(&name("gone"), guest()).unwrap());
+    }
+
+    #[test]
+    fn a_guest_is_added_to_whatever_the_file_says() {
+        let runs = Runs::new();
+        let web = name("web");
+        let friend = NodeId::from_bytes([3; 32]);
+        let exposures = runs.open(&format!("[services.web]\nforward = 'h:1'\nallow = ['{friend}']\n"));
+        assert!(exposures.admit(&web, guest()).unwrap());
+        assert_eq!(exposures.all()[&web].allow, [Who::Node(friend), Who::Node(guest())]);
+        let moved = &WEB.replace("h:1", "h:9");
+        assert!(exposures.reconfigure(&parsed(moved)).unwrap().is_empty());
+        let offered = Exposure { forward: "h:9".parse().unwrap(), allow: vec![Who::Node(guest())] };
+        assert_eq!(exposures.all()[&web], offered);
+        assert_eq!(runs.open(moved).all()[&web], offered);
+        assert_eq!(exposures.reconfigure(&parsed("")).unwrap(), [web.clone()]);
+        assert!(exposures.all().is_empty() && runs.open("").all().is_empty());
+        assert_eq!(runs.open(WEB).all()[&web].allow, [], "another service may have the name later");
+    }
+
+    #[test]
+    fn what_is_not_offered_any_more_stays_away() {
+        let runs = Runs::new();
+        let web = name("web");
+        let exposures = runs.open(WEB);
+        assert!(exposures.admit(&web, guest()).unwrap());
+        exposures.remove(&web).unwrap();
+        assert!(exposures.reconfigure(&parsed(WEB)).unwrap().is_empty());
+        assert!(exposures.all().is_empty() && runs.open(WEB).all().is_empty());
+        assert!(!exposures.admit(&web, guest()).unwrap(), "an old invite");
+        // Typed again, it is there for whom that says.
+        let typed = Exposure { forward: "h:3".parse().unwrap(), allow: Vec::new() };
+        exposures.put(web.clone(), typed.clone()).unwrap();
+        assert_eq!(runs.open(WEB).all()[&web], typed);
+        exposures.remove(&web).unwrap();
+        assert!(runs.open(WEB).all().is_empty(), "nor does the file's come back");
+        // Whoever takes it out of the file and writes it there anew means it.
+        exposures.reconfigure(&parsed("")).unwrap();
+        exposures.reconfigure(&parsed(WEB)).unwrap();
+        assert_eq!(exposures.all()[&web].forward.as_str(), "h:1");
+        assert!(runs.open(WEB).all().contains_key(&web));
+    }
+
+    #[test]
+    fn what_earlier_versions_stored_is_read() {
+        let runs = Runs::new();
+        let old = format!(r#"[{{"service":"web","forward":"h:4","anyone":false,"nodes":["{}"]}}]"#, guest());
+        runs.store.put(STORE_KEY, old.as_bytes()).unwrap();
+        let exposures = runs.open("");
+        assert_eq!(exposures.all()[&name("web")].allow, [Who::Node(guest())]);
+        exposures.remove(&name("web")).unwrap();
+        assert!(!runs.store.load().unwrap().contains_key(STORE_KEY));
     }
 
     #[test]
     fn a_damaged_list_is_one_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
-        let fault = Exposures::open(store, Some(b"[{}]".to_vec().into()), &Config::default()).err().unwrap();
-        assert_eq!(fault.code, Code::State as u8);
+        for damaged in ["[{}]", "{}", "x"] {
+            let store = Runs::new().store;
+            let stored = Some(damaged.as_bytes().to_vec().into());
+            let fault = Exposures::open(store, stored, &Config::default()).err().unwrap();
+            assert_eq!(fault.code, Code::State as u8);
+            assert!(!fault.message.contains('\n'), "{fault}");
+        }
     }
 }

@@ -16,7 +16,6 @@ use crate::control::wire::{Invitation, Outcome, Trial};
 use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
-use crate::local::exposures::Exposure;
 use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened, Wish};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, for_others, reach};
@@ -183,21 +182,17 @@ impl Desk {
             else {
                 return Ok(None);
             };
-            let mut opened: Vec<(ServiceName, Exposure)> = Vec::new();
+            let mut opened = Vec::new();
             for service in services {
                 // What is no longer offered is not offered by an old invite either.
-                let exposure =
-                    if again { exposures.open_to(&service, guest) } else { exposures.admit(&service, guest)? };
-                opened.extend(exposure.map(|exposure| (service, exposure)));
+                let is_open =
+                    if again { exposures.is_open_to(&service, guest) } else { exposures.admit(&service, guest)? };
+                opened.extend(is_open.then_some(service));
             }
             Ok(Some(opened))
         };
-        let Some(opened) = on_disk(work).await? else { return Ok(None) };
-        let mut services = Vec::new();
-        for (service, exposure) in opened {
-            self.offer(&service, exposure).await?;
-            services.push(service);
-        }
+        let Some(services) = on_disk(work).await? else { return Ok(None) };
+        self.offer(services.clone()).await?;
         Ok(Some(services))
     }
 }

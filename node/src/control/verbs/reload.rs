@@ -1,10 +1,10 @@
 //! The configuration read again while the node runs.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use super::Desk;
+use super::{Desk, on_disk};
 use crate::config::Config;
 use crate::exit::Fault;
 
@@ -16,16 +16,12 @@ impl Desk {
     /// When the new configuration cannot be used, or the node has ended; then nothing has changed.
     pub async fn reload(&self, before: &Config, after: &Config) -> Result<(Vec<String>, Vec<String>), Fault> {
         let (taken_over, waiting) = before.differences(after);
-        let gone = self.exposures.reconfigure(after)?;
+        let (exposures, config) = (Arc::clone(&self.exposures), after.clone());
+        let mut services = on_disk(move || exposures.reconfigure(&config)).await?;
+        services.extend(self.exposures.all().into_keys());
         let stack_config = after.to_stack();
-        self.ask(move |stack, now| {
-            gone.iter().for_each(|name| stack.unexpose(name.as_str()));
-            stack.reconfigure(stack_config, now);
-        })
-        .await?;
-        for (name, exposure) in self.exposures.all() {
-            self.offer(&name, exposure).await?;
-        }
+        self.ask(move |stack, now| stack.reconfigure(stack_config, now)).await?;
+        self.offer(services).await?;
         self.set_in_force(&taken_over, &after.to_json());
         Ok((taken_over, waiting))
     }
