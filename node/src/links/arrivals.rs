@@ -44,9 +44,12 @@ impl Links {
         }
     }
 
-    pub(super) fn handle_written(&self, written: Written, inputs: &mut Vec<Input>) {
-        let Written { link, lane, bytes } = written;
-        if self.links.contains_key(&link) {
+    pub(super) fn handle_written(&mut self, written: Written, inputs: &mut Vec<Input>) {
+        let Written { link, lane, bytes, words } = written;
+        if let Some(known) = self.links.get_mut(&link) {
+            if lane == Lane::Control {
+                known.bulk.written(words);
+            }
             inputs.push(Input::Room { link, lane, bytes });
         }
     }

@@ -39,6 +39,10 @@
 //! Whatever is wrong with it (a broken connection, a frame that does not authenticate, silence of the other end's kernel, a minute without
 //! use) ends the lane and not the link: frames that were on the way are lost, which sessions mend, and data goes over Yamux again. The next
 //! attempt waits for [`WANTED_AFTER_BYTES`] more and for a time that doubles from `FIRST_WAIT` to `MAX_WAIT`.
+//!
+//! # What a neighbour can make of it
+//! Words have no room of their own: nobody counts their bytes. So A takes Offers no faster than D makes them, and neither end says a word
+//! while `MAX_UNWRITTEN_WORDS` wait for a neighbour that does not read. What is not said is tried again like what failed.
 
 use std::time::Duration;
 
@@ -61,6 +65,8 @@ mod frame;
 pub mod fuzzing;
 mod keys;
 mod lane;
+#[cfg(test)]
+mod tests;
 pub(super) mod words;
 
 /// A link wants a bulk lane once it has carried so many bytes of data.
@@ -69,6 +75,10 @@ pub const WANTED_AFTER_BYTES: usize = 256 * 1024;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// No attempt waits longer. A lane that lived so long was a good one: waits begin at the first again.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Offers that may come at once, where the link held them up: D waits at least [`FIRST_WAIT`] from one to the next.
+const OFFERS_AT_ONCE: u32 = 4;
+/// Words that wait for a link's control lane to be read; no more are said meanwhile.
+const MAX_UNWRITTEN_WORDS: usize = 4;
 /// A connection must be up and both sides proven within this time.
 const MAX_SETUP: Duration = Duration::from_secs(5);
 /// The kernel gives up on a lane of which nothing is acknowledged for so long: sooner than on the link, which data then goes by.
@@ -92,6 +102,10 @@ pub(super) struct Bulk {
     sent_bytes: usize,
     failures: u32,
     not_before: Instant,
+    /// A's: when all Offers that came so far would have come, had they come evenly.
+    offers_until: Instant,
+    /// In the control lane's queue.
+    unwritten_words: usize,
     /// The latest attempt.
     attempt: u32,
     stage: Stage,
@@ -117,8 +131,18 @@ enum Stage {
 
 impl Bulk {
     pub(super) fn new(dialled: bool) -> Self {
-        let not_before = Instant::now();
-        Self { dialled, sent_bytes: 0, failures: 0, not_before, attempt: 0, stage: Stage::Down, mark: None }
+        let now = Instant::now();
+        Self {
+            dialled,
+            sent_bytes: 0,
+            failures: 0,
+            not_before: now,
+            offers_until: now,
+            unwritten_words: 0,
+            attempt: 0,
+            stage: Stage::Down,
+            mark: None,
+        }
     }
 
     /// Whether data goes by it.
@@ -148,14 +172,35 @@ impl Bulk {
     /// Whether to begin an attempt now; if so, the next one has to wait.
     fn begins(&mut self) -> bool {
         let now = Instant::now();
-        // A has no other way to learn that D's attempt failed than to ask again.
-        let free = matches!(self.stage, Stage::Down) || (!self.dialled && matches!(self.stage, Stage::Agreed { .. }));
+        let free = match self.stage {
+            // A may not have taken the Offer.
+            Stage::Down | Stage::Offered(_) => true,
+            // A has no other way to learn that D's attempt failed than to ask again.
+            Stage::Agreed { .. } => !self.dialled,
+            Stage::Up { .. } => false,
+        };
         if !free || now < self.not_before {
             return false;
         }
         self.sent_bytes = 0;
         self.wait_from(now);
         true
+    }
+
+    /// Whether A works for one more Offer now.
+    fn takes_offer(&mut self) -> bool {
+        let now = Instant::now();
+        let until = self.offers_until.max(now) + FIRST_WAIT;
+        let fits = until <= now + FIRST_WAIT * OFFERS_AT_ONCE;
+        if fits {
+            self.offers_until = until;
+        }
+        fits
+    }
+
+    /// So many words are out of the control lane's queue.
+    pub(super) fn written(&mut self, words: usize) {
+        self.unwritten_words = self.unwritten_words.saturating_sub(words);
     }
 
     fn wait_from(&mut self, now: Instant) {
@@ -185,7 +230,11 @@ impl Links {
         if bulk.sent_bytes < WANTED_AFTER_BYTES || bulk.is_up() || !bulk.begins() {
             return;
         }
-        if bulk.dialled { offer(link) } else { say(link, Word::Ask) }
+        if bulk.dialled {
+            offer(link);
+        } else {
+            say(link, Word::Ask);
+        }
     }
 
     /// A frame of the links themselves.
@@ -200,12 +249,17 @@ impl Links {
                 }
             }
             (Word::Offer { attempt, random }, Lane::Control) if !link.bulk.dialled => {
+                if !link.bulk.takes_offer() {
+                    return;
+                }
                 let Some(ours) = fresh() else { return };
+                if !say(link, Word::Take { attempt, random: *ours }) {
+                    return;
+                }
                 let keys = Keys::derive(&random, &ours, ids, attempt);
                 let marked = link.bulk.agree(attempt);
                 door.expect(id, attempt, keys);
                 link.bulk.stage = Stage::Agreed { marked, dialling: None };
-                say(link, Word::Take { attempt, random: *ours });
             }
             (Word::Take { attempt, random }, Lane::Control) => {
                 let Stage::Offered(ours) = &link.bulk.stage else { return };
@@ -289,13 +343,19 @@ fn offer(link: &mut Link) {
     let Some(random) = fresh() else { return };
     link.bulk.attempt = link.bulk.attempt.wrapping_add(1);
     let attempt = link.bulk.attempt;
-    say(link, Word::Offer { attempt, random: *random });
-    link.bulk.stage = Stage::Offered(random);
+    if say(link, Word::Offer { attempt, random: *random }) {
+        link.bulk.stage = Stage::Offered(random);
+    }
 }
 
-fn say(link: &Link, word: Word) {
+/// Whether the word is on its way.
+fn say(link: &mut Link, word: Word) -> bool {
+    if link.bulk.unwritten_words >= MAX_UNWRITTEN_WORDS {
+        return false;
+    }
+    link.bulk.unwritten_words += 1;
     // A writer that ended leaves the link to its reader.
-    let _ = link.control.frames.send(word.to_bytes());
+    link.control.frames.send(word.to_bytes()).is_ok()
 }
 
 fn fresh() -> Option<Zeroizing<[u8; RANDOM_BYTES]>> {

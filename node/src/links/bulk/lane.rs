@@ -213,6 +213,6 @@ impl Writer {
 
     fn give_room(&self, batch: &[Vec<u8>]) {
         let bytes = batch.iter().map(Vec::len).sum();
-        let _ = self.written.send(Written { link: self.link, lane: Lane::Data, bytes });
+        let _ = self.written.send(Written { link: self.link, lane: Lane::Data, bytes, words: 0 });
     }
 }
