@@ -124,3 +124,10 @@ fn signals_end_it_cleanly_and_it_said_who_it_is() {
         assert!(said.starts_with("node 12D3KooW") && said.ends_with("leaving\nstopped\n"), "{said}");
     }
 }
+
+#[test]
+fn whoever_asks_for_the_end_does_not_have_to_wait_for_it() {
+    let mut node = Node::start(&[]);
+    dial(&node).write_all(b"{\"verb\":\"down\"}\n").unwrap();
+    assert_eq!(node.wait(), Some(0), "a supervisor would start it again");
+}

@@ -20,6 +20,8 @@ use crate::exit::{Code, Fault};
 
 /// Connections at once, pipes among them; more wait in the system's backlog.
 const MAX_CONNECTIONS: usize = 512;
+/// A client that asked for the node's end and does not read holds it up for no longer.
+const MAX_LAST_ANSWER: Duration = Duration::from_millis(500);
 /// How long to wait when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -119,10 +121,11 @@ async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
                     Ok(reversal) => return stay(reversal, from, to).await,
                 },
                 Ok(Request::Down {}) => {
-                    let result = desk.leave().await;
-                    to.write_all(Reply::from(Ok(result)).to_line().as_bytes()).await?;
+                    let line = Reply::from(Ok(desk.leave().await)).to_line();
+                    let told = tokio::time::timeout(MAX_LAST_ANSWER, to.write_all(line.as_bytes())).await;
+                    // Whoever asked may have gone, and the node ends as he wanted.
                     desk.end();
-                    return Ok(());
+                    return told.unwrap_or_else(|late| Err(late.into()));
                 }
                 Ok(request) => desk.answer(request).await,
             },
