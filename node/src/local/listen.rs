@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -102,10 +104,11 @@ pub fn connect_unix(handle: Handle, target: Target, path: &Path) -> Result<Port,
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+    match knock(path) {
+        // Whoever lets others wait is there, too.
+        Ok(()) | Err(Errno::AGAIN) => return Err(io::ErrorKind::AddrInUse.into()),
         // Nobody serves this socket: its process has died.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => fs::remove_file(path)?,
+        Err(Errno::CONNREFUSED) if is_socket(path) => fs::remove_file(path)?,
         Err(_) => {}
     }
     // In a folder that nobody else can enter until its mode is right. A name that is taken stays with who has it.
@@ -119,6 +122,13 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     });
     let _ = fs::remove_dir_all(&folder);
     bound
+}
+
+/// Connects to the unix socket at `path` for a moment. One that accepts nobody would have a blocking call wait for good, and the node with it.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -235,5 +245,24 @@ mod tests {
         let fault = cannot_listen(&address, &error);
         assert_eq!(fault.code, Code::PortInUse as u8);
         assert!(fault.message.contains(&address) && fault.message.contains("another program"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_that_accepts_nobody_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        while knock(&path).is_ok() {}
+        let (told, hears) = std::sync::mpsc::channel();
+        let runtime = tokio::runtime::Handle::current();
+        // Not joined: without an answer it would hang for good.
+        std::thread::spawn(move || {
+            let _in = runtime.enter();
+            told.send(bind_unix(&path).err().map(|error| error.kind()))
+        });
+        assert_eq!(hears.recv_timeout(Duration::from_secs(30)), Ok(Some(io::ErrorKind::AddrInUse)));
+        drop(socket);
     }
 }
