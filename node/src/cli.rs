@@ -14,6 +14,7 @@ mod configure;
 mod console;
 mod files;
 mod join;
+mod lines;
 mod out;
 mod pages;
 mod place;

@@ -131,3 +131,23 @@ fn whoever_asks_for_the_end_does_not_have_to_wait_for_it() {
     dial(&node).write_all(b"{\"verb\":\"down\"}\n").unwrap();
     assert_eq!(node.wait(), Some(0), "a supervisor would start it again");
 }
+
+/// Nor does whoever reads nothing of what it says keep a node from working and from ending.
+#[test]
+fn a_full_pipe_for_stdout_holds_nobody_up() {
+    let (unread, full) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&full).unwrap();
+    rustix::fs::fcntl_setfl(&full, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while (&full).write(&[b'.'; 4096]).is_ok() {}
+    while (&full).write(b".").is_ok() {}
+    rustix::fs::fcntl_setfl(&full, flags).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let process = common::foreground(folder.path(), "up", &[]).stdout(full).spawn().unwrap();
+    let mut node = Node { process, folder };
+    common::until("the node answers", || node.muses("status").status.success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&node.process), rustix::process::Signal::TERM)
+        .unwrap();
+    common::until("the node has ended", || node.process.try_wait().unwrap().is_some());
+    assert_eq!(node.wait(), Some(0));
+    drop(unread);
+}

@@ -1,7 +1,6 @@
 //! What `muses up` tells the person in front of it, on stdout.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +11,7 @@ use overlay::id::{NodeId, OverlayId};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::Instant;
 
+use super::lines::Lines;
 use super::{INVITE_LIFETIME, span};
 use crate::clock;
 use crate::driver::Handle;
@@ -43,11 +43,12 @@ pub(super) struct Console {
     /// Whether others than those who are here already may join through this node.
     takes_in: bool,
     petnames: Mutex<BTreeMap<NodeId, String>>,
+    lines: Lines,
 }
 
 impl Console {
-    pub(super) fn new(me: NodeId, takes_in: bool, petnames: BTreeMap<String, NodeId>) -> Self {
-        let console = Self { me, takes_in, petnames: Mutex::default() };
+    pub(super) fn new(me: NodeId, takes_in: bool, petnames: BTreeMap<String, NodeId>, lines: Lines) -> Self {
+        let console = Self { me, takes_in, petnames: Mutex::default(), lines };
         console.rename(&petnames);
         console
     }
@@ -57,9 +58,9 @@ impl Console {
         *self.petnames() = petnames.iter().map(|(name, id)| (*id, name.clone())).collect();
     }
 
-    /// One line. Nobody may be there to read it, which is no fault.
+    /// One line.
     pub(super) fn say(&self, line: &str) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        self.lines.say(line);
     }
 
     /// Who this is.
@@ -234,10 +235,13 @@ mod tests {
         overlay::id::Identity::from_secret(&[3; 32]).id()
     }
 
+    fn console(takes_in: bool) -> Console {
+        Console::new(me(), takes_in, BTreeMap::new(), Lines::start())
+    }
+
     fn lines(addresses: &[&str], closed: bool) -> Vec<String> {
         let addresses: Vec<Multiaddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let console = Console::new(me(), true, BTreeMap::new());
-        console.ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed, true)
+        console(true).ways_in(&addresses, OverlayId::from_bytes([9; 32]), closed, true)
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
         assert!(near.starts_with("  muses up --join /ip4/10.0.0.7/tcp/1/p2p/"), "{near}");
         assert!(here.starts_with("  muses up --data-dir ./muses-2 --join /ip4/127.0.0.1/tcp/1/p2p/"), "{here}");
         let addresses = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.7/tcp/1"].map(|address| address.parse().unwrap());
-        let joined = Console::new(me(), true, BTreeMap::new()).ways_in(&addresses, invite.overlay, false, false);
+        let joined = console(true).ways_in(&addresses, invite.overlay, false, false);
         assert!(joined.len() == 4 && !joined.concat().contains("second node"), "{joined:?}");
     }
 
@@ -262,12 +266,12 @@ mod tests {
         let said = lines(&["/ip4/127.0.0.1/tcp/1"], false);
         assert!(said.len() == 2 && said[1].contains("--join /ip4/127.0.0.1/tcp/1"), "{said:?}");
         assert_eq!(lines(&["/ip4/203.0.113.7/tcp/1"], true), ["others join with what `muses invite` prints"]);
-        let member = Console::new(me(), true, BTreeMap::new());
+        let member = console(true);
         let said =
             member.ways_in(&["/ip4/203.0.113.7/tcp/1".parse().unwrap()], OverlayId::from_bytes([9; 32]), true, false);
         assert_eq!(said, ["its founder, and whoever may invite, bring others in: muses invite"]);
         assert_eq!(lines(&["/dns4/example.com/tcp/1"], false), [""; 0]);
-        let leaf = Console::new(me(), false, BTreeMap::new());
+        let leaf = console(false);
         assert_eq!(
             leaf.ways_in(&["/ip4/203.0.113.7/tcp/1".parse().unwrap()], OverlayId::from_bytes([9; 32]), false, true),
             [""; 0]

@@ -11,6 +11,7 @@ use overlay::id::{NodeId, OverlayId};
 use overlay::io::Snapshot;
 use overlay::time::WallTime;
 
+use super::lines::Lines;
 use super::span;
 use super::up::written_as;
 use crate::config::Config;
@@ -171,7 +172,7 @@ impl Joins {
 }
 
 /// Tells the inviter the secret, as soon as he can be reached, and prints what that opened.
-pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
+pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, lines: Lines) {
     let result = loop {
         match handle.open(inviter.to_string(), invites::SERVICE.to_owned(), 0).await {
             Ok(conn) => match invites::ask(&conn, &secret).await {
@@ -198,7 +199,7 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret) {
         }
         Err(fault) => format!("the invite opened no service: {fault}"),
     };
-    let _ = writeln!(io::stdout(), "{line}");
+    lines.say(&line);
 }
 
 pub(super) fn first_line() -> Result<String, Fault> {

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::console::Console;
 use super::join::{self, Joins};
+use super::lines::Lines;
 use super::place::{CONFIG_VARIABLE, config_file};
 use super::reload::Reloads;
 use super::supervisor;
@@ -159,22 +160,19 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         ));
     }
     check(&config)?;
-    let listen = listen_addresses(&config.listen)?;
-    config.listen.clone_from(&listen);
+    config.listen = listen_addresses(&config.listen)?;
     raise_descriptors();
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(&data_dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let result = runtime.block_on(serve(
-        &data_dir,
-        config,
-        reloads,
-        Entry { joining, invite, name: up.name, testnet: up.testnet },
-        keys,
-        store,
-        listen,
-    ));
+    let lines = Lines::start();
+    let entry = Entry { joining, invite, name: up.name, testnet: up.testnet };
+    let result = runtime.block_on(async {
+        let result = serve(&data_dir, config, reloads, entry, keys, store, lines.clone()).await;
+        lines.flush().await;
+        result
+    });
     runtime.shutdown_background();
     result
 }
@@ -195,7 +193,7 @@ async fn serve(
     entry: Entry,
     keys: Keys,
     store: Arc<dyn Store>,
-    listen: Vec<Multiaddr>,
+    lines: Lines,
 ) -> Result<(), Fault> {
     // Before anything that is announced to others, so that a node that cannot be talked to does not start.
     let server = Server::bind(data_dir)?;
@@ -240,7 +238,7 @@ async fn serve(
     let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
     // A leaf takes nobody in, and among friends nobody else is wanted.
     let takes_in = !config.leaf && config.links.only.is_empty();
-    let console = Console::new(identity.id(), takes_in, config.petnames.clone());
+    let console = Console::new(identity.id(), takes_in, config.petnames.clone(), lines.clone());
     console.introduce(data_dir, keys.fresh);
     let seed =
         identity::random().map_err(|error| Fault::new(Code::Failed, format!("the system has no entropy: {error}")))?;
@@ -253,7 +251,8 @@ async fn serve(
     let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
     let ways = entry.joining.then(|| config.join.clone());
-    let setup = driver::Setup { stack, secret: keys.seed, listen, bulk: config.links.bulk, store, snapshot };
+    let setup =
+        driver::Setup { stack, secret: keys.seed, listen: config.listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
     if let Some(name) = &entry.name {
         // Only now: a start that was refused changes nothing.
@@ -291,7 +290,7 @@ async fn serve(
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
         && !grant.services.is_empty()
     {
-        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret));
+        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret, lines));
     }
 
     supervisor::ready();
