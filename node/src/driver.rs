@@ -121,21 +121,23 @@ impl Driver {
         let (requests_in, requests) = mpsc::unbounded_channel();
         let (incoming_in, incoming) = mpsc::channel(MAX_WAITING_INCOMING);
         let (console_in, console) = broadcast::channel(CONSOLE_EVENTS);
+        let own_requests = requests_in.downgrade();
+        let handle = Handle::new(requests_in, console_in.downgrade());
         let driver = Self {
             stack,
             links,
             writer: Writer::spawn(store),
-            own_requests: requests_in.downgrade(),
+            own_requests,
             conns: BTreeMap::new(),
             questions: BTreeMap::new(),
             incoming: incoming_in,
-            console: console_in.clone(),
+            console: console_in,
             stopping: Vec::new(),
             left: false,
             wakes: Wakes::new(suspended()),
             suspended,
         };
-        Ok((driver, requests, Started { handle: Handle::new(requests_in, console_in), incoming, console }))
+        Ok((driver, requests, Started { handle, incoming, console }))
     }
 
     async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {

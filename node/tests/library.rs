@@ -62,6 +62,20 @@ async fn say(from: &mut MobileStream, to: &mut MobileStream, word: &[u8; 4]) {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_place_hears_of_the_end() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let way = format!("/ip4/127.0.0.1/tcp/{}", nobody.port()).parse().unwrap();
+    let node = Node::builder().listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).join(way).start().await.unwrap();
+    let waiting = node.clone();
+    let mut joined = tokio::spawn(async move { waiting.joined().await });
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut joined).await;
+    assert!(early.is_err(), "{early:?}");
+    node.stop().await;
+    assert!(in_time(joined).await.unwrap().is_err());
+    assert!(in_time(node.joined()).await.is_err(), "nor afterwards");
+}
+
+#[tokio::test]
 async fn bytes_go_both_ways_and_each_direction_ends_on_its_own() {
     let [_relay, alice, bob] = three().await;
     let (mut at_alice, mut at_bob) = stream(&alice, &bob).await;

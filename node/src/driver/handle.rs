@@ -30,11 +30,12 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
-    console: broadcast::Sender<Event>,
+    /// Weak, so that the receivers hear of the loop's end.
+    console: broadcast::WeakSender<Event>,
 }
 
 impl Handle {
-    pub(super) fn new(requests: mpsc::UnboundedSender<Request>, console: broadcast::Sender<Event>) -> Self {
+    pub(super) fn new(requests: mpsc::UnboundedSender<Request>, console: broadcast::WeakSender<Event>) -> Self {
         Self { requests, console }
     }
 
@@ -150,9 +151,12 @@ impl Handle {
         self.ask(|reply| Request::DialBack { reply }).await
     }
 
-    /// Another receiver of console events, from now on.
+    /// Another receiver of console events, from now on until the node ends.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.console.subscribe()
+        match self.console.upgrade() {
+            Some(console) => console.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
 
     /// Says goodbye to the neighbours, then ends the loop; returns when everything is on disk.
