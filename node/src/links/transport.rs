@@ -11,8 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::{self, BoxFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
 use libp2p::core::upgrade::Version;
@@ -32,6 +33,8 @@ use crate::reach::{ip_of, port_of};
 
 /// A dial, or an incoming connection, must be authenticated and multiplexed within this time.
 pub(super) const MAX_SETUP: Duration = Duration::from_secs(5);
+/// So long after one address of a name, the next one is tried beside it (RFC 8305, section 8). Within [`MAX_SETUP`] these are twenty at most.
+const NEXT_CANDIDATE_AFTER: Duration = Duration::from_millis(250);
 /// The kernel gives up on a neighbour that acknowledges nothing for so long.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -211,14 +214,32 @@ impl Target {
                 .filter(|found| if found.is_ipv4() { ipv4 } else { ipv6 })
                 .collect(),
         };
-        let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of a family that we have");
-        for remote in candidates.into_iter().filter(|candidate| fits(candidate.ip())) {
-            match connect(remote, bind.or_else(|| home_for(remote.ip(), homes))).await {
-                Ok(stream) => return Ok(TcpStream(stream)),
-                Err(error) => failure = error,
-            }
+        let candidates = candidates.into_iter().filter(|candidate| fits(candidate.ip()));
+        connect_any(candidates, |remote| bind.or_else(|| home_for(remote, homes))).await.map(TcpStream)
+    }
+}
+
+/// To the first of these that answers. One that says nothing must not use up the time of those behind it.
+async fn connect_any(
+    candidates: impl Iterator<Item = SocketAddr>,
+    from: impl Fn(IpAddr) -> Option<IpAddr>,
+) -> io::Result<tokio::net::TcpStream> {
+    let mut candidates = candidates.fuse();
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of a family that we have");
+    let mut trying = FuturesUnordered::new();
+    loop {
+        match candidates.next() {
+            Some(remote) => trying.push(connect(remote, from(remote.ip()))),
+            None if trying.is_empty() => return Err(failure),
+            None => {}
         }
-        Err(failure)
+        tokio::select! {
+            Some(tried) = trying.next() => match tried {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            },
+            () = tokio::time::sleep(NEXT_CANDIDATE_AFTER) => {}
+        }
     }
 }
 
@@ -249,6 +270,8 @@ pub(super) fn limit_silence(stream: &tokio::net::TcpStream, limit: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
     use super::*;
 
     fn target(text: &str) -> Option<Target> {
@@ -264,6 +287,38 @@ mod tests {
         assert_eq!(home_for(ip("fd00::9"), &homes), Some(ip("fd00::5")));
         assert_eq!(home_for(ip("::1"), &homes), None);
         assert_eq!(home_for(ip("127.0.0.1"), &homes[..1]), None);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_does_not_stand_before_the_next() {
+        let listen = |backlog| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(backlog).unwrap();
+            let address = listener.local_addr().unwrap();
+            (listener, address)
+        };
+        let ((_full, silent), (_open, answers)) = (listen(0), listen(8));
+        // Where nobody accepts, the kernel answers a few and then nobody.
+        let held: Vec<_> = (0..8)
+            .map(|_| {
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+                let _ = rustix::net::connect(&socket, &silent);
+                socket
+            })
+            .collect();
+        let refuses = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for before in [vec![silent], vec![refuses, silent], vec![silent, refuses]] {
+            let candidates = before.into_iter().chain([answers]);
+            // Far less than the kernel takes to give up, far more than this takes.
+            let connecting = tokio::time::timeout(Duration::from_secs(30), connect_any(candidates, |_| None));
+            let stream = connecting.await.expect("it waits for the silent one").unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), answers);
+        }
+        assert!(connect_any([refuses, refuses].into_iter(), |_| None).await.is_err());
+        assert!(connect_any(std::iter::empty(), |_| None).await.is_err());
+        drop(held);
     }
 
     #[test]
