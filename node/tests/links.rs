@@ -137,6 +137,32 @@ async fn an_address_that_is_not_ours_leaves_the_network_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_leaves_the_network_as_it_is() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let taken = std::net::TcpListener::bind(("127.0.0.9", port)).unwrap();
+    let mut a = Node::listening_on(30, &format!("/ip4/127.0.0.1/tcp/{port}"));
+    let mut b = Node::start(31);
+    let (listens, address) = (a.address().await, b.address().await);
+    let (a_link, ..) = connect(&mut a, &mut b, address).await;
+    let there = Some("127.0.0.9".parse().unwrap());
+    let line = a.links.network_up(there).unwrap_err();
+    assert!(line.contains("127.0.0.9") && !line.contains('\n'), "{line}");
+    assert!(a.links.network_is_up() && a.links.listening() == [listens.clone()]);
+    a.send(a_link, Lane::Control, b"\xffstill here");
+    assert_eq!(b.frame().await, (Lane::Control, b"\xffstill here".to_vec()));
+    b.links.dial(listens);
+    tokio::join!(a.up(), b.up());
+    // In flight mode it goes on.
+    a.links.network_down();
+    assert!(a.links.network_up(there).is_err());
+    assert!(!a.links.network_is_up() && a.links.listening().is_empty());
+    drop(taken);
+    a.waiting.clear();
+    a.links.network_up(there).unwrap();
+    assert_eq!(a.address().await.to_string(), format!("/ip4/127.0.0.9/tcp/{port}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_dials_make_two_links() {
     let (mut a, mut b) = (Node::start(10), Node::start(11));
     let (of_a, of_b) = dial_each_other(&mut a, &mut b).await;

@@ -55,7 +55,8 @@ impl Control {
     /// wants it.
     ///
     /// # Errors
-    /// `AddrNotAvailable` for an address that is not this machine's: the node is without a network then. When the stream has failed.
+    /// `AddrNotAvailable` for an address that is not this machine's, or at which the node's port is taken; nothing has changed then. When the stream has
+    /// failed.
     pub async fn update_address(&self, update: Update) -> io::Result<()> {
         match update {
             Update::Source(ip) => self.handle.network_up(Some(ip)).await.map_err(unavailable),

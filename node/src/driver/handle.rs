@@ -97,7 +97,7 @@ impl Handle {
     /// Ends flight mode; with `bind` as if this node had moved to that address.
     ///
     /// # Errors
-    /// One line when the address cannot be bound; flight mode goes on then.
+    /// One line when the address cannot be bound; nothing has changed then.
     pub async fn network_up(&self, bind: Option<IpAddr>) -> Result<(), String> {
         self.ask(|reply| Request::NetworkUp { bind, reply }).await.unwrap_or_else(|stopped| Err(stopped.to_string()))
     }

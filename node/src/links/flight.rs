@@ -10,8 +10,12 @@ use super::{Input, Links};
 impl Links {
     /// Flight mode. Returns the links that are gone now; no [`Input::Down`] follows for them.
     pub fn network_down(&mut self) -> Vec<LinkId> {
-        self.gate.close();
         self.listeners.close(&mut self.swarm);
+        self.silence()
+    }
+
+    fn silence(&mut self) -> Vec<LinkId> {
+        self.gate.close();
         self.changes.forget();
         self.ready.retain(|input| matches!(input, Input::DialFailed { .. } | Input::Down { .. }));
         self.ready.push(Input::Listening(Vec::new()));
@@ -31,13 +35,13 @@ impl Links {
     /// Ends flight mode. Listeners open again with their ports: on `bind` if given, else where they were at the start.
     ///
     /// # Errors
-    /// One line when an address cannot be bound; when that is `bind` itself, nothing has changed, otherwise flight mode goes on.
+    /// One line when an address cannot be bound; nothing has changed then.
     pub fn network_up(&mut self, bind: Option<IpAddr>) -> Result<(), String> {
         bind.map_or(Ok(()), is_of_this_machine)?;
-        if !self.gate.is_closed() {
-            self.network_down().into_iter().for_each(|link| self.ready.push(Input::Down { link }));
-        }
         self.listeners.reopen(&mut self.swarm, bind)?;
+        if !self.gate.is_closed() {
+            self.silence().into_iter().for_each(|link| self.ready.push(Input::Down { link }));
+        }
         self.gate.reopen(bind);
         self.changes.note_reopened();
         Ok(())

@@ -39,26 +39,25 @@ impl Listeners {
     ) -> Result<Self, StartError> {
         let configured = addresses.into_iter().map(|address| Configured { address, port: None }).collect();
         let mut listeners = Self { configured, open: Vec::new() };
-        listeners.listen(swarm, None)?;
+        listeners.open = listeners.listen(swarm, None)?;
         Ok(listeners)
     }
 
     pub(super) fn close<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>) {
-        for open in self.open.drain(..) {
-            swarm.remove_listener(open.id);
-        }
+        close(swarm, self.open.drain(..));
     }
 
-    /// Opens all of the family of `bind` there, or all where they were configured. All or nothing.
+    /// Opens all of the family of `bind` there, or all where they were configured, and closes those that were there before. All or nothing: where a
+    /// new one cannot listen, the old ones go on.
     pub(super) fn reopen<B: NetworkBehaviour>(
         &mut self,
         swarm: &mut Swarm<B>,
         bind: Option<IpAddr>,
     ) -> Result<(), String> {
-        self.listen(swarm, bind).map_err(|error| {
-            self.close(swarm);
-            error.to_string()
-        })
+        let opened = self.listen(swarm, bind).map_err(|error| error.to_string())?;
+        self.close(swarm);
+        self.open = opened;
+        Ok(())
     }
 
     /// Opens all of the family of `ip` there, too. Those at a wildcard are there already. All or nothing.
@@ -67,13 +66,9 @@ impl Listeners {
         if self.configured.iter().any(Configured::is_everywhere) {
             return Ok(());
         }
-        let before = self.open.len();
-        self.listen(swarm, Some(ip)).map_err(|error| {
-            for open in self.open.drain(before..) {
-                swarm.remove_listener(open.id);
-            }
-            error.to_string()
-        })
+        let opened = self.listen(swarm, Some(ip)).map_err(|error| error.to_string())?;
+        self.open.extend(opened);
+        Ok(())
     }
 
     pub(super) fn opened(&mut self, id: ListenerId, address: Multiaddr) {
@@ -107,7 +102,8 @@ impl Listeners {
         addresses
     }
 
-    fn listen<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, bind: Option<IpAddr>) -> Result<(), StartError> {
+    /// All of these, or none and why.
+    fn listen<B: NetworkBehaviour>(&self, swarm: &mut Swarm<B>, bind: Option<IpAddr>) -> Result<Vec<Open>, StartError> {
         let mut wanted: Vec<(usize, Multiaddr)> = Vec::new();
         for (number, configured) in self.configured.iter().enumerate() {
             if let Some(address) = configured.moved_to(bind)
@@ -116,6 +112,7 @@ impl Listeners {
                 wanted.push((number, address));
             }
         }
+        let mut opened = Vec::new();
         for (configured, address) in wanted {
             let again = self.configured.get(configured).filter(|c| c.port.is_some() && port_of(&c.address) == Some(0));
             let id = match (swarm.listen_on(address.clone()), again) {
@@ -123,10 +120,21 @@ impl Listeners {
                 (Err(_), Some(_)) => swarm.listen_on(with_port(&address, 0)),
                 (listening, _) => listening,
             };
-            let id = id.map_err(|error| StartError::Listen { address, why: reason(&error) })?;
-            self.open.push(Open { id, configured, addresses: Vec::new() });
+            match id {
+                Ok(id) => opened.push(Open { id, configured, addresses: Vec::new() }),
+                Err(error) => {
+                    close(swarm, opened);
+                    return Err(StartError::Listen { address, why: reason(&error) });
+                }
+            }
         }
-        Ok(())
+        Ok(opened)
+    }
+}
+
+fn close<B: NetworkBehaviour>(swarm: &mut Swarm<B>, listeners: impl IntoIterator<Item = Open>) {
+    for open in listeners {
+        swarm.remove_listener(open.id);
     }
 }
 
