@@ -34,9 +34,13 @@ impl Exposure {
 /// All of them.
 pub struct Exposures {
     store: Arc<dyn Store>,
+    /// Held by whoever changes something, for as long as the disk takes.
+    changing: Mutex<()>,
+    /// Held for moments only: the node's one thread looks here.
     now: Mutex<State>,
 }
 
+#[derive(Clone)]
 struct State {
     configured: BTreeMap<ServiceName, Exposure>,
     kept: Kept,
@@ -59,7 +63,7 @@ impl Exposures {
     /// When the stored value cannot be read.
     pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>, config: &Config) -> Result<Self, Fault> {
         let kept = stored.map_or(Ok(Kept::default()), |bytes| Stored::parse(&bytes)?.read())?;
-        Ok(Self { store, now: Mutex::new(State { configured: in_file(config)?, kept }) })
+        Ok(Self { store, changing: Mutex::default(), now: Mutex::new(State { configured: in_file(config)?, kept }) })
     }
 
     /// Takes over what another configuration offers; the names that are not offered any more. Blocks for the disk.
@@ -137,13 +141,14 @@ impl Exposures {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Fault> {
-        let mut now = self.now();
-        let mut next = State { configured: now.configured.clone(), kept: now.kept.clone() };
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.now().clone();
+        let mut next = before.clone();
         change(&mut next);
-        if next.kept != now.kept {
+        if next.kept != before.kept {
             self.store.put(STORE_KEY, &Stored::write(&next.kept)?)?;
         }
-        *now = next;
+        *self.now() = next;
         Ok(())
     }
 
@@ -284,8 +289,10 @@ fn damaged(why: impl std::fmt::Display) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
-    use crate::store::DiskStore;
+    use crate::store::{DiskStore, StoreError};
 
     const WEB: &str = "[services.web]\nforward = 'h:1'\nallow = []\n";
 
@@ -390,6 +397,43 @@ mod tests {
         assert_eq!(exposures.all()[&name("web")].allow, [Who::Node(guest())]);
         exposures.remove(&name("web")).unwrap();
         assert!(!runs.store.load().unwrap().contains_key(STORE_KEY));
+    }
+
+    /// A disk that takes its time.
+    struct Slow {
+        begun: mpsc::Sender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Store for Slow {
+        fn load(&self) -> Result<overlay::io::Snapshot, StoreError> {
+            Ok(overlay::io::Snapshot::new())
+        }
+
+        fn write(&self, _: &[(&str, &[u8])]) -> Result<(), StoreError> {
+            let _ = self.begun.send(());
+            let _ = self.go_on.lock().unwrap().recv();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_who_looks_waits_for_the_disk() {
+        let ((begun, beginning), (go_on, going_on)) = (mpsc::channel(), mpsc::channel());
+        let store = Slow { begun, go_on: Mutex::new(going_on) };
+        let exposures = Arc::new(Exposures::open(Arc::new(store), None, &parsed(WEB)).unwrap());
+        let (ssh, typed) = (name("ssh"), Exposure { forward: "h:2".parse().unwrap(), allow: Vec::new() });
+        let writer = Arc::clone(&exposures);
+        let writing = std::thread::spawn(move || writer.put(ssh, typed));
+        beginning.recv().unwrap();
+        let (told, hears) = mpsc::channel();
+        let reader = Arc::clone(&exposures);
+        // Not joined: it would hang for good.
+        std::thread::spawn(move || told.send(reader.all().len()));
+        assert_eq!(hears.recv_timeout(std::time::Duration::from_secs(30)), Ok(1), "what is not stored is not offered");
+        drop(go_on);
+        writing.join().unwrap().unwrap();
+        assert_eq!(exposures.all().len(), 2);
     }
 
     #[test]
