@@ -13,4 +13,5 @@ pub mod listen;
 pub mod pipe;
 pub mod reverse;
 pub mod service;
+pub mod socket_file;
 pub mod socks;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::socket_path;
 use super::verbs::{Desk, Pipe, Receiving, Reversal};
 use super::wire::{MAX_LINE_BYTES, Reply, Request};
 use crate::exit::{Code, Fault};
+use crate::local::socket_file::SocketFile;
 
 /// Connections at once, pipes among them; more wait in the system's backlog.
 const MAX_CONNECTIONS: usize = 512;
@@ -25,10 +26,10 @@ const MAX_LAST_ANSWER: Duration = Duration::from_millis(500);
 /// How long to wait when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound control socket; its file is removed when this is dropped.
+/// A bound control socket.
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    _file: SocketFile,
 }
 
 impl Server {
@@ -45,13 +46,13 @@ impl Server {
             let _ = fs::remove_file(&private);
             let listener = UnixListener::bind(&private)?;
             fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
+            let file = SocketFile::new(&private, &path)?;
             fs::rename(&private, &path)?;
-            Ok::<_, io::Error>(listener)
+            Ok::<_, io::Error>(Self { listener, _file: file })
         };
-        let listener = bind().map_err(|error| {
+        bind().map_err(|error| {
             Fault::new(Code::State, format!("cannot make the control socket {}: {error}", path.display()))
-        })?;
-        Ok(Self { listener, path })
+        })
     }
 
     /// Answers until the task is dropped.
@@ -74,12 +75,6 @@ impl Server {
                 }
             }
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::callers::Callers;
 use super::pipe;
 use super::service::{Forward, Target};
+use super::socket_file::SocketFile;
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
 
@@ -31,8 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A local port or unix socket that is served. Nobody can connect to it any more once this is dropped; connections that were made go on.
 pub struct Port {
     accepting: JoinHandle<()>,
-    /// Of a unix socket, whose file goes with it.
-    path: Option<PathBuf>,
+    /// Of a unix socket.
+    _file: Option<SocketFile>,
 }
 
 impl Port {
@@ -43,7 +44,7 @@ impl Port {
         F: Future<Output = ()> + Send + 'static,
     {
         let serve = move |(socket, from)| serve(socket, from);
-        Self { accepting: tokio::spawn(accept(move |cx| listener.poll_accept(cx), what, serve)), path: None }
+        Self { accepting: tokio::spawn(accept(move |cx| listener.poll_accept(cx), what, serve)), _file: None }
     }
 
     /// Closes it; when this returns, the port is free.
@@ -56,9 +57,6 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.accepting.abort();
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
     }
 }
 
@@ -96,14 +94,15 @@ pub fn connect(handle: Handle, target: Target, listener: TcpListener, callers: C
 /// # Errors
 /// [`Code::PortInUse`] when something is there already, or the folder does not let us.
 pub fn connect_unix(handle: Handle, target: Target, path: &Path) -> Result<Port, Fault> {
-    let listener = bind_unix(path).map_err(|error| cannot_listen(&format!("unix:{}", path.display()), &error))?;
+    let (listener, file) =
+        bind_unix(path).map_err(|error| cannot_listen(&format!("unix:{}", path.display()), &error))?;
     let what = target.to_string();
     let serve = move |(socket, _)| serve_unix(handle.clone(), target.clone(), socket);
     let accepting = tokio::spawn(accept(move |cx| listener.poll_accept(cx), what, serve));
-    Ok(Port { accepting, path: Some(path.to_owned()) })
+    Ok(Port { accepting, _file: Some(file) })
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match knock(path) {
         // Whoever lets others wait is there, too.
         Ok(()) | Err(Errno::AGAIN) => return Err(io::ErrorKind::AddrInUse.into()),
@@ -118,7 +117,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let bound = UnixListener::bind(&hidden).and_then(|listener| {
         fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
         fs::hard_link(&hidden, path)?;
-        Ok(listener)
+        Ok((listener, SocketFile::new(&hidden, path)?))
     });
     let _ = fs::remove_dir_all(&folder);
     bound
