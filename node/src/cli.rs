@@ -85,7 +85,7 @@ enum Verb {
         /// Where it listens, HOST:PORT or unix:/PATH; or listen:HOST:PORT, a port here that leads to whoever may have it, see `muses reverse`
         #[arg(value_name = "HOST:PORT|unix:/PATH|listen:HOST:PORT")]
         forward: Forward,
-        /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody but this node
+        /// Who may use it: node ids, petnames, claimed names, or `anyone`; without it nobody
         #[arg(long, value_name = "WHO", num_args = 1.., value_delimiter = ',')]
         allow: Vec<String>,
     },

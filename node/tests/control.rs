@@ -7,9 +7,10 @@ mod common;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Node, muses, stderr};
+use common::{Node, muses, output, stderr};
 
 fn dial(node: &Node) -> UnixStream {
     let socket = UnixStream::connect(node.folder.path().join("control.sock")).unwrap();
@@ -150,4 +151,15 @@ fn a_full_pipe_for_stdout_holds_nobody_up() {
     common::until("the node has ended", || node.process.try_wait().unwrap().is_some());
     assert_eq!(node.wait(), Some(0));
     drop(unread);
+}
+
+#[test]
+fn a_browser_that_cannot_be_opened_is_one_line_of_json() {
+    let node = Node::start(&["--dashboard", "127.0.0.1:0"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.arg("--data-dir").arg(node.folder.path()).args(["dashboard", "--open", "--json"]);
+    let failed = output(command.env("PATH", "/nowhere"));
+    let said = String::from_utf8_lossy(&failed.stdout);
+    assert_eq!((failed.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.starts_with("{\"status\":\"error\",\"code\":1,"), "{said}");
 }

@@ -79,12 +79,15 @@ pub(super) fn dashboard(data_dir: &Path, json: bool, open: bool) -> Result<(), F
     let request = Request::Dashboard {};
     let data = Client::connect(data_dir)?.ask(&request)?;
     let url = data.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
-    print(text)?;
-    if open {
-        open_privately(data_dir, &url)?;
+    if json {
+        // A failure is the one line then.
+        if open {
+            open_privately(data_dir, &url)?;
+        }
+        return print(json_line(Ok(data)));
     }
-    Ok(())
+    print(show::answer(&request, data)?)?;
+    if open { open_privately(data_dir, &url) } else { Ok(()) }
 }
 
 /// A page that only leads to `url`, in a file of this user's alone: what is on a command line every user of the machine can read.
@@ -100,7 +103,10 @@ fn open_privately(data_dir: &Path, url: &str) -> Result<(), Fault> {
     if browser.is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    Err(Fault::new(Code::Failed, "no browser could be opened (xdg-open); open the URL by hand"))
+    Err(Fault::new(
+        Code::Failed,
+        "no browser could be opened (xdg-open); open by hand what this prints: muses dashboard",
+    ))
 }
 
 /// Connects stdin and stdout to `target`.

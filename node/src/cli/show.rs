@@ -231,7 +231,7 @@ fn trace(data: &Value) -> String {
 fn exposed(exposed: &Exposed) -> String {
     let mut text = format!("{} offers {}", exposed.service, exposed.forward);
     if exposed.allow.is_empty() {
-        text.push_str(" to nobody but this node; let others in with --allow WHO\n");
+        text.push_str(" to nobody; let others in with --allow WHO\n");
         return text;
     }
     text.push_str(" to:\n");

@@ -28,7 +28,7 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Live links.
     pub links: usize,
-    /// Sessions, established or suspended.
+    /// Sessions: established, suspended, or in their handshake.
     pub sessions: usize,
     /// Services that it offers.
     pub services: Vec<String>,
