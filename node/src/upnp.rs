@@ -3,7 +3,8 @@
 //! Only for addresses that a home router hands out (RFC 1918): a node that listens on loopback or at public addresses sends nothing. A search is three
 //! multicasts that no router passes on (SSDP); whoever answers is talked to at the address from which it did, and nowhere else: its description is read
 //! there, at most 1 MiB of it, and only an address for private use is told anything after that. A mapping ends by itself an hour after it was made last,
-//! so that nothing of a node is left whose machine was switched off.
+//! so that nothing of a node is left whose machine was switched off. Where a router knows no such end, what leads to an address that this node has left is taken
+//! back as soon as it meets that router again.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -37,6 +38,8 @@ const RENEW: Duration = Duration::from_secs(1200);
 const RETRY: Duration = Duration::from_secs(900);
 /// Ports that are forwarded at one time.
 const MAX_PORTS: usize = 4;
+/// Mappings of addresses that this node has left, and that are remembered; the oldest are forgotten first.
+const MAX_LEFT: usize = 16;
 /// How long taking the mappings back may take.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a person sees in the list of the router.
@@ -68,10 +71,17 @@ struct Mapping<P> {
     inside: SocketAddrV4,
     /// At the router.
     port: u16,
+    /// It does not end by itself.
+    permanent: bool,
 }
 
-/// Those that the routers may still know of, at most one for each address inside.
-struct Mappings<P>(Vec<Mapping<P>>);
+/// Those that the routers may still know of.
+struct Mappings<P> {
+    /// Made for where this node listens and has listened since; at most one for each.
+    here: Vec<Mapping<P>>,
+    /// From before. In another network another router may have the address of the one that made them.
+    left: Vec<Mapping<P>>,
+}
 
 struct State {
     /// Where this node listens behind a router.
@@ -82,7 +92,7 @@ struct State {
 }
 
 async fn keep(handle: Handle, stopped: watch::Receiver<bool>) {
-    let mut state = State { inside: Vec::new(), mappings: Mappings(Vec::new()), due: None };
+    let mut state = State { inside: Vec::new(), mappings: Mappings::new(), due: None };
     // What was begun at the router is finished: only a mapping that is known of can be taken back.
     while !*stopped.borrow() && state.step(&handle, stopped.clone()).await.is_ok() {}
     stop(stopped).await;
@@ -98,8 +108,8 @@ impl State {
     async fn step(&mut self, handle: &Handle, stopped: watch::Receiver<bool>) -> Result<(), Stopped> {
         let inside = behind_router(&handle.listening().await?);
         if inside != self.inside {
-            // Another network, or none: the router there knows nothing of these mappings, and the one here forgets them.
-            self.mappings.0.clear();
+            // Another network, or none: the router there knows nothing of these mappings.
+            self.mappings.leave(&inside);
             self.inside.clone_from(&inside);
             self.due = (!inside.is_empty()).then(|| clock::now().instant);
             handle.announce(Vec::new()).await?;
@@ -107,6 +117,10 @@ impl State {
         if self.due.is_some_and(|due| due <= clock::now().instant) {
             // All at once: in most networks of a machine, as those of its containers, nobody answers.
             let found = join_all(inside.iter().map(|inside| search(*inside, stopped.clone()))).await;
+            // First, as the port may be among these.
+            let met: Vec<_> = found.iter().flatten().collect();
+            let taking_back = self.mappings.take_back_left(&met, &inside);
+            let _ = tokio::time::timeout(ASK_TIMEOUT, taking_back).await;
             let mut outside = Vec::new();
             for (inside, gateway) in inside.iter().zip(found) {
                 if let Some(gateway) = gateway {
@@ -165,28 +179,62 @@ async fn search(inside: SocketAddrV4, stopped: watch::Receiver<bool>) -> Option<
 }
 
 impl<P: Provider> Mappings<P> {
+    const fn new() -> Self {
+        Self { here: Vec::new(), left: Vec::new() }
+    }
+
+    /// This node listens at `inside` now, and at no address that it had beside these.
+    fn leave(&mut self, inside: &[SocketAddrV4]) {
+        self.left.extend(self.here.extract_if(.., |mapping| !inside.contains(&mapping.inside)));
+        let surplus = self.left.len().saturating_sub(MAX_LEFT);
+        self.left.drain(..surplus);
+    }
+
     /// Has a port forwarded to `inside`, or the one that is for another lease; where that can be reached.
     async fn add(&mut self, gateway: Gateway<P>, inside: SocketAddrV4) -> Result<Multiaddr, String> {
         let ip = gateway.get_external_ip().await.map_err(|error| error.to_string())?;
         if reach(&ip.into()) != Some(Reach::World) {
             return Err(format!("it is behind another router itself, at {ip}"));
         }
-        let known =
-            self.0.iter().find(|mapping| mapping.inside == inside && mapping.gateway.addr.ip() == gateway.addr.ip());
-        let port = add(&gateway, inside, known.map_or(inside.port(), |mapping| mapping.port)).await?;
-        self.0.retain(|mapping| mapping.inside != inside);
-        self.0.push(Mapping { gateway, inside, port });
+        let known = self
+            .here
+            .iter()
+            .chain(&self.left)
+            .find(|mapping| mapping.inside == inside && mapping.gateway.addr.ip() == gateway.addr.ip());
+        let (port, permanent) = add(&gateway, inside, known.map_or(inside.port(), |mapping| mapping.port)).await?;
+        self.here.retain(|mapping| mapping.inside != inside);
+        self.left.retain(|mapping| mapping.inside != inside);
+        self.here.push(Mapping { gateway, inside, port, permanent });
         Ok(Multiaddr::from(ip).with(Protocol::Tcp(port)))
     }
 
-    async fn take_back(self) {
-        let taking = self.0.into_iter().map(|Mapping { gateway, port, .. }| async move {
-            if let Err(error) = gateway.remove_port(PortMappingProtocol::TCP, port).await {
-                tracing::debug!(error = ?error.to_string(), port, "the router keeps a mapping until it ends by itself");
-            }
-        });
-        join_all(taking).await;
+    /// Takes back what does not end by itself, leads to none of `inside`, and is kept by one of the routers that were `met` again.
+    async fn take_back_left(&mut self, met: &[&Gateway<P>], inside: &[SocketAddrV4]) {
+        let is_over = |old: &mut Mapping<P>| {
+            old.permanent && !inside.contains(&old.inside) && met.iter().any(|gateway| is_same(gateway, &old.gateway))
+        };
+        let over: Vec<_> = self.left.extract_if(.., is_over).collect();
+        take_back(over).await;
     }
+
+    async fn take_back(self) {
+        take_back(self.here).await;
+    }
+}
+
+async fn take_back<P: Provider>(mappings: impl IntoIterator<Item = Mapping<P>>) {
+    let taking = mappings.into_iter().map(|Mapping { gateway, port, .. }| async move {
+        if let Err(error) = gateway.remove_port(PortMappingProtocol::TCP, port).await {
+            tracing::debug!(error = ?error.to_string(), port, "the router keeps a mapping");
+        }
+    });
+    join_all(taking).await;
+}
+
+/// Whether these are one router, as far as that can be seen.
+fn is_same<P>(one: &Gateway<P>, other: &Gateway<P>) -> bool {
+    let place = |gateway: &Gateway<P>| (gateway.addr, gateway.root_url.clone(), gateway.control_url.clone());
+    place(one) == place(other)
 }
 
 /// Whether a router's address is one that is handed out behind routers. Others' descriptions may have been read, but they are told nothing.
@@ -194,18 +242,18 @@ fn is_in_a_home(gateway: SocketAddr) -> bool {
     matches!(gateway.ip(), IpAddr::V4(ip) if ip.is_private() || ip.is_link_local())
 }
 
-/// Has `port` of the router forwarded, or another one when that is somebody else's; which it is.
-async fn add<P: Provider>(gateway: &Gateway<P>, inside: SocketAddrV4, port: u16) -> Result<u16, String> {
+/// Has `port` of the router forwarded, or another one when that is somebody else's; which it is, and whether for good.
+async fn add<P: Provider>(gateway: &Gateway<P>, inside: SocketAddrV4, port: u16) -> Result<(u16, bool), String> {
     let to = SocketAddr::V4(inside);
     let add = |lease_s| gateway.add_port(PortMappingProtocol::TCP, port, to, lease_s, DESCRIPTION);
     match add(LEASE_S).await {
-        Ok(()) => Ok(port),
+        Ok(()) => Ok((port, false)),
         Err(AddPortError::OnlyPermanentLeasesSupported) => {
-            add(PERMANENT_S).await.map(|()| port).map_err(|error| error.to_string())
+            add(PERMANENT_S).await.map(|()| (port, true)).map_err(|error| error.to_string())
         }
         Err(AddPortError::PortInUse) => {
             let any = gateway.add_any_port(PortMappingProtocol::TCP, to, LEASE_S, DESCRIPTION);
-            any.await.map_err(|error| error.to_string())
+            any.await.map(|port| (port, false)).map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),
     }
@@ -234,7 +282,7 @@ mod tests {
         static ASKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Forwards every port but 4741, which is somebody else's.
+    /// Forwards every port but 4741, which is somebody else's, and 4700 and 4701 only for good.
     struct Router;
 
     impl Provider for Router {
@@ -250,6 +298,9 @@ mod tests {
             let ip = "<NewExternalIPAddress>203.0.113.7</NewExternalIPAddress>";
             let answer = match (action, port.as_str()) {
                 ("AddPortMapping", "4741") => taken.to_owned(),
+                ("AddPortMapping", "4700" | "4701") if lease != "0" => {
+                    taken.replace("718", "725").replace("taken", "OnlyPermanentLeasesSupported")
+                }
                 _ => format!("<u:{action}Response xmlns:u=\"u\">{ip}</u:{action}Response>"),
             };
             Ok(format!("<s:Envelope xmlns:s=\"s\"><s:Body>{answer}</s:Body></s:Envelope>"))
@@ -276,7 +327,7 @@ mod tests {
     #[tokio::test]
     async fn a_lease_is_renewed_at_the_port_that_was_given() {
         let asked = || ASKED.with_borrow_mut(std::mem::take);
-        let mut mappings = Mappings(Vec::new());
+        let mut mappings = Mappings::new();
         let inside = "192.168.1.4:4741".parse().unwrap();
         let outside = mappings.add(router(), inside).await.unwrap();
         let port = port_of(&outside).unwrap();
@@ -287,6 +338,39 @@ mod tests {
         mappings.take_back().await;
         assert_eq!(asked(), [format!("DeletePortMapping {port}")]);
         assert!(RENEW * 2 < Duration::from_secs(LEASE_S.into()), "one that fails is made up for");
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_is_taken_back_where_its_router_is_met_again() {
+        let asked = || ASKED.with_borrow_mut(std::mem::take);
+        let mut mappings = Mappings::new();
+        let [one, other, leased] =
+            ["192.168.1.4:4700", "192.168.1.5:4701", "192.168.1.4:5000"].map(|at| at.parse().unwrap());
+        for inside in [one, other, leased] {
+            mappings.add(router(), inside).await.unwrap();
+        }
+        mappings.leave(&[one]);
+        assert_eq!((mappings.here.len(), mappings.left.len()), (1, 2), "it is still there");
+        mappings.leave(&[]);
+        asked();
+        // Elsewhere: that router is asked nothing about these.
+        let elsewhere = Gateway { addr: "10.0.0.1:80".parse().unwrap(), ..router() };
+        mappings.take_back_left(&[&elsewhere], &[]).await;
+        assert!(asked().is_empty());
+        // Back at the first one, at one of the addresses.
+        mappings.take_back_left(&[&elsewhere, &router()], &[other]).await;
+        assert_eq!(asked(), ["DeletePortMapping 4700"]);
+        mappings.add(router(), other).await.unwrap();
+        asked();
+        mappings.take_back().await;
+        assert_eq!(asked(), ["DeletePortMapping 4701"], "the other one ends by itself");
+        // No more than some are remembered.
+        let mut mappings = Mappings::new();
+        for port in 5000..5100 {
+            mappings.add(router(), SocketAddrV4::new([192, 168, 1, 4].into(), port)).await.unwrap();
+            mappings.leave(&[]);
+        }
+        assert_eq!(mappings.left.len(), MAX_LEFT);
     }
 
     #[test]
