@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use overlay::id::NodeId;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::service::{Forward, ServiceName};
 use crate::config::{Config, ServiceTable};
 use crate::exit::{Code, Fault};
 use crate::stack::Who;
-use crate::store::{Store, senseless};
+use crate::store::Store;
+
+mod stored;
+
+use stored::Stored;
 
 /// Where they are in the store; the stack never sees this key.
 pub const STORE_KEY: &str = "node/exposures";
@@ -198,95 +201,6 @@ fn in_file(config: &Config) -> Result<BTreeMap<ServiceName, Exposure>, Fault> {
     config.services.iter().map(exposure).collect()
 }
 
-/// The stored form. Earlier versions stored the list of what was typed alone.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    typed: Vec<Row>,
-    guests: BTreeMap<ServiceName, Vec<String>>,
-    withdrawn: BTreeSet<ServiceName>,
-}
-
-impl Stored {
-    fn parse(bytes: &[u8]) -> Result<Self, Fault> {
-        let is_old = bytes.first() == Some(&b'[');
-        let stored = if is_old {
-            serde_json::from_slice(bytes).map(|typed| Self { typed, ..Self::default() })
-        } else {
-            serde_json::from_slice(bytes)
-        };
-        stored.map_err(damaged)
-    }
-
-    fn read(self) -> Result<Kept, Fault> {
-        let guests = |(name, ids): (ServiceName, Vec<String>)| -> Result<_, Fault> {
-            let ids: BTreeSet<NodeId> = ids.iter().map(|id| id.parse().map_err(damaged)).collect::<Result<_, _>>()?;
-            Ok((name, ids))
-        };
-        Ok(Kept {
-            typed: self.typed.into_iter().map(Row::read).collect::<Result<_, _>>()?,
-            guests: self.guests.into_iter().map(guests).collect::<Result<_, _>>()?,
-            withdrawn: self.withdrawn,
-        })
-    }
-
-    /// No bytes for nothing, which deletes the value.
-    fn write(kept: &Kept) -> Result<Vec<u8>, Fault> {
-        if *kept == Kept::default() {
-            return Ok(Vec::new());
-        }
-        let guests = |(name, ids): (&ServiceName, &BTreeSet<NodeId>)| {
-            (name.clone(), ids.iter().map(ToString::to_string).collect())
-        };
-        let stored = Self {
-            typed: kept.typed.iter().map(Row::write).collect(),
-            guests: kept.guests.iter().map(guests).collect(),
-            withdrawn: kept.withdrawn.clone(),
-        };
-        serde_json::to_vec(&stored).map_err(damaged)
-    }
-}
-
-/// What was typed about one service.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    service: ServiceName,
-    forward: Forward,
-    anyone: bool,
-    nodes: Vec<String>,
-}
-
-impl Row {
-    fn write((service, exposure): (&ServiceName, &Exposure)) -> Self {
-        let node = |who: &Who| match who {
-            Who::Anyone => None,
-            Who::Node(id) => Some(id.to_string()),
-        };
-        Self {
-            service: service.clone(),
-            forward: exposure.forward.clone(),
-            anyone: exposure.allow.contains(&Who::Anyone),
-            nodes: exposure.allow.iter().filter_map(node).collect(),
-        }
-    }
-
-    fn read(self) -> Result<(ServiceName, Exposure), Fault> {
-        let mut allow = Vec::new();
-        if self.anyone {
-            allow.push(Who::Anyone);
-        }
-        for node in &self.nodes {
-            allow.push(Who::Node(node.parse().map_err(damaged)?));
-        }
-        Ok((self.service, Exposure { forward: self.forward, allow }))
-    }
-}
-
-fn damaged(why: impl std::fmt::Display) -> Fault {
-    Fault::new(Code::State, senseless(STORE_KEY, why))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -360,7 +274,7 @@ mod tests {
         let offered = Exposure { forward: "h:9".parse().unwrap(), allow: vec![Who::Node(guest())] };
         assert_eq!(exposures.all()[&web], offered);
         assert_eq!(runs.open(moved).all()[&web], offered);
-        assert_eq!(exposures.reconfigure(&parsed("")).unwrap(), [web.clone()]);
+        assert_eq!(exposures.reconfigure(&parsed("")).unwrap(), [name("web")]);
         assert!(exposures.all().is_empty() && runs.open("").all().is_empty());
         assert_eq!(runs.open(WEB).all()[&web].allow, [], "another service may have the name later");
     }
