@@ -11,6 +11,7 @@ use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::StatusCode;
 use hyper::body::Frame;
+use overlay::time::Instant;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
@@ -48,8 +49,8 @@ pub(super) struct Feed {
 struct History {
     samples: VecDeque<Value>,
     facts: VecDeque<Value>,
-    /// Bytes to and from applications at the latest sample, and when that was, in microseconds since the Unix epoch.
-    totals: Option<(u64, u64, u64)>,
+    /// When the latest sample was, and bytes to and from applications until then.
+    totals: Option<(Instant, u64, u64)>,
 }
 
 impl Feed {
@@ -137,13 +138,15 @@ impl Feed {
 
     async fn measure(&self, handle: &Handle) -> Result<(), Stopped> {
         let (sent, received) = handle.with(|stack, _| stack.carried_bytes()).await?;
-        let at = now_unix_us();
+        // The wall clock may be set back.
+        let at = clock::now().instant;
         let mut history = self.history();
         let before = history.totals.replace((at, sent, received));
         if let Some((then, sent_then, received_then)) = before {
-            let per_second = |bytes: u64| bytes.saturating_mul(1_000_000) / at.saturating_sub(then).max(1);
+            let elapsed_us = u64::try_from(at.since(then).as_micros()).unwrap_or(u64::MAX);
+            let per_second = |bytes: u64| bytes.saturating_mul(1_000_000) / elapsed_us.max(1);
             let sample = json!({
-                "at_unix_ms": at / 1000,
+                "at_unix_ms": now_unix_us() / 1000,
                 "sent_bytes_per_s": per_second(sent.saturating_sub(sent_then)),
                 "received_bytes_per_s": per_second(received.saturating_sub(received_then)),
             });

@@ -4,6 +4,7 @@ use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -114,13 +115,23 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let folder = path.with_file_name(format!(".muses-{}", std::process::id()));
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let hidden = folder.join("s");
-    let bound = UnixListener::bind(&hidden).and_then(|listener| {
+    let bound = bind_within(&folder, &hidden).and_then(|listener| {
         fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
         fs::hard_link(&hidden, path)?;
         Ok((listener, SocketFile::new(&hidden, path)?))
     });
     let _ = fs::remove_dir_all(&folder);
     bound
+}
+
+/// Binds `hidden`, which is in `folder`. Its name may be longer than a socket's can be, although the one that it gets afterwards is not: then it is bound by
+/// way of the open folder.
+fn bind_within(folder: &Path, hidden: &Path) -> io::Result<UnixListener> {
+    if SocketAddrUnix::new(hidden).is_ok() {
+        return UnixListener::bind(hidden);
+    }
+    let folder = fs::File::open(folder)?;
+    UnixListener::bind(format!("/proc/self/fd/{}/s", folder.as_raw_fd()))
 }
 
 /// Connects to the unix socket at `path` for a moment. One that accepts nobody would have a blocking call wait for good, and the node with it.
@@ -244,6 +255,23 @@ mod tests {
         let fault = cannot_listen(&address, &error);
         assert_eq!(fault.code, Code::PortInUse as u8);
         assert!(fault.message.contains(&address) && fault.message.contains("another program"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_path_may_be_as_long_as_the_system_lets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut path = folder.path().to_owned();
+        // unix(7): 108 bytes with the zero at the end.
+        let left = 107 - path.as_os_str().len() - "//s".len();
+        path.push("x".repeat(left));
+        fs::create_dir(&path).unwrap();
+        path.push("s");
+        assert_eq!(path.as_os_str().len(), 107);
+        let (_listener, file) = bind_unix(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(knock(&path).is_ok());
+        drop(file);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
 
     #[tokio::test]
