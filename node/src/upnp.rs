@@ -69,8 +69,9 @@ impl Upnp {
 struct Mapping<P> {
     gateway: Gateway<P>,
     inside: SocketAddrV4,
-    /// At the router.
+    /// At the router, and which address that had outside.
     port: u16,
+    outside: IpAddr,
     /// It does not end by itself.
     permanent: bool,
 }
@@ -203,18 +204,24 @@ impl<P: Provider> Mappings<P> {
             .find(|mapping| mapping.inside == inside && mapping.gateway.addr.ip() == gateway.addr.ip());
         let (port, permanent) = add(&gateway, inside, known.map_or(inside.port(), |mapping| mapping.port)).await?;
         self.here.retain(|mapping| mapping.inside != inside);
-        self.left.retain(|mapping| mapping.inside != inside);
-        self.here.push(Mapping { gateway, inside, port, permanent });
+        self.left.retain(|mapping| mapping.inside != inside || mapping.gateway.addr != gateway.addr);
+        self.here.push(Mapping { gateway, inside, port, outside: ip, permanent });
         Ok(Multiaddr::from(ip).with(Protocol::Tcp(port)))
     }
 
     /// Takes back what does not end by itself, leads to none of `inside`, and is kept by one of the routers that were `met` again.
     async fn take_back_left(&mut self, met: &[&Gateway<P>], inside: &[SocketAddrV4]) {
-        let is_over = |old: &mut Mapping<P>| {
-            old.permanent && !inside.contains(&old.inside) && met.iter().any(|gateway| is_same(gateway, &old.gateway))
-        };
-        let over: Vec<_> = self.left.extract_if(.., is_over).collect();
-        take_back(over).await;
+        for gateway in met {
+            let is_over =
+                |old: &Mapping<P>| old.permanent && !inside.contains(&old.inside) && is_same(gateway, &old.gateway);
+            if !self.left.iter().any(is_over) {
+                continue;
+            }
+            // Routers of one make look alike in every home, and another home's mapping at that port is somebody else's.
+            let Ok(outside) = gateway.get_external_ip().await else { continue };
+            let over: Vec<_> = self.left.extract_if(.., |old| is_over(old) && old.outside == outside).collect();
+            take_back(over).await;
+        }
     }
 
     async fn take_back(self) {
@@ -231,7 +238,7 @@ async fn take_back<P: Provider>(mappings: impl IntoIterator<Item = Mapping<P>>) 
     join_all(taking).await;
 }
 
-/// Whether these are one router, as far as that can be seen.
+/// Whether these are one router, as far as they say themselves.
 fn is_same<P>(one: &Gateway<P>, other: &Gateway<P>) -> bool {
     let place = |gateway: &Gateway<P>| (gateway.addr, gateway.root_url.clone(), gateway.control_url.clone());
     place(one) == place(other)
@@ -280,6 +287,8 @@ mod tests {
     thread_local! {
         /// What the router is asked, one line each: the action, the port outside and the lease.
         static ASKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+        /// The router's address outside.
+        static OUTSIDE: RefCell<&'static str> = const { RefCell::new("203.0.113.7") };
     }
 
     /// Forwards every port but 4741, which is somebody else's, and 4700 and 4701 only for good.
@@ -295,7 +304,7 @@ mod tests {
             let (port, lease) = (field("NewExternalPort"), field("NewLeaseDuration"));
             ASKED.with_borrow_mut(|asked| asked.push(format!("{action} {port} {lease}").trim_end().to_owned()));
             let taken = "<s:Fault><detail><UPnPError><errorCode>718</errorCode><errorDescription>taken</errorDescription></UPnPError></detail></s:Fault>";
-            let ip = "<NewExternalIPAddress>203.0.113.7</NewExternalIPAddress>";
+            let ip = OUTSIDE.with_borrow(|ip| format!("<NewExternalIPAddress>{ip}</NewExternalIPAddress>"));
             let answer = match (action, port.as_str()) {
                 ("AddPortMapping", "4741") => taken.to_owned(),
                 ("AddPortMapping", "4700" | "4701") if lease != "0" => {
@@ -357,9 +366,14 @@ mod tests {
         let elsewhere = Gateway { addr: "10.0.0.1:80".parse().unwrap(), ..router() };
         mappings.take_back_left(&[&elsewhere], &[]).await;
         assert!(asked().is_empty());
+        // One that looks just like the first one, in somebody else's home.
+        OUTSIDE.replace("198.51.100.7");
+        mappings.take_back_left(&[&router()], &[other]).await;
+        assert_eq!(asked(), ["GetExternalIPAddress"]);
+        OUTSIDE.replace("203.0.113.7");
         // Back at the first one, at one of the addresses.
         mappings.take_back_left(&[&elsewhere, &router()], &[other]).await;
-        assert_eq!(asked(), ["DeletePortMapping 4700"]);
+        assert_eq!(asked(), ["GetExternalIPAddress", "DeletePortMapping 4700"]);
         mappings.add(router(), other).await.unwrap();
         asked();
         mappings.take_back().await;

@@ -136,11 +136,16 @@ impl Exposures {
     /// # Errors
     /// When that cannot be stored; nothing has changed then.
     pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<bool, Fault> {
-        let Some(exposure) = self.one(name) else { return Ok(false) };
-        if !exposure.allows(guest) {
-            self.change(|now| _ = now.kept.guests.entry(name.clone()).or_default().insert(guest))?;
-        }
-        Ok(true)
+        let mut is_offered = false;
+        // Looked at alone: it may be taken away at this moment.
+        self.change(|now| {
+            let exposure = now.offered().remove(name);
+            is_offered = exposure.is_some();
+            if exposure.is_some_and(|exposure| !exposure.allows(guest)) {
+                now.kept.guests.entry(name.clone()).or_default().insert(guest);
+            }
+        })?;
+        Ok(is_offered)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Fault> {
