@@ -5,7 +5,7 @@
 //!   net-b, 10.79.0.0/16     where who moves is next, and so on in turn
 //! ```
 //!
-//! Where one of them is to be far away it is in neither network, but at the other end of a [line](Line) from the hub:
+//! Where one of them is to be far away it is in neither network, but at the other end of a line from the hub:
 //!
 //! ```text
 //!   line, 10.80.0.0/30      the hub and the node that is far away
