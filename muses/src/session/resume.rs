@@ -246,7 +246,6 @@ impl Session {
 
     /// The answer to our Re-Hello arrived: the peer lives, and the path works both ways.
     pub fn handle_answer(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
-        let (peer, own) = (self.peer, end.keys.id());
         let Some(bound) = self.bound_mut() else { return };
         let Some(attempt) = &mut bound.attempt else { return };
         let Some(proposal) = &mut attempt.proposal else { return };
@@ -259,10 +258,7 @@ impl Session {
         // What our Re-Hello said holds until the peer shows that it has acted on it.
         bound.restarted |= attempt.restarted;
         bound.attempt = None;
-        if peer > own {
-            // Where both ends have answered each other, the lower id's Re-Hello wins: its first packet may be on its way.
-            bound.offers = None;
-        }
+        bound.offers = None;
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
