@@ -155,7 +155,6 @@ impl Session {
         };
         session.flow.set_suspended(false, now, &mut end.out);
         session.flow.set_reach(&end.reach, true);
-        session.persist(end);
         let event = Event::SessionEstablished { peer, session: session.label().unwrap_or(SessionLabel([0; 16])) };
         end.out.events.push_back(event);
         session

@@ -205,7 +205,7 @@ impl Sessions {
             old.flow.reset_all(ResetReason::Restarted, &mut self.end.out);
             old
         });
-        // With the old one's streams it may be worth storing.
+        // It is worth storing if the old one was used.
         session.persist(&mut self.end);
         self.end.send(from, &arrival.return_path, 0, last_word.packet().to_vec());
         if let Phase::Bound(bound) = &mut session.phase {

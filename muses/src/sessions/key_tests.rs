@@ -61,6 +61,14 @@ impl World {
         Self { ends, now, rng, loss_percent, serves: true }
     }
 
+    /// One whose first end has said something, which the second has heard.
+    fn talking() -> Self {
+        let mut world = Self::new(0);
+        world.say();
+        world.run(Duration::from_secs(1));
+        world
+    }
+
     /// A few bytes on a new stream from the first to the second.
     fn say(&mut self) {
         let sessions = &mut self.ends[0].sessions;
@@ -190,9 +198,7 @@ fn no_number_is_used_twice_through_many_kills() {
 /// Data of the second came, but never its Finished; then it forgets everything.
 #[test]
 fn a_session_whose_end_cannot_be_proven_ends_all_the_same() {
-    let mut world = World::new(0);
-    world.say();
-    world.run(Duration::from_secs(1));
+    let mut world = World::talking();
     let session = world.ends[0].sessions.sessions.get_mut(&id(2)).unwrap();
     session.bound_mut().unwrap().secrets.peer_token = None;
     world.ends[1].disk.clear();
@@ -240,9 +246,7 @@ fn a_stranger_who_is_not_served_is_not_stored() {
 /// As of another version, or broken.
 #[test]
 fn what_cannot_be_read_is_deleted_and_its_peer_begins_anew() {
-    let mut world = World::new(0);
-    world.say();
-    world.run(Duration::from_secs(1));
+    let mut world = World::talking();
     for bytes in world.ends[0].disk.values_mut() {
         bytes[0] ^= 1;
     }
@@ -280,9 +284,7 @@ fn two_sessions_with_one_peer_are_never_both_on_disk() {
 
 #[test]
 fn a_key_that_forgers_have_used_up_is_replaced_by_a_resume() {
-    let mut world = World::new(0);
-    world.say();
-    world.run(Duration::from_secs(1));
+    let mut world = World::talking();
     let resumes = |world: &World, index: usize| world.ends[index].sessions.sessions().next().unwrap().resumes;
     assert_eq!((resumes(&world, 0), resumes(&world, 1)), (0, 0));
     let session = world.ends[1].sessions.sessions.get_mut(&id(1)).unwrap();
