@@ -129,7 +129,7 @@ pub enum Event {
         /// The outcome.
         result: LookupResult,
     },
-    /// All binders keep this version of an own record.
+    /// All binders keep this version of an own record, or enough of them do and the others are silent or refuse it.
     Published {
         /// What it answers.
         query: Query,
@@ -169,6 +169,8 @@ pub enum Event {
 pub enum Timer {
     /// Put an own record again to binders that have not answered.
     Publish(RecordKey),
+    /// Put again what takes a record back.
+    TakeBack(RecordKey),
     /// Put all own records again, and forget what expired.
     Refresh,
     /// Walk stored records to their binders.
@@ -347,8 +349,14 @@ impl Dht {
     }
 
     /// So many nodes are in the overlay, as far as this one knows: the more there are, the rarer each puts its records again.
-    pub fn set_overlay_size(&mut self, nodes: u32) {
+    pub fn set_overlay_size(&mut self, nodes: u32, now: Now) {
+        let before = self.refresh;
         self.refresh = self.config.refresh.max(REFRESH_PER_NODE.saturating_mul(nodes)).min(MAX_REFRESH);
+        // What was said of the size was wrong, or most have left, and what they kept is lost: nobody waits for hours.
+        if self.refresh < before / 2 {
+            let span = self.rng.jitter(self.refresh);
+            self.timers.set_no_later(Timer::Refresh, now.instant + span);
+        }
     }
 
     /// Asks for a random key: who answers is a random member.
@@ -368,6 +376,7 @@ impl Dht {
         while let Some(timer) = self.timers.pop_expired(now.instant) {
             match timer {
                 Timer::Publish(key) => self.publish_timer(&key, now),
+                Timer::TakeBack(key) => self.take_back_timer(&key, now),
                 Timer::Refresh => self.refresh(now),
                 Timer::Handover => self.hand_over_batch(now),
                 Timer::SecondPair(id) => self.ask_second_pair(id, now),
@@ -426,7 +435,9 @@ impl Dht {
 
     fn accept_reply(&mut self, from: NodeId, reply: Reply, now: Now) {
         match self.requests.take(reply.nonce) {
-            Some(Purpose::Publish { key, seq, replica }) => self.settle_put(from, &key, seq, replica, &reply.answer),
+            Some(Purpose::Publish { key, seq, replica }) => {
+                self.settle_put(from, &key, seq, replica, &reply.answer, now);
+            }
             Some(Purpose::Handover { key, replica }) => self.settle_handover(from, &key, replica, &reply.answer, now),
             Some(Purpose::Anybody) => {}
             Some(Purpose::Get { lookup, replica }) => self.settle_get(lookup, from, replica, reply.answer, now),

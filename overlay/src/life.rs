@@ -343,7 +343,7 @@ impl Overlay {
     /// Binders that keep this claim forget it: the one that takes its place is over at once.
     pub(crate) fn take_back(&mut self, record: &SignedRecord, now: Now) {
         if let Some(over) = self.claim_again(record, TAKEN_BACK_LIFETIME_S, now) {
-            self.dht.put_once(&over);
+            self.dht.take_back(over, now);
         }
     }
 

@@ -1,12 +1,16 @@
 //! Lookups: two replicas at once, the others soon after, the newest valid record of the first two answers.
+//!
+//! A node signs where it is, so one answer says who it is and only may be old. A name is whose most binders say it is, and what the first look-up says is
+//! kept: that ends when two agree and nobody differs, or when no more answers can come.
 
 use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::requests::Purpose;
+use super::store::newness;
 use super::wire::{Answer, Request};
-use super::{Dht, Event, REPLICAS, Timer, is_ahead};
+use super::{Dht, Event, REPLICAS, Timer};
 use crate::id::NodeId;
 use crate::record::{Query, RecordKey, SignedRecord};
 use crate::time::{Instant, Now};
@@ -19,6 +23,8 @@ const MAX_SEEN: usize = 1024;
 const FIRST_PAIR: u8 = 2;
 /// Answers that are enough to judge by.
 const ENOUGH_ANSWERS: usize = 2;
+/// Binders that have to agree on whose a name is before the others are not waited for.
+const NAME_WITNESSES: usize = 2;
 /// Spread of a retry, so that lookups begun together do not stay together.
 const RETRY_SPREAD: Duration = Duration::from_millis(20);
 
@@ -33,7 +39,7 @@ pub enum LookupResult {
     Found(SignedRecord),
     /// No binder has it: all of them answered, or at the deadline at least two had.
     Missing,
-    /// Fewer than two binders answered in time, or too many lookups are open.
+    /// Fewer than two binders answered in time, or those that did say by as many voices that a name is one node's and another's; or too many lookups are open.
     Unanswered,
 }
 
@@ -47,6 +53,8 @@ pub(super) struct Lookups {
 struct Lookup {
     query: Query,
     key: RecordKey,
+    /// Lookups of the same that were begun meanwhile, and end with it.
+    others: Vec<LookupId>,
     /// By replica.
     asked: [bool; REPLICAS as usize],
     answers: [Option<Heard>; REPLICAS as usize],
@@ -79,10 +87,13 @@ impl Dht {
         let key = query.key();
         if let Some(record) = self.known(&key, fresh, now.instant) {
             self.report(id, query, LookupResult::Found(record));
+        } else if self.waits_with_another(id, &key, fresh) {
+            // One that asks already answers both.
         } else if self.lookups.open.len() >= MAX_LOOKUPS {
             self.report(id, query, LookupResult::Unanswered);
         } else {
-            let lookup = Lookup { query, key, asked: [false; 4], answers: [const { None }; 4], in_grace: false };
+            let (asked, answers, others) = ([false; 4], [const { None }; 4], vec![]);
+            let lookup = Lookup { query, key, others, asked, answers, in_grace: false };
             self.lookups.open.insert(id, lookup);
             for replica in 0..FIRST_PAIR {
                 self.ask(id, replica);
@@ -92,6 +103,17 @@ impl Dht {
             self.timers.set(Timer::Deadline(id), now.instant + self.config.deadline);
         }
         id
+    }
+
+    /// Whether a lookup of the same is open, with which this one ends then. A fresh one does not do with what was answered before it was begun.
+    fn waits_with_another(&mut self, id: LookupId, key: &RecordKey, fresh: bool) -> bool {
+        let same = |lookup: &&mut Lookup| {
+            let news = !fresh || lookup.answers.iter().all(Option::is_none);
+            lookup.key == *key && news && lookup.others.len() < MAX_LOOKUPS
+        };
+        let Some(lookup) = self.lookups.open.values_mut().find(same) else { return false };
+        lookup.others.push(id);
+        true
     }
 
     pub(super) fn ask_second_pair(&mut self, id: LookupId, now: Now) {
@@ -121,11 +143,12 @@ impl Dht {
     }
 
     pub(super) fn end_grace(&mut self, id: LookupId, now: Now) {
-        if let Some(lookup) = self.lookups.open.get(&id)
-            && lookup.has_found()
-        {
-            self.finish(id, now);
+        let Some(lookup) = self.lookups.open.get(&id).filter(|lookup| lookup.has_found()) else { return };
+        if lookup.asks_whose_name() && !self.is_agreed(lookup, now) {
+            // One binder alone does not say whose it is, however fast it is.
+            return self.ask_second_pair(id, now);
         }
+        self.finish(id, now);
     }
 
     pub(super) fn end_lookup_at_deadline(&mut self, id: LookupId, now: Now) {
@@ -164,13 +187,25 @@ impl Dht {
 
     fn finish_if_done(&mut self, id: LookupId, now: Now) {
         let Some(lookup) = self.lookups.open.get(&id) else { return };
-        let answers = lookup.answers.iter().flatten().count();
-        let agreed = lookup.rival_of(lookup.choice(None)).is_none() && lookup.has_witness();
-        if answers == usize::from(REPLICAS) || (answers >= ENOUGH_ANSWERS && lookup.has_found() && agreed) {
+        let answers = lookup.count_answers();
+        if answers == usize::from(REPLICAS) || (answers >= ENOUGH_ANSWERS && self.is_agreed(lookup, now)) {
             self.finish(id, now);
         } else if answers >= ENOUGH_ANSWERS && lookup.asked.contains(&false) {
             self.ask_second_pair(id, now);
         }
+    }
+
+    /// Whether enough of those that answered say the same, and nobody something else.
+    fn is_agreed(&self, lookup: &Lookup, now: Now) -> bool {
+        let Some((record, remaining_s)) = lookup.choice(None, now) else { return false };
+        let is_known = self.known_signer(&lookup.key) == Some(record.signer());
+        let needed = if lookup.asks_whose_name() && !is_known { NAME_WITNESSES } else { 1 };
+        lookup.rival_of(Some((record, remaining_s))).is_none() && lookup.witnesses(record.signer()) >= needed
+    }
+
+    /// Who signed what was found under `key` before.
+    fn known_signer(&self, key: &RecordKey) -> Option<NodeId> {
+        self.lookups.seen.get(key).map(|seen| seen.record.signer())
     }
 
     fn finish(&mut self, id: LookupId, now: Now) {
@@ -178,28 +213,39 @@ impl Dht {
             self.timers.cancel(timer);
         }
         let Some(lookup) = self.lookups.open.remove(&id) else { return };
-        let known_signer = self.lookups.seen.get(&lookup.key).map(|seen| seen.record.signer());
-        let result = match lookup.choice(known_signer) {
-            Some((record, remaining_s)) => {
-                self.repair(&lookup, record, remaining_s);
-                if let Some(incumbent) = lookup.rival_of(Some((record, remaining_s))).cloned() {
-                    self.events.push_back(Event::NameConflict { incumbent });
-                }
-                self.remember(record.clone(), now.instant);
-                LookupResult::Found(record.clone())
-            }
-            None if lookup.answers.iter().flatten().count() >= ENOUGH_ANSWERS => LookupResult::Missing,
-            None => LookupResult::Unanswered,
-        };
+        let result = self.judge(&lookup, now);
+        for id in lookup.others {
+            self.report(id, lookup.query.clone(), result.clone());
+        }
         self.report(id, lookup.query, result);
     }
 
+    fn judge(&mut self, lookup: &Lookup, now: Now) -> LookupResult {
+        let known_signer = self.known_signer(&lookup.key);
+        let Some((record, remaining_s)) = lookup.choice(known_signer, now) else {
+            let enough = lookup.count_answers() >= ENOUGH_ANSWERS;
+            return if enough { LookupResult::Missing } else { LookupResult::Unanswered };
+        };
+        let rival = lookup.rival_of(Some((record, remaining_s))).cloned();
+        let is_known = known_signer == Some(record.signer());
+        let undecided = !is_known && lookup.is_undecided(record.signer());
+        if let Some(incumbent) = rival {
+            self.events.push_back(Event::NameConflict { incumbent });
+        }
+        if undecided {
+            return LookupResult::Unanswered;
+        }
+        self.repair(lookup, record, remaining_s, now);
+        self.remember(record.clone(), now.instant);
+        LookupResult::Found(record.clone())
+    }
+
     /// Puts the found record to binders that answered with an older one or none.
-    fn repair(&mut self, lookup: &Lookup, record: &SignedRecord, remaining_s: u32) {
+    fn repair(&mut self, lookup: &Lookup, record: &SignedRecord, remaining_s: u32, now: Now) {
         for (replica, heard) in (0..REPLICAS).zip(&lookup.answers) {
             let behind = match heard {
                 Some(Heard::Found { record: other, .. }) => {
-                    other.signer() == record.signer() && other.seq() < record.seq()
+                    other.signer() == record.signer() && newness(other, now) < newness(record, now)
                 }
                 Some(Heard::Nothing) => true,
                 None => false,
@@ -245,9 +291,7 @@ impl Dht {
 
     fn is_stale(&self, record: &SignedRecord, now: Now) -> bool {
         let seen = self.lookups.seen.get(record.key()).map(|seen| &seen.record);
-        // What only a wrong clock numbers so high does not hide what its node says when the clock is right.
-        let seen = seen.filter(|seen| seen.is_revocation() || !is_ahead(seen.seq(), now));
-        seen.is_some_and(|seen| seen.signer() == record.signer() && seen.seq() > record.seq())
+        seen.is_some_and(|seen| seen.signer() == record.signer() && newness(seen, now) > newness(record, now))
     }
 
     fn remember(&mut self, record: SignedRecord, now: Instant) {
@@ -277,28 +321,41 @@ impl Lookup {
         self.found().next().is_some()
     }
 
-    /// Somebody keeps it who does not claim it himself.
-    fn has_witness(&self) -> bool {
-        self.answers.iter().any(|heard| matches!(heard, Some(Heard::Found { by_claimant: false, .. })))
+    const fn asks_whose_name(&self) -> bool {
+        matches!(self.query, Query::Name(_))
+    }
+
+    fn count_answers(&self) -> usize {
+        self.answers.iter().flatten().count()
+    }
+
+    /// Binders that keep a record of this signer and do not claim that themselves: nobody is a witness in his own cause.
+    fn witnesses(&self, signer: NodeId) -> usize {
+        let counts = |heard: &&Heard| matches!(heard, Heard::Found { record, by_claimant: false, .. } if record.signer() == signer);
+        self.answers.iter().flatten().filter(counts).count()
     }
 
     /// The newest record of one signer: the one known from before, or else the one that most binders name who do not claim the name themselves, or else the
     /// one whose claim is the earliest.
-    fn choice(&self, known_signer: Option<NodeId>) -> Option<(&SignedRecord, u32)> {
+    fn choice(&self, known_signer: Option<NodeId>, now: Now) -> Option<(&SignedRecord, u32)> {
         let of = |id: NodeId| self.found().filter(move |(record, _)| record.signer() == id);
-        let votes = |id: NodeId| {
-            let counts = |heard: &&Heard| matches!(heard, Heard::Found { record, by_claimant: false, .. } if record.signer() == id);
-            self.answers.iter().flatten().filter(counts).count()
-        };
-        let rank = |record: &SignedRecord| (Reverse(votes(record.signer())), record.seq(), record.signer());
+        let rank = |record: &SignedRecord| (Reverse(self.witnesses(record.signer())), record.seq(), record.signer());
         let known = known_signer.filter(|id| of(*id).next().is_some());
         let signer =
             known.or_else(|| self.found().min_by_key(|(record, _)| rank(record)).map(|(record, _)| record.signer()))?;
-        of(signer).max_by_key(|(record, _)| record.seq())
+        of(signer).max_by_key(|(record, _)| newness(record, now))
     }
 
     fn rival_of(&self, chosen: Option<(&SignedRecord, u32)>) -> Option<&SignedRecord> {
         let (chosen, _) = chosen?;
         self.found().map(|(record, _)| record).find(|record| record.signer() != chosen.signer())
+    }
+
+    /// Whether another signer has as many witnesses, and binders that have not answered could say which one is right. The number in a claim, which decides
+    /// when all have answered, is whatever its signer wrote.
+    fn is_undecided(&self, chosen: NodeId) -> bool {
+        let witnesses = self.witnesses(chosen);
+        let rivals = || self.found().map(|(record, _)| record.signer()).filter(|signer| *signer != chosen);
+        self.count_answers() < usize::from(REPLICAS) && rivals().any(|rival| self.witnesses(rival) >= witnesses)
     }
 }

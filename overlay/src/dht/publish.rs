@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::requests::Purpose;
+use super::store::is_ahead;
 use super::wire::{Answer, Refusal, Request};
 use super::{Dht, Event, REPLICAS, Timer};
 use crate::id::NodeId;
@@ -19,12 +20,29 @@ const MAX_TRIES: u32 = 6;
 
 /// A revocation counts as published when so many binders keep it: that is in time of trouble, and one is enough for a look-up to find it.
 const REVOKED_AT: u32 = 2;
+/// Any other record when so many keep it and the others are silent or refuse it: one that is wrong, or lies, is not to be waited for. So many also say
+/// whose a name is.
+const KEPT_AT: u32 = 2;
 /// Of binders that are silent for so many tries nothing is expected any more.
 const TRIES_TO_HEAR: u32 = 3;
+/// So many binders know a number of this node's far ahead of its clock before that is believed to be behind. One alone may have kept it since a clock was
+/// wrong.
+const CLOCK_WITNESSES: u32 = 2;
+/// What is taken back is put so often, for a walk may be lost.
+const TAKE_BACK_PUTS: u32 = 3;
+/// Time to the second of these; doubles for the next one.
+const TAKE_BACK_RETRY: Duration = Duration::from_millis(400);
+/// Most records that are being taken back; of further ones each is put once.
+const MAX_TAKEN_BACK: usize = 64;
+
+/// A bit for each replica.
+const ALL: u8 = (1 << REPLICAS) - 1;
 
 #[derive(Default)]
 pub(super) struct Publisher {
     own: BTreeMap<RecordKey, Own>,
+    /// What takes a record back, and how often it was put.
+    taken_back: BTreeMap<RecordKey, (SignedRecord, u32)>,
 }
 
 struct Own {
@@ -35,6 +53,10 @@ struct Own {
     settled: u8,
     /// Bit i: the binder of replica i keeps this version.
     stored: u8,
+    /// Bit i: the binder of replica i does not take this version. It is asked again.
+    refused: u8,
+    /// Bit i: the binder of replica i keeps a record of this node with a higher number.
+    outdone: u8,
     /// Bit i: the binder of replica i keeps another node's claim of the name.
     taken: u8,
     /// That of the lowest such replica.
@@ -60,6 +82,8 @@ impl Own {
             last_try: None,
             settled: 0,
             stored: 0,
+            refused: 0,
+            outdone: 0,
             taken: 0,
             rival: None,
             by_claimant: 0,
@@ -74,6 +98,7 @@ impl Own {
     fn note(&mut self, from: NodeId, replica: u8, stored: bool, rival: Option<SignedRecord>) {
         let bit = 1 << replica;
         self.settled |= bit;
+        self.refused &= !bit;
         let keeps = rival.as_ref().unwrap_or(&self.record).signer();
         self.by_claimant = if keeps == from { self.by_claimant | bit } else { self.by_claimant & !bit };
         self.stored = if stored { self.stored | bit } else { self.stored & !bit };
@@ -81,6 +106,14 @@ impl Own {
         if rival.is_some() && self.taken.trailing_zeros() == u32::from(replica) {
             self.rival = rival;
         }
+    }
+
+    /// Whether as many keep this version as ever will, as far as can be told.
+    fn is_kept(&self) -> bool {
+        let heard_of_all = self.stored | self.refused | self.outdone == ALL;
+        let enough = if self.record.is_revocation() { REVOKED_AT } else { KEPT_AT };
+        let waits = !self.record.is_revocation() && !heard_of_all && self.tries < TRIES_TO_HEAR;
+        self.stored == ALL || (self.taken == 0 && self.stored.count_ones() >= enough && !waits)
     }
 }
 
@@ -104,6 +137,7 @@ impl Dht {
             None if self.publisher.own.len() >= MAX_OWN_RECORDS => return Err(RecordError::TooLong),
             _ => {}
         }
+        self.publisher.taken_back.remove(&key);
         self.publisher.own.insert(key, Own::new(record));
         self.put_unsettled(&key, now);
         Ok(())
@@ -124,6 +158,7 @@ impl Dht {
         let key = *record.key();
         let Some(own) = self.publisher.own.get_mut(&key).filter(|own| own.record.seq() < record.seq()) else { return };
         let incumbent = own.incumbent;
+        self.publisher.taken_back.remove(&key);
         *own = Own { incumbent, ..Own::new(record) };
         self.put_unsettled(&key, now);
     }
@@ -134,6 +169,30 @@ impl Dht {
             let nonce = u64::from_le_bytes(self.rng.bytes());
             let (remaining_s, bytes) = (record.lifetime_s(), record.as_bytes().to_vec());
             self.walk(*record.key(), replica, &Request::Put { nonce, remaining_s, record: bytes });
+        }
+    }
+
+    /// Has binders forget a record by `over`, which takes its place and is over at once. A binder that did not hear of it would bring the record back to the
+    /// others, by the next look-up.
+    pub fn take_back(&mut self, over: SignedRecord, now: Now) {
+        let (key, known) = (*over.key(), &mut self.publisher.taken_back);
+        self.timers.cancel(Timer::TakeBack(key));
+        if known.len() < MAX_TAKEN_BACK || known.contains_key(&key) {
+            known.insert(key, (over, 0));
+            self.take_back_timer(&key, now);
+        } else {
+            self.put_once(&over);
+        }
+    }
+
+    pub(super) fn take_back_timer(&mut self, key: &RecordKey, now: Now) {
+        let Some((over, mut puts)) = self.publisher.taken_back.remove(key) else { return };
+        self.put_once(&over);
+        let span = TAKE_BACK_RETRY.saturating_mul(1 << puts);
+        puts += 1;
+        if puts < TAKE_BACK_PUTS {
+            self.publisher.taken_back.insert(*key, (over, puts));
+            self.timers.set(Timer::TakeBack(*key), now.instant + span);
         }
     }
 
@@ -175,7 +234,7 @@ impl Dht {
             let Some(own) = self.publisher.own.get_mut(&key) else { continue };
             // A record published in the same breath is under way already.
             if own.last_try != Some(now.instant) {
-                (own.tries, own.settled) = (0, 0);
+                (own.tries, own.settled, own.refused) = (0, 0, 0);
                 self.put_unsettled(&key, now);
             }
         }
@@ -185,6 +244,7 @@ impl Dht {
     pub(super) fn publish_timer(&mut self, key: &RecordKey, now: Now) {
         if self.publisher.own.get(key).is_some_and(|own| own.tries >= TRIES_TO_HEAR) {
             self.weigh_claim(key);
+            self.report_if_kept(key);
         }
         self.put_unsettled(key, now);
     }
@@ -208,7 +268,15 @@ impl Dht {
         self.timers.set(Timer::Publish(*key), now.instant + span);
     }
 
-    pub(super) fn settle_put(&mut self, from: NodeId, key: &RecordKey, seq: u64, replica: u8, answer: &Answer) {
+    pub(super) fn settle_put(
+        &mut self,
+        from: NodeId,
+        key: &RecordKey,
+        seq: u64,
+        replica: u8,
+        answer: &Answer,
+        now: Now,
+    ) {
         if self.publisher.own.get(key).is_none_or(|own| own.record.seq() != seq) {
             return;
         }
@@ -218,29 +286,50 @@ impl Dht {
                 // There is another one of the same node: it says the same.
                 Some(incumbent) if incumbent.is_revocation() && seq == incumbent.seq() => (true, None),
                 Some(incumbent) if incumbent.signer() == self.id => {
-                    self.report_incumbent(incumbent);
+                    self.outdone(key, replica, incumbent, now);
                     (false, None)
                 }
                 Some(incumbent) => (false, Some(incumbent)),
                 None => return,
             },
             // Another binder may stand here soon; this one may have room or the right time.
-            Answer::Refused(Refusal::Ahead) => return self.report_ahead(key),
-            Answer::Refused(_) | Answer::Found { .. } | Answer::Missing => return,
+            Answer::Refused(refusal) => return self.refused(key, replica, *refusal),
+            Answer::Found { .. } | Answer::Missing => return,
         };
         let Some(own) = self.publisher.own.get_mut(key) else { return };
         own.note(from, replica, stored, rival);
-        let all = (1 << REPLICAS) - 1;
-        if own.stored == all {
+        if own.stored == ALL {
             own.incumbent = None;
         }
-        let enough = own.stored == all || (own.record.is_revocation() && own.stored.count_ones() >= REVOKED_AT);
-        if enough && !own.reported {
-            own.reported = true;
-            self.events.push_back(Event::Published { query: own.record.query(), seq });
-        }
-        if own.settled == all {
+        let all_answered = own.settled == ALL;
+        self.report_if_kept(key);
+        if all_answered {
             self.weigh_claim(key);
+        }
+    }
+
+    fn report_if_kept(&mut self, key: &RecordKey) {
+        let Some(own) = self.publisher.own.get_mut(key).filter(|own| own.is_kept() && !own.reported) else { return };
+        own.reported = true;
+        self.events.push_back(Event::Published { query: own.record.query(), seq: own.record.seq() });
+    }
+
+    fn refused(&mut self, key: &RecordKey, replica: u8, refusal: Refusal) {
+        let Some(own) = self.publisher.own.get_mut(key) else { return };
+        own.refused |= 1 << replica;
+        if refusal == Refusal::Ahead && !own.ahead {
+            own.ahead = true;
+            self.events.push_back(Event::Ahead { query: own.record.query() });
+        }
+        self.report_if_kept(key);
+    }
+
+    /// A binder keeps what this node's key signed with a higher number.
+    fn outdone(&mut self, key: &RecordKey, replica: u8, incumbent: SignedRecord, now: Now) {
+        let Some(own) = self.publisher.own.get_mut(key) else { return };
+        own.outdone |= 1 << replica;
+        if !is_ahead(incumbent.seq(), now) || own.outdone.count_ones() >= CLOCK_WITNESSES {
+            self.report_incumbent(incumbent);
         }
     }
 
@@ -250,7 +339,7 @@ impl Dht {
     fn weigh_claim(&mut self, key: &RecordKey) {
         let Some(own) = self.publisher.own.get_mut(key) else { return };
         let Some(rival) = own.rival.clone().filter(|_| own.taken != 0) else {
-            if own.settled == (1 << REPLICAS) - 1 {
+            if own.settled == ALL {
                 self.timers.cancel(Timer::Publish(*key));
             }
             return;
@@ -268,12 +357,6 @@ impl Dht {
         own.stored = 0;
         self.report_incumbent(rival);
         self.events.extend(left.map(|record| Event::Yielded { record }));
-    }
-
-    fn report_ahead(&mut self, key: &RecordKey) {
-        let Some(own) = self.publisher.own.get_mut(key).filter(|own| !own.ahead) else { return };
-        own.ahead = true;
-        self.events.push_back(Event::Ahead { query: own.record.query() });
     }
 
     fn report_incumbent(&mut self, incumbent: SignedRecord) {

@@ -59,7 +59,7 @@ impl Store {
         if let Some(entry) = self.entries.get_mut(record.key()).filter(|entry| entry.expires > now.instant) {
             if entry.record == record {
                 entry.expires = entry.expires.max(expires);
-            } else if entry.record.signer() == record.signer() && entry.record.seq() < record.seq() {
+            } else if entry.record.signer() == record.signer() && newness(&entry.record, now) < newness(&record, now) {
                 entry.record = record;
                 entry.expires = expires;
                 self.changed = true;
@@ -142,8 +142,18 @@ impl Store {
         if self.entries.len() >= MAX_STORED_RECORDS {
             self.expire(now);
         }
+        if self.entries.len() >= MAX_STORED_RECORDS {
+            self.forget_a_copy();
+        }
         self.entries.len() < MAX_STORED_RECORDS
             && (record.claim().is_none() || self.claims_of(&record.signer()) < MAX_CLAIMS_PER_NODE)
+    }
+
+    /// Makes room by one of those that another binder took over.
+    fn forget_a_copy(&mut self) {
+        let copies = self.entries.iter().filter(|(_, entry)| entry.replicas == 0);
+        let first = copies.min_by_key(|(_, entry)| entry.expires).map(|(key, _)| *key);
+        first.and_then(|key| self.entries.remove(&key));
     }
 
     fn claims_of(&self, id: &NodeId) -> usize {
@@ -155,6 +165,11 @@ impl Store {
 /// Whether nobody with the right time keeps a record of this number.
 pub(crate) const fn is_ahead(seq: u64, now: Now) -> bool {
     seq > now.wall.as_unix_micros().saturating_add(MAX_AHEAD_US)
+}
+
+/// The order of one signer's records. What only a wrong clock numbers so high stands behind what its node says when the clock is right.
+pub(super) fn newness(record: &SignedRecord, now: Now) -> (bool, u64) {
+    (record.is_revocation() || !is_ahead(record.seq(), now), record.seq())
 }
 
 const fn replica_bit(replica: u8) -> u8 {
@@ -255,6 +270,19 @@ mod tests {
         let wall = now.wall.as_unix_micros();
         assert_eq!(store.put(0, node_record(1, wall + day_us + 1), 60, now), PutOutcome::Refused(Refusal::Ahead));
         assert_eq!(store.put(0, node_record(1, wall + day_us), 60, now), PutOutcome::Stored);
+    }
+
+    #[test]
+    fn what_others_took_over_makes_room() {
+        let (mut store, now) = (Store::default(), now_at(1_000));
+        for n in 0..u32::try_from(MAX_STORED_RECORDS).unwrap() {
+            assert_eq!(store.put(0, node_record(n, 5), 60, now), PutOutcome::Stored);
+        }
+        assert_eq!(store.put(0, node_record(9_000, 5), 60, now), PutOutcome::Refused(Refusal::Full));
+        store.pass_on(node_record(7, 5).key(), 0, now.instant);
+        assert_eq!(store.put(0, node_record(9_000, 5), 60, now), PutOutcome::Stored);
+        assert_eq!(store.record(node_record(7, 5).key(), now.instant), None);
+        assert_eq!(store.len(), MAX_STORED_RECORDS);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+mod doubt;
 mod hostile;
 
 use core::time::Duration;
@@ -6,7 +7,6 @@ use super::testing::{Manner, Net, WALL_US, claim, identity, node_record, node_re
 use super::wire::{Request, decode_request};
 use super::{Config, Dht, DhtTransmit, Event, LookupResult, Query, REPLICAS};
 use crate::address::Address;
-use crate::time::WallTime;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -282,23 +282,6 @@ fn whose_clock_is_a_year_ahead_is_told_once_for_each_version() {
         net.run(60 * SECOND);
         assert_eq!(ahead(&net), told);
     }
-}
-
-#[test]
-fn what_a_wrong_clock_numbered_hides_nothing_when_it_is_right() {
-    let mut net = Net::new(15, 6);
-    let ahead = WALL_US + 365 * 24 * 60 * 60 * 1_000_000;
-    net.now.wall = WallTime::from_unix_micros(ahead);
-    net.members[3].dht.publish(node_record(3, ahead), net.now).unwrap();
-    net.run(SECOND);
-    assert_eq!(found_seq(&net.look_up(6, query(3), true).0), Some(ahead));
-    // All clocks are right now, and nobody keeps that any more but in memory.
-    net.now.wall = WallTime::from_unix_micros(WALL_US + 60_000_000);
-    net.members.iter_mut().for_each(|member| member.dht.forget_records());
-    net.members[3].dht.withdraw(&query(3));
-    net.members[3].dht.publish(node_record(3, WALL_US), net.now).unwrap();
-    net.run(SECOND);
-    assert_eq!(found_seq(&net.look_up(6, query(3), true).0), Some(WALL_US));
 }
 
 #[test]

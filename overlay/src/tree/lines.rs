@@ -69,7 +69,7 @@ impl Overlay {
                     self.trees[line.tree].ancestors = line.ancestors;
                     self.trees.lines_changed();
                 }
-                self.size_heard(line.tree, line.size);
+                self.size_heard(line.tree, line.size, now);
             }
         }
     }

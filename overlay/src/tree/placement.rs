@@ -244,10 +244,10 @@ impl Overlay {
     }
 
     /// The size of the overlay by the first tree, for whom it matters how many there are.
-    pub(crate) fn size_heard(&mut self, tree: TreeId, size: u32) {
+    pub(crate) fn size_heard(&mut self, tree: TreeId, size: u32, now: Now) {
         self.trees[tree].size = size;
         if tree == crate::address::FIRST_TREE {
-            self.dht.set_overlay_size(size);
+            self.dht.set_overlay_size(size, now);
         }
     }
 }

@@ -14,14 +14,14 @@ fn walk(return_place: Place, key: RecordKey, replica: u8) -> Walk {
     Walk { from: identity(2).id(), return_place, key, replica, hops: 0 }
 }
 
-fn reply_with(body: &[u8], answer: Answer) -> Vec<u8> {
+pub(super) fn reply_with(body: &[u8], answer: Answer) -> Vec<u8> {
     let nonce = match decode_request(body).unwrap() {
         Request::Get { nonce } | Request::Put { nonce, .. } => nonce,
     };
     codec::encode(&Reply { nonce, answer }).unwrap()
 }
 
-fn found(record: &SignedRecord) -> Answer {
+pub(super) fn found(record: &SignedRecord) -> Answer {
     Answer::Found { remaining_s: 60, record: record.as_bytes().to_vec() }
 }
 
