@@ -133,18 +133,25 @@ fn whoever_asks_for_the_end_does_not_have_to_wait_for_it() {
     assert_eq!(node.wait(), Some(0), "a supervisor would start it again");
 }
 
-/// Nor does whoever reads nothing of what it says keep a node from working and from ending.
-#[test]
-fn a_full_pipe_for_stdout_holds_nobody_up() {
+/// A pipe into which nothing more can be written, and the end that nobody reads.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (unread, full) = std::io::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&full).unwrap();
     rustix::fs::fcntl_setfl(&full, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
     while (&full).write(&[b'.'; 4096]).is_ok() {}
     while (&full).write(b".").is_ok() {}
     rustix::fs::fcntl_setfl(&full, flags).unwrap();
+    (unread, full)
+}
+
+/// Nor does whoever reads nothing of what it says, or logs, keep a node from working and from ending.
+#[test]
+fn full_pipes_for_stdout_and_stderr_hold_nobody_up() {
+    let (unread, full) = full_pipe();
     let folder = tempfile::tempdir().unwrap();
-    let process = common::foreground(folder.path(), "up", &[]).stdout(full).spawn().unwrap();
-    let mut node = Node { process, folder };
+    let mut up = common::foreground(folder.path(), "up", &["--log-format", "json"]);
+    up.env("RUST_LOG", "trace").stdout(full.try_clone().unwrap()).stderr(full);
+    let mut node = Node { process: up.spawn().unwrap(), folder };
     common::until("the node answers", || node.muses("status").status.success());
     rustix::process::kill_process(rustix::process::Pid::from_child(&node.process), rustix::process::Signal::TERM)
         .unwrap();

@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn console(takes_in: bool) -> Console {
-        Console::new(me(), takes_in, BTreeMap::new(), Lines::start())
+        Console::new(me(), takes_in, BTreeMap::new(), Lines::stdout())
     }
 
     fn lines(addresses: &[&str], closed: bool) -> Vec<String> {

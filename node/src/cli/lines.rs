@@ -1,6 +1,6 @@
-//! Lines on stdout from a thread of their own: a reader that is slow, or a terminal that is stopped, holds up nothing but these.
+//! Lines on stdout or stderr from a thread of their own: a reader that is slow, or a terminal that is stopped, holds up nothing but these.
 
-use std::io::Write as _;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,12 +14,14 @@ const MAX_WAITING_LINES: usize = 1024;
 /// At the end of the process a reader has this long to take what waits.
 const MAX_FLUSH: Duration = Duration::from_millis(500);
 
-/// Where lines go. Clones lead to the same stdout, in order.
+/// Where lines go. Clones lead to the same place, in order.
 #[derive(Clone)]
 pub(super) struct Lines {
     queue: mpsc::Sender<Piece>,
     /// Lines that found no room and were not told of yet.
     left_out: Arc<AtomicU64>,
+    /// How their number is told.
+    notice: fn(u64) -> String,
 }
 
 enum Piece {
@@ -30,19 +32,28 @@ enum Piece {
 
 impl Lines {
     /// To stdout.
-    pub(super) fn start() -> Self {
+    pub(super) fn stdout() -> Self {
+        Self::start("stdout", io::stdout(), |lost| format!("({} left out)", count(lost, "line")))
+    }
+
+    /// To stderr; `notice` makes the line that says how many found no room.
+    pub(super) fn stderr(notice: fn(u64) -> String) -> Self {
+        Self::start("stderr", io::stderr(), notice)
+    }
+
+    fn start(name: &str, to: impl io::Write + Send + 'static, notice: fn(u64) -> String) -> Self {
         let (queue, pieces) = mpsc::channel(MAX_WAITING_LINES);
-        let writer = std::thread::Builder::new().name("stdout".to_owned());
-        if let Err(error) = writer.spawn(move || write(pieces)) {
-            tracing::warn!("nothing is said on stdout: {error}");
+        let writer = std::thread::Builder::new().name(name.to_owned());
+        if let Err(error) = writer.spawn(move || write(pieces, to)) {
+            tracing::warn!("nothing is said on {name}: {error}");
         }
-        Self { queue, left_out: Arc::default() }
+        Self { queue, left_out: Arc::default(), notice }
     }
 
     /// One line. Nobody may be there to read it, which is no fault.
     pub(super) fn say(&self, line: &str) {
         let mut lost = self.left_out.swap(0, Ordering::Relaxed);
-        if lost > 0 && self.push(format!("({} left out)", count(lost, "line"))) {
+        if lost > 0 && self.push((self.notice)(lost)) {
             lost = 0;
         }
         if lost > 0 || !self.push(line.to_owned()) {
@@ -66,10 +77,26 @@ impl Lines {
     }
 }
 
-fn write(mut pieces: mpsc::Receiver<Piece>) {
+/// For `tracing`, which writes each event in one piece, with the end of its line.
+impl io::Write for Lines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.say(String::from_utf8_lossy(event).trim_end_matches('\n'));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(mut pieces: mpsc::Receiver<Piece>, mut to: impl io::Write) {
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Line(line) => _ = writeln!(std::io::stdout(), "{line}"),
+            Piece::Line(mut line) => {
+                line.push('\n');
+                // Nobody may be there to read it, which is no fault.
+                let _ = to.write_all(line.as_bytes());
+            }
             Piece::Mark(mark) => _ = mark.send(()),
         }
     }
@@ -82,7 +109,7 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted_and_told_of() {
         let (queue, mut pieces) = mpsc::channel(2);
-        let lines = Lines { queue, left_out: Arc::default() };
+        let lines = Lines { queue, left_out: Arc::default(), notice: |lost| format!("{lost} lost") };
         let mut next = || match pieces.try_recv() {
             Ok(Piece::Line(line)) => line,
             _ => "nothing".to_owned(),
@@ -90,6 +117,6 @@ mod tests {
         (1..=5).for_each(|number| lines.say(&number.to_string()));
         assert_eq!([next(), next(), next()], ["1", "2", "nothing"]);
         lines.say("6");
-        assert_eq!([next(), next(), next()], ["(3 lines left out)", "6", "nothing"]);
+        assert_eq!([next(), next(), next()], ["3 lost", "6", "nothing"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `muses up`: a node in the foreground.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches as _, ValueEnum};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::overlay::KEY_GENESIS;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +34,7 @@ use crate::local::{invites, listen, socks};
 use crate::machine::raise_descriptors;
 use crate::store::{DiskStore, Store, belongs_to};
 use crate::upnp::Upnp;
+use crate::words::count;
 use crate::{clock, dashboard, driver, lan, stack};
 
 /// Where a node listens unless told otherwise.
@@ -141,7 +143,16 @@ pub(super) enum LogFormat {
 
 /// Runs a node on `data_dir` until it is told to stop.
 pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
-    start_log(up.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
+    let log = start_log(up.log_format);
+    let result = start(up, data_dir, &runtime, log.clone());
+    runtime.block_on(log.flush());
+    runtime.shutdown_background();
+    result
+}
+
+fn start(up: Up, data_dir: PathBuf, runtime: &Runtime, log: Lines) -> Result<(), Fault> {
     // Before anything is written: a bad invite changes nothing.
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
@@ -160,21 +171,17 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
         ));
     }
     check(&config)?;
-    config.listen = listen_addresses(&config.listen)?;
+    config.listen = listen_addresses(&config.listen, &log)?;
     raise_descriptors();
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(&data_dir)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let runtime = runtime.map_err(|error| Fault::new(Code::Failed, format!("cannot start: {error}")))?;
-    let lines = Lines::start();
-    let entry = Entry { joining, invite, name: up.name, testnet: up.testnet };
-    let result = runtime.block_on(async {
+    let lines = Lines::stdout();
+    let entry = Entry { joining, invite, name: up.name, testnet: up.testnet, log };
+    runtime.block_on(async {
         let result = serve(&data_dir, config, reloads, entry, keys, store, lines.clone()).await;
         lines.flush().await;
         result
-    });
-    runtime.shutdown_background();
-    result
+    })
 }
 
 /// What the command line alone says.
@@ -184,6 +191,7 @@ struct Entry {
     invite: Option<Invite>,
     name: Option<String>,
     testnet: Option<PathBuf>,
+    log: Lines,
 }
 
 async fn serve(
@@ -221,11 +229,10 @@ async fn serve(
     let is_outside = !snapshot.contains_key(KEY_GENESIS);
     join::check_unfinished(&mut snapshot, is_outside && config.join.is_empty(), data_dir)?;
     if snapshot.is_empty() && !keys.fresh && !entry.joining {
-        let _ = writeln!(
-            io::stderr(),
+        entry.log.say(&format!(
             "muses: there are keys in {}, but nothing else: a new overlay is founded; back into an old one: muses join INVITE",
             data_dir.display()
-        );
+        ));
     }
     let identity = keys.identity();
     belongs_to(store.as_ref(), &mut snapshot, identity.id())?;
@@ -353,7 +360,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
 }
 
 /// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
-fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
+fn listen_addresses(told: &[Multiaddr], log: &Lines) -> Result<Vec<Multiaddr>, Fault> {
     if !told.is_empty() {
         told.iter().try_for_each(check_free)?;
         return Ok(told.to_vec());
@@ -362,10 +369,7 @@ fn listen_addresses(told: &[Multiaddr]) -> Result<Vec<Multiaddr>, Fault> {
     let taken = check_free(&tcp(ANY[0], DEFAULT_PORT)).is_err()
         || (has_ipv6 && check_free(&tcp(ANY[1], DEFAULT_PORT)).is_err());
     if taken {
-        let _ = writeln!(
-            io::stderr(),
-            "muses: TCP port {DEFAULT_PORT} is in use; listening at a free port (choose one: --listen)"
-        );
+        log.say(&format!("muses: TCP port {DEFAULT_PORT} is in use; listening at a free port (choose one: --listen)"));
     }
     let port = if taken { 0 } else { DEFAULT_PORT };
     Ok(ANY.into_iter().filter(|ip| ip.is_ipv4() || has_ipv6).map(|ip| tcp(ip, port)).collect())
@@ -375,15 +379,25 @@ fn tcp(ip: IpAddr, port: u16) -> Multiaddr {
     Multiaddr::from(ip).with(Protocol::Tcp(port))
 }
 
-fn start_log(format: LogFormat) {
+/// Begins to log on stderr, by a thread of its own: who reads it slowly, or not at all, does not hold up the node.
+fn start_log(format: LogFormat) -> Lines {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    let lines = Lines::stderr(match format {
+        LogFormat::Text => |lost| format!(" WARN {} left out: nobody read them", count(lost, "line")),
+        LogFormat::Json => |lost| {
+            let message = format!("{} left out: nobody read them", count(lost, "line"));
+            serde_json::json!({ "level": "WARN", "fields": { "message": message }, "target": "muses" }).to_string()
+        },
+    });
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone()).with_ansi(colour);
     // The harness runs many nodes, each in its own process; a second start in one process keeps the first log.
     let _ = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+    lines
 }
 
 fn checked_address(text: &str) -> Result<Multiaddr, String> {

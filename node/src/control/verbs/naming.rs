@@ -18,7 +18,7 @@ use crate::stack::{Event, PINS_KEY};
 /// How long a binder may take to confirm a claim. The node goes on trying after that.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long others may take to confirm a claim that one binder finds dated too far ahead.
-const OTHERS_CONFIRM: Duration = Duration::from_secs(2);
+const OTHERS_CONFIRM: Duration = Duration::from_secs(4);
 /// Where a name that was claimed by hand is kept; the stack never sees this key.
 pub const STORE_KEY: &str = "node/name";
 
