@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use common::Net;
 use overlay::address::{Address, FIRST_TREE};
 use overlay::config::{Config, Only};
+use overlay::wire::link::Frame;
 use overlay::wire::packet::Header;
 
 fn secs(n: u64) -> Duration {
@@ -268,4 +269,50 @@ fn who_was_below_one_that_leaves_gets_another_place() {
     net.run(secs(10));
     net.assert_whole();
     net.assert_all_pairs_route();
+}
+
+/// The founder is back where its heir does not reach it, and has given the title to others: who stood in for it without a title gives its children back all the same.
+/// Whoever came to one of their slots later would be at an address that another one has.
+#[test]
+fn an_heir_that_loses_its_title_gives_the_founder_its_children_back() {
+    const CHILDREN: usize = 12;
+    for seed in 1..3 {
+        let mut net = sparse(seed, &[0; CHILDREN]);
+        net.run(secs(20));
+        net.network_down(0);
+        net.run(secs(30));
+        let heir = net.index(net.node(9).root(net.now).unwrap().0);
+        assert!(net.alive().iter().filter(|n| net.node(**n).parent() == Some(net.id(heir))).count() == CHILDREN - 1);
+        let others = (1..=CHILDREN + 1).map(|n| Only::Id(common::identity(n).id())).collect();
+        net.with(heir, |overlay, now| overlay.set_links(others, 0, now));
+        net.hears(heir, Frame::Titles(titles_without_heirs(&net)).encode()).unwrap();
+        net.network_back(0);
+        // It has a way to the founder, and so a place of its own, before its children's patience is over.
+        net.add(net.joining(&[0, heir]));
+        net.run(secs(120));
+        for n in (1..=CHILDREN).filter(|n| *n != heir) {
+            assert_eq!(net.node(n).parent(), Some(net.id(0)), "{n}: {}", net.picture());
+        }
+        assert!(net.node(heir).parent().is_some_and(|parent| parent != net.id(0)), "{}", net.picture());
+        net.run(secs(12 * 60));
+        for _ in 0..CHILDREN {
+            net.add(Config { extra_links: 0, ..net.joining(&[0]) });
+            net.run(secs(1));
+        }
+        net.run(secs(10));
+        net.assert_whole();
+    }
+}
+
+/// As the founder signs them, one after the latest: nobody is to hold a root but the founder, for all trees.
+fn titles_without_heirs(net: &Net) -> Vec<u8> {
+    let founder = common::identity(0);
+    let mut body = net.node(0).overlay_id().unwrap().as_bytes().to_vec();
+    body.extend(net.now.wall.as_unix_micros().to_be_bytes());
+    body.push(1);
+    body.extend(founder.id().as_bytes());
+    body.extend([0, 4, 0, 1, 0, 1, 0, 1, 0]);
+    let signature = founder.sign(&[b"muses-titles-v1\0".as_slice(), &body].concat());
+    body.extend(signature);
+    body
 }

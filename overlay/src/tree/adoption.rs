@@ -257,7 +257,7 @@ impl Overlay {
         tree == FIRST_TREE && below_founder && self.founder() != Some(self.id)
     }
 
-    /// The root is `holder`'s again.
+    /// The root is `holder`'s again, or at least not this node's any more: the founder's children go back to it. It gives the slots of those who do not to others.
     pub(crate) fn stop_minding(&mut self, tree: TreeId, holder: &NodeId, now: Now) {
         if !core::mem::take(&mut self.trees[tree].minds) {
             return;
