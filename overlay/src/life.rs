@@ -97,7 +97,7 @@ impl Overlay {
         }
         for tree in TreeId::ALL {
             if let Some(bytes) = snapshot.get(slots_key(tree)) {
-                let slots = Slots::restore(tree, bytes, now.instant);
+                let slots = Slots::restore(tree, bytes, now);
                 self.trees[tree].slots = slots.map_err(|_| RestoreError::Damaged(slots_key(tree)))?;
                 self.timers.set(Timer::Lease, now.instant + self.config.timing.lease);
             }

@@ -250,11 +250,11 @@ impl Overlay {
         others.map(|heir| Contact { id: heir.id, addresses: to_wire(&heir.addresses, 2) }).collect()
     }
 
-    /// Whether this node can hold the root beside its own place: it is the founder's child.
+    /// Whether this node can hold the root beside its own place: it is the founder's child, and what the founder gave is worth something.
     pub(crate) fn can_mind(&self, tree: TreeId) -> bool {
         let state = &self.trees[tree];
         let below_founder = matches!(state.chain.grants(), [grant] if Some(grant.parent) == self.founder());
-        tree == FIRST_TREE && below_founder && self.founder() != Some(self.id)
+        tree == FIRST_TREE && below_founder && self.founder() != Some(self.id) && !self.witness.taints(&state.chain)
     }
 
     /// The root is `holder`'s again, or at least not this node's any more: the founder's children go back to it. It gives the slots of those who do not to others.

@@ -181,12 +181,12 @@ impl Overlay {
             }
             Allotment::Full => self.refuse(tree, id, RefuseReason::Full, now),
         }
-        self.store_slots(tree);
+        self.store_slots(tree, now);
     }
 
     /// Writes the slots if they changed.
-    pub(crate) fn store_slots(&mut self, tree: TreeId) {
-        if let Some(bytes) = self.trees[tree].slots.take_unsaved() {
+    pub(crate) fn store_slots(&mut self, tree: TreeId, now: Now) {
+        if let Some(bytes) = self.trees[tree].slots.take_unsaved(now.wall) {
             self.commands.push_back(Command::Persist { key: slots_key(tree).to_owned(), bytes: bytes.into() });
         }
     }
@@ -281,7 +281,7 @@ impl Overlay {
         self.trees[tree].waiting.retain(|waiting| waiting.child != child);
         if self.trees[tree].slots.release(&child) {
             self.dialer.touch();
-            self.store_slots(tree);
+            self.store_slots(tree, now);
             self.placement_changed(tree, now);
             self.advertise_soon(now);
         }
@@ -318,7 +318,7 @@ impl Overlay {
             if let Some(lost) = self.trees[tree].slots.expire(Instant::from_micros(before), &held) {
                 self.timers.set_no_later(Timer::Lease, lost + lease);
             }
-            self.store_slots(tree);
+            self.store_slots(tree, now);
             self.placement_changed(tree, now);
         }
     }
