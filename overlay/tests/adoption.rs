@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use common::Net;
 use overlay::address::{Address, FIRST_TREE};
-use overlay::config::{Config, Only};
+use overlay::config::{Config, Only, Timing};
 use overlay::wire::link::Frame;
 use overlay::wire::packet::Header;
 
@@ -315,4 +315,31 @@ fn titles_without_heirs(net: &Net) -> Vec<u8> {
     let signature = founder.sign(&[b"muses-titles-v1\0".as_slice(), &body].concat());
     body.extend(signature);
     body
+}
+
+/// With its lease the place of a dead node is given up: of those who had theirs below it one after the other looks for another, with as long between
+/// as that takes, and not all at once.
+#[test]
+fn one_orphan_at_a_time_leaves_the_place_of_the_dead() {
+    let lease = Timing::default().lease;
+    let mut net = sparse(1, &[0, 1, 1, 1]);
+    net.run(secs(20));
+    let before = addresses(&net);
+    net.kill(1, true);
+    let lost = |net: &Net| net.node(0).neighbours().is_empty();
+    assert!(net.run_until(secs(1), lost), "{}", net.picture());
+    let has_left = |net: &Net, n: usize| net.node(n).parent().is_none() || addresses(net).get(&n) != before.get(&n);
+    let left = |net: &Net| [2, 3, 4].into_iter().filter(|n| has_left(net, *n)).count();
+    net.run(lease - secs(1));
+    assert_eq!(left(&net), 0, "{}", net.picture());
+    for gone in 1..=3 {
+        net.run(secs(2));
+        assert_eq!(left(&net), gone, "{}", net.picture());
+        net.run(secs(12));
+        assert_eq!(left(&net), gone, "{}", net.picture());
+    }
+    // Its slot is free then, for the first who asks.
+    net.run(secs(30));
+    assert!(addresses(&net).values().any(|address| Some(address) == before.get(&1)), "{}", net.picture());
+    net.assert_whole();
 }

@@ -192,13 +192,14 @@ impl Slots {
         slot.lost_at.filter(|_| slot.child == grant.child && slot.epoch == grant.epoch)
     }
 
-    /// Frees what was lost before `since`, but for the slots `in_use` by others. The next lease to run out began when the result says.
+    /// Frees what was lost before `since`, but for the slots `in_use` by others. The next lease to run out began when the result says; that of a slot in use that has run out
+    /// has no say any more, because it would be due at once, again and again.
     pub fn expire(&mut self, since: Instant, in_use: &BTreeSet<u16>) -> Option<Instant> {
         let before = self.by_slot.len();
         let kept = |slot: &u16, held: &Slot| in_use.contains(slot) || held.lost_at.is_none_or(|lost| lost > since);
         self.by_slot.retain(|slot, held| kept(slot, held));
         self.dirty |= self.by_slot.len() < before;
-        self.by_slot.values().filter_map(|held| held.lost_at).min()
+        self.by_slot.values().filter_map(|held| held.lost_at).filter(|lost| *lost > since).min()
     }
 }
 
@@ -290,6 +291,14 @@ mod tests {
         slots.returned(&child(1));
         assert_eq!(slots.expire(Instant::FAR_FUTURE, &BTreeSet::new()), None);
         slots.lost(&child(1), Instant::from_micros(5));
+        let in_use = BTreeSet::from([one.slot]);
+        assert_eq!(
+            slots.expire(Instant::from_micros(4), &in_use),
+            Some(Instant::from_micros(5)),
+            "to be given up then"
+        );
+        assert_eq!(slots.expire(Instant::from_micros(5), &in_use), None, "given up as soon as nobody uses it");
+        assert!(matches!(slots.allot(&key, child(2), None, 1, 600), Allotment::Full));
         slots.expire(Instant::from_micros(5), &BTreeSet::new());
         assert!(matches!(slots.allot(&key, child(2), None, 1, 600), Allotment::Granted(_)));
     }
