@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use common::Net;
 use overlay::address::TreeId;
-use overlay::config::Config;
+use overlay::config::{Config, Only};
+use overlay::time::WallTime;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -73,4 +74,31 @@ fn a_founder_that_is_started_before_its_children_reach_it_leaves_them_their_titl
         net.run(secs(60));
         assert_attached(&net);
     }
+}
+
+/// Its beacons are numbered on from those before, so that nobody takes them for older ones.
+#[test]
+fn a_root_whose_clock_is_behind_after_a_restart_is_heard_by_all() {
+    const ABOVE: usize = 1;
+    const BESIDE: usize = 2;
+    const NODE: usize = 3;
+    let all: [&[usize]; 4] = [&[ABOVE, BESIDE], &[0, NODE], &[0, NODE], &[ABOVE, BESIDE]];
+    let only = |n: usize| all[n].iter().map(|other| Only::Id(common::identity(*other).id())).collect();
+    let config = |n: usize| Config { only: only(n), trees: 1, extra_links: 0, ..Config::default() };
+    let mut net = Net::new(1);
+    for (n, others) in all.iter().enumerate() {
+        let joins = others.iter().filter(|other| **other < n).map(|other| common::address(*other)).collect();
+        net.add(Config { joins, ..config(n) });
+        net.run(secs(1));
+    }
+    net.run(secs(20));
+    assert_eq!(net.node(NODE).parent(), Some(net.id(ABOVE)), "{}", net.picture());
+    net.kill(0, true);
+    net.run(secs(2));
+    net.now.wall = WallTime::from_unix_micros(net.now.wall.as_unix_micros() - 3_600_000_000);
+    net.start(0, config(0));
+    net.run(secs(60));
+    net.kill(ABOVE, true);
+    net.run(secs(15));
+    assert_eq!(net.node(NODE).parent(), Some(net.id(BESIDE)), "{}", net.picture());
 }
