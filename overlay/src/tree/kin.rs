@@ -208,6 +208,7 @@ impl Overlay {
         let tree = grant.tree;
         if self.trees[tree].asking != Some(peer) {
             self.return_unused(&grant, peer, now);
+            self.settle_place(&grant, peer, now);
             return Ok(());
         }
         self.trees[tree].asking = None;
@@ -237,6 +238,16 @@ impl Overlay {
             && let Some(id) = self.links.to(&peer).map(|link| link.id)
         {
             self.send_frame(id, &Frame::Release(grant.tree), now);
+        }
+    }
+
+    /// A neighbour was asked for any place, and then to adopt this node, and the first answer was taken. By the second one it has freed the place that it gave first, and would give it to
+    /// another one, too.
+    fn settle_place(&mut self, grant: &Grant, peer: NodeId, now: Now) {
+        let state = &self.trees[grant.tree];
+        let held_by_peer = state.grant.as_ref().is_some_and(|held| held.parent == peer);
+        if grant.child == self.id && grant.parent != peer && state.parent() == Some(peer) && held_by_peer {
+            self.ask(grant.tree, peer, now);
         }
     }
 
