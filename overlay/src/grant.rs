@@ -9,7 +9,7 @@
 //! | 32 | 32 | the child's |
 //! | 64 | 1 | tree |
 //! | 65 | 2 | slot: which of the parent's children it is; see [`Address::child_in`] |
-//! | 67 | 8 | epoch: rises with every grant of a slot; of two grants of one slot the higher counts |
+//! | 67 | 8 | epoch: rises with every grant of a slot, from the wall time in microseconds at the parent's start on; of two grants of one slot the higher counts |
 //! | 75 | 4 | lease: seconds for which the slot is kept when the child's link is lost |
 //! | 79 | 64 | Ed25519 signature |
 
@@ -40,7 +40,7 @@ pub struct Grant {
     pub tree: TreeId,
     /// Which of the parent's children it is.
     pub slot: u16,
-    /// Orders the grants of one slot.
+    /// Orders the grants of one slot. It is no time: a parent counts on from that of its start.
     pub epoch: u64,
     /// How long the slot is kept without a link, in seconds.
     pub lease_s: u32,

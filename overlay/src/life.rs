@@ -97,7 +97,7 @@ impl Overlay {
         }
         for tree in TreeId::ALL {
             if let Some(bytes) = snapshot.get(slots_key(tree)) {
-                let slots = Slots::restore(tree, bytes, now.instant);
+                let slots = Slots::restore(tree, bytes, now);
                 self.trees[tree].slots = slots.map_err(|_| RestoreError::Damaged(slots_key(tree)))?;
                 self.timers.set(Timer::Lease, now.instant + self.config.timing.lease);
             }
@@ -124,6 +124,10 @@ impl Overlay {
             // A machine whose clock was far ahead then, and is not now: what goes on from there would be refused until the clock is there, too.
             self.seq_floor = if dht::is_ahead(seq, now) { 0 } else { seq };
             self.returns = seq > 0;
+            for tree in TreeId::ALL {
+                // A place was told right after each term began: a root whose clock is behind now goes on from there, or its beacons would be taken for old ones.
+                self.trees[tree].term = seq;
+            }
             for (address, peer) in known {
                 if let Ok(address) = Multiaddr::try_from(address) {
                     self.dialer.learn(&address, peer, Source::Neighbour);

@@ -108,7 +108,7 @@ pub(crate) struct Tree {
     pub orphan_since: Option<Instant>,
     /// When it first heard, as an orphan, that somebody minds the root.
     pub minder_heard: Option<Instant>,
-    /// It holds the root in the place of the founder, which is dead, beside its own place below that.
+    /// It holds the root in the place of the founder, which is dead, beside its own place below that. Its role is [`Role::Root`] then.
     pub minds: bool,
     /// Children of dead nodes that this node stands in for.
     pub adopted: Vec<Adopted>,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use common::Net;
 use overlay::address::{Address, FIRST_TREE};
-use overlay::config::{Config, Only};
+use overlay::config::{Config, Only, Timing};
+use overlay::wire::link::Frame;
 use overlay::wire::packet::Header;
 
 fn secs(n: u64) -> Duration {
@@ -268,4 +269,77 @@ fn who_was_below_one_that_leaves_gets_another_place() {
     net.run(secs(10));
     net.assert_whole();
     net.assert_all_pairs_route();
+}
+
+/// The founder is back where its heir does not reach it, and has given the title to others: who stood in for it without a title gives its children back all the same.
+/// Whoever came to one of their slots later would be at an address that another one has.
+#[test]
+fn an_heir_that_loses_its_title_gives_the_founder_its_children_back() {
+    const CHILDREN: usize = 12;
+    for seed in 1..3 {
+        let mut net = sparse(seed, &[0; CHILDREN]);
+        net.run(secs(20));
+        net.network_down(0);
+        net.run(secs(30));
+        let heir = net.index(net.node(9).root(net.now).unwrap().0);
+        assert!(net.alive().iter().filter(|n| net.node(**n).parent() == Some(net.id(heir))).count() == CHILDREN - 1);
+        let others = (1..=CHILDREN + 1).map(|n| Only::Id(common::identity(n).id())).collect();
+        net.with(heir, |overlay, now| overlay.set_links(others, 0, now));
+        net.hears(heir, Frame::Titles(titles_without_heirs(&net)).encode()).unwrap();
+        net.network_back(0);
+        // It has a way to the founder, and so a place of its own, before its children's patience is over.
+        net.add(net.joining(&[0, heir]));
+        net.run(secs(120));
+        for n in (1..=CHILDREN).filter(|n| *n != heir) {
+            assert_eq!(net.node(n).parent(), Some(net.id(0)), "{n}: {}", net.picture());
+        }
+        assert!(net.node(heir).parent().is_some_and(|parent| parent != net.id(0)), "{}", net.picture());
+        net.run(secs(12 * 60));
+        for _ in 0..CHILDREN {
+            net.add(Config { extra_links: 0, ..net.joining(&[0]) });
+            net.run(secs(1));
+        }
+        net.run(secs(10));
+        net.assert_whole();
+    }
+}
+
+/// As the founder signs them, one after the latest: nobody is to hold a root but the founder, for all trees.
+fn titles_without_heirs(net: &Net) -> Vec<u8> {
+    let founder = common::identity(0);
+    let mut body = net.node(0).overlay_id().unwrap().as_bytes().to_vec();
+    body.extend(net.now.wall.as_unix_micros().to_be_bytes());
+    body.push(1);
+    body.extend(founder.id().as_bytes());
+    body.extend([0, 4, 0, 1, 0, 1, 0, 1, 0]);
+    let signature = founder.sign(&[b"muses-titles-v1\0".as_slice(), &body].concat());
+    body.extend(signature);
+    body
+}
+
+/// With its lease the place of a dead node is given up: of those who had theirs below it one after the other looks for another, with as long between
+/// as that takes, and not all at once.
+#[test]
+fn one_orphan_at_a_time_leaves_the_place_of_the_dead() {
+    let lease = Timing::default().lease;
+    let mut net = sparse(1, &[0, 1, 1, 1]);
+    net.run(secs(20));
+    let before = addresses(&net);
+    net.kill(1, true);
+    let lost = |net: &Net| net.node(0).neighbours().is_empty();
+    assert!(net.run_until(secs(1), lost), "{}", net.picture());
+    let has_left = |net: &Net, n: usize| net.node(n).parent().is_none() || addresses(net).get(&n) != before.get(&n);
+    let left = |net: &Net| [2, 3, 4].into_iter().filter(|n| has_left(net, *n)).count();
+    net.run(lease - secs(1));
+    assert_eq!(left(&net), 0, "{}", net.picture());
+    for gone in 1..=3 {
+        net.run(secs(2));
+        assert_eq!(left(&net), gone, "{}", net.picture());
+        net.run(secs(12));
+        assert_eq!(left(&net), gone, "{}", net.picture());
+    }
+    // Its slot is free then, for the first who asks.
+    net.run(secs(30));
+    assert!(addresses(&net).values().any(|address| Some(address) == before.get(&1)), "{}", net.picture());
+    net.assert_whole();
 }

@@ -118,3 +118,52 @@ fn who_sees_one_place_given_to_two_convicts_the_parent_and_tells_others() {
     net.run(Duration::from_secs(10));
     assert_eq!(net.node(later).parent(), Some(net.id(HONEST)), "{}", net.picture());
 }
+
+/// What is below a convicted founder has places by an heir of its own right: whatever the founder gave is worth nothing.
+#[test]
+fn a_founder_that_lies_is_followed_by_an_heir() {
+    for convicted_first in [true, false] {
+        let mut net = Net::grow(1, 14);
+        let proof = Frame::Proof(proof_against(0, [5, 5])).encode();
+        if convicted_first {
+            net.hears(9, proof.clone()).unwrap();
+            net.run(Duration::from_secs(5));
+            net.kill(0, true);
+        } else {
+            net.kill(0, true);
+            net.run(Duration::from_secs(40));
+            net.hears(9, proof).unwrap();
+        }
+        net.run(Duration::from_secs(90));
+        net.assert_whole();
+        assert!(net.alive().iter().any(|n| net.text(*n) == "/"), "{}", net.picture());
+        net.assert_all_pairs_route();
+    }
+}
+
+/// It has its key still, and has forgotten what it gave to whom: it gives the same places once more, and does not lie.
+#[test]
+fn a_founder_that_has_lost_what_it_kept_of_its_children_is_not_convicted() {
+    let mut net = Net::new(1);
+    for through in [None, Some(0), Some(1)] {
+        let config = through.map_or_else(Config::default, |n| net.joining(&[n]));
+        net.add(Config { extra_links: 0, ..config });
+        net.run(Duration::from_secs(2));
+    }
+    net.run(Duration::from_secs(20));
+    assert_eq!(net.node(2).parent(), Some(net.id(1)), "{}", net.picture());
+    for n in [0, 1] {
+        net.kill(n, false);
+    }
+    net.run(Duration::from_secs(20));
+    net.nodes[0].disk.retain(|key, _| !key.starts_with("overlay/slots/"));
+    net.start(0, Config { extra_links: 0, ..Config::default() });
+    let founder = net.id(0);
+    net.with(2, |overlay, now| overlay.seek_link(founder, &[common::address(0)], now));
+    net.run(Duration::from_secs(60));
+    assert_eq!(net.node(2).parent(), Some(founder), "{}", net.picture());
+    let newcomer = net.add(Config { extra_links: 0, ..net.joining(&[2]) });
+    net.run(Duration::from_secs(20));
+    assert_ne!(net.text(newcomer), "-", "{}", net.picture());
+    net.assert_whole();
+}

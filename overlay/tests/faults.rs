@@ -69,6 +69,13 @@ fn an_overlay_is_whole_again_after_any_faults() {
     }
 }
 
+/// An heir that was away minds the root again. One of the orphans hears that from it, and asks it for any place, and then from the heir that minded the root meanwhile, and asks it to be
+/// adopted: both answers come.
+#[test]
+fn who_is_given_a_place_and_adopted_at_the_same_time_has_one_place() {
+    storm(28, 8, 8);
+}
+
 #[allow(clippy::disallowed_methods)] // a test reads how much it shall do
 fn seed_from(name: &str, default: u8) -> u8 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

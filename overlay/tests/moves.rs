@@ -9,7 +9,7 @@ use core::time::Duration;
 use common::Net;
 use multiaddr::Multiaddr;
 use overlay::address::{Place, TreeId};
-use overlay::config::Only;
+use overlay::config::{Config, Only};
 use overlay::event::Event;
 use overlay::overlay::Outgoing;
 
@@ -115,5 +115,32 @@ fn links_are_copied_to_another_interface_while_the_old_ones_serve() {
     let told =
         net.nodes.iter().flat_map(|node| &node.events).filter(|(at, event)| *at >= copied_at && lost(event)).count();
     assert_eq!(told, 0);
+    net.assert_whole();
+}
+
+/// It waits for its old parent, for its child's sake; but not for as long as somebody opens links to it.
+#[test]
+fn a_mover_whose_parent_is_gone_has_a_place_again_however_many_links_it_gets() {
+    const MOVER: usize = 2;
+    let mut net = Net::new(1);
+    for through in [None, Some(0), Some(1), Some(MOVER), Some(0), Some(0)] {
+        let config = through.map_or_else(Config::default, |n| net.joining(&[n]));
+        net.add(Config { extra_links: 0, ..config });
+        net.run(Duration::from_secs(2));
+    }
+    net.run(Duration::from_secs(20));
+    let parents = [MOVER, MOVER + 1].map(|n| net.node(n).parent());
+    assert_eq!(parents, [Some(net.id(1)), Some(net.id(MOVER))], "{}", net.picture());
+    net.network_down(MOVER);
+    net.kill(1, false);
+    net.run(Duration::from_secs(8));
+    let elsewhere: Multiaddr = "/ip4/10.9.9.9/tcp/4001".parse().unwrap();
+    net.network_up(MOVER, elsewhere);
+    for _ in 0..10 {
+        net.add(Config { extra_links: 0, ..net.joining(&[MOVER]) });
+        net.run(Duration::from_secs(2));
+    }
+    assert!(net.node(MOVER).parent().is_some(), "{}", net.picture());
+    net.run(Duration::from_secs(20));
     net.assert_whole();
 }

@@ -43,6 +43,8 @@ const ADOPTION_WAITS: Duration = Duration::from_secs(14);
 const NEXT_ANCESTOR: Duration = Duration::from_secs(1);
 /// How long a node that comes back waits for its old parent, after its last new link.
 const PARENT_WAITS: Duration = Duration::from_secs(3);
+/// The most that this takes, however many links follow: all below it wait, too. Since it has lost its place, or has been linked to anybody again.
+const PARENT_WAITS_AT_MOST: Duration = Duration::from_secs(10);
 /// What is below an orphan waits this much longer.
 const BELOW_WAITS: Duration = Duration::from_secs(3);
 /// How long the founder's orphan waits to be adopted after it has heard that somebody minds the root: word of that comes by any neighbour, and the
@@ -174,8 +176,10 @@ impl Overlay {
         let elsewhere = self.trees.in_use().count() > 1;
         let ready = |parent| self.links.to(&parent).is_some_and(|link| link.beacon_of(tree).is_some());
         let missed = state.last_parent.is_some_and(|parent| !ready(parent));
-        let (Some(first), true) = (self.links.live().map(|link| link.up_at).max(), missed) else { return false };
-        let lately = now.instant.since(first) < PARENT_WAITS;
+        let ups = || self.links.live().map(|link| link.up_at);
+        let (Some(first), Some(last), true) = (ups().min(), ups().max(), missed) else { return false };
+        let since = first.max(state.detached_since.unwrap_or_default());
+        let lately = now.instant.since(last) < PARENT_WAITS && now.instant.since(since) < PARENT_WAITS_AT_MOST;
         tree == FIRST_TREE && elsewhere && lately && !state.slots.is_empty()
     }
 
@@ -250,14 +254,14 @@ impl Overlay {
         others.map(|heir| Contact { id: heir.id, addresses: to_wire(&heir.addresses, 2) }).collect()
     }
 
-    /// Whether this node can hold the root beside its own place: it is the founder's child.
+    /// Whether this node can hold the root beside its own place: it is the founder's child, and what the founder gave is worth something.
     pub(crate) fn can_mind(&self, tree: TreeId) -> bool {
         let state = &self.trees[tree];
         let below_founder = matches!(state.chain.grants(), [grant] if Some(grant.parent) == self.founder());
-        tree == FIRST_TREE && below_founder && self.founder() != Some(self.id)
+        tree == FIRST_TREE && below_founder && self.founder() != Some(self.id) && !self.witness.taints(&state.chain)
     }
 
-    /// The root is `holder`'s again.
+    /// The root is `holder`'s again, or at least not this node's any more: the founder's children go back to it. It gives the slots of those who do not to others.
     pub(crate) fn stop_minding(&mut self, tree: TreeId, holder: &NodeId, now: Now) {
         if !core::mem::take(&mut self.trees[tree].minds) {
             return;

@@ -213,7 +213,6 @@ impl Overlay {
         let told = self.trees.place.as_ref().is_some_and(|place| place.addresses.in_tree(tree) == Some(&address));
         let state = &mut self.trees[tree];
         state.role = Role::Child { parent: peer, stale: false };
-        state.minds = false;
         let new_parent = state.last_parent.replace(grant.parent) != Some(grant.parent);
         self.trees.lines_changed();
         let state = &mut self.trees[tree];
@@ -275,8 +274,10 @@ impl Overlay {
         }
         self.dialer.touch();
         self.trees.lines_changed();
+        if let Some(founder) = self.founder() {
+            self.stop_minding(tree, &founder, now);
+        }
         self.trees[tree].role = Role::Detached;
-        self.trees[tree].minds = false;
         self.trees[tree].asking = None;
         for timer in [Timer::Ask(tree), Timer::Stale(tree), Timer::Beacon(tree)] {
             self.timers.cancel(timer);

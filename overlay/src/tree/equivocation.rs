@@ -1,6 +1,6 @@
 //! Parents that give one place to two children under one epoch: seen, proved to others, and not built on any more.
 //!
-//! An honest parent's epochs of one slot rise strictly, over crashes too. So two grants with one parent, tree, slot and epoch but different children prove by
+//! An honest parent's epochs of one slot rise strictly, over crashes too, and over the loss of what it had stored: see [`slots`](super::slots). So two grants with one parent, tree, slot and epoch but different children prove by
 //! themselves that the parent lies, to anybody. A node compares the grants of the chains that it verifies, and passes a proof that is new to it on to
 //! its neighbours. Whoever is guilty is nobody's parent and holds no root; it may still be below others.
 
@@ -107,9 +107,11 @@ impl Overlay {
             if state.holder() == Some(guilty) {
                 state.heard = None;
             }
-            if self.witness.taints(&self.trees[tree].chain) && self.trees[tree].parent().is_some() {
-                self.trees[tree].orphan_since = None;
+            let placed = self.trees[tree].parent().is_some() || self.trees[tree].minds;
+            if placed && self.witness.taints(&self.trees[tree].chain) {
                 self.detach(tree, 0, now);
+                // Nobody has it back from an adopter.
+                self.trees[tree].orphan_since = None;
             }
         }
         self.name_heirs_soon(now);

@@ -181,12 +181,12 @@ impl Overlay {
             }
             Allotment::Full => self.refuse(tree, id, RefuseReason::Full, now),
         }
-        self.store_slots(tree);
+        self.store_slots(tree, now);
     }
 
     /// Writes the slots if they changed.
-    pub(crate) fn store_slots(&mut self, tree: TreeId) {
-        if let Some(bytes) = self.trees[tree].slots.take_unsaved() {
+    pub(crate) fn store_slots(&mut self, tree: TreeId, now: Now) {
+        if let Some(bytes) = self.trees[tree].slots.take_unsaved(now.wall) {
             self.commands.push_back(Command::Persist { key: slots_key(tree).to_owned(), bytes: bytes.into() });
         }
     }
@@ -208,6 +208,7 @@ impl Overlay {
         let tree = grant.tree;
         if self.trees[tree].asking != Some(peer) {
             self.return_unused(&grant, peer, now);
+            self.settle_place(&grant, peer, now);
             return Ok(());
         }
         self.trees[tree].asking = None;
@@ -237,6 +238,16 @@ impl Overlay {
             && let Some(id) = self.links.to(&peer).map(|link| link.id)
         {
             self.send_frame(id, &Frame::Release(grant.tree), now);
+        }
+    }
+
+    /// A neighbour was asked for any place, and then to adopt this node, and the first answer was taken. By the second one it has freed the place that it gave first, and would give it to
+    /// another one, too.
+    fn settle_place(&mut self, grant: &Grant, peer: NodeId, now: Now) {
+        let state = &self.trees[grant.tree];
+        let held_by_peer = state.grant.as_ref().is_some_and(|held| held.parent == peer);
+        if grant.child == self.id && grant.parent != peer && state.parent() == Some(peer) && held_by_peer {
+            self.ask(grant.tree, peer, now);
         }
     }
 
@@ -281,7 +292,7 @@ impl Overlay {
         self.trees[tree].waiting.retain(|waiting| waiting.child != child);
         if self.trees[tree].slots.release(&child) {
             self.dialer.touch();
-            self.store_slots(tree);
+            self.store_slots(tree, now);
             self.placement_changed(tree, now);
             self.advertise_soon(now);
         }
@@ -318,7 +329,7 @@ impl Overlay {
             if let Some(lost) = self.trees[tree].slots.expire(Instant::from_micros(before), &held) {
                 self.timers.set_no_later(Timer::Lease, lost + lease);
             }
-            self.store_slots(tree);
+            self.store_slots(tree, now);
             self.placement_changed(tree, now);
         }
     }

@@ -51,10 +51,15 @@ impl Overlay {
     pub(crate) fn name_heirs(&mut self, now: Now) {
         let (true, Some(overlay)) = (self.names_heirs(), self.overlay_id()) else { return };
         self.survey_again(now);
+        if self.links.live_len() == 0 && !self.names_alone(now) {
+            return;
+        }
         let candidates = self.candidates();
         let mut heirs: Vec<Heir> = self.child_heirs();
         let firsts: Vec<NodeId> = heirs.iter().map(|heir| heir.id).collect();
-        let mut lists = vec![firsts.clone()];
+        let missed = self.missed_heirs(CHILD_HEIRS.saturating_sub(firsts.len()));
+        heirs.extend(missed);
+        let mut lists = vec![heirs.iter().map(|heir| heir.id).collect()];
         let trees = self.genesis.as_ref().map_or(1, |genesis| genesis.genesis().trees);
         for tree in TreeId::ALL.into_iter().filter(|tree| *tree != FIRST_TREE && tree.get() < trees) {
             let taken: Vec<NodeId> =
@@ -90,6 +95,17 @@ impl Overlay {
             let titles = Titles::sign(&self.identity, &overlay, seq, heirs, lists);
             self.learn_titles(titles, now);
         }
+    }
+
+    /// Whether a founder without a link has titles to sign: its first ones, or without a root that has left in good order. What it does not hear says nothing of anybody else,
+    /// because its own network may be gone: all keep their titles, and roots are waited for anew when it hears of somebody again.
+    fn names_alone(&mut self, now: Now) -> bool {
+        let Some(titles) = &self.trees.titles else { return true };
+        let roots = TreeId::ALL.map(|tree| titles.list(tree).next().filter(|_| tree != FIRST_TREE).map(|heir| heir.id));
+        for (named, root) in self.named.iter_mut().zip(roots) {
+            *named = root.map(|id| (id, now.instant)).or(*named);
+        }
+        roots.iter().flatten().any(|root| self.parted.contains(root))
     }
 
     /// The root that `tree` has, if it lives; or the heir that minds it; or a member that holds no other root.
@@ -167,6 +183,19 @@ impl Overlay {
     fn child_heirs(&self) -> Vec<Heir> {
         let steady = self.children_here(FIRST_TREE).filter(|(link, _)| self.may_hold_a_root(link));
         steady.map(|(link, _)| Heir::of(link.peer, &link.addresses)).take(CHILD_HEIRS).collect()
+    }
+
+    /// At most so many who were heirs of the first tree, are not here and have their slots still. They may be here in a moment: a founder that comes back, or was started again, would
+    /// take their titles from all but the first of its children, and when it is gone again at once, those are who is to take its place.
+    fn missed_heirs(&self, most: usize) -> Vec<Heir> {
+        let slots = &self.trees[FIRST_TREE].slots;
+        let is_missed = |heir: &&Heir| {
+            let silent = self.links.to(&heir.id).is_none_or(|link| link.place.is_none());
+            let barred = self.witness.is_guilty(&heir.id) || self.is_revoked(&heir.id);
+            silent && !barred && slots.slot_of(&heir.id).is_some()
+        };
+        let titles = self.trees.titles.iter();
+        titles.flat_map(|titles| titles.list(FIRST_TREE)).filter(is_missed).take(most).cloned().collect()
     }
 
     /// Who may be a root: children, other neighbours, and neighbours of those.

@@ -53,7 +53,7 @@ impl Overlay {
         state.slots.reserve();
         self.routes.clear();
         self.timers.cancel(Timer::Takeover(tree));
-        self.store_slots(tree);
+        self.store_slots(tree, now);
         self.trees.place_is_old = true;
         let asking = TreeId::ALL.into_iter().any(|tree| self.trees[tree].asking.is_some());
         if !self.present && asking {
