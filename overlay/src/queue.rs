@@ -76,16 +76,40 @@ impl Frames {
     }
 }
 
+/// What waits for room on the control lane, of which most links always have enough.
+#[derive(Debug)]
+struct Blocked {
+    link_frames: Frames,
+    routed: Fair,
+    /// The goodbye.
+    last: Option<Vec<u8>>,
+}
+
+impl Default for Blocked {
+    fn default() -> Self {
+        let routed = Fair::new(MAX_ROUTED_CONTROL_BYTES, CONTROL_QUANTUM_BYTES);
+        Self { link_frames: Frames::default(), routed, last: None }
+    }
+}
+
+impl Blocked {
+    fn is_empty(&self) -> bool {
+        self.link_frames.frames.is_empty() && self.routed.bytes() == 0 && self.last.is_none()
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let frame = self.link_frames.pop().or_else(|| self.routed.pop().map(|(_, packet)| packet));
+        frame.or_else(|| self.last.take())
+    }
+}
+
 /// The queues of one link.
 #[derive(Debug)]
 pub struct LinkQueue {
     /// Of the control lane, what there was room for when it came: link frames and packets.
     ready: Frames,
     /// What there was not.
-    link_frames: Frames,
-    routed: Fair,
-    /// The goodbye.
-    last: Option<Vec<u8>>,
+    blocked: Option<Box<Blocked>>,
     control_room: i64,
     data: Fair,
     data_room: i64,
@@ -98,9 +122,7 @@ impl Default for LinkQueue {
     fn default() -> Self {
         Self {
             ready: Frames::default(),
-            link_frames: Frames::default(),
-            routed: Fair::new(MAX_ROUTED_CONTROL_BYTES, CONTROL_QUANTUM_BYTES),
-            last: None,
+            blocked: None,
             control_room: 0,
             data: Fair::new(MAX_DATA_BYTES, DATA_QUANTUM_BYTES),
             data_room: 0,
@@ -127,19 +149,20 @@ impl LinkQueue {
             self.ready.push(order, frame);
             return true;
         }
+        let blocked = self.blocked.get_or_insert_default();
         if order == Order::Last {
-            self.last.get_or_insert(frame);
+            blocked.last.get_or_insert(frame);
             return true;
         }
         if matches!(order, Order::Latest(_)) {
-            self.link_frames.forget(order);
+            blocked.link_frames.forget(order);
         }
-        self.choked |= self.link_frames.bytes.saturating_add(frame.len()) > MAX_LINK_FRAME_BYTES;
+        self.choked |= blocked.link_frames.bytes.saturating_add(frame.len()) > MAX_LINK_FRAME_BYTES;
         if self.choked {
             self.dropped += 1;
             return false;
         }
-        self.link_frames.push(order, frame);
+        blocked.link_frames.push(order, frame);
         true
     }
 
@@ -150,7 +173,7 @@ impl LinkQueue {
             return true;
         }
         let queue = match lane {
-            Lane::Control => &mut self.routed,
+            Lane::Control => &mut self.blocked.get_or_insert_default().routed,
             Lane::Data => &mut self.data,
         };
         let (taken, others) = queue.push(source, flow, packet, now);
@@ -180,7 +203,7 @@ impl LinkQueue {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.ready.frames.is_empty() && self.nothing_waits_for_room() && self.data_bytes() == 0
+        self.ready.frames.is_empty() && self.blocked.is_none() && self.data_bytes() == 0
     }
 
     /// Whether a link frame was lost: the neighbour takes nothing.
@@ -207,16 +230,19 @@ impl LinkQueue {
     fn leaves_at_once(&self) -> bool {
         let before = self.ready.bytes;
         let has_room = i64::try_from(before).is_ok_and(|before| before < self.control_room);
-        has_room && before < MAX_READY_BYTES && self.nothing_waits_for_room()
-    }
-
-    fn nothing_waits_for_room(&self) -> bool {
-        self.link_frames.frames.is_empty() && self.routed.bytes() == 0 && self.last.is_none()
+        has_room && before < MAX_READY_BYTES && self.blocked.is_none()
     }
 
     fn next_control(&mut self) -> Option<Vec<u8>> {
-        let frame = self.ready.pop().or_else(|| self.link_frames.pop());
-        frame.or_else(|| self.routed.pop().map(|(_, packet)| packet)).or_else(|| self.last.take())
+        if let Some(frame) = self.ready.pop() {
+            return Some(frame);
+        }
+        let blocked = self.blocked.as_mut()?;
+        let frame = blocked.pop();
+        if blocked.is_empty() {
+            self.blocked = None;
+        }
+        frame
     }
 }
 
