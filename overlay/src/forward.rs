@@ -92,7 +92,7 @@ impl Routed {
 }
 
 /// Bulk goes on the data lane; everything else must not wait behind it.
-const fn lane_of(kind: Kind) -> Lane {
+pub(crate) const fn lane_of(kind: Kind) -> Lane {
     match kind {
         Kind::Data => Lane::Data,
         _ => Lane::Control,
@@ -187,7 +187,7 @@ impl Overlay {
             return Err((Box::new(packet), why));
         };
         header.ttl = header.ttl.saturating_sub(1);
-        let (lane, flow) = (lane_of(header.kind), header.flow);
+        let waits = self.waits(header, came_from);
         let Some(bytes) = packet.into_bytes() else {
             self.counters.dropped_full += 1;
             return Ok(());
@@ -195,7 +195,7 @@ impl Overlay {
         if came_from.is_some() {
             self.counters.forwarded += 1;
         }
-        self.enqueue(link, lane, flow, bytes, now);
+        self.enqueue_packet(link, waits, bytes, now);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ pub enum CloseReason {
     Malformed,
     /// The peer speaks no version that we do.
     Version,
-    /// Nothing was heard for too long.
+    /// Nothing was heard for too long, or nothing taken.
     Silent,
     /// As many links as the configuration allows.
     Full,
@@ -121,7 +121,7 @@ impl fmt::Display for CloseReason {
             Self::Replaced => "replaced by a newer link",
             Self::Malformed => "it sent a malformed frame",
             Self::Version => "no common protocol version",
-            Self::Silent => "nothing heard for too long",
+            Self::Silent => "nothing heard or taken for too long",
             Self::Full => "as many links as allowed",
             Self::Leaving => "leaving",
         })

@@ -14,7 +14,7 @@ use crate::error::{FoundError, RestoreError};
 use crate::event::Event;
 use crate::genesis::{Genesis, SignedGenesis};
 use crate::id::NodeId;
-use crate::io::{CloseReason, Command, Lane, LinkId, Snapshot, Transmit};
+use crate::io::{CloseReason, Command, Snapshot};
 use crate::membership::Membership;
 use crate::overlay::{
     KEY_GENESIS, KEY_KNOWN, KEY_MEMBERSHIP, KEY_PARENTS, KEY_RECORDS, KEY_REVOKED, KEY_TITLES, Overlay, Timer,
@@ -266,31 +266,6 @@ impl Overlay {
             self.close(id, CloseReason::Leaving);
         }
         self.events.push_back(Event::Left);
-    }
-
-    pub(crate) fn send_frame(&mut self, id: LinkId, frame: &Frame, now: Now) {
-        self.enqueue(id, Lane::Control, 0, frame.encode(), now);
-    }
-
-    /// Whether the frame found room in the link's queue.
-    pub(crate) fn enqueue(&mut self, id: LinkId, lane: Lane, flow: u32, bytes: Vec<u8>, now: Now) -> bool {
-        let Some(link) = self.links.link_mut(id) else { return false };
-        let taken = link.queue.push(lane, flow, bytes, now.instant);
-        self.links.make_ready(id);
-        if !taken {
-            self.counters.dropped_full += 1;
-        }
-        taken
-    }
-
-    /// A data frame went out: its link has to answer something within a while.
-    pub(crate) fn frame_left(&mut self, transmit: &Transmit) {
-        if transmit.lane != Lane::Data {
-            return;
-        }
-        if let Some(since) = self.links.link(transmit.link).and_then(|link| link.unanswered_since) {
-            self.timers.set_no_later(Timer::Link(transmit.link), since + self.config.timing.quiet);
-        }
     }
 
     /// What every input may have made necessary.

@@ -9,6 +9,7 @@ mod beyond;
 mod dispatch;
 mod enrol;
 mod greet;
+mod outgoing;
 pub(crate) mod twin;
 
 pub(crate) use beyond::Ahead;

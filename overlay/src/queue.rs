@@ -1,51 +1,136 @@
-//! What waits to be written to one link: control frames first, then data fair between flows, all of it bounded.
+//! What waits to be written to one link: control before data, each of it bounded, and fair between those who send it.
 //!
-//! The driver grants room in bytes; a frame leaves while there is any left, so room may go below zero by less than a frame. Data
-//! is served by deficit round robin over flow labels (Shreedhar and Varghese, SIGCOMM 1995), so that a bulk transfer does not
-//! starve a shell. A packet that waited longer than [`MARK_AFTER`] is marked as having met congestion before anything is dropped.
-//! A full queue drops, for a relay that stopped reading instead could deadlock a ring of relays: of a flow that has more in it than the packet's own, so that what fills it does not
-//! keep others out (approximated longest queue drop: Suter, Lakshman, Stiliadis and Choudhury, INFOCOM 1998; here the longest of those that have their turns next).
+//! The driver grants room in bytes; a frame leaves while there is any left, so room may go below zero by less than a frame.
+//!
+//! The control lane carries the words of this node to its neighbour (link frames) and packets to pass on. As long as there is room for
+//! all of them they leave as they came, with nothing decided about them. What has to wait is parted: link frames go first, since others
+//! decide by them who lives, and packets have bounds of their own, so that whoever sends packets keeps no link frame waiting or out. A
+//! neighbour is told most things once. So no link frame is dropped in silence: one about something newer takes the place of the one
+//! before (see [`Order`]), and when there is no room for one even so, the queue is [choked](LinkQueue::is_choked), and the link has to be
+//! closed.
+//!
+//! Packets on both lanes share a link by [where they came from](Source), then by flow: see `fair.rs`. On the control lane, where senders
+//! say no flow, the kind of the packet stands for it. A data packet that waited longer than [`MARK_AFTER`] is marked as having met congestion
+//! before anything is dropped. A full queue drops, for a relay that stopped reading instead could deadlock a ring of relays.
+
+mod fair;
+mod order;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::io::Lane;
+use crate::io::{Lane, MAX_CONTROL_FRAME_BYTES};
 use crate::time::Instant;
 use crate::wire::packet::mark_ecn;
 
+use fair::Fair;
+pub use fair::Source;
+pub use order::{Order, Subject};
+
+/// Most bytes of link frames that wait for room on one link. All that a new neighbour is told is less than half of it, and afterwards most frames
+/// take the place of an earlier one: who lets so much wait takes nothing.
+pub const MAX_LINK_FRAME_BYTES: usize = 256 * 1024;
+/// Most bytes of packets to pass on that wait for room on the control lane of one link.
+pub const MAX_ROUTED_CONTROL_BYTES: usize = 256 * 1024;
+/// Most bytes of the control lane for which there is room already, however much the driver has granted.
+const MAX_READY_BYTES: usize = 64 * 1024;
 /// Most control bytes that wait on one link.
-pub const MAX_CONTROL_BYTES: usize = 256 * 1024;
+pub const MAX_CONTROL_BYTES: usize =
+    MAX_LINK_FRAME_BYTES + MAX_ROUTED_CONTROL_BYTES + MAX_READY_BYTES + 2 * MAX_CONTROL_FRAME_BYTES;
 /// Most data bytes that wait on one link.
 pub const MAX_DATA_BYTES: usize = 2 * 1024 * 1024;
 /// A packet that waited longer is marked.
 pub const MARK_AFTER: Duration = Duration::from_millis(5);
-/// Bytes that a flow may send in its turn.
-const QUANTUM_BYTES: i64 = 64 * 1024;
-/// Flows that are looked at, in the order of their turns, to find one that has more than another.
-const LOOKED_AT: usize = 8;
+/// Data bytes that a source, and each of its flows, may send in its turn.
+const DATA_QUANTUM_BYTES: i64 = 64 * 1024;
+/// The same on the control lane, whose packets are shorter and have somebody waiting: the longest of them.
+const CONTROL_QUANTUM_BYTES: i64 = 16 * 1024;
 
+/// Frames that leave in the order in which they are here.
 #[derive(Debug, Default)]
-struct Flow {
-    packets: VecDeque<(Instant, Vec<u8>)>,
+struct Frames {
+    frames: VecDeque<(Order, Vec<u8>)>,
     bytes: usize,
-    deficit: i64,
+}
+
+impl Frames {
+    fn push(&mut self, order: Order, frame: Vec<u8>) {
+        self.bytes += frame.len();
+        self.frames.push_back((order, frame));
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let (_, frame) = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    /// A later frame says what the one of this order would.
+    fn forget(&mut self, order: Order) {
+        let earlier = self.frames.iter().position(|(other, _)| *other == order);
+        if let Some((_, frame)) = earlier.and_then(|at| self.frames.remove(at)) {
+            self.bytes -= frame.len();
+        }
+    }
+}
+
+/// What waits for room on the control lane, of which most links always have enough.
+#[derive(Debug)]
+struct Blocked {
+    link_frames: Frames,
+    routed: Fair,
+    /// The goodbye.
+    last: Option<Vec<u8>>,
+}
+
+impl Default for Blocked {
+    fn default() -> Self {
+        let routed = Fair::new(MAX_ROUTED_CONTROL_BYTES, CONTROL_QUANTUM_BYTES);
+        Self { link_frames: Frames::default(), routed, last: None }
+    }
+}
+
+impl Blocked {
+    fn is_empty(&self) -> bool {
+        self.link_frames.frames.is_empty() && self.routed.bytes() == 0 && self.last.is_none()
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let frame = self.link_frames.pop().or_else(|| self.routed.pop().map(|(_, packet)| packet));
+        frame.or_else(|| self.last.take())
+    }
 }
 
 /// The queues of one link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LinkQueue {
-    control: VecDeque<Vec<u8>>,
-    control_bytes: usize,
+    /// Of the control lane, what there was room for when it came: link frames and packets.
+    ready: Frames,
+    /// What there was not.
+    blocked: Option<Box<Blocked>>,
     control_room: i64,
-    flows: BTreeMap<u32, Flow>,
-    /// In the order of their turns. Of one that has nothing any more everything was dropped.
-    turns: VecDeque<u32>,
-    /// One of which something was dropped, for as long as it has more than those that come.
-    long: Option<u32>,
-    data_bytes: usize,
+    data: Fair,
     data_room: i64,
+    choked: bool,
     marked: u64,
     dropped: u64,
+}
+
+impl Default for LinkQueue {
+    fn default() -> Self {
+        Self {
+            ready: Frames::default(),
+            blocked: None,
+            control_room: 0,
+            data: Fair::new(MAX_DATA_BYTES, DATA_QUANTUM_BYTES),
+            data_room: 0,
+            choked: false,
+            marked: 0,
+            dropped: 0,
+        }
+    }
 }
 
 impl LinkQueue {
@@ -58,40 +143,56 @@ impl LinkQueue {
         *room = room.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Queues a frame; `flow` counts on the data lane only. False when the queue is full and the frame was dropped.
-    pub fn push(&mut self, lane: Lane, flow: u32, frame: Vec<u8>, now: Instant) -> bool {
-        let has_room = match lane {
-            Lane::Control => self.control_bytes.saturating_add(frame.len()) <= MAX_CONTROL_BYTES,
-            Lane::Data => self.make_room(flow, frame.len()),
-        };
-        if !has_room {
+    /// Queues a link frame. False when there is no room for it: the neighbour misses something, and the link is of no use any more.
+    pub fn push_frame(&mut self, order: Order, frame: Vec<u8>) -> bool {
+        if self.leaves_at_once() {
+            self.ready.push(order, frame);
+            return true;
+        }
+        let blocked = self.blocked.get_or_insert_default();
+        if order == Order::Last {
+            blocked.last.get_or_insert(frame);
+            return true;
+        }
+        if matches!(order, Order::Latest(_)) {
+            blocked.link_frames.forget(order);
+        }
+        self.choked |= blocked.link_frames.bytes.saturating_add(frame.len()) > MAX_LINK_FRAME_BYTES;
+        if self.choked {
             self.dropped += 1;
             return false;
         }
-        match lane {
-            Lane::Control => {
-                self.control_bytes += frame.len();
-                self.control.push_back(frame);
-            }
-            Lane::Data => self.push_data(flow, frame, now),
-        }
+        blocked.link_frames.push(order, frame);
         true
+    }
+
+    /// Queues a packet that came from `source`. False when the queue is full and the packet was dropped.
+    pub fn push_packet(&mut self, lane: Lane, source: Source, flow: u32, packet: Vec<u8>, now: Instant) -> bool {
+        if lane == Lane::Control && self.leaves_at_once() {
+            self.ready.push(Order::InTurn, packet);
+            return true;
+        }
+        let queue = match lane {
+            Lane::Control => &mut self.blocked.get_or_insert_default().routed,
+            Lane::Data => &mut self.data,
+        };
+        let (taken, others) = queue.push(source, flow, packet, now);
+        self.dropped += others + u64::from(!taken);
+        taken
     }
 
     /// The next frame to write, if its lane has room.
     pub fn pop(&mut self, now: Instant) -> Option<(Lane, Vec<u8>)> {
         if self.control_room > 0
-            && let Some(frame) = self.control.pop_front()
+            && let Some(frame) = self.next_control()
         {
-            self.control_bytes -= frame.len();
             self.control_room -= size(&frame);
             return Some((Lane::Control, frame));
         }
         if self.data_room <= 0 {
             return None;
         }
-        let (waited_from, mut packet) = self.next_packet()?;
-        self.data_bytes -= packet.len();
+        let (waited_from, mut packet) = self.data.pop()?;
         self.data_room -= size(&packet);
         if now.since(waited_from) > MARK_AFTER {
             mark_ecn(&mut packet);
@@ -102,12 +203,17 @@ impl LinkQueue {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.data_bytes == 0
+        self.ready.frames.is_empty() && self.blocked.is_none() && self.data_bytes() == 0
+    }
+
+    /// Whether a link frame was lost: the neighbour takes nothing.
+    pub const fn is_choked(&self) -> bool {
+        self.choked
     }
 
     /// Data bytes that wait: how loaded the link is.
     pub const fn data_bytes(&self) -> usize {
-        self.data_bytes
+        self.data.bytes()
     }
 
     /// Frames dropped because a queue was full.
@@ -120,182 +226,26 @@ impl LinkQueue {
         self.marked
     }
 
-    /// Room for so many bytes of this flow, if need be at the cost of one that has more. False when none is seen that has.
-    fn make_room(&mut self, flow: u32, bytes: usize) -> bool {
-        let own = self.bytes_of(flow).saturating_add(bytes);
-        while self.data_bytes.saturating_add(bytes) > MAX_DATA_BYTES {
-            let Some((label, long)) = self.longer_than(own) else { return false };
-            let Some((_, packet)) = long.packets.pop_back() else { return false };
-            long.bytes -= packet.len();
-            self.data_bytes -= packet.len();
-            self.dropped += 1;
-            self.long = Some(label);
+    /// Whether a control frame that comes now leaves as soon as the driver asks, with everything before it.
+    fn leaves_at_once(&self) -> bool {
+        let before = self.ready.bytes;
+        let has_room = i64::try_from(before).is_ok_and(|before| before < self.control_room);
+        has_room && before < MAX_READY_BYTES && self.blocked.is_none()
+    }
+
+    fn next_control(&mut self) -> Option<Vec<u8>> {
+        if let Some(frame) = self.ready.pop() {
+            return Some(frame);
         }
-        true
-    }
-
-    /// A flow with more than so many bytes.
-    fn longer_than(&mut self, own: usize) -> Option<(u32, &mut Flow)> {
-        let known = self.long.filter(|label| self.bytes_of(*label) > own);
-        let next = || self.turns.iter().take(LOOKED_AT).copied().max_by_key(|label| self.bytes_of(*label));
-        let label = known.or_else(next)?;
-        self.flows.get_mut(&label).filter(|flow| flow.bytes > own).map(|flow| (label, flow))
-    }
-
-    fn bytes_of(&self, flow: u32) -> usize {
-        self.flows.get(&flow).map_or(0, |flow| flow.bytes)
-    }
-
-    fn push_data(&mut self, label: u32, packet: Vec<u8>, now: Instant) {
-        self.data_bytes += packet.len();
-        let flow = self.flows.entry(label).or_insert_with(|| {
-            self.turns.push_back(label);
-            Flow { deficit: QUANTUM_BYTES, ..Flow::default() }
-        });
-        flow.bytes += packet.len();
-        flow.packets.push_back((now, packet));
-    }
-
-    fn next_packet(&mut self) -> Option<(Instant, Vec<u8>)> {
-        loop {
-            let label = *self.turns.front()?;
-            let flow = self.flows.get_mut(&label)?;
-            if flow.deficit <= 0 && !flow.packets.is_empty() {
-                flow.deficit += QUANTUM_BYTES;
-                self.turns.rotate_left(1);
-                continue;
-            }
-            let next = flow.packets.pop_front();
-            if let Some((_, packet)) = &next {
-                flow.deficit -= size(packet);
-                flow.bytes -= packet.len();
-            }
-            if flow.packets.is_empty() {
-                self.flows.remove(&label);
-                self.turns.pop_front();
-            }
-            if next.is_some() {
-                return next;
-            }
+        let blocked = self.blocked.as_mut()?;
+        let frame = blocked.pop();
+        if blocked.is_empty() {
+            self.blocked = None;
         }
+        frame
     }
 }
 
 fn size(frame: &[u8]) -> i64 {
     i64::try_from(frame.len()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(micros: u64) -> Instant {
-        Instant::from_micros(micros)
-    }
-
-    #[test]
-    fn nothing_leaves_without_room_and_control_goes_first() {
-        let mut queue = LinkQueue::default();
-        assert!(queue.push(Lane::Data, 1, vec![0; 100], at(0)));
-        assert!(queue.push(Lane::Control, 0, vec![1; 10], at(0)));
-        assert_eq!(queue.pop(at(0)), None);
-        queue.add_room(Lane::Data, 1);
-        queue.add_room(Lane::Control, 1);
-        assert_eq!(queue.pop(at(0)), Some((Lane::Control, vec![1; 10])));
-        assert_eq!(queue.pop(at(0)), Some((Lane::Data, vec![0; 100])));
-        assert!(queue.push(Lane::Data, 1, vec![0; 1], at(0)));
-        queue.add_room(Lane::Data, 99);
-        assert_eq!(queue.pop(at(0)), None, "room was overdrawn by 99");
-        queue.add_room(Lane::Data, 1);
-        assert!(queue.pop(at(0)).is_some() && queue.is_empty());
-    }
-
-    #[test]
-    fn a_small_flow_passes_a_large_one() {
-        let mut queue = LinkQueue::default();
-        queue.add_room(Lane::Data, usize::MAX);
-        for _ in 0..30 {
-            assert!(queue.push(Lane::Data, 1, vec![1; 60_000], at(0)));
-        }
-        assert!(queue.push(Lane::Data, 2, vec![2; 100], at(0)));
-        let position = (0..).find(|_| queue.pop(at(0)).is_some_and(|(_, packet)| packet[0] == 2));
-        assert!(position.is_some_and(|position| position <= 2), "{position:?}");
-    }
-
-    #[test]
-    fn equal_flows_share_alike_whatever_their_packet_size() {
-        let mut queue = LinkQueue::default();
-        queue.add_room(Lane::Data, 1_000_000);
-        for _ in 0..1000 {
-            assert!(queue.push(Lane::Data, 1, vec![1; 1000], at(0)));
-        }
-        for _ in 0..25 {
-            assert!(queue.push(Lane::Data, 2, vec![2; 40_000], at(0)));
-        }
-        let mut bytes = [0usize; 3];
-        while let Some((_, packet)) = queue.pop(at(0)) {
-            bytes[usize::from(packet[0])] += packet.len();
-        }
-        assert!(bytes[1].abs_diff(bytes[2]) <= 2 * 64 * 1024, "{bytes:?}");
-    }
-
-    #[test]
-    fn waiting_marks_and_a_full_queue_drops() {
-        let mut queue = LinkQueue::default();
-        queue.add_room(Lane::Data, usize::MAX);
-        assert!(queue.push(Lane::Data, 1, vec![0; 100], at(0)));
-        let (_, packet) = queue.pop(at(5_001)).unwrap();
-        assert_eq!((packet[1], queue.marked()), (1, 1));
-        while queue.push(Lane::Data, 1, vec![0; 60_000], at(0)) {}
-        assert!(queue.data_bytes() <= MAX_DATA_BYTES && queue.dropped() == 1);
-        while queue.push(Lane::Control, 0, vec![0; 1000], at(0)) {}
-        assert_eq!(queue.dropped(), 2);
-    }
-
-    #[test]
-    fn who_fills_the_queue_keeps_nobody_else_out() {
-        let mut queue = LinkQueue::default();
-        while queue.push(Lane::Data, 1, vec![1; 1000], at(0)) {}
-        let refused = queue.dropped();
-        for label in 2..12 {
-            for _ in 0..10 {
-                assert!(queue.push(Lane::Data, label, vec![2; 1200], at(0)), "{label}");
-            }
-        }
-        // Of the first flow, and no more than it takes.
-        let taken = 10 * 10 * 1200_u64;
-        assert!((taken / 1000..=taken / 1000 + 1).contains(&(queue.dropped() - refused)), "{}", queue.dropped());
-        assert!(!queue.push(Lane::Data, 1, vec![1; 1000], at(0)), "it is the longest itself");
-        assert!(queue.data_bytes() <= MAX_DATA_BYTES);
-        queue.add_room(Lane::Data, usize::MAX);
-        let mut bytes = [0usize; 3];
-        let waiting = queue.data_bytes();
-        while let Some((_, packet)) = queue.pop(at(0)) {
-            bytes[usize::from(packet[0])] += packet.len();
-        }
-        assert_eq!((bytes[2], bytes[1] + bytes[2]), (10 * 10 * 1200, waiting));
-        assert!(queue.is_empty());
-    }
-
-    /// A flow of which everything was dropped has its turn, and nothing to say.
-    #[test]
-    fn one_flow_after_the_other_is_the_longest() {
-        let mut queue = LinkQueue::default();
-        for label in 0..1000 {
-            for _ in 0..50 {
-                queue.push(Lane::Data, label, vec![0; 60_000 - usize::try_from(label).unwrap()], at(0));
-                assert!(queue.data_bytes() <= MAX_DATA_BYTES);
-            }
-            // A newcomer has room while there is a longer one, which as few as these have.
-            let fits = queue.push(Lane::Data, 5000 + label, vec![0; 1000], at(0));
-            assert!(fits || label > 5, "{label}");
-        }
-        queue.add_room(Lane::Data, usize::MAX);
-        let (mut left, mut count) = (queue.data_bytes(), 0);
-        while let Some((_, packet)) = queue.pop(at(0)) {
-            left -= packet.len();
-            count += 1;
-        }
-        assert!(left == 0 && count > 0 && queue.is_empty() && queue.flows.is_empty() && queue.turns.is_empty());
-    }
 }

@@ -5,7 +5,7 @@ use super::Routed;
 use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
 use crate::dht::{Choice, Walk, choose};
 use crate::id::NodeId;
-use crate::io::{Lane, LinkId};
+use crate::io::LinkId;
 use crate::overlay::Overlay;
 use crate::record::RecordKey;
 use crate::time::Now;
@@ -71,8 +71,8 @@ impl Overlay {
             self.turn_at_the_minded_root(tree, &mut packet);
         }
         match self.direction(tree, &mut packet.header) {
-            Direction::Down => self.walk_down(tree, packet, came_from.is_some(), now),
-            Direction::On(link) => self.step(packet, link, came_from.is_some(), now),
+            Direction::Down => self.walk_down(tree, packet, came_from, now),
+            Direction::On(link) => self.step(packet, link, came_from, now),
         }
     }
 
@@ -114,7 +114,7 @@ impl Overlay {
         }
     }
 
-    fn walk_down(&mut self, tree: TreeId, mut packet: Routed, relayed: bool, now: Now) {
+    fn walk_down(&mut self, tree: TreeId, mut packet: Routed, came_from: Option<LinkId>, now: Now) {
         let header = &mut packet.header;
         header.down = true;
         let (key, replica) = (header.dst, header.replica());
@@ -127,25 +127,26 @@ impl Overlay {
             }
             Choice::Child(child) => {
                 let link = self.links.to(&child).map(|link| link.id);
-                self.step(packet, link, relayed, now);
+                self.step(packet, link, came_from, now);
             }
         }
     }
 
-    fn step(&mut self, mut packet: Routed, link: Option<LinkId>, relayed: bool, now: Now) {
+    fn step(&mut self, mut packet: Routed, link: Option<LinkId>, came_from: Option<LinkId>, now: Now) {
         let Some(link) = link else {
             self.counters.dropped_no_route += 1;
             return;
         };
         let header = &mut packet.header;
         header.ttl = header.ttl.saturating_sub(1);
+        let waits = self.waits(header, came_from);
         let Some(bytes) = packet.into_bytes() else {
             self.counters.dropped_full += 1;
             return;
         };
-        if relayed {
+        if came_from.is_some() {
             self.counters.forwarded += 1;
         }
-        self.enqueue(link, Lane::Control, 0, bytes, now);
+        self.enqueue_packet(link, waits, bytes, now);
     }
 }

@@ -4,6 +4,8 @@
 //! for a while, any link when data went and nothing came back, and all when the local address changed; a probe has to be
 //! answered within 3 s. Long before that, the peer of a link in doubt is dialled beside it: where only the connection is gone, as behind a NAT that
 //! forgot it, the new one takes its place and nobody is lost.
+//!
+//! A neighbour that takes nothing, so that there is no room for what it has to be told, is lost at once.
 
 use core::time::Duration;
 
@@ -33,6 +35,7 @@ impl Overlay {
         let Some(link) = self.links.link(id) else { return };
         let timing = &self.config.timing;
         let at = match link.state {
+            _ if link.queue.is_choked() => now.instant,
             LinkState::Greeting | LinkState::Spare => link.up_at + timing.hello_timeout,
             LinkState::Guest | LinkState::Asked => link.up_at + ENROL_TIMEOUT,
             LinkState::Closing(_, at) => at,
@@ -57,7 +60,18 @@ impl Overlay {
         let timing = self.config.timing.clone();
         let peer = link.peer;
         let silence = now.instant.since(link.heard_at);
+        let choked = link.queue.is_choked();
         match link.state {
+            LinkState::Closing(reason, at) if choked || at <= now.instant => {
+                self.drop_link(id, reason, now);
+                return;
+            }
+            LinkState::Closing(..) => {}
+            _ if choked => {
+                self.dialer.useless(peer, &mut self.rng, now.instant);
+                self.drop_link(id, CloseReason::Silent, now);
+                return;
+            }
             LinkState::Greeting | LinkState::Spare if now.instant.since(link.up_at) >= timing.hello_timeout => {
                 self.drop_link(id, CloseReason::Silent, now);
                 return;
@@ -67,12 +81,6 @@ impl Overlay {
                 return;
             }
             LinkState::Greeting | LinkState::Guest | LinkState::Asked | LinkState::Spare => {}
-            LinkState::Closing(reason, at) if at <= now.instant => {
-                self.close(id, reason);
-                self.link_went_down(id, now);
-                return;
-            }
-            LinkState::Closing(..) => {}
             LinkState::Live => {
                 let kin = self.trees.is_kin(&peer);
                 let unanswered = link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= timing.probe_timeout);

@@ -11,9 +11,10 @@ use crate::event::Event;
 use crate::genesis::SignedGenesis;
 use crate::hyperbolic::Plane;
 use crate::id::NodeId;
-use crate::io::{Lane, LinkId};
+use crate::io::LinkId;
 use crate::links::{Link, TwoHop};
 use crate::overlay::{Overlay, Timer};
+use crate::queue::{Order, Subject};
 use crate::record::{FLAG_LEAF, Hint, MAX_HINTS, NodeRecord, Query, Record, SignedRecord, next_seq};
 use crate::standing::Standing;
 use crate::time::Now;
@@ -238,7 +239,7 @@ impl Overlay {
         let hash = Some(hash_of(bytes));
         if let Some(link) = self.links.link_mut(id).filter(|link| link.advert_sent != hash) {
             link.advert_sent = hash;
-            self.enqueue(id, Lane::Control, 0, bytes.to_vec(), now);
+            self.enqueue_frame(id, Order::Latest(Subject::Neighbourhood), bytes.to_vec(), now);
         }
     }
 

@@ -1,0 +1,49 @@
+//! What a link frame is to the others that wait for the same link.
+
+use crate::wire::link::Frame;
+
+/// What a frame is about of which the latest word counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// Where the sender is and whom it knows.
+    Neighbourhood,
+    /// The beacon of a tree, by the tree's byte in it.
+    Beacon(Option<u8>),
+    /// The sender's chain of grants in a tree.
+    Chain(u8),
+    /// How far above the receiver a tree is broken.
+    Break(u8),
+    /// The table of a vertex, by tree and depth.
+    Table(u8, u8),
+}
+
+/// When a frame leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// After those that came before it.
+    InTurn,
+    /// The same, and instead of an earlier one about the same.
+    Latest(Subject),
+    /// After everything else, packets too.
+    Last,
+}
+
+/// Where the byte of the tree is in a beacon's signed bytes: see [`crate::tree`].
+const BEACON_TREE_AT: usize = 32;
+
+impl Order {
+    /// What the others may do without once this frame waits, too.
+    ///
+    /// What answers, asks or proves something is not said twice, and a heartbeat leaves out what the one before it told.
+    pub(crate) fn of(frame: &Frame) -> Self {
+        match frame {
+            Frame::Advert(_) => Self::Latest(Subject::Neighbourhood),
+            Frame::Beacon(frame) => Self::Latest(Subject::Beacon(frame.beacon.get(BEACON_TREE_AT).copied())),
+            Frame::Chain(chain) => Self::Latest(Subject::Chain(chain.tree.get())),
+            Frame::Detached(detached) => Self::Latest(Subject::Break(detached.tree.get())),
+            Frame::Table(table) => Self::Latest(Subject::Table(table.tree.get(), table.depth)),
+            Frame::Goodbye(_) => Self::Last,
+            _ => Self::InTurn,
+        }
+    }
+}
