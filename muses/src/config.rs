@@ -43,8 +43,10 @@ pub const OLD_KEY_LIFETIME: Duration = Duration::from_secs(3);
 pub const MIN_ASK_INTERVAL: Duration = Duration::from_millis(200);
 /// So long nothing was heard from a peer before its word is believed that it has lost a session, where nothing can prove that it is its word.
 pub const UNPROVEN_RESET_WAIT: Duration = Duration::from_secs(30);
-/// Answers to one peer's Re-Hellos, and to each other message that comes again.
+/// Answers to one peer's Re-Hellos from one place over one neighbour, and to each other message that comes again.
 pub const ANSWERS: Rate = Rate { burst: 8, every: Duration::from_millis(50) };
+/// Answers to one peer's Re-Hellos, wherever they come from.
+pub const ANSWERS_IN_ALL: Rate = Rate { burst: 64, every: Duration::from_millis(5) };
 /// How long an older resume secret is still accepted once the peer is known to hold the newer one.
 pub const OLD_SECRET_LIFETIME: Duration = Duration::from_secs(600);
 /// Hellos without a cookie that are worked on; each costs up to [`OPS_PER_HELLO`](crate::handshake::OPS_PER_HELLO) public-key operations.

@@ -1,15 +1,18 @@
 //! What a session keeps secret: SessID and label, the resume secret RS and its ratchet, reset tokens.
 //!
 //! RS is a ladder. Every resume derives the keys of its epoch from one rung and two nonces, and the next rung from the same;
-//! no packet key is ever stored. After a resume the rung below is kept, because the peer may not know yet:
-//! - who *answered* a Re-Hello climbs when the first packet under the new epoch arrives, and keeps the old rung for 10 minutes;
-//! - who *sent* it climbs on the answer, and keeps the old rung until a packet under the new epoch arrives
+//! no packet key is ever stored. After a resume the rungs before are kept, because the peer may not know yet:
+//! - who *answered* a Re-Hello climbs when the first packet under the new epoch arrives, and keeps the old rungs for 10 minutes;
+//! - who *sent* it climbs on the answer, and keeps the old rungs until a packet under the new epoch arrives
 //!   ([`Secrets::settle`]), however long that takes, and 10 minutes more.
 //!
 //! Once a day the two mix a fresh secret into the ladder (`session/refresh.rs`), so that whoever has stolen a rung is left behind: who *answered*
-//! climbs when it is told that the other has, and both keep the rung below as above.
+//! climbs when it is told that the other has, and both keep the rungs before as above.
 //!
-//! So whatever is lost, and whatever the outage lasts, the two share a rung.
+//! One rung before the present one is not enough. Whoever asks twice, and goes on with the second answer, which began from the rung below as the first did, does
+//! not know whether the first packet under the first answer still arrives, late: then the peer stands on a rung that this end has left. So up to
+//! [`MAX_RUNGS`] are kept, and a Re-Hello proves all of them. In random walks of two ends with messages in any order, lost, late and repeated, restarts and
+//! refreshes, the two had always one in common with three rungs and with four; with two, one walk in thirty of 60 steps came to an end without.
 
 use core::time::Duration;
 
@@ -20,11 +23,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::cipher::Cipher;
 use crate::content::{LABEL_BYTES, Label, PARTIAL_ID_BYTES, SESSION_ID_BYTES, id_in_partial};
 use crate::dh::PublicKey;
-use crate::kdf::{Kdf, Key};
+use crate::kdf::{self, Kdf, Key};
 use crate::packet::{Direction, Epoch, Opener, Sealer};
 
 /// How long the rung below the current one is kept once both ends are known to have climbed.
 pub const PREVIOUS_SECRET_KEPT: Duration = Duration::from_secs(600);
+
+/// Rungs that an end keeps, the present one included.
+pub const MAX_RUNGS: usize = 4;
 
 /// Encoded [`Secrets`] are never longer: the limit to decode them with.
 pub const MAX_SECRETS_BYTES: usize = 512;
@@ -49,7 +55,8 @@ pub struct Secrets {
     /// Authenticates Re-Hellos for as long as the session lives, so that "older than what I know" can be told from "forged".
     pub(crate) auth: [u8; 32],
     pub(crate) current: Rung,
-    pub(crate) previous: Option<Rung>,
+    /// Those before, the latest first, for as long as the peer may be there: fewer than [`MAX_RUNGS`].
+    earlier: Vec<Rung>,
     /// The peer is known to have the current rung.
     settled: bool,
     /// The highest resume number used.
@@ -63,6 +70,12 @@ pub struct Secrets {
 pub(crate) struct Rung {
     pub(crate) generation: u32,
     pub(crate) secret: [u8; 32],
+}
+
+impl Rung {
+    fn is(&self, other: &Self) -> bool {
+        self.generation == other.generation && kdf::equal(&self.secret, &other.secret)
+    }
 }
 
 impl Drop for Secrets {
@@ -113,8 +126,7 @@ impl Secrets {
     pub fn adopt(&mut self, agreed: Agreed) -> (Sealer, Opener) {
         let Agreed { resume, base, next, answered, sealer, opener } = agreed;
         self.last_resume = self.last_resume.max(resume);
-        self.current = next;
-        self.previous = Some(base);
+        self.go_to(next, Some(base));
         self.settled = answered;
         (sealer, opener)
     }
@@ -134,8 +146,28 @@ impl Secrets {
 
     /// Goes on with a refreshed rung; `settled` when the peer is known to have it.
     pub(crate) fn climb(&mut self, next: Rung, settled: bool) {
-        self.previous = Some(core::mem::replace(&mut self.current, next));
+        self.go_to(next, None);
         self.settled = settled;
+    }
+
+    /// From here on `next` is the present rung. `base`, from which it was made, is kept in any case: the peer had it then.
+    fn go_to(&mut self, next: Rung, base: Option<Rung>) {
+        let before = core::mem::replace(&mut self.current, next);
+        let is_base = |rung: &Rung| base.as_ref().is_some_and(|base| rung.is(base));
+        let mut has_base = base.is_none() || is_base(&before);
+        let mut kept = Vec::with_capacity(MAX_RUNGS - 1);
+        kept.push(before);
+        for rung in core::mem::take(&mut self.earlier) {
+            let has_room = kept.len() < MAX_RUNGS - if has_base { 1 } else { 2 };
+            // What was there before a rung that the peer is known to have is of no use any more.
+            if is_base(&rung) {
+                has_base = true;
+                kept.push(rung);
+            } else if has_room && !self.settled {
+                kept.push(rung);
+            }
+        }
+        self.earlier = kept;
     }
 
     /// A packet under the current epoch arrived: the peer has climbed too. Returns whether this was news; then start the
@@ -146,15 +178,16 @@ impl Secrets {
         news
     }
 
-    /// Erases the previous rung when its time is over. Nothing happens while the peer may still need it.
+    /// Erases the rungs before the present one when their time is over. Nothing happens while the peer may still need one.
     pub fn forget_previous(&mut self) {
         if self.settled {
-            self.previous = None;
+            self.earlier = Vec::new();
         }
     }
 
+    /// What this end and the peer may have in common, the latest first: at most [`MAX_RUNGS`].
     pub(crate) fn rungs(&self) -> impl Iterator<Item = &Rung> {
-        core::iter::once(&self.current).chain(&self.previous)
+        core::iter::once(&self.current).chain(&self.earlier).take(MAX_RUNGS)
     }
 
     /// The keys and the next rung that `base` and the two nonces lead to; `na` is of who sent the Re-Hello.
@@ -234,7 +267,7 @@ pub(crate) fn schedule(
         cipher,
         auth: *kdf.expand("re-hello auth", &session_id),
         current: Rung { generation: 0, secret: *kdf.expand("resume secret", &session_id) },
-        previous: None,
+        earlier: Vec::new(),
         settled: true,
         last_resume: 0,
         peer_token: None,

@@ -105,7 +105,8 @@ impl RecvHalf {
             rest = rest.get(covered..).unwrap_or_default();
             at = at.saturating_add(covered as u64);
         }
-        while !rest.is_empty() && self.gapped.len() <= MAX_FRAGMENTS {
+        // It lies in at most one more gap than there are fragments, which [`RecvHalf::check`] has counted.
+        while !rest.is_empty() {
             let following = self.gapped.range(at..).next().map(|(&start, piece)| (start, piece.len()));
             let free = following.map_or(rest.len(), |(start, _)| {
                 usize::try_from(start.saturating_sub(at)).unwrap_or(usize::MAX).min(rest.len())
@@ -241,6 +242,22 @@ mod tests {
             }
             prop_assert_eq!(out, data);
         }
+    }
+
+    #[test]
+    fn a_piece_over_many_gaps_is_kept_whole() {
+        let data: Vec<u8> = (0..2 * MAX_FRAGMENTS).map(|i| (i % 239) as u8).collect();
+        let mut half = RecvHalf::new(data.len() as u64, Window::new(data.len() as u64, data.len() as u64));
+        let mut insert = |from: usize, to: usize| {
+            half.check(from as u64, to - from, false).unwrap();
+            half.insert(from as u64, &data[from..to], false);
+        };
+        (1..MAX_FRAGMENTS).for_each(|index| insert(2 * index, 2 * index + 1));
+        insert(1, data.len());
+        insert(0, 1);
+        let read: Vec<u8> =
+            core::iter::from_fn(|| Some(half.read(1000)).filter(|read| !read.is_empty())).flatten().collect();
+        assert_eq!(read, data);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `received` and `path` are opaque here and have a 16-bit length before them. The MACs per generation prove which rungs of RS
-//! the sender has (one, or two while it does not know whether the peer has climbed); the last MAC, under a key as old as the
+//! the sender has (one, or up to four while it does not know where the peer is; two may be of one generation); the last MAC, under a key as old as the
 //! session, proves that the sender is the peer even when no rung is shared any more. Only then is a Reset the answer.
 //!
 //! Neither message moves the ladder. The keys are derived from the shared rung, na and nb; the first packet under them does. A Re-Hello may come again, from
@@ -19,7 +19,7 @@ use overlay::rng::Rng;
 use crate::cert::LocalKeys;
 use crate::content::{ContentType, LABEL_BYTES, Label, put_counted, take, take_counted};
 use crate::kdf::{self, Kdf, Key, MAC_BYTES};
-use crate::keys::{Agreed, Rung, Secrets};
+use crate::keys::{Agreed, MAX_RUNGS, Rung, Secrets};
 
 /// The longest `received`.
 pub const MAX_RECEIVED_BYTES: usize = 512;
@@ -29,7 +29,7 @@ pub const MAX_PATH_BYTES: usize = 256;
 
 /// The longest message of this module: control packets stay under 1 KiB, so that nothing is amplified.
 pub const MAX_RESUME_PACKET_BYTES: usize =
-    1 + LABEL_BYTES + 4 + 32 + 2 * 2 + MAX_RECEIVED_BYTES + MAX_PATH_BYTES + 1 + 2 * 36 + 32;
+    1 + LABEL_BYTES + 4 + 32 + 2 * 2 + MAX_RECEIVED_BYTES + MAX_PATH_BYTES + 1 + MAX_RUNGS * 36 + 32;
 
 /// An answer that says nothing of what was received.
 const EMPTY_ANSWER_BYTES: usize = 1 + LABEL_BYTES + 4 + 4 + 2 * 32 + 2 + MAC_BYTES;
@@ -77,7 +77,7 @@ impl Proposal {
         put_counted(&mut packet, received).ok_or(ResumeError::TooLong)?;
         put_counted(&mut packet, path).ok_or(ResumeError::TooLong)?;
         let fixed = packet.len();
-        packet.push(if secrets.previous.is_some() { 2 } else { 1 });
+        packet.push(u8::try_from(secrets.rungs().count()).unwrap_or(u8::MAX));
         for rung in secrets.rungs() {
             let proof = rung_proof(secrets, rung, secrets.local(), packet.get(..fixed).unwrap_or_default());
             packet.extend_from_slice(&rung.generation.to_be_bytes());
@@ -103,10 +103,9 @@ impl Proposal {
         if parsed.label != secrets.label() || parsed.na != self.na || self.answered {
             return Err(ResumeError::Malformed);
         }
-        let rung = secrets.rungs().find(|rung| rung.generation == parsed.generation).ok_or(ResumeError::Malformed)?;
-        if !kdf::equal(&answer_proof(secrets, rung, secrets.peer(), &self.packet, body), mac) {
-            return Err(ResumeError::Forged);
-        }
+        let proves = |rung: &&Rung| kdf::equal(&answer_proof(secrets, rung, secrets.peer(), &self.packet, body), mac);
+        let rung = secrets.rungs().filter(|rung| rung.generation == parsed.generation).find(proves);
+        let rung = rung.ok_or(ResumeError::Forged)?;
         self.answered = true;
         let agreed = secrets.agree(rung, [&self.na, &parsed.nb], parsed.resume, false);
         Ok((Answer { received: parsed.received.to_vec() }, agreed))
@@ -275,10 +274,10 @@ impl<'a> ReHelloBody<'a> {
         let path = take_counted(&mut rest).filter(|bytes| bytes.len() <= MAX_PATH_BYTES)?;
         let fixed = body.get(..body.len().checked_sub(rest.len())?)?;
         let count = u8::from_be_bytes(take(&mut rest)?);
-        if !(1..=2).contains(&count) {
+        if !(1..=MAX_RUNGS).contains(&usize::from(count)) {
             return None;
         }
-        let mut proofs = Vec::with_capacity(2);
+        let mut proofs = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
             proofs.push((u32::from_be_bytes(take(&mut rest)?), take(&mut rest)?));
         }

@@ -80,6 +80,8 @@ pub(crate) struct Bound {
     confirming: Option<Box<Confirming>>,
     /// Finished B, sent again when the peer's Finished comes again.
     pub last_word: Option<Box<LastWord>>,
+    /// When its handshake began here: as who answered, with the answer; else with our Finished.
+    pub begun: Instant,
     pub suspended: Option<Instant>,
     attempt: Option<Box<Attempt>>,
     offers: Option<Box<Offers>>,
@@ -224,6 +226,12 @@ impl Session {
     pub fn confirming_with(&self) -> Option<Life> {
         let confirming = self.bound_ref()?.confirming.as_ref()?;
         confirming.deadline.is_some().then_some(confirming.life)
+    }
+
+    /// Whether the peer has shown that it has this session, which began after it was answered at `since`: it has given up what it began then. Its Finished was
+    /// late, or held back.
+    pub fn succeeds_handshake_of(&self, since: Instant) -> bool {
+        self.bound_ref().is_some_and(|bound| since < bound.begun) && !self.is_confirming()
     }
 
     /// When the handshake's or resume's timer is due.
@@ -386,6 +394,7 @@ impl Bound {
             flow_label,
             confirming: None,
             last_word: None,
+            begun: now,
             suspended: None,
             attempt: None,
             offers: None,

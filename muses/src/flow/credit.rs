@@ -31,7 +31,9 @@ impl SendBuffer {
 impl Flow {
     /// Something arrived, or was read or thrown away.
     pub(super) fn renew_session_credit(&mut self, pool: &Pool) {
-        self.window.leave(self.received_bytes.saturating_sub(self.consumed_bytes), pool);
+        // What nobody here reads has no share in what all sessions have: a stranger could take all of it, and go.
+        let unread = if self.in_use > 0 { self.received_bytes.saturating_sub(self.consumed_bytes) } else { 0 };
+        self.window.leave(unread, pool);
         self.tell_session_credit();
     }
 

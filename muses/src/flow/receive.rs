@@ -330,6 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_here_takes_has_no_share_in_what_all_sessions_have() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_initiator(true);
+        let data = [7; 16 * 1024];
+        let mut bytes = 0;
+        for (number, index) in (0..).zip((0..4000).map(|index| index % 60)) {
+            let offset = (number / 60) * data.len() as u64;
+            let mut payload = Vec::new();
+            Frame::Stream { stream: 2 * index + 1, offset, fin: false, data: &data }.encode(&mut payload);
+            bytes +=
+                u64::from(flow.handle(number, &payload, false, Instant::ZERO, &mut out).is_ok()) * data.len() as u64;
+        }
+        assert!((data.len() as u64..=flow.window.bytes()).contains(&bytes), "{bytes}");
+        assert_eq!(out.growth.taken(), 0);
+    }
+
+    #[test]
     fn many_words_in_one_packet_are_little_work() {
         let opened = (0..50).map(|index| Frame::Open { stream: 2 * index + 1, port: 0, service: "x" });
         let (mut flow, violations) = told(Config::default(), opened);

@@ -12,7 +12,7 @@ use overlay::time::Instant;
 
 use super::endpoint::Bucket;
 use super::received::Received;
-use crate::config::ANSWERS;
+use crate::config::{ANSWERS, ANSWERS_IN_ALL};
 use crate::event::Path;
 use crate::kdf;
 use crate::keys::Agreed;
@@ -26,6 +26,8 @@ const MAX_SOURCES: usize = 32;
 const OFFER_KEPT: Duration = Duration::from_mins(2);
 /// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
 pub(super) const YIELD: Duration = Duration::from_secs(1);
+/// The time from one yield to the next doubles so often while none leads to a resume: replays do not last that long over any path that carries anything.
+const MAX_DOUBLINGS: u32 = 6;
 
 /// Where Re-Hellos come from: over which neighbour, and from which place as they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +56,30 @@ pub(super) struct Offer {
     pub restarted: bool,
 }
 
-/// All that wait, until the session goes on with one of them.
-#[derive(Default)]
+/// All that wait, until the session goes on with one of them, and what peers and replays may still ask.
 pub(super) struct Offers {
     waiting: VecDeque<Offer>,
     budgets: VecDeque<(Source, Bucket)>,
+    /// Of all sources together: the peer names whatever places it likes.
+    in_all: Bucket,
     yielded_at: Option<Instant>,
+    /// Yields since the session went on last.
+    yields: u32,
     heard_at: Instant,
 }
 
 impl Offers {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            budgets: VecDeque::new(),
+            in_all: Bucket::new(&ANSWERS_IN_ALL, now),
+            yielded_at: None,
+            yields: 0,
+            heard_at: now,
+        }
+    }
+
     /// Whether a Re-Hello from there is looked at.
     pub fn may_answer(&mut self, source: Source, now: Instant) -> bool {
         self.heard_at = now;
@@ -75,7 +91,13 @@ impl Offers {
             self.budgets.pop_front();
         }
         self.budgets.push_back((source, budget));
-        may
+        may && self.in_all.take(now)
+    }
+
+    /// The session went on with the answer to a Re-Hello of this end: what it offered itself is void.
+    pub fn clear(&mut self) {
+        self.waiting = VecDeque::new();
+        self.yields = 0;
     }
 
     /// What the Re-Hello with this nonce was answered.
@@ -98,18 +120,25 @@ impl Offers {
         !self.waiting.is_empty()
     }
 
-    /// Opens a packet that may be the first under what was offered. If it is, its offer is no longer among the others.
+    /// Opens a packet that may be the first under what was offered. If it is, only what was offered after that one still waits: the peer may have asked again
+    /// before this packet came, and go on with the answer to that.
     pub fn open(&mut self, packet: &[u8]) -> Option<(Offer, Opened)> {
         let mut offers = self.waiting.iter_mut().enumerate().rev();
         let (index, opened) = offers.find_map(|(index, offer)| Some((index, offer.agreed.open(packet).ok()?)))?;
-        Some((self.waiting.remove(index)?, opened))
+        let offer = self.waiting.remove(index)?;
+        self.waiting.drain(..index);
+        self.yields = 0;
+        Some((offer, opened))
     }
 
-    /// Whether the word is left to the peer, whose Re-Hello crossed ours: not twice in a row, for that one may be old.
+    /// Whether the word is left to the peer, whose Re-Hello crossed ours: that one may be old, so not twice in a row, and less and less often while it
+    /// leads to nothing.
     pub fn may_yield(&mut self, now: Instant) -> bool {
-        let may = self.yielded_at.is_none_or(|at| now.since(at) >= 2 * YIELD);
+        let pause = (2 * YIELD).saturating_mul(1 << self.yields.saturating_sub(1).min(MAX_DOUBLINGS));
+        let may = self.yielded_at.is_none_or(|at| now.since(at) >= pause);
         if may {
             self.yielded_at = Some(now);
+            self.yields = self.yields.saturating_add(1);
         }
         may
     }

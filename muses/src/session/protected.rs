@@ -13,7 +13,8 @@ impl Session {
         let Some(bound) = self.bound_mut() else { return };
         // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
         bound.offers.take_if(|offers| offers.is_old(now));
-        let offered = bound.offers.is_some().then(|| packet.to_vec());
+        let may_be_offered = bound.offers.as_ref().is_some_and(|offers| offers.are_open());
+        let offered = may_be_offered.then(|| packet.to_vec());
         let current = bound.keys.as_mut().map(|(_, opener)| opener.open_in_place(packet));
         let offered_frames;
         let (seq, frames) = if let Some(Ok(seq)) = current {

@@ -64,6 +64,7 @@ struct Answered {
 }
 
 struct Proposed {
+    generation: u32,
     secret: Secret,
     key: PublicKey,
     until: Instant,
@@ -123,7 +124,8 @@ impl Session {
         }
         let Some(bound) = self.bound_mut() else { return };
         let confirming = bound.refresh.is_confirming();
-        (bound.refresh.due, bound.refresh.stage) = (now + PATIENCE, Stage::Idle);
+        bound.refresh.due = now + PATIENCE;
+        let before = core::mem::replace(&mut bound.refresh.stage, Stage::Idle);
         // Until the peer is known to have the present rung there is nothing to climb from. Which one it has, a resume finds out.
         let Some(generation) = bound.secrets.settled_generation().filter(|_| !confirming) else {
             if bound.receive_tag == bound.next_receive_tag {
@@ -131,9 +133,17 @@ impl Session {
             }
             return;
         };
-        let secret = Secret::generate(&mut end.rng);
-        let key = secret.public(&mut end.ops);
-        bound.refresh.stage = Stage::Proposed(Box::new(Proposed { secret, key, until: now + PATIENCE }));
+        let proposed = match before {
+            // The same again: an answer to it may be on its way, and would lead each end to another rung if this were another key.
+            Stage::Proposed(known) if known.generation == generation => Proposed { until: now + PATIENCE, ..*known },
+            _ => {
+                let secret = Secret::generate(&mut end.rng);
+                let key = secret.public(&mut end.ops);
+                Proposed { generation, secret, key, until: now + PATIENCE }
+            }
+        };
+        let key = proposed.key;
+        bound.refresh.stage = Stage::Proposed(Box::new(proposed));
         self.flow.say_refresh(Step::Propose { generation, key });
     }
 

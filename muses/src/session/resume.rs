@@ -2,7 +2,7 @@
 
 use overlay::time::Instant;
 
-use super::offers::{Offer, Source, YIELD};
+use super::offers::{Offer, Offers, Source, YIELD};
 use super::received::{MAX_RECEIVED_RANGES, Received};
 use super::{Bound, Endpoint, Retry, Session};
 use crate::config::{
@@ -171,7 +171,8 @@ impl Session {
 
     pub(super) fn on_attempt_timeout(&mut self, end: &mut Endpoint, now: Instant) {
         let (peer, path) = (self.peer, self.path.clone());
-        let carries = self.flow.stream_count() > 0;
+        // One that was reset here needs the peer no more than one that nobody has taken.
+        let carries = self.flow.is_in_use();
         let Some(bound) = self.bound_mut() else { return };
         let Some(attempt) = bound.attempt.as_mut().filter(|attempt| attempt.retry.at <= now) else { return };
         if !carries && attempt.retry.wait >= REHELLO_MAX_WAIT {
@@ -213,7 +214,7 @@ impl Session {
         let Some(local) = end.local.clone() else { return ReHelloOutcome::Done };
         let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
         let source = Source::new(from.via, &path);
-        let offers = bound.offers.get_or_insert_default();
+        let offers = bound.offers.get_or_insert_with(|| Box::new(Offers::new(now)));
         if !offers.may_answer(source, now) {
             end.counters.limited += 1;
             return ReHelloOutcome::Done;
@@ -258,7 +259,7 @@ impl Session {
         // What our Re-Hello said holds until the peer shows that it has acted on it.
         bound.restarted |= attempt.restarted;
         bound.attempt = None;
-        bound.offers = None;
+        bound.offers.iter_mut().for_each(|offers| offers.clear());
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
@@ -321,7 +322,6 @@ impl Session {
     pub(super) fn open_offered(&mut self, packet: &[u8], end: &mut Endpoint, now: Instant) -> Option<Opened> {
         let bound = self.bound_mut()?;
         let (offer, opened) = bound.offers.as_mut()?.open(packet)?;
-        bound.offers = None;
         bound.attempt = None;
         let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && offer.received.as_ref().is_some_and(|received| received.alive);
@@ -331,7 +331,9 @@ impl Session {
         let tag = tag(&offer.answer);
         (bound.send_tag, bound.receive_tag, bound.next_receive_tag) = (tag, tag, tag);
         bound.restarted = false;
+        // The peer has shown that it has the session, if not in its Finished.
         bound.confirming = bound.confirming.take().filter(|_| bound.secrets.peer_token.is_none());
+        bound.confirming.iter_mut().for_each(|confirming| confirming.deadline = None);
         bound.stale = end.local.as_ref() != Some(&offer.local);
         self.is_at(offer.path);
         self.flow.restart_sending(acked.as_ref(), late, now, &mut end.out);

@@ -17,8 +17,9 @@ use crate::sessions::STORE_PREFIX;
 
 /// Longest stored session, in bytes.
 const MAX_STORED_BYTES: usize = 2048;
-/// The layout of what is stored, and where. Up to the second the place was named after the session, and there could be two of one peer.
-const STORED_VERSION: u8 = 3;
+/// The layout of what is stored, and where. Up to the second the place was named after the session, and there could be two of one peer; the third had two
+/// rungs of the ladder.
+const STORED_VERSION: u8 = 4;
 
 /// What is stored of a session: enough to resume it.
 #[derive(Encode, Decode)]

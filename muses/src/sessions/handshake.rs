@@ -123,8 +123,10 @@ impl Sessions {
                 self.end.counters.forged += 1;
                 return;
             };
-            let proven = self.half_open.remove(&(from, id)).filter(|half| !half.elsewhere).map(|half| half.path);
-            return self.install(arrival, proven, LastWord::new(packet, finished, self.now), established);
+            let Some(half) = self.half_open.remove(&(from, id)) else { return };
+            let proven = Some(half.path).filter(|_| !half.elsewhere);
+            let last_word = LastWord::new(packet, finished, self.now);
+            return self.install(arrival, (proven, half.since), last_word, established);
         }
         // Our Finished was lost: the same again.
         let again = self.sessions.get_mut(&from).and_then(|session| session.finished_again(packet, self.now));
@@ -175,14 +177,23 @@ impl Sessions {
 
     /// The peer finished its handshake: its session takes the place of whatever there was.
     ///
-    /// It has shown that it is at `proven`; if that is none, it has to where its Finished says it came from, before data goes there.
-    fn install(&mut self, arrival: &Arrival, proven: Option<Path>, last_word: LastWord, established: Established) {
+    /// It was answered at `since`, and has shown that it is at `proven`; if that is none, it has to where its Finished says it came from, before data goes there.
+    fn install(
+        &mut self,
+        arrival: &Arrival,
+        (proven, since): (Option<Path>, Instant),
+        last_word: LastWord,
+        established: Established,
+    ) {
         let (from, own) = (arrival.from, self.end.keys.id());
+        if self.sessions.get(&from).is_some_and(|session| session.succeeds_handshake_of(since)) {
+            return;
+        }
         // Who has a later life than when it answered us does not know that handshake any more: it did not begin at the same time, but anew.
         let life = Life::of(&established.peer_params);
-        let crossed =
-            self.sessions.get(&from).and_then(|session| session.confirming_with()).is_some_and(|known| life <= known);
-        if crossed && own < from {
+        let confirming = self.sessions.get(&from).and_then(|session| session.confirming_with());
+        let crossed = confirming.is_some_and(|known| life <= known);
+        if crossed && (own < from || confirming > Some(life)) {
             return;
         }
         if !self.sessions.contains_key(&from) && !self.make_room() {
@@ -193,6 +204,8 @@ impl Sessions {
         let (is_proven, now) = (proven.is_some(), self.now);
         let path = proven.unwrap_or_else(|| arrival.return_path.clone());
         let mut session = Session::bound(from, path, established, &mut self.end, now);
+        // A peer has one handshake at a time: what it began before this one it has given up.
+        self.half_open.retain(|(peer, _), half| *peer != from || half.since >= since);
         if !is_proven {
             session.suspend(&mut self.end, now);
             session.attempt(&mut self.end, now);
@@ -210,6 +223,7 @@ impl Sessions {
         self.end.send(from, &arrival.return_path, 0, last_word.packet().to_vec());
         if let Phase::Bound(bound) = &mut session.phase {
             bound.last_word = Some(Box::new(last_word));
+            bound.begun = since;
         }
         let label = session.label();
         self.sessions.insert(from, Box::new(session));

@@ -133,6 +133,36 @@ fn two_that_greet_at_once_have_one_session() {
     }
 }
 
+/// A Finished that was held back, and comes when the two have a younger session, is of a handshake that its sender has given up.
+#[test]
+fn a_late_finished_replaces_no_younger_session() {
+    let later = |ms| now().after(core::time::Duration::from_millis(ms));
+    let labels = |node: &Sessions| node.sessions().map(|session| session.label).collect::<Vec<_>>();
+    // Of two that began at once the lower id's handshake counts: only that one's peer has given its own up.
+    let crossed = if id(A) < id(B) { [A, B] } else { [B, A] };
+    for ([first, second], restarts) in [([A, B], true), ([B, A], true), (crossed, false)] {
+        let (mut one, mut other) = (node(first), node(second));
+        greet(&mut other, first, one.cert(), now());
+        one.handle_packet(arrival(second), packets(&mut other).remove(0), now());
+        other.handle_packet(arrival(first), packets(&mut one).remove(0), now());
+        let held = packets(&mut other).remove(0);
+        assert_eq!(ContentType::of(&held), Some(ContentType::FinishedA));
+        if restarts {
+            other = node_at(second, [99; 32], later(100));
+            greet(&mut other, first, one.cert(), later(100));
+        } else {
+            greet(&mut one, second, other.cert(), later(100));
+        }
+        talk([(&mut one, first), (&mut other, second)], later(100));
+        let before = labels(&one);
+        assert_eq!((before.len(), &before), (1, &labels(&other)));
+        events(&mut one);
+        one.handle_packet(arrival(second), held, later(200));
+        assert_eq!(labels(&one), before, "{first}, restarts: {restarts}");
+        assert!(!events(&mut one).iter().any(|event| matches!(event, Event::StreamClosed { .. })));
+    }
+}
+
 /// Key compromise impersonation: with B's static key, but not A's, one can make a Hello that B takes for A's. It leads nowhere.
 #[test]
 fn who_stole_bs_key_cannot_deliver_to_b_as_a() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muses::config::REHELLO_MAX_WAIT;
-use muses::event::{Arrival, Event, Path};
+use muses::event::{Arrival, Event, Path, ResetReason};
 use overlay::id::NodeId;
 
 use crate::pair::{A, App, B, MS, Pair, SECOND};
@@ -70,6 +70,110 @@ fn old_re_hellos_without_end_keep_nobody_from_resuming() {
         assert!(took.is_some_and(|ms| ms < 2500), "{moves} moves, {via:?}: {took:?} ms");
         assert_eq!(pair.nodes.iter().map(|node| node.sessions.public_key_ops()).sum::<u64>(), before);
     }
+}
+
+/// Its round trip is longer than the pause between two words of its own.
+#[test]
+fn nor_over_a_long_path() {
+    for (moves, other) in [(A, B), (B, A)] {
+        let mut pair = talking(1);
+        pair.faults.delay = 600 * MS;
+        // Only the mover can say where it is.
+        pair.resolve_delay = Duration::from_hours(1);
+        pair.nodes[moves].online = false;
+        let old = recorded(&mut pair, other, 6);
+        pair.detach(moves);
+        pair.run(5 * SECOND);
+        let via = Some(NodeId::from_bytes([77; 32]));
+        let arrival = Arrival { from: pair.nodes[other].id, return_path: Path(Vec::new()), via, ecn: false, hops: 3 };
+        pair.attach(moves, "home");
+        for app in pair.nodes[A].apps.values_mut() {
+            app.to_write += 500;
+        }
+        let took = (0..20_000).find(|ms| {
+            let (sessions, now) = (&mut pair.nodes[moves].sessions, pair.now);
+            sessions.handle_packet(arrival.clone(), old[ms % old.len()].clone(), now);
+            pair.settle();
+            pair.run(MS);
+            pair.nodes[B].app().read == 1500
+        });
+        assert!(took.is_some_and(|ms| ms < 15_000), "{moves} moves: {took:?} ms");
+    }
+}
+
+#[test]
+fn a_peer_that_names_a_place_in_each_re_hello_draws_no_more_answers() {
+    const ANSWER: u8 = 7;
+    let mut pair = talking(4);
+    pair.nodes[B].online = false;
+    let asked = recorded(&mut pair, B, 500);
+    let arrival = Arrival { from: pair.nodes[B].id, return_path: Path(Vec::new()), via: None, ecn: false, hops: 3 };
+    let mut answers = 0;
+    for packet in asked {
+        pair.run(2 * MS);
+        let (sessions, now) = (&mut pair.nodes[A].sessions, pair.now);
+        sessions.handle_packet(arrival.clone(), packet, now);
+        while let Some(out) = sessions.poll_transmit() {
+            answers += usize::from(out.payload.first() == Some(&ANSWER));
+        }
+    }
+    assert!((64..300).contains(&answers), "{answers} in a second");
+}
+
+/// It asked again before the first packet under the answer to its first question came, and goes on with the second answer.
+#[test]
+fn a_first_packet_that_is_late_ends_no_session() {
+    let mut pair = talking(1);
+    pair.hold = Some(A);
+    pair.attach(A, "platform");
+    pair.run(21 * MS);
+    pair.attach(A, "train");
+    pair.run(12 * MS);
+    pair.faults.loss_percent = 100;
+    pair.release();
+    pair.run(15 * MS);
+    pair.run(Duration::from_mins(15));
+    pair.faults.loss_percent = 0;
+    pair.attach(A, "home");
+    for app in pair.nodes[A].apps.values_mut() {
+        app.to_write += 500;
+    }
+    pair.settle();
+    pair.run_until(120 * SECOND, |p| p.nodes[B].app().read == 1500).unwrap();
+    assert!(!pair.nodes.iter().any(|node| node.saw(|event| matches!(event, Event::StreamClosed { .. }))));
+}
+
+/// The same where nothing is lost: both go on at once.
+#[test]
+fn nor_does_it_wait_for_silence() {
+    let mut pair = talking(1);
+    pair.hold = Some(A);
+    pair.attach(A, "platform");
+    pair.run(21 * MS);
+    pair.attach(A, "train");
+    pair.run(12 * MS);
+    pair.release();
+    for app in pair.nodes[A].apps.values_mut() {
+        app.to_write += 500;
+    }
+    pair.settle();
+    let took = pair.run_until(5 * SECOND, |p| p.nodes[B].app().read == 1500).unwrap();
+    assert!(took < 100 * MS, "{took:?}");
+}
+
+#[test]
+fn who_reset_what_it_had_does_not_ask_for_ever() {
+    let mut pair = talking(2);
+    pair.detach(B);
+    pair.run(5 * SECOND);
+    let keys: Vec<_> = pair.nodes[A].apps.keys().copied().collect();
+    for key in keys {
+        pair.nodes[A].sessions.reset(key, ResetReason::Application, pair.now);
+    }
+    pair.run(5 * REHELLO_MAX_WAIT);
+    let asked = pair.sent[A].len();
+    pair.run(Duration::from_hours(10));
+    assert_eq!(pair.sent[A].len(), asked);
 }
 
 #[test]
