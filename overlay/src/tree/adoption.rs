@@ -22,7 +22,7 @@ use super::{Heard, Role};
 use crate::address::{Address, FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
-use crate::grant::{Grant, GrantChain};
+use crate::grant::{Grant, GrantChain, GrantError};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::overlay::{Overlay, Timer};
@@ -296,10 +296,13 @@ impl Overlay {
             return Ok(());
         };
         let root = self.trees[FIRST_TREE].chain.root().unwrap_or(self.id);
-        chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
-        if !self.chain_is_honest(chain, now) {
-            self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
-            return Ok(());
+        match chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()) {
+            Ok(_) if self.chain_is_honest(chain, now) => {}
+            Ok(_) | Err(GrantError::Long) => {
+                self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
+                return Ok(());
+            }
+            Err(_) => return Err(FrameError::Forged),
         }
         let adopted = Adopted { child: peer, grants, of_root };
         let rival = self.trees[FIRST_TREE].adopted.iter().find(|other| other.has_place_of(&adopted)).cloned();
@@ -399,7 +402,8 @@ impl Overlay {
         for adopted in &state.adopted {
             let mut at = if adopted.of_root { Address::root() } else { own.clone() };
             for grant in adopted.grants.iter().take(adopted.grants.len().saturating_sub(1)) {
-                let Some(below) = at.child_in(grant.slot, self.q()) else { break };
+                // This node's own place may have become longer since.
+                let Some(below) = at.child_in(grant.slot, self.q()).filter(Address::can_be_told) else { break };
                 held.insert(below.clone());
                 at = below;
             }

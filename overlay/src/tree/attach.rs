@@ -6,7 +6,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain, MAX_CHAIN};
+use crate::grant::{Grant, GrantChain, GrantError, MAX_CHAIN};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::links::Link;
@@ -198,11 +198,15 @@ impl Overlay {
             return Ok(());
         }
         let chain = chain.extended(grant.clone());
-        let address = chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
-        if !self.chain_is_honest(&chain, now) {
-            self.turn_down(tree, peer, now);
-            return Ok(());
-        }
+        let address = match chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()) {
+            Ok(address) if self.chain_is_honest(&chain, now) => address,
+            // Nobody could be told of that place.
+            Ok(_) | Err(GrantError::Long) => {
+                self.turn_down(tree, peer, now);
+                return Ok(());
+            }
+            Err(_) => return Err(FrameError::Forged),
+        };
         let (before, holder_before) = (self.trees[tree].role, self.trees[tree].holder());
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)
