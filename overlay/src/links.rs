@@ -6,12 +6,14 @@
 mod alive;
 mod beside;
 mod beyond;
+mod budget;
 mod dispatch;
 mod enrol;
 mod greet;
 pub(crate) mod twin;
 
 pub(crate) use beyond::Ahead;
+use budget::Budget;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -99,6 +101,8 @@ pub(crate) struct Link {
     pub queue: LinkQueue,
     /// It is in the list of those on which a frame may wait.
     pub is_ready: bool,
+    /// Signatures that may be checked for it.
+    pub budget: Budget,
 }
 
 impl Link {
@@ -134,6 +138,7 @@ impl Link {
             rtt_us: None,
             queue: LinkQueue::default(),
             is_ready: false,
+            budget: Budget::full(now),
         }
     }
 
@@ -316,9 +321,11 @@ impl Links {
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);
+        let budget = old.budget;
         if let Some(new) = self.by_id.get_mut(&to) {
             (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
-            (new.held, new.standing) = (held, standing);
+            // Who dials again and again has no more signatures checked by that.
+            (new.held, new.standing, new.budget) = (held, standing, budget);
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod lines;
 pub(crate) mod naming;
 mod place;
 mod placement;
+mod proven;
 pub(crate) mod slots;
 mod succession;
 pub(crate) mod survey;

@@ -22,7 +22,7 @@ use super::{Heard, Role};
 use crate::address::{Address, FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
-use crate::grant::{Grant, GrantChain, GrantError};
+use crate::grant::{Grant, GrantChain};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::overlay::{Overlay, Timer};
@@ -296,13 +296,9 @@ impl Overlay {
             return Ok(());
         };
         let root = self.trees[FIRST_TREE].chain.root().unwrap_or(self.id);
-        match chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()) {
-            Ok(_) if self.chain_is_honest(chain, now) => {}
-            Ok(_) | Err(GrantError::Long) => {
-                self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
-                return Ok(());
-            }
-            Err(_) => return Err(FrameError::Forged),
+        if self.place_by(id, chain, (FIRST_TREE, &root, &peer), now)?.is_none() {
+            self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
+            return Ok(());
         }
         let adopted = Adopted { child: peer, grants, of_root };
         let rival = self.trees[FIRST_TREE].adopted.iter().find(|other| other.has_place_of(&adopted)).cloned();

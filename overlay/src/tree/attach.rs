@@ -6,7 +6,7 @@ use crate::address::{FIRST_TREE, TreeId};
 use crate::dial::Source;
 use crate::error::FrameError;
 use crate::event::Event;
-use crate::grant::{Grant, GrantChain, GrantError, MAX_CHAIN};
+use crate::grant::{Grant, GrantChain, MAX_CHAIN};
 use crate::id::NodeId;
 use crate::io::LinkId;
 use crate::links::Link;
@@ -191,21 +191,16 @@ impl Overlay {
     ) -> Result<(), FrameError> {
         // The first grant is the root's own, also where somebody minds the root for it.
         let holder = chain.root().unwrap_or(grant.parent);
-        let q = self.q();
         if !self.titled(tree, &peer, &holder) || chain.contains(&self.id) || holder == self.id {
             // Not false, but not to be followed: the peer's beacon may be on its way, or the way leads back here.
             self.turn_down(tree, peer, now);
             return Ok(());
         }
         let chain = chain.extended(grant.clone());
-        let address = match chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()) {
-            Ok(address) if self.chain_is_honest(&chain, now) => address,
-            // Nobody could be told of that place.
-            Ok(_) | Err(GrantError::Long) => {
-                self.turn_down(tree, peer, now);
-                return Ok(());
-            }
-            Err(_) => return Err(FrameError::Forged),
+        let (Some(id), own) = (self.links.to(&peer).map(|link| link.id), self.id) else { return Ok(()) };
+        let Some(address) = self.place_by(id, &chain, (tree, &holder, &own), now)? else {
+            self.turn_down(tree, peer, now);
+            return Ok(());
         };
         let (before, holder_before) = (self.trees[tree].role, self.trees[tree].holder());
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)

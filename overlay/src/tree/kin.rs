@@ -125,7 +125,11 @@ impl Overlay {
             return self.handle_orphan(id, &chain, now);
         }
         // It may have been this node that forgot.
-        let wanted = last.filter(|grant| grant.parent == self.id && grant.is_signed(self.checks.as_ref())).cloned();
+        let shown = last.filter(|grant| grant.parent == self.id);
+        if shown.is_some() && !self.may_check(id, 1, now) {
+            return Ok(());
+        }
+        let wanted = shown.filter(|grant| grant.is_signed(self.checks.as_ref())).cloned();
         let state = &self.trees[ask.tree];
         let refusal = if let Some(leaf) = self.refuses_as_leaf() {
             Some(leaf)
