@@ -139,6 +139,9 @@ impl Overlay {
             Some(RefuseReason::Loop)
         } else if state.address.as_ref().is_none_or(|address| address.depth() >= MAX_CHAIN) {
             Some(RefuseReason::Depth)
+        } else if self.is_beyond_limit(id) && wanted.is_none() && state.slots.slot_of(&peer).is_none() {
+            // That room is for orphans.
+            Some(RefuseReason::Full)
         } else {
             None
         };
