@@ -15,6 +15,12 @@ pub const MAX_DEPTH: usize = 255;
 pub const MAX_TREES: usize = 4;
 /// Longest encoded [`Place`], in bytes.
 pub const MAX_PLACE_BYTES: usize = 256;
+/// Longest encoded address that a node takes or gives, in bytes: those of all trees, with their numbers, fit a [`Place`]. Honest ones stay far below. (100,000 nodes in
+/// a model of one tree, one seed, q = 64, everybody below the shallowest neighbour: at most 6 bytes in `ov:3`, 23 in `ba:2`, and 29 in random geometric graphs of mean
+/// degree 8 and 12, where the longest chains of grants end.)
+pub const MAX_WORD_BYTES: usize = (MAX_PLACE_BYTES - PLACE_HEAD_BYTES) / MAX_TREES - 1;
+/// What a place begins with: its number, and that of its addresses.
+const PLACE_HEAD_BYTES: usize = size_of::<u64>() + 1;
 
 /// Bytes that are not an address, a set of addresses or a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +80,26 @@ impl Address {
     pub fn parent(&self) -> Option<Self> {
         let (_, word) = self.0.split_last()?;
         Some(Self(word.into()))
+    }
+
+    /// How many of the first `count` slots below this vertex are for children at addresses that can be told: the higher the slot, the longer.
+    pub fn slots_to_give(&self, count: u16, q: u16) -> u16 {
+        let (mut given, mut too_far) = (0, count);
+        while given < too_far {
+            let slot = given.midpoint(too_far);
+            if self.child_in(slot, q).is_some_and(|child| child.can_be_told()) {
+                given = slot + 1;
+            } else {
+                too_far = slot;
+            }
+        }
+        given
+    }
+
+    /// Whether it is no longer than [`MAX_WORD_BYTES`].
+    pub fn can_be_told(&self) -> bool {
+        let bits: u32 = self.0.iter().map(|ordinal| 2 * (u32::from(*ordinal) + 1).ilog2() + 1).sum();
+        usize::try_from(bits.div_ceil(8)).is_ok_and(|bytes| bytes < MAX_WORD_BYTES)
     }
 
     /// Edges from the root.
@@ -293,8 +319,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The sequence number (8 bytes, big endian) and the addresses; at most [`MAX_PLACE_BYTES`] for any address that a tree of
-    /// sensible depth has. A longer one has no way through the wire's checks and is as good as none.
+    /// The sequence number (8 bytes, big endian) and the addresses; at most [`MAX_PLACE_BYTES`] where each of them [can be told](Address::can_be_told). A
+    /// longer one has no way through the wire's checks, so nobody takes an address that cannot.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.seq.to_be_bytes().to_vec();
         self.addresses.encode_into(&mut out);

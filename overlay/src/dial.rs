@@ -10,6 +10,7 @@ use multiaddr::{Multiaddr, Protocol};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::tree::titles::{MAX_HEIR_ADDRESSES, MAX_HEIRS};
 
 /// Most addresses that are remembered.
 const MAX_KNOWN: usize = 256;
@@ -21,6 +22,12 @@ pub const MAX_PARALLEL_DIALS: usize = 8;
 const MAX_NEARBY_DIALS: usize = 4;
 /// Most addresses remembered that the local network announces and where nobody was met yet.
 const MAX_NEARBY: usize = 16;
+/// Most addresses of present parents: as many as they tell, in four trees.
+const MAX_PARENTS: usize = 32;
+/// Most addresses of present ancestors: as many as an honest parent tells. It can tell any, and who they are shows only when they are needed.
+const MAX_ANCESTOR_ADDRESSES: usize = 16;
+/// Most addresses of present heirs: as many as titles name.
+const MAX_HEIR_WAYS: usize = MAX_HEIRS * MAX_HEIR_ADDRESSES;
 
 /// Why an address is known; the first reasons are dialled first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +50,18 @@ pub enum Source {
     Partner,
 }
 
+impl Source {
+    /// Most addresses that are known for this reason at one time. Parents, ancestors and heirs change, and those of before are none any more.
+    const fn most(self) -> usize {
+        match self {
+            Self::Parent => MAX_PARENTS,
+            Self::Ancestor => MAX_ANCESTOR_ADDRESSES,
+            Self::Heir => MAX_HEIR_WAYS,
+            Self::Configured | Self::Neighbour | Self::Nearby | Self::Hearsay | Self::Partner => MAX_KNOWN,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Known {
     /// As it was told first; with `/p2p/...` nobody else may answer there.
@@ -54,11 +73,20 @@ struct Known {
     dialling_since: Option<Instant>,
     /// Who was met there belongs to another overlay.
     foreign: bool,
+    /// A neighbour said that it listens there.
+    met: bool,
     /// When it was told last, counted in what was told.
     told: u64,
 }
 
+/// What an address is known for; and, where somebody was met at each, how long ago that was told: whoever is gone is to be forgotten at some time.
+type Worth = (Source, Reverse<u64>);
+
 impl Known {
+    fn worth(&self) -> Worth {
+        (self.source, Reverse(if self.source == Source::Neighbour { self.told } else { 0 }))
+    }
+
     /// Announced by anybody, and nobody of this overlay was met there yet.
     fn is_rumour(&self) -> bool {
         self.source == Source::Nearby && (self.peer.is_none() || self.foreign)
@@ -108,6 +136,7 @@ impl Dialer {
             known.told = self.told;
             // Hearsay does not change what is known better.
             known.foreign &= source != Source::Neighbour;
+            known.met |= source == Source::Neighbour;
             if source <= known.source {
                 if peer.is_some_and(|peer| known.peer.is_some_and(|known| known != peer)) {
                     // The place was given to somebody else, as networks do with addresses: who had it does not answer there any more.
@@ -119,12 +148,13 @@ impl Dialer {
                 }
                 known.source = source;
                 known.peer = peer.or(known.peer);
+                self.demote_former(source);
             }
             return;
         }
         if let Some(peer) = peer {
-            let same: Vec<_> =
-                self.known.iter().filter(|(_, k)| k.peer == Some(peer)).map(|(a, k)| (k.source, a.clone())).collect();
+            let of_peer = self.known.iter().filter(|(_, known)| known.peer == Some(peer));
+            let same: Vec<_> = of_peer.map(|(key, known)| (known.worth(), key.clone())).collect();
             if same.len() >= MAX_PER_PEER && !self.forget_worst(same, source) {
                 return;
             }
@@ -133,7 +163,7 @@ impl Dialer {
             self.make_room_nearby();
         }
         if self.known.len() >= MAX_KNOWN {
-            let all = self.known.iter().map(|(a, k)| (k.source, a.clone())).collect();
+            let all = self.known.iter().map(|(key, known)| (known.worth(), key.clone())).collect();
             if !self.forget_worst(all, source) {
                 return;
             }
@@ -146,10 +176,25 @@ impl Dialer {
             not_before: Instant::ZERO,
             dialling_since: None,
             foreign: false,
+            met: source == Source::Neighbour,
             told: self.told,
         };
         self.known.insert(key, Box::new(known));
         self.touched = true;
+        self.demote_former(source);
+    }
+
+    /// With more addresses known for one reason than are so at one time, the one that was told longest ago is not any more.
+    fn demote_former(&mut self, source: Source) {
+        let all = || self.known.values().filter(|known| known.source == source);
+        if source.most() >= MAX_KNOWN || all().count() <= source.most() {
+            return;
+        }
+        let oldest = all().map(|known| known.told).min();
+        let former = self.known.values_mut().find(|known| known.source == source && Some(known.told) == oldest);
+        if let Some(former) = former {
+            former.source = if former.met { Source::Neighbour } else { Source::Hearsay };
+        }
     }
 
     /// Bytes of the table, about.
@@ -318,10 +363,9 @@ impl Dialer {
         }
     }
 
-    fn forget_worst(&mut self, mut among: Vec<(Source, Multiaddr)>, for_source: Source) -> bool {
-        among.sort();
-        match among.pop() {
-            Some((worst, address)) if worst >= for_source && worst > Source::Configured => {
+    fn forget_worst(&mut self, among: Vec<(Worth, Multiaddr)>, for_source: Source) -> bool {
+        match among.into_iter().max() {
+            Some(((worst, _), address)) if worst >= for_source && worst > Source::Configured => {
                 self.known.remove(&address);
                 true
             }

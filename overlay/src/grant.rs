@@ -56,9 +56,12 @@ pub enum GrantError {
     /// A signature is wrong.
     #[error("a grant's signature is wrong")]
     Signature,
-    /// The chain has a gap, too large a slot, another tree, or does not lead from the root to the node.
+    /// The chain has a gap, too large a slot, another tree, a node below itself, or does not lead from the root to the node.
     #[error("the grants do not form a chain")]
     Chain,
+    /// The chain has more than [`MAX_CHAIN`] grants, or its address cannot be told. Nobody lies by that: a prefix may have become longer.
+    #[error("the place is too long to be told")]
+    Long,
 }
 
 impl Grant {
@@ -164,7 +167,7 @@ impl GrantChain {
     /// The address that the chain gives to `node` below `root` in `tree`, of at most `q - 1` children a vertex.
     ///
     /// # Errors
-    /// [`GrantError`] when a signature is wrong or the grants do not lead from `root` to `node`.
+    /// [`GrantError`] when a signature is wrong, the grants do not lead from `root` to `node`, or the place is too long.
     pub fn verify(
         &self,
         root: &NodeId,
@@ -173,19 +176,31 @@ impl GrantChain {
         q: u16,
         checks: &dyn CheckSignatures,
     ) -> Result<Address, GrantError> {
+        let address = self.leads_to(root, node, tree, q)?;
+        if self.0.iter().all(|grant| grant.is_signed(checks)) { Ok(address) } else { Err(GrantError::Signature) }
+    }
+
+    /// The same without a look at the signatures.
+    ///
+    /// # Errors
+    /// [`GrantError`] when the grants do not lead from `root` to `node`, or the place is too long.
+    pub fn leads_to(&self, root: &NodeId, node: &NodeId, tree: TreeId, q: u16) -> Result<Address, GrantError> {
         let mut at = *root;
-        let mut address = Address::root();
         for grant in &self.0 {
-            if grant.parent != at || grant.tree != tree || grant.slot >= MAX_SLOTS {
+            let follows = grant.parent == at && grant.child != at;
+            if !follows || grant.tree != tree || grant.slot >= MAX_SLOTS {
                 return Err(GrantError::Chain);
             }
-            if !grant.is_signed(checks) {
-                return Err(GrantError::Signature);
-            }
-            address = address.child_in(grant.slot, q).ok_or(GrantError::Chain)?;
             at = grant.child;
         }
-        if at == *node { Ok(address) } else { Err(GrantError::Chain) }
+        if at != *node {
+            return Err(GrantError::Chain);
+        }
+        if self.0.len() > MAX_CHAIN {
+            return Err(GrantError::Long);
+        }
+        let below = |above: Address, grant: &Grant| above.child_in(grant.slot, q).filter(Address::can_be_told);
+        self.0.iter().try_fold(Address::root(), below).ok_or(GrantError::Long)
     }
 
     /// The chain as it travels: its grants one after the other.
@@ -256,6 +271,11 @@ mod tests {
         let many = GrantChain::default().extended(many);
         assert_eq!(many.verify(&root, &keys[1].id(), FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
         assert_eq!(chain.verify(&root, &node, TreeId::ALL[1], 32, &CheckEach), Err(GrantError::Chain));
+        let own = Grant::sign(&keys[3], node, FIRST_TREE, 0, 5, 600);
+        assert_eq!(
+            chain.clone().extended(own).verify(&root, &node, FIRST_TREE, 32, &CheckEach),
+            Err(GrantError::Chain)
+        );
         let mut gap = chain.clone();
         gap.0.remove(1);
         assert_eq!(gap.verify(&root, &node, FIRST_TREE, 32, &CheckEach), Err(GrantError::Chain));
@@ -269,5 +289,22 @@ mod tests {
         }
         assert!(GrantChain::from_bytes(&bytes[1..]).is_err());
         assert!(GrantChain::from_bytes(&[0; GRANT_BYTES * (MAX_CHAIN + 1)]).is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_told_is_no_place() {
+        let keys: Vec<_> =
+            (1..=MAX_CHAIN + 2).map(|n| Identity::from_secret(&[u8::try_from(n).unwrap(); 32])).collect();
+        let leads = |length: usize, slot: u16, q: u16| {
+            let grants = keys.windows(2).take(length);
+            let grants = grants.map(|pair| Grant::sign(&pair[0], pair[1].id(), FIRST_TREE, slot, 5, 600));
+            let chain = grants.fold(GrantChain::default(), GrantChain::extended);
+            chain.verify(&keys[0].id(), &keys[length].id(), FIRST_TREE, q, &CheckEach)
+        };
+        assert!(leads(MAX_CHAIN, 0, 64).is_ok() && leads(MAX_CHAIN, 1, 64).is_ok());
+        assert_eq!(leads(MAX_CHAIN + 1, 0, 64), Err(GrantError::Long));
+        assert!(leads(2, MAX_SLOTS - 1, 64).is_ok());
+        assert_eq!(leads(3, MAX_SLOTS - 1, 64), Err(GrantError::Long));
+        assert_eq!(leads(1, MAX_SLOTS - 1, 3), Err(GrantError::Long), "deeper than an address can be");
     }
 }

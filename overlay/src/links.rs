@@ -6,13 +6,16 @@
 mod alive;
 mod beside;
 mod beyond;
+mod budget;
 mod dispatch;
 mod enrol;
 mod greet;
 mod outgoing;
+mod room;
 pub(crate) mod twin;
 
 pub(crate) use beyond::Ahead;
+use budget::Budget;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -100,6 +103,10 @@ pub(crate) struct Link {
     pub queue: LinkQueue,
     /// It is in the list of those on which a frame may wait.
     pub is_ready: bool,
+    /// Signatures that may be checked for it.
+    pub budget: Budget,
+    /// It is beyond the usual number of links, and is closed then.
+    pub stays_until: Option<Instant>,
 }
 
 impl Link {
@@ -135,6 +142,8 @@ impl Link {
             rtt_us: None,
             queue: LinkQueue::default(),
             is_ready: false,
+            budget: Budget::full(now),
+            stays_until: None,
         }
     }
 
@@ -317,9 +326,11 @@ impl Links {
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);
+        let (budget, stays_until) = (old.budget, old.stays_until);
         if let Some(new) = self.by_id.get_mut(&to) {
             (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
-            (new.held, new.standing) = (held, standing);
+            // Who dials again and again has no more signatures checked, and stays no longer, by that.
+            (new.held, new.standing, new.budget, new.stays_until) = (held, standing, budget, stays_until);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::codec;
 use crate::error::RestoreError;
 use crate::event::Event;
 use crate::id::NodeId;
-use crate::io::{CloseReason, Command};
+use crate::io::{CloseReason, Command, LinkId};
 use crate::overlay::{KEY_REVOKED, Overlay, Timer};
 use crate::record::{Endorsed, Query, REVOKED_SEQ, RecordError, SignedRecord};
 use crate::time::{Instant, Now};
@@ -20,6 +20,8 @@ use crate::time::{Instant, Now};
 const MAX_REVOKED: usize = 1024;
 /// Longest stored form, in bytes.
 const STORED_LIMIT_BYTES: usize = 1024 * 1024;
+/// Signatures that a revocation has at most: the recovery key's, and the identity's for that key.
+const SIGNATURES_OF_A_REVOCATION: usize = 2;
 /// Each revocation is put again once in this time.
 const PUT_EVERY: Duration = Duration::from_hours(8);
 
@@ -96,8 +98,9 @@ impl Overlay {
     }
 
     /// A neighbour that parts shows why. Only what is about this node is looked at: nobody can fill its memory with the keys of others.
-    pub(crate) fn handle_own_revocation(&mut self, bytes: &[u8], now: Now) {
+    pub(crate) fn handle_own_revocation(&mut self, link: LinkId, bytes: &[u8], now: Now) {
         if bytes.get(1..33) == Some(self.id.as_bytes())
+            && self.may_check(link, SIGNATURES_OF_A_REVOCATION, now)
             && let Ok(record) = SignedRecord::verify_with(bytes, self.checks.as_ref())
         {
             self.learn_revoked(&record, now);

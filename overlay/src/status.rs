@@ -25,6 +25,8 @@ pub struct Counters {
     pub dropped_ttl: u64,
     /// Frames dropped at a full queue, and packets whose header grew too long on the way.
     pub dropped_full: u64,
+    /// Frames dropped because their link had used up its budget of signatures to check.
+    pub dropped_unchecked: u64,
     /// Frames that were malformed, oversized, out of place or forged; each closed its link.
     pub bad_frames: u64,
     /// Links closed for such a frame, a wrong overlay or a wrong version.

@@ -9,6 +9,7 @@ pub(crate) mod lines;
 pub(crate) mod naming;
 mod place;
 mod placement;
+mod proven;
 pub(crate) mod slots;
 mod succession;
 pub(crate) mod survey;
@@ -25,7 +26,7 @@ use crate::id::NodeId;
 use crate::time::Instant;
 use crate::wire::link::Contact;
 use adoption::Adopted;
-use beacon::Beacon;
+use beacon::{Beacon, Latest};
 use slots::Slots;
 use titles::Titles;
 
@@ -45,15 +46,6 @@ pub(crate) enum Role {
 pub(crate) struct Heard {
     pub beacon: Arc<Beacon>,
     pub at: Instant,
-    /// [`beacon::mark_of`] the beacon: most others are told from it without a look at it.
-    pub mark: u64,
-}
-
-impl Heard {
-    pub fn new(beacon: Arc<Beacon>, at: Instant) -> Self {
-        let mark = beacon::mark_of(beacon.as_bytes());
-        Self { beacon, at, mark }
-    }
 }
 
 /// A child that waits for its grant.
@@ -87,6 +79,8 @@ pub(crate) struct Tree {
     pub ancestors: Vec<Contact>,
     /// The beacon of the root that this node follows.
     pub heard: Option<Heard>,
+    /// What was heard of all who may hold the root.
+    pub latest: Latest,
     /// The own term and number, while this node holds the root.
     pub term: u64,
     pub beacon_seq: u64,
@@ -133,6 +127,7 @@ impl Tree {
             refused: BTreeMap::new(),
             ancestors: Vec::new(),
             heard: None,
+            latest: Latest::default(),
             term: 0,
             beacon_seq: 0,
             announced_root: None,

@@ -88,3 +88,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_can_be_told_fits_a_place_with_those_of_the_other_trees() {
+    for (letter, longest) in [(0, MAX_DEPTH), (1, 157), (61, 42), (62, 42), (254, 31)] {
+        let address = |depth| Address::from_ordinals(&vec![letter; depth]).unwrap();
+        assert!(address(longest).can_be_told() && address(longest).to_bytes().len() <= MAX_WORD_BYTES);
+        assert!(longest == MAX_DEPTH || !address(longest + 1).can_be_told(), "{letter}");
+        let mut place = Place { seq: u64::MAX, ..Place::default() };
+        TreeId::ALL.into_iter().for_each(|tree| place.addresses.insert(tree, address(longest)));
+        assert_eq!(Place::from_bytes(&place.to_bytes()), Ok(place));
+    }
+}
+
+#[test]
+fn the_higher_the_slot_the_longer_the_address() {
+    for q in [3, 4, 8, 32, 64, 256] {
+        for above in ["/", "/0/1", "/1/2/0/1/2/0/1/2/0/1/2/0/1/2/0/1/2/0/1/2/0/1/2/0"] {
+            let above: Address = above.parse().unwrap();
+            let can = |slot| above.child_in(slot, q).is_some_and(|child| child.can_be_told());
+            let room = above.slots_to_give(1024, q);
+            assert!((0..1024).all(|slot| can(slot) == (slot < room)), "q {q} below {above}: {room}");
+            assert_eq!(above.slots_to_give(1, q), 1);
+        }
+    }
+    let full = Address::from_ordinals(&[0; MAX_DEPTH]).unwrap();
+    assert_eq!(full.slots_to_give(1024, 64), 0);
+}

@@ -96,3 +96,35 @@ fn is_bounded_and_prefers_the_configured() {
     }
     assert_eq!(dialer.addresses(2000).iter().filter(|(_, p)| *p == Some(peer)).count(), MAX_PER_PEER);
 }
+
+#[test]
+fn parents_ancestors_and_heirs_of_before_keep_nobody_out() {
+    let mut dialer = dialer();
+    for (source, most) in [(Source::Parent, 32), (Source::Ancestor, 16), (Source::Heir, 40)] {
+        let first = 1000 * most;
+        dialer.learn(&address(first), None, Source::Neighbour);
+        for n in 0..MAX_KNOWN {
+            dialer.learn(&address(first + n), None, source);
+        }
+        let so_known = |dialer: &Dialer| -> Vec<_> {
+            dialer.known.values().filter(|known| known.source == source).map(|known| known.address.clone()).collect()
+        };
+        let mut latest: Vec<_> = (MAX_KNOWN - most..MAX_KNOWN).map(|n| address(first + n)).collect();
+        latest.sort();
+        assert_eq!(so_known(&dialer), latest);
+        let met = &dialer.known[&address(first)];
+        assert_eq!(met.source, Source::Neighbour, "it was met, whatever else it was");
+        // One of before is such again.
+        dialer.learn(&address(first + 9), None, source);
+        assert!(so_known(&dialer).len() == most && so_known(&dialer).contains(&address(first + 9)));
+    }
+    let neighbours = || 2000..2000 + MAX_KNOWN - 32 - 16 - 40;
+    for n in neighbours() {
+        dialer.learn(&address(n), None, Source::Neighbour);
+    }
+    assert!(neighbours().all(|n| dialer.known.contains_key(&address(n))));
+    // Where all were met, who was told of longest ago has to go.
+    dialer.learn(&address(1), None, Source::Neighbour);
+    assert!(!dialer.known.contains_key(&address(2000)) && dialer.known.contains_key(&address(1)));
+    assert_eq!(dialer.known.len(), MAX_KNOWN);
+}

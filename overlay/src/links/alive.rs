@@ -49,7 +49,7 @@ impl Overlay {
                     Some(since) if link.probe_sent.is_none() => since + timing.quiet,
                     _ => Instant::FAR_FUTURE,
                 };
-                beat.min(silent).min(probe).min(quiet)
+                beat.min(silent).min(probe).min(quiet).min(link.stays_until.unwrap_or(Instant::FAR_FUTURE))
             }
         };
         self.timers.set(Timer::Link(id), at.max(now.instant));
@@ -92,6 +92,9 @@ impl Overlay {
                 let doubtful = link.probe_sent.is_some_and(|sent| now.instant.since(sent) >= doubt_after(link.rtt_us));
                 let quiet = link.unanswered_since.is_some_and(|since| now.instant.since(since) >= timing.quiet);
                 let beat_due = now.instant.since(link.beat_at) >= if kin { timing.heartbeat } else { timing.probe };
+                if self.end_stay(id, now) {
+                    return;
+                }
                 if doubtful {
                     self.copy_link(id, now);
                 }

@@ -54,7 +54,7 @@ impl Overlay {
                 Ok(())
             }
             (Frame::Revoked(revocation), _) => {
-                self.handle_own_revocation(&revocation, now);
+                self.handle_own_revocation(id, &revocation, now);
                 Ok(())
             }
             (Frame::Enrol(secret), LinkState::Guest) => self.handle_enrol(id, secret, now),

@@ -211,6 +211,9 @@ impl Overlay {
         } else if self.links.live_len() >= self.most_links() && !self.trees.is_child(&peer) {
             self.part(id, CloseReason::Full, now);
         } else {
+            if !self.trees.is_child(&peer) {
+                self.limit_stay(id, now);
+            }
             self.make_live(id, now);
             self.events.push_back(Event::LinkLive { peer });
             self.neighbour_gained(peer, now);

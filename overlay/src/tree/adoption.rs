@@ -29,7 +29,7 @@ use crate::overlay::{Overlay, Timer};
 use crate::time::{Instant, Now};
 use crate::wire::link::{Chain, Contact, Frame, Granted, MAX_HELD, Refuse, RefuseReason, to_wire};
 
-/// Most children of dead nodes that one node adopts; it accepts so many links beside those that it has otherwise. (With 30 % of 10,000 nodes of ba:2
+/// Most children of dead nodes that one node adopts; it accepts so many links beside those that it has otherwise, for a moment from anybody. (With 30 % of 10,000 nodes of ba:2
 /// dead at once, a founder with 832 links, four times those that it has otherwise, turned orphans away.)
 const MAX_ADOPTED: u32 = 1024;
 /// Who stands in for the founder adopts this part of the overlay, 1 over it, if that is more. (With the founder among those dead 192 orphans of
@@ -197,7 +197,7 @@ impl Overlay {
     }
 
     /// Whether this is an heir that has lost the founder: orphans gather at it before it minds the root.
-    fn misses_founder(&self) -> bool {
+    pub(crate) fn misses_founder(&self) -> bool {
         let first = &self.trees[FIRST_TREE];
         let titled = || self.founder() != Some(self.id) && self.rank_of(FIRST_TREE, &self.id).is_some();
         first.orphan_since.is_some() && titled()
@@ -296,12 +296,12 @@ impl Overlay {
     pub(crate) fn handle_orphan(&mut self, id: LinkId, chain: &GrantChain, now: Now) -> Result<(), FrameError> {
         let Some(peer) = self.links.link(id).map(|link| link.peer) else { return Ok(()) };
         let Some((grants, of_root)) = self.adoptable(&peer, chain, now) else {
+            self.await_adoption(id, chain, now)?;
             self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
             return Ok(());
         };
         let root = self.trees[FIRST_TREE].chain.root().unwrap_or(self.id);
-        chain.verify(&root, &peer, FIRST_TREE, self.q(), self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
-        if !self.chain_is_honest(chain, now) {
+        if self.place_by(id, chain, (FIRST_TREE, &root, &peer), now)?.is_none() {
             self.refuse(FIRST_TREE, id, RefuseReason::Detached, now);
             return Ok(());
         }
@@ -322,6 +322,7 @@ impl Overlay {
             chain: adopted.chain_below(&self.trees[FIRST_TREE].chain).to_bytes(),
         });
         self.trees[FIRST_TREE].adopted.push(adopted);
+        self.let_stay(id);
         self.send_beacon_to(FIRST_TREE, &peer, now);
         self.send_frame(id, &frame, now);
         self.tell_lineage(FIRST_TREE, id, now);
@@ -403,7 +404,8 @@ impl Overlay {
         for adopted in &state.adopted {
             let mut at = if adopted.of_root { Address::root() } else { own.clone() };
             for grant in adopted.grants.iter().take(adopted.grants.len().saturating_sub(1)) {
-                let Some(below) = at.child_in(grant.slot, self.q()) else { break };
+                // This node's own place may have become longer since.
+                let Some(below) = at.child_in(grant.slot, self.q()).filter(Address::can_be_told) else { break };
                 held.insert(below.clone());
                 at = below;
             }

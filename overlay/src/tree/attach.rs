@@ -191,18 +191,17 @@ impl Overlay {
     ) -> Result<(), FrameError> {
         // The first grant is the root's own, also where somebody minds the root for it.
         let holder = chain.root().unwrap_or(grant.parent);
-        let q = self.q();
         if !self.titled(tree, &peer, &holder) || chain.contains(&self.id) || holder == self.id {
             // Not false, but not to be followed: the peer's beacon may be on its way, or the way leads back here.
             self.turn_down(tree, peer, now);
             return Ok(());
         }
         let chain = chain.extended(grant.clone());
-        let address = chain.verify(&holder, &self.id, tree, q, self.checks.as_ref()).map_err(|_| FrameError::Forged)?;
-        if !self.chain_is_honest(&chain, now) {
+        let (Some(id), own) = (self.links.to(&peer).map(|link| link.id), self.id) else { return Ok(()) };
+        let Some(address) = self.place_by(id, &chain, (tree, &holder, &own), now)? else {
             self.turn_down(tree, peer, now);
             return Ok(());
-        }
+        };
         let (before, holder_before) = (self.trees[tree].role, self.trees[tree].holder());
         if let Some(old) = self.trees[tree].grant.as_ref().map(|old| old.parent).filter(|old| *old != peer)
             && let Some(id) = self.links.to(&old).map(|link| link.id)

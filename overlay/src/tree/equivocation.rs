@@ -21,6 +21,9 @@ const MAX_SEEN: usize = 512;
 /// bounded, and it is where it was without proofs.
 pub(crate) const MAX_GUILTY: usize = 32;
 
+/// Signatures that a proof has.
+const SIGNATURES_OF_A_PROOF: usize = 2;
+
 /// What may be given once only.
 type Once = (NodeId, TreeId, u16, u64);
 
@@ -51,6 +54,11 @@ impl Witness {
         }
     }
 
+    /// Whether this very grant was seen before: all that are seen have been checked.
+    pub fn has_seen(&self, grant: &Grant) -> bool {
+        self.seen.get(&place_of(grant)).is_some_and(|seen| **seen == *grant)
+    }
+
     /// Whether this node was proved to lie.
     pub fn is_guilty(&self, id: &NodeId) -> bool {
         !self.guilty.is_empty() && self.guilty.contains_key(id)
@@ -60,6 +68,11 @@ impl Witness {
     pub fn taints(&self, chain: &GrantChain) -> bool {
         chain.grants().iter().any(|grant| self.is_guilty(&grant.parent))
     }
+}
+
+/// Who is said to have signed the grants of a proof; nothing is checked.
+fn accused(proof: &Proof) -> Option<NodeId> {
+    Some(Grant::from_bytes(&proof.one).ok()?.parent)
 }
 
 /// Who signed both grants of a proof, if it is one.
@@ -82,8 +95,9 @@ impl Overlay {
     }
 
     pub(crate) fn handle_proof(&mut self, id: LinkId, proof: Proof, now: Now) -> Result<(), FrameError> {
-        let known = self.witness.guilty.values().any(|other| *other == proof);
-        if known || self.witness.guilty.len() >= MAX_GUILTY {
+        // Whoever is guilty can prove it again and again, and differently each time.
+        let known = accused(&proof).is_some_and(|accused| self.witness.is_guilty(&accused));
+        if known || self.witness.guilty.len() >= MAX_GUILTY || !self.may_check(id, SIGNATURES_OF_A_PROOF, now) {
             return Ok(());
         }
         let guilty = convicts(&proof, self.checks.as_ref()).ok_or(FrameError::Forged)?;

@@ -125,7 +125,11 @@ impl Overlay {
             return self.handle_orphan(id, &chain, now);
         }
         // It may have been this node that forgot.
-        let wanted = last.filter(|grant| grant.parent == self.id && grant.is_signed(self.checks.as_ref())).cloned();
+        let shown = last.filter(|grant| grant.parent == self.id);
+        if shown.is_some() && !self.may_check(id, 1, now) {
+            return Ok(());
+        }
+        let wanted = shown.filter(|grant| grant.is_signed(self.checks.as_ref())).cloned();
         let state = &self.trees[ask.tree];
         let refusal = if let Some(leaf) = self.refuses_as_leaf() {
             Some(leaf)
@@ -135,6 +139,9 @@ impl Overlay {
             Some(RefuseReason::Loop)
         } else if state.address.as_ref().is_none_or(|address| address.depth() >= MAX_CHAIN) {
             Some(RefuseReason::Depth)
+        } else if self.is_beyond_limit(id) && wanted.is_none() && state.slots.slot_of(&peer).is_none() {
+            // That room is for orphans.
+            Some(RefuseReason::Full)
         } else {
             None
         };
@@ -154,11 +161,24 @@ impl Overlay {
         let peer = asks.child;
         let Some(id) = self.links.to(&peer).map(|link| link.id) else { return };
         let lease_s = u32::try_from(self.config.timing.lease.as_secs()).unwrap_or(u32::MAX);
-        let open_slots = self.q().saturating_sub(2).max(MIN_OPEN_SLOTS);
+        let q = self.q();
+        let open_slots = q.saturating_sub(2).max(MIN_OPEN_SLOTS);
         let state = &mut self.trees[tree];
+        let place = state.address.as_ref().filter(|_| state.level() < MAX_CHAIN);
+        // A child's place has to be one that it can tell others of.
+        let room = place.map_or(0, |place| place.slots_to_give(MAX_SLOTS, q));
+        if room == 0 {
+            self.refuse(tree, id, RefuseReason::Depth, now);
+            return;
+        }
+        if state.slots.slot_of(&peer).is_some_and(|slot| slot >= room) {
+            // It was, before this node's own place became longer.
+            state.slots.release(&peer);
+        }
         let known = state.slots.slot_of(&peer).is_some();
         let count = if asks.no_other { MAX_SLOTS } else { open_slots };
-        match state.slots.allot(&self.identity, peer, asks.wanted.as_ref(), count, lease_s) {
+        let wanted = asks.wanted.as_ref().filter(|wanted| wanted.slot < room);
+        match state.slots.allot(&self.identity, peer, wanted, count.min(room), lease_s) {
             Allotment::Granted(grant) => {
                 // A child has one place here: the chain of a dead one's would contradict this grant.
                 state.adopted.retain(|adopted| adopted.child != peer);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::beacon::{Beacon, mark_of};
+use super::beacon::Beacon;
 use super::titles::Titles;
 use super::{Heard, Role};
 use crate::address::{Address, FIRST_TREE, TreeId};
@@ -38,7 +38,8 @@ impl Overlay {
             state.grant = None;
             state.chain = GrantChain::default();
         }
-        state.term = state.term.saturating_add(1).max(now.wall.as_unix_micros());
+        // Also where the clock was set back since this node's last term, which others remember.
+        state.term = state.term.saturating_add(1).max(now.wall.as_unix_micros()).max(self.seq_floor);
         for timer in [Timer::Stale(tree), Timer::Ask(tree), Timer::Takeover(tree)] {
             self.timers.cancel(timer);
         }
@@ -67,8 +68,9 @@ impl Overlay {
         let (Some(overlay), Some(_)) = (self.overlay_id(), self.own_rank(tree)) else { return };
         let state = &mut self.trees[tree];
         state.beacon_seq = state.beacon_seq.saturating_add(1);
-        let beacon = Beacon::sign(&self.identity, &overlay, tree, state.term, state.beacon_seq);
-        state.heard = Some(Heard::new(Arc::new(beacon), now.instant));
+        let beacon = Arc::new(Beacon::sign(&self.identity, &overlay, tree, state.term, state.beacon_seq));
+        let at = state.latest.dated(&beacon, now.instant, now.instant);
+        state.heard = Some(Heard { beacon, at });
         self.announce_root(tree);
         self.timers.set(Timer::Beacon(tree), now.instant + self.config.timing.beacon);
     }
@@ -156,15 +158,23 @@ impl Overlay {
 
     pub(crate) fn handle_titles(&mut self, id: LinkId, bytes: &[u8], now: Now) -> Result<(), FrameError> {
         let (Some(overlay), Some(founder)) = (self.overlay_id(), self.founder()) else { return Ok(()) };
-        let own = self.trees.titles.as_ref();
-        let titles = match own.filter(|own| own.as_bytes() == bytes) {
-            Some(own) => own.clone(),
-            None => Titles::verify(bytes, &overlay, &founder).ok_or(FrameError::Forged)?,
+        let seq = Titles::claimed_seq(bytes).ok_or(FrameError::Forged)?;
+        let own = self.trees.titles.as_ref().map_or(0, |own| own.seq);
+        let news = seq > own || self.trees.titles.is_none();
+        if news && !self.may_check(id, 1, now) {
+            return Ok(());
+        }
+        // Old ones are not worth a check, whoever signed them; they say that the peer has no newer ones.
+        let titles = match news.then(|| Titles::verify(bytes, &overlay, &founder)) {
+            None => None,
+            Some(titles) => Some(titles.ok_or(FrameError::Forged)?),
         };
         if let Some(link) = self.links.link_mut(id) {
-            link.titles_seq = link.titles_seq.max(titles.seq);
+            link.titles_seq = link.titles_seq.max(seq);
         }
-        self.learn_titles(titles, now);
+        if let Some(titles) = titles {
+            self.learn_titles(titles, now);
+        }
         Ok(())
     }
 
@@ -182,6 +192,11 @@ impl Overlay {
             .push_back(Command::Persist { key: KEY_TITLES.to_owned(), bytes: titles.as_bytes().to_vec().into() });
         let ranks = TreeId::ALL.map(|tree| self.own_rank(tree));
         self.trees.titles = Some(titles);
+        for tree in TreeId::ALL {
+            let mut latest = core::mem::take(&mut self.trees[tree].latest);
+            latest.keep(|holder| self.rank_of(tree, holder).is_some());
+            self.trees[tree].latest = latest;
+        }
         self.trees.lines_changed();
         for peer in self.links.peers() {
             self.send_titles_to(&peer, now);
@@ -213,33 +228,29 @@ impl Overlay {
         let (tree, holder) = Beacon::claim(&frame.beacon).ok_or(FrameError::Malformed)?;
         // Somebody whose title this node cannot check is not believed, and not a forger either: titles change. Nor is work done for it.
         let Some(rank) = self.rank_of(tree, &holder) else { return Ok(()) };
-        let beacon = match self.known_beacon(tree, &frame.beacon) {
+        let number = Beacon::claimed_number(&frame.beacon).ok_or(FrameError::Malformed)?;
+        let older = |old: &Heard| old.beacon.holder == holder && old.beacon.number() > number;
+        let told = self.links.link(id).and_then(|link| link.beacon_of(tree));
+        // An old one says nothing: all have heard the next one by now.
+        let past = self.trees[tree].latest.is_past(&holder, number, self.config.timing.beacon, now.instant);
+        if past || told.is_some_and(older) {
+            return Ok(());
+        }
+        // The same beacon comes over every link; its signature is checked once.
+        let beacon = match self.trees[tree].latest.with_number(&holder, number) {
             Some(beacon) => beacon,
+            None if !self.may_check(id, 1, now) => return Ok(()),
             None => Arc::new(Beacon::verify(&frame.beacon, &overlay, self.checks.as_ref()).ok_or(FrameError::Forged)?),
         };
         let age = u64::from(frame.age_ms).saturating_mul(1000);
-        let at = Instant::from_micros(now.instant.as_micros().saturating_sub(age));
-        let heard = Heard::new(beacon, at);
+        let told = Instant::from_micros(now.instant.as_micros().saturating_sub(age));
+        let at = self.trees[tree].latest.dated(&beacon, told, now.instant);
+        let heard = Heard { beacon, at };
         if let Some(link) = self.links.link_mut(id) {
-            let older = link.beacon_of(tree).is_some_and(|old| {
-                old.beacon.holder == heard.beacon.holder && old.beacon.number() > heard.beacon.number()
-            });
-            if older {
-                return Ok(());
-            }
             link.beacons[tree.index()] = Some(heard.clone());
         }
         self.judge_beacon(peer, heard, rank, now);
         Ok(())
-    }
-
-    /// The same beacon comes over every link; its signature is checked once.
-    fn known_beacon(&self, tree: TreeId, bytes: &[u8]) -> Option<Arc<Beacon>> {
-        let mark = mark_of(bytes);
-        let told = self.links.live().filter_map(|link| link.beacon_of(tree));
-        let mut all = self.trees[tree].heard.iter().chain(told);
-        let same = all.find(|heard| heard.mark == mark && heard.beacon.as_bytes() == bytes)?;
-        Some(Arc::clone(&same.beacon))
     }
 
     fn judge_beacon(&mut self, peer: NodeId, heard: Heard, rank: usize, now: Now) {
@@ -261,7 +272,7 @@ impl Overlay {
             Role::Child { parent, stale } if parent == peer => {
                 let (beacon, old) = (&heard.beacon, self.trees[tree].heard.as_ref().map(|old| &old.beacon));
                 let known = old.filter(|old| old.holder == beacon.holder);
-                if !stale && known.is_none_or(|old| old.number() < beacon.number()) {
+                if !stale && fresh && known.is_none_or(|old| old.number() < beacon.number()) {
                     let same_term = known.is_some_and(|old| old.term == beacon.term);
                     self.accept_beacon(heard, now);
                     if same_term {

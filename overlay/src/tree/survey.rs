@@ -13,7 +13,8 @@
 //!
 //! The same sample gives heirs that are far from the founder: see `naming`.
 //!
-//! Only answers to its own questions count, but who answers may lie about where it is: the sample guides the choice of roots and proves nothing.
+//! Only answers to its own questions count, but who answers may lie about where it is, and who is in the way of many answers about who it is: the sample guides the
+//! choice of roots and proves nothing. So others are named seldom.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// Otherwise, while the overlay does not grow.
 const SURVEY_AGAIN: Duration = Duration::from_mins(10);
+/// Other roots are named so often for one size of the overlay, at the first and at the second look, and once in [`SURVEY_AGAIN`] from then on: a member to which most
+/// questions come can have the founder see what it likes, and everybody gets other addresses each time.
+const NAMED_AT_ONCE: u32 = 2;
 /// An overlay that has grown to so much, in percent, of what it was at the latest survey is looked at again while it grows,
 const DOUBLED_PERCENT: u32 = 200;
 /// and, because where the last ones joined is the rim, when it has grown to so much and then stays as it is
@@ -74,6 +78,8 @@ pub(crate) struct Survey {
     steady: Option<(u32, Instant)>,
     /// By tree: whom to name, until that is done.
     wanted: [Option<NodeId>; MAX_TREES],
+    /// How often others were named since it began, and when last.
+    named: (u32, Instant),
     /// Whom to name as heirs far away.
     elsewhere: Vec<NodeId>,
     /// Since when, and of how many members they were chosen.
@@ -107,6 +113,12 @@ impl Survey {
             }
         };
         doubled || (grown && now.since(since) >= STEADY)
+    }
+
+    /// Whether other roots may be named now.
+    fn may_name(&self, now: Instant) -> bool {
+        let (often, last) = self.named;
+        often < NAMED_AT_ONCE || now.since(last) >= SURVEY_AGAIN
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -195,7 +207,7 @@ impl Overlay {
         let wait = if size < LEAST_SIZE {
             SURVEY_AGAIN
         } else if self.survey.has_enough(size, now.instant) {
-            let others_wanted = self.judge_roots();
+            let others_wanted = self.judge_roots(now);
             let others_elsewhere = self.survey.choose_elsewhere(&mut self.rng, now.instant);
             self.survey.samples.clear();
             if others_wanted || others_elsewhere {
@@ -214,6 +226,7 @@ impl Overlay {
         let size = self.subtree_size(FIRST_TREE);
         if size >= LEAST_SIZE && self.survey.is_outgrown(size, now.instant) {
             self.survey.size = size;
+            self.survey.named.0 = 0;
             self.survey.samples.clear();
             self.timers.set_no_later(Timer::Survey, now.instant + ASK_AGAIN);
         }
@@ -227,12 +240,12 @@ impl Overlay {
     }
 
     /// Decides whether other roots than those there are would be much nearer to the members.
-    fn judge_roots(&mut self) -> bool {
+    fn judge_roots(&mut self, now: Now) -> bool {
         let trees = self.genesis.as_ref().map_or(1, |genesis| genesis.genesis().trees);
         let others: Vec<TreeId> =
             TreeId::ALL.into_iter().filter(|tree| *tree != FIRST_TREE && tree.get() < trees).collect();
         let Some(here) = self.place().map(|place| place.addresses.clone()) else { return false };
-        if others.is_empty() || !self.survey.is_deep() {
+        if others.is_empty() || !self.survey.is_deep() || !self.survey.may_name(now.instant) {
             return false;
         }
         let (picked, halves) = self.survey.nearest_to_all(others.len(), &here);
@@ -243,6 +256,7 @@ impl Overlay {
         for (tree, id) in others.into_iter().zip(picked) {
             self.survey.wanted[tree.index()] = Some(id);
         }
+        self.survey.named = (self.survey.named.0.saturating_add(1), now.instant);
         true
     }
 
@@ -256,6 +270,8 @@ impl Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::id::Identity;
 
     fn at(text: &str) -> AddressSet {
         AddressSet::single(text.parse().unwrap())
@@ -338,5 +354,23 @@ mod tests {
         // Titles are looked at far more often than surveys are made.
         assert!(survey.elsewhere(later(61)).is_empty() && survey.elsewhere(later(62)).is_empty());
         assert!(survey.choose_elsewhere(&mut rng, later(63)));
+    }
+
+    /// Each look shows other villages, far from the roots that there are.
+    #[test]
+    fn who_makes_up_all_answers_has_other_roots_named_seldom() {
+        let later = |s| Now { instant: Instant::ZERO + Duration::from_secs(s), ..Now::default() };
+        let mut founder = Overlay::new(Config::default(), Identity::from_secret(&[9; 32]), [1; 32], later(0));
+        founder.start(later(0)).unwrap();
+        let mut look = |s: u64| {
+            founder.survey.samples.clear();
+            for n in 0..12u8 {
+                let text = format!("/{}/1/1/1/1/1/1/1/1/{n}", n % 3);
+                founder.survey.note(NodeId::from_bytes([n; 32]), at(&text), later(s).instant);
+            }
+            founder.judge_roots(later(s))
+        };
+        assert_eq!((0..60).filter(|n| look(n * 10)).count(), 2);
+        assert_eq!((60..120).filter(|n| look(n * 10)).count(), 1);
     }
 }

@@ -108,6 +108,11 @@ impl Titles {
         (known && bounded).then(|| Self { seq, heirs, lists, bytes: bytes.to_vec() })
     }
 
+    /// The number of the titles in `bytes`, as they say; nothing is checked.
+    pub fn claimed_seq(bytes: &[u8]) -> Option<u64> {
+        bytes.get(32..)?.first_chunk().copied().map(u64::from_be_bytes)
+    }
+
     /// The signed bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -160,6 +165,7 @@ mod tests {
         let titles = Titles::sign(&key, &overlay, 7, vec![heir(4), heir(5)], vec![vec![0, 1], vec![1, 9]]);
         assert_eq!(titles.lists, [vec![0, 1], vec![1]]);
         assert_eq!(Titles::verify(titles.as_bytes(), &overlay, &key.id()), Some(titles.clone()));
+        assert_eq!(Titles::claimed_seq(titles.as_bytes()), Some(7));
         assert_eq!(Titles::verify(titles.as_bytes(), &overlay, &heir(4).id), None);
         assert_eq!(Titles::verify(titles.as_bytes(), &OverlayId::from_bytes([8; 32]), &key.id()), None);
         for index in 0..titles.as_bytes().len() {

@@ -172,7 +172,7 @@ pub enum RefuseReason {
     Full,
     /// The asking node is an ancestor of the node asked.
     Loop,
-    /// Its vertex is at the greatest depth.
+    /// A place below its own would be too deep, or its address too long to be told.
     Depth,
     /// The holder of the place above is back, and gives the place again.
     Returned,

@@ -84,4 +84,11 @@ impl Net {
         let link = *self.ends.iter().find(|(_, end)| end.node == n && self.ends.contains_key(&end.other)).unwrap().0;
         self.with(n, |overlay, now| overlay.handle_frame(link, lane, bytes, now))
     }
+
+    /// Has its neighbour `from` say something to `n` that it would not say.
+    pub fn hears_from(&mut self, n: usize, from: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
+        let goes = |end: &End| end.node == n && end.peer == from && self.ends.contains_key(&end.other);
+        let link = *self.ends.iter().find(|(_, end)| goes(end)).unwrap().0;
+        self.with(n, |overlay, now| overlay.handle_frame(link, Lane::Control, bytes, now))
+    }
 }

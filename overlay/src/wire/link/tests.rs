@@ -93,3 +93,24 @@ fn truncated_extended_and_unknown_frames_are_errors() {
     };
     assert!(Frame::decode(&Frame::Advert(many).encode()).is_err());
 }
+
+/// Whatever a node takes as an address: else an advert could be dropped at its own node.
+#[test]
+fn the_longest_advert_fits_its_lane() {
+    let place = vec![7; crate::address::MAX_PLACE_BYTES];
+    let neighbour = |n: u8| Advertised {
+        id: NodeId::from_bytes([n; 32]),
+        place: place.clone(),
+        addresses: vec![vec![9; MAX_ADDRESS_BYTES]],
+    };
+    let advert = Advert {
+        place: place.clone(),
+        held: vec![vec![5; crate::address::MAX_WORD_BYTES]; MAX_HELD],
+        neighbours: (0..16).map(neighbour).collect(),
+        standing: Standing::Relay,
+    };
+    assert_eq!(advert.neighbours.len(), MAX_ADVERTISED);
+    let bytes = Frame::Advert(advert.clone()).encode();
+    assert!(bytes.len() <= MAX_CONTROL_FRAME_BYTES, "{} bytes", bytes.len());
+    assert_eq!(Frame::decode(&bytes), Ok(Frame::Advert(advert)));
+}
