@@ -153,6 +153,8 @@ fn nor_does_it_wait_for_silence() {
     pair.attach(A, "train");
     pair.run(12 * MS);
     pair.release();
+    // It has gone on with the second answer.
+    pair.run(15 * MS);
     for app in pair.nodes[A].apps.values_mut() {
         app.to_write += 500;
     }
