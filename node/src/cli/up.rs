@@ -433,11 +433,12 @@ mod tests {
 
     #[test]
     fn a_taken_listen_address_is_found_even_beside_reuse_port() {
+        let log = Lines::stdout();
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp(IpAddr::from([127, 0, 0, 1]), taken.local_addr().unwrap().port());
-        assert_eq!(listen_addresses(&[address]).unwrap_err().code, Code::PortInUse as u8);
+        assert_eq!(listen_addresses(&[address], &log).unwrap_err().code, Code::PortInUse as u8);
         let udp: Multiaddr = "/ip4/127.0.0.1/udp/1".parse().unwrap();
-        assert_eq!(listen_addresses(&[udp]).unwrap_err().code, Code::Usage as u8);
-        assert!(!listen_addresses(&[]).unwrap().is_empty());
+        assert_eq!(listen_addresses(&[udp], &log).unwrap_err().code, Code::Usage as u8);
+        assert!(!listen_addresses(&[], &log).unwrap().is_empty());
     }
 }
