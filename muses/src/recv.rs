@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_piece_over_many_gaps_is_kept_whole() {
-        let data: Vec<u8> = (0..2 * MAX_FRAGMENTS).map(|i| (i % 239) as u8).collect();
+        let data: Vec<u8> = (0..2 * MAX_FRAGMENTS).map(|i| u8::try_from(i % 239).unwrap()).collect();
         let mut half = RecvHalf::new(data.len() as u64, Window::new(data.len() as u64, data.len() as u64));
         let mut insert = |from: usize, to: usize| {
             half.check(from as u64, to - from, false).unwrap();
