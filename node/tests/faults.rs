@@ -175,6 +175,10 @@ fn what_no_start_could_carry_out_is_no_right_configuration() {
         ("listen = [\"/ip4/1.2.3.4/udp/5\"]", ["/ip4/1.2.3.4/udp/5", "/tcp/PORT"]),
         ("socks = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
         ("metrics = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
+        ("listen = [\"0.0.0.0:4741\"]", ["listen", "write it as /ip4/0.0.0.0/tcp/4741"]),
+        ("socks_guard = \"uid\"", ["socks_guard", "there is none"]),
+        ("socks = \"0.0.0.0:7080\"\nsocks_guard = \"uid\"", ["0.0.0.0:7080", "use 127.0.0.1:PORT"]),
+        ("socks = \"127.0.0.1:7080\"\nmetrics = \"0.0.0.0:7080\"", ["socks and metrics both listen", "7080"]),
         ("name = \"anyone\"", ["name", "can be nobody's name"]),
         ("[limits]\nsessions = 99999999999999999999", ["limits.sessions", "not 99999999999999999999\n"]),
     ] {

@@ -13,14 +13,13 @@ use overlay::time::WallTime;
 
 use super::lines::Lines;
 use super::span;
-use super::up::written_as;
 use crate::config::Config;
 use crate::driver::{Error, Handle};
 use crate::exit::{Code, Fault};
 use crate::invite::{Invite, Secret};
 use crate::lan::{self, Found};
 use crate::local::invites;
-use crate::reach::port_of;
+use crate::reach::{multiaddr_of, port_of};
 use crate::stack::Failure;
 
 /// Longest line that is read for `-`, in bytes: more than any invite.
@@ -124,7 +123,7 @@ impl Joins {
             return Ok(());
         }
         if let Ok(at) = text.parse::<SocketAddr>() {
-            return Err(usage(&written_as(at)));
+            return Err(usage(&format!("write it as {}", multiaddr_of(at))));
         }
         let invite: Invite =
             text.parse().map_err(|error: crate::invite::ParseInviteError| usage(&error.to_string()))?;

@@ -1,7 +1,7 @@
 //! `muses up`: a node in the foreground.
 
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::check::check;
 use super::console::Console;
 use super::join::{self, Joins};
 use super::lines::Lines;
 use super::place::{CONFIG_VARIABLE, config_file};
 use super::reload::Reloads;
+use super::run::{blamed, without_empty};
 use super::supervisor;
-use crate::config::{Config, SocksGuard, check_name};
+use crate::config::{Config, SocksGuard, check_name, parse_address};
 use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
@@ -61,7 +63,7 @@ pub(super) struct Up {
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
-    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true, value_parser = checked_address)]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true, value_parser = parse_address)]
     pub(super) listen: Vec<Multiaddr>,
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
@@ -107,10 +109,11 @@ impl Up {
     /// # Errors
     /// A variable that says nothing sensible.
     pub(super) fn from_environment() -> Result<Self, Fault> {
-        let typed = Self::augment_args(clap::Command::new("up")).try_get_matches_from(["up"]);
+        let typed = without_empty(Self::augment_args(clap::Command::new("up"))).try_get_matches_from(["up"]);
         let up = typed.and_then(|matches| Self::from_arg_matches(&matches));
         up.map_err(|error| {
-            Fault::new(Code::Usage, super::usage_line(&error, "muses").unwrap_or_else(|| error.to_string()))
+            let line = super::usage_line(&error, "muses").unwrap_or_else(|| error.to_string());
+            Fault::new(Code::Usage, line + &blamed(&error, &[]))
         })
     }
 
@@ -156,7 +159,7 @@ fn start(up: Up, data_dir: PathBuf, runtime: &Runtime, log: Lines) -> Result<(),
     // Before anything is written: a bad invite changes nothing.
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
-    let mut config = Config::load(config_file(up.config.as_deref(), &data_dir).as_deref())?;
+    let mut config = Config::load(config_file(up.config.as_deref(), &data_dir)?.as_deref())?;
     let reloads = Reloads::new(up.config.clone(), data_dir.clone(), config.clone());
     let joining = !joins.is_empty();
     if up.closed && joining {
@@ -348,17 +351,6 @@ pub(super) fn default_listen() -> Vec<Multiaddr> {
     ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
 }
 
-/// What no start could carry out, whatever this machine's state is.
-pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    let tcp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
-    if let Some(address) = config.listen.iter().find(|address| !tcp(address)) {
-        let line = format!("cannot listen at {address}: links are TCP; use /ip4/ADDRESS/tcp/PORT");
-        return Err(Fault::new(Code::Usage, line));
-    }
-    config.socks.iter().chain(&config.metrics).try_for_each(listen::check)?;
-    config.dashboard.iter().try_for_each(dashboard::check)
-}
-
 /// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
 fn listen_addresses(told: &[Multiaddr], log: &Lines) -> Result<Vec<Multiaddr>, Fault> {
     if !told.is_empty() {
@@ -400,18 +392,6 @@ fn start_log(format: LogFormat) -> Lines {
     lines
 }
 
-fn checked_address(text: &str) -> Result<Multiaddr, String> {
-    text.parse().map_err(|_| match text.parse::<SocketAddr>() {
-        Ok(at) => written_as(at),
-        Err(_) => "no multiaddr like /ip4/0.0.0.0/tcp/4741".to_owned(),
-    })
-}
-
-/// How to type an address that was typed as HOST:PORT.
-pub(super) fn written_as(at: SocketAddr) -> String {
-    format!("write it as {}", tcp(at.ip(), at.port()))
-}
-
 fn checked_name(text: &str) -> Result<String, String> {
     check_name(text).map(|_| text.to_owned())
 }
@@ -433,11 +413,12 @@ mod tests {
 
     #[test]
     fn a_taken_listen_address_is_found_even_beside_reuse_port() {
+        let log = Lines::stdout();
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp(IpAddr::from([127, 0, 0, 1]), taken.local_addr().unwrap().port());
-        assert_eq!(listen_addresses(&[address]).unwrap_err().code, Code::PortInUse as u8);
+        assert_eq!(listen_addresses(&[address], &log).unwrap_err().code, Code::PortInUse as u8);
         let udp: Multiaddr = "/ip4/127.0.0.1/udp/1".parse().unwrap();
-        assert_eq!(listen_addresses(&[udp]).unwrap_err().code, Code::Usage as u8);
-        assert!(!listen_addresses(&[]).unwrap().is_empty());
+        assert_eq!(listen_addresses(&[udp], &log).unwrap_err().code, Code::Usage as u8);
+        assert!(!listen_addresses(&[], &log).unwrap().is_empty());
     }
 }

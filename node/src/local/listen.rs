@@ -159,6 +159,12 @@ pub fn check_mine(address: SocketAddr) -> Result<(), Fault> {
     Err(Fault::new(Code::Usage, line))
 }
 
+/// Whether who listens at `one` keeps `other` from being listened at.
+pub fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && ips
+}
+
 /// The one line about an address at which nothing can listen.
 pub fn cannot_listen(address: &str, error: &io::Error) -> Fault {
     let line = match error.kind() {
