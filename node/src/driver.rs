@@ -314,16 +314,21 @@ impl Driver {
                 }
             }
             Request::NetworkDown { reply } => {
+                self.stack.set_flight_mode(true);
                 for link in self.links.network_down() {
                     self.stack.handle_link_down(link, now);
                 }
                 let _ = reply.send(());
             }
             Request::NetworkUp { bind, reply } => {
-                let _ = reply.send(self.links.network_up(bind));
+                let result = self.links.network_up(bind);
+                self.stack.set_flight_mode(!self.links.network_is_up());
+                let _ = reply.send(result);
             }
             Request::CopyLinks { to, reply } => {
-                let _ = reply.send(self.links.also_at(to).map(|()| self.stack.copy_links(now)));
+                let listening = self.links.also_at(to);
+                self.stack.set_flight_mode(!self.links.network_is_up());
+                let _ = reply.send(listening.map(|()| self.stack.copy_links(now)));
             }
             Request::NetworkIsUp { reply } => {
                 let _ = reply.send(self.links.network_is_up());

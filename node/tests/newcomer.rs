@@ -63,3 +63,135 @@ fn an_empty_variable_says_nothing() {
         is_refusal(&said, 2, &["'No Name'", "MUSES_NAME says so"]);
     }
 }
+
+/// By every way to use a name, and not only where it is asked about.
+#[test]
+fn a_pinned_name_with_another_key_is_refused_by_every_verb() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose web {} --allow bob", greeter(b"web")));
+    bob.json(&format!("name pin alice {GONE}"));
+    let file = bob.folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    for line in [
+        "pipe alice/web".to_owned(),
+        format!("send {} alice", file.display()),
+        "connect alice/web --listen 127.0.0.1:0".to_owned(),
+        "ping alice".to_owned(),
+    ] {
+        is_refusal(&bob.muses(&line), 4, &["alice", "another key", "muses name unpin"]);
+    }
+    let socks = bob.json("status")["socks"].as_str().unwrap().to_owned();
+    let mut socket = TcpStream::connect(socks).unwrap();
+    socket.write_all(b"\x05\x01\x00\x05\x01\x00\x03\x0balice.muses\x00\x50").unwrap();
+    let mut answer = [0; 4];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [5, 0, 5, 2], "RFC 1928: not allowed by the ruleset");
+    // Who has just gone is no other: that he does not answer is all that is known.
+    bob.json("name unpin alice");
+    bob.json(&format!("name pin nobody-has-this {GONE}"));
+    is_refusal(&bob.muses("pipe nobody-has-this/web"), 3, &["does not answer"]);
+}
+
+/// The node knows why it reaches nobody, and blames neither the peer nor its name.
+#[test]
+fn flight_mode_is_named_at_once_and_a_session_waits_for_its_end() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose web {} --allow bob", greeter(b"web")));
+    let name = bob.folder.path().join("file");
+    fs::write(&name, "x").unwrap();
+    bob.json("network down");
+    for line in ["ping alice", "lookup alice", "trace alice", "pipe alice/web", "ping nobody"] {
+        let began = Instant::now();
+        is_refusal(&bob.muses(line), 3, &["flight mode", "muses network up"]);
+        assert!(began.elapsed() < AT_ONCE, "{line} took {:?}", began.elapsed());
+    }
+    is_refusal(&bob.muses(&format!("send {} alice", name.display())), 3, &["flight mode"]);
+    let examined = String::from_utf8(bob.muses("doctor alice").stdout).unwrap();
+    assert!(examined.contains("flight mode") && !examined.contains("--join"), "{examined}");
+    bob.json("network up");
+    bob.json_when("ping alice", |echo| echo["hops"] == 1);
+    assert_eq!(bob.muses("pipe alice/web").stdout, b"web");
+    bob.json("network down");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.args(["pipe", "alice/web", "--data-dir"]).arg(bob.folder.path());
+    let waiting = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    bob.json("network up");
+    assert_eq!(waiting.wait_with_output().unwrap().stdout, b"web", "it waits in its session");
+}
+
+#[test]
+fn a_place_to_listen_is_no_service_and_a_service_without_a_program_is_none_either() {
+    let (alice, bob) = alice_and_bob();
+    let service = |node: &Node, line: &str| {
+        let found: Value = serde_json::from_slice(&node.muses(&format!("{line} --json")).stdout).unwrap();
+        let last = found["data"]["checks"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["layer"], "service", "{found}");
+        (last["ok"].as_bool().unwrap(), last["detail"].as_str().unwrap().to_owned())
+    };
+    alice.json("expose door listen:127.0.0.1:0 --allow bob");
+    let (ok, door) = service(&bob, "doctor alice/door");
+    assert!(ok && door.contains("a place to listen") && door.contains("muses reverse alice/door"), "{door}");
+    is_refusal(&bob.muses("pipe alice/door"), 4, &["alice/door", "a place to listen", "muses reverse"]);
+    let web = greeter(b"web");
+    is_refusal(&bob.muses(&format!("reverse alice/none {web}")), 4, &["muses expose none listen:HOST:PORT"]);
+    alice.json(&format!("expose web {web} --allow bob"));
+    alice.json(&format!("expose dead {} --allow bob", dead_port()));
+    assert!(service(&bob, "doctor alice/web").0 && service(&alice, "doctor alice/web").0);
+    assert!(service(&alice, "doctor alice/door").1.contains("a place to listen"));
+    let (ok, dead) = service(&alice, "doctor alice/dead");
+    assert!(!ok && dead.contains("nothing answers") && dead.contains("is the service running?"), "{dead}");
+}
+
+#[test]
+fn who_has_a_port_already_is_named_when_it_is_this_node() {
+    let (alice, bob) = alice_and_bob();
+    let at = bob.json("connect alice/web --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    let again = bob.muses(&format!("connect alice/other --listen {at}"));
+    is_refusal(&again, 9, &["leads to alice/web already", "muses disconnect"]);
+    let port = dead_port();
+    alice.json(&format!("expose door listen:{port} --allow anyone"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+    command.arg("--data-dir").arg(bob.folder.path()).args(["reverse", "alice/door"]).arg(greeter(b"web").to_string());
+    let mut first = command.stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(first.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let again = bob.muses(&format!("reverse alice/door {}", greeter(b"other")));
+    is_refusal(&again, 4, &["leads to you already"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+/// It goes on with an overlay of which nobody runs, and was told no address.
+#[test]
+fn who_goes_on_alone_is_told() {
+    let (mut alice, mut bob) = alice_and_bob();
+    for node in [&mut bob, &mut alice] {
+        node.json("down");
+        node.wait();
+    }
+    bob.restart(&["--no-mdns"]);
+    let said = BufReader::new(bob.process.stdout.take().unwrap()).lines();
+    let line =
+        said.map_while(Result::ok).find(|line| line.contains("no node of this overlay has answered yet")).unwrap();
+    assert!(line.contains("goes on trying") && line.contains("--join INVITE"), "{line}");
+    let examined = String::from_utf8(bob.muses("doctor").stdout).unwrap();
+    assert!(examined.contains("does another node of this overlay run?"), "{examined}");
+    assert!(!examined.contains("given with --join"), "{examined}");
+}
+
+/// Whoever pipes learns that it was cut on purpose: nothing is wrong with the service.
+#[test]
+fn what_the_other_owner_has_cut_is_said_to_be_cut() {
+    let (alice, bob) = alice_and_bob();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    alice.json(&format!("expose silent {} --allow bob", silent.local_addr().unwrap()));
+    // The session last: the connection after that would be reset, whatever it is.
+    for cut in ["cut bob/silent", "cut bob"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));
+        command.args(["pipe", "alice/silent", "--data-dir"]).arg(bob.folder.path());
+        let pipe = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _served = silent.accept().unwrap();
+        alice.json(cut);
+        is_refusal(&pipe.wait_with_output().unwrap(), 1, &["alice/silent", "cut there"]);
+    }
+}

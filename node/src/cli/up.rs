@@ -260,7 +260,7 @@ async fn serve(
         stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
     let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
-    let ways = entry.joining.then(|| config.join.clone());
+    let ways = config.join.clone();
     let setup =
         driver::Setup { stack, secret: keys.seed, listen: config.listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
@@ -306,7 +306,7 @@ async fn serve(
     supervisor::ready();
     let mut refused = None;
     let asked = tokio::select! {
-        ended = console.follow(handle.clone(), facts, ways.as_deref()) => {
+        ended = console.follow(handle.clone(), facts, entry.joining, &ways) => {
             refused = ended;
             // The loop has ended: after `down`, which is answered only then, or by a defect.
             refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()

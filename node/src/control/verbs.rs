@@ -23,7 +23,7 @@ use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
 use crate::local::listen::Port;
-use crate::local::reverse::lend;
+use crate::local::reverse::{Lent, lend};
 use crate::local::service::{Forward, LISTEN, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
 use crate::metrics::Metrics;
@@ -72,6 +72,8 @@ pub struct Desk {
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<String, (Target, Port)>>,
+    /// Ports made by `reverse` of others.
+    lent: Lent,
     socks: OnceLock<(SocketAddr, Port)>,
     dashboard: OnceLock<Dashboard>,
     metrics: OnceLock<Metrics>,
@@ -113,6 +115,7 @@ impl Desk {
             said_name,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
+            lent: Lent::default(),
             socks: OnceLock::new(),
             dashboard: OnceLock::new(),
             metrics: OnceLock::new(),
@@ -144,7 +147,7 @@ impl Desk {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.dial_asker(request).await });
             } else if request.forward.starts_with(LISTEN) {
-                tokio::spawn(lend(self.handle.clone(), request));
+                tokio::spawn(lend(self.handle.clone(), request, self.lent.clone()));
             } else {
                 tokio::spawn(dial::serve(request));
             }
