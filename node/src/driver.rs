@@ -28,7 +28,7 @@ pub use handle::{Error, Handle, Stopped};
 
 use conn::{ConnState, Signals};
 use handle::Request;
-use persist::Writer;
+use persist::{News, Writer};
 
 /// What a node is started with.
 pub struct Setup {
@@ -103,7 +103,7 @@ struct Driver {
     incoming: mpsc::Sender<Incoming>,
     console: broadcast::Sender<Event>,
     /// Who waits for the end.
-    stopping: Vec<oneshot::Sender<()>>,
+    stopping: Vec<oneshot::Sender<Option<String>>>,
     left: bool,
     suspended: Suspended,
     wakes: Wakes,
@@ -158,7 +158,7 @@ impl Driver {
                         }
                     }
                 },
-                Some(key) = self.writer.done() => self.stack.handle_persisted(&key, clock::now()),
+                Some(news) = self.writer.news() => self.hear_writer(news),
                 () = sleep.as_mut() => {}
             }
             let now = clock::now();
@@ -213,6 +213,13 @@ impl Driver {
             Input::Listening(addresses) => self.stack.handle_listen_addresses(addresses, now),
             Input::AddressChanged => self.stack.handle_address_change(now),
             Input::Interrupted => self.stack.handle_interruption(now),
+        }
+    }
+
+    fn hear_writer(&mut self, news: News) {
+        match news {
+            News::Stored(key) => self.stack.handle_persisted(&key, clock::now()),
+            News::Trouble(why) => self.stack.warn_of_store(why.as_deref().map(persist::warning)),
         }
     }
 
@@ -360,9 +367,9 @@ impl Driver {
             signals.enter(ConnState::Stopped);
         }
         self.links.end().await;
-        self.writer.end().await;
+        let not_stored = self.writer.end().await;
         for reply in self.stopping {
-            let _ = reply.send(());
+            let _ = reply.send(not_stored.clone());
         }
     }
 }

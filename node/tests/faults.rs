@@ -113,6 +113,29 @@ fn a_disk_that_fills_up_loses_nothing_and_is_named() {
     node.wait();
 }
 
+/// Whoever did not see the log learns it, and the node does not end as if all was well.
+#[test]
+fn a_full_disk_is_told_by_a_running_node_and_at_its_end() {
+    let Some(disk) = Disk::of("1m") else { return };
+    let folder = disk.path().join("node");
+    let process = foreground(&folder, "up", &[]).spawn().unwrap();
+    let _node = Node { process, folder: tempfile::tempdir().unwrap() };
+    let status = || {
+        let said = muses(&folder, "status --json").stdout;
+        serde_json::from_slice::<Value>(&said).unwrap_or_default()["data"].clone()
+    };
+    until("it has a place", || status()["listen"][0].is_string() && status()["address"].is_string());
+    assert_eq!(status()["warning"], Value::Null);
+    disk.fill();
+    // A neighbour is something to keep.
+    let _bob = Node::start(&["--join", status()["listen"][0].as_str().unwrap()]);
+    until("it is told", || status()["warning"].as_str().is_some_and(|line| line.contains("make room there")));
+    let examined = muses(&folder, "doctor");
+    assert_eq!(examined.status.code(), Some(8), "{}", stderr(&examined));
+    assert!(String::from_utf8_lossy(&examined.stdout).starts_with("FAILS store"), "{examined:?}");
+    is_refusal(&muses(&folder, "down"), 8, &["has left and ended", "make room there"]);
+}
+
 #[test]
 fn a_full_disk_keeps_a_new_node_from_starting() {
     let Some(disk) = Disk::of("64k") else { return };

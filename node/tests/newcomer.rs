@@ -92,6 +92,32 @@ fn a_pinned_name_with_another_key_is_refused_by_every_verb() {
     is_refusal(&bob.muses("pipe nobody-has-this/web"), 3, &["does not answer"]);
 }
 
+/// Once, with what helps; and that it is over.
+#[test]
+fn a_node_without_descriptors_says_so_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let words = format!(
+        "ulimit -n 60; exec {} up --data-dir {} --listen /ip4/127.0.0.1/tcp/0 --socks 127.0.0.1:0 --no-mdns --no-upnp",
+        env!("CARGO_BIN_EXE_muses"),
+        folder.path().display()
+    );
+    let mut command = Command::new("sh");
+    let process = command.args(["-c", &words]).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let node = Node { process: process.spawn().unwrap(), folder };
+    let status = node.json_when("status", |status| status["socks"].is_string());
+    let socks: SocketAddr = status["socks"].as_str().unwrap().parse().unwrap();
+    let many: Vec<TcpStream> = (0..90).map(|_| TcpStream::connect(socks).unwrap()).collect();
+    let told = || fs::read_to_string(&log).unwrap();
+    until("it is said", || told().contains("accepting for socks: Too many open files"));
+    std::thread::sleep(Duration::from_secs(2));
+    let lines = told();
+    assert_eq!(lines.matches("Too many open files").count(), 1, "{lines}");
+    assert!(lines.contains("ulimit -n") && lines.contains("LimitNOFILE"), "{lines}");
+    drop(many);
+    until("it is over", || TcpStream::connect(socks).is_ok() && told().contains("accepting for socks works again"));
+}
+
 /// The node knows why it reaches nobody, and blames neither the peer nor its name.
 #[test]
 fn flight_mode_is_named_at_once_and_a_session_waits_for_its_end() {
@@ -194,4 +220,28 @@ fn what_the_other_owner_has_cut_is_said_to_be_cut() {
         alice.json(cut);
         is_refusal(&pipe.wait_with_output().unwrap(), 1, &["alice/silent", "cut there"]);
     }
+}
+
+/// The node works on in a folder that its next start will not find.
+#[test]
+fn a_folder_that_was_moved_away_is_noticed() {
+    let place = tempfile::tempdir().unwrap();
+    let [here, there] = ["here", "there"].map(|name| place.path().join(name));
+    let log = place.path().join("log");
+    let process = foreground(&here, "up", &[]).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let _node = Node { process, folder: tempfile::tempdir().unwrap() };
+    until("the node answers", || muses(&here, "status").status.success());
+    fs::rename(&here, &there).unwrap();
+    let warning = || {
+        let status: Value = serde_json::from_slice(&muses(&there, "status --json").stdout).unwrap_or_default();
+        status["data"]["warning"].as_str().unwrap_or_default().to_owned()
+    };
+    until("it is noticed", || warning().contains("is not where it was"));
+    let examined = muses(&there, "doctor");
+    let found = String::from_utf8_lossy(&examined.stdout);
+    assert!(examined.status.code() == Some(8) && found.contains("FAILS store"), "{found}");
+    fs::rename(&there, &here).unwrap();
+    until("it is back", || fs::read_to_string(&log).unwrap().contains("the data folder is back"));
+    let lines = fs::read_to_string(&log).unwrap();
+    assert_eq!(lines.matches("is not where it was").count(), 1, "{lines}");
 }

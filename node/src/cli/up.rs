@@ -297,6 +297,7 @@ async fn serve(
     let upnp = forwarded.then(|| Upnp::keep(handle.clone()));
     tokio::spawn(Arc::clone(&desk).receive(incoming));
     tokio::spawn(Arc::clone(&desk).admit_guests(guests));
+    tokio::spawn(Arc::clone(&desk).watch_folder());
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
         && !grant.services.is_empty()
     {

@@ -33,6 +33,7 @@ use crate::store::Store;
 mod connecting;
 mod doctor;
 mod files;
+mod folder;
 mod inviting;
 mod keys;
 pub mod naming;
@@ -163,9 +164,16 @@ impl Desk {
         self.ended.notify_one();
     }
 
-    pub(super) async fn leave(&self) -> Value {
-        self.handle.stop().await;
-        Value::Null
+    pub(super) async fn leave(&self) -> Result<Value, Fault> {
+        match self.handle.stop_and_tell().await {
+            None => Ok(Value::Null),
+            Some(why) => Err(Fault::new(
+                Code::State,
+                format!(
+                    "the node has left and ended, but not all that it had to keep is on disk ({why}); make room there: the next start goes on from what was stored last"
+                ),
+            )),
+        }
     }
 
     /// The answer to any request other than those that their connection sees through.

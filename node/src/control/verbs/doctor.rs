@@ -35,6 +35,11 @@ impl Desk {
         let look = |stack: &mut Stack, now| (stack.status(now).address, stack.has_place(), stack.peers(now).len());
         let (first_address, has_place, peers) = self.ask(look).await?;
         let (twin, record) = self.ask(|stack, now| stack.faults(now)).await?;
+        // What is not durable waits: links and sessions among it.
+        if let Some(line) = self.ask(|stack, _| stack.storage_fault()).await? {
+            diagnosis.note("store", Err(Fault::new(Code::State, line)));
+            return Ok(());
+        }
         let flight = !self.handle.network_is_up().await?;
         // Between a node and itself there is no link, path or session that could fail.
         let myself = match &peer {
