@@ -271,6 +271,10 @@ fn a_folder_that_others_can_change_is_not_used() {
     mode(0o777);
     refuses(&folder, 8, &["anybody can write to the data folder", "chmod o-w"]);
     is_refusal(&muses(&folder, "status"), 8, &["anybody can write to the data folder"]);
+    // As /tmp, which is to stay so.
+    mode(0o1777);
+    let line = stderr(&muses(&folder, "status"));
+    assert!(line.contains("choose another --data-dir, for instance") && !line.contains("chmod"), "{line}");
     // Groups that are a user's own can usually write.
     mode(0o770);
     is_refusal(&muses(&folder, "status"), 6, &["no node runs on"]);

@@ -92,6 +92,17 @@ fn a_pinned_name_with_another_key_is_refused_by_every_verb() {
     is_refusal(&bob.muses("pipe nobody-has-this/web"), 3, &["does not answer"]);
 }
 
+#[test]
+fn a_port_that_others_reach_comes_with_a_word_of_caution() {
+    let (_alice, bob) = alice_and_bob();
+    let said = |line: &str| String::from_utf8(bob.muses(line).stdout).unwrap();
+    let open = said("connect alice/web --listen 0.0.0.0:0");
+    assert!(open.contains("caution: whoever reaches 0.0.0.0:") && open.contains("uses alice/web"), "{open}");
+    assert!(!said("connect alice/web --listen 127.0.0.1:0").contains("caution"));
+    let down = said("network down");
+    assert!(down.contains(&format!("muses network up --data-dir {}", bob.folder.path().display())), "{down}");
+}
+
 /// Once, with what helps; and that it is over.
 #[test]
 fn a_node_without_descriptors_says_so_once() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
@@ -12,6 +12,7 @@ use overlay::io::Snapshot;
 use overlay::time::WallTime;
 
 use super::lines::Lines;
+use super::place::flag;
 use super::span;
 use crate::config::Config;
 use crate::driver::{Error, Handle};
@@ -171,7 +172,7 @@ impl Joins {
 }
 
 /// Tells the inviter the secret, as soon as he can be reached, and prints what that opened.
-pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, lines: Lines) {
+pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, lines: Lines, data_dir: PathBuf) {
     let result = loop {
         match handle.open(inviter.to_string(), invites::SERVICE.to_owned(), 0).await {
             Ok(conn) => match invites::ask(&conn, &secret).await {
@@ -189,7 +190,7 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, l
         Ok(services) => {
             let names: Vec<String> = services.iter().map(ToString::to_string).collect();
             let example = names.first().map_or_else(String::new, |name| {
-                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0")
+                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0{}", flag(&data_dir))
             });
             format!(
                 "the invite opened {}{example}",

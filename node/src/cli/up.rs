@@ -301,7 +301,7 @@ async fn serve(
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
         && !grant.services.is_empty()
     {
-        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret, lines));
+        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret, lines, data_dir.to_owned()));
     }
 
     supervisor::ready();
