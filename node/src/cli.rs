@@ -10,6 +10,7 @@ use crate::local::invites::MAX_USES;
 use crate::local::service::{Forward, ServiceName, Target};
 
 mod ask;
+mod check;
 mod configure;
 mod console;
 mod files;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use overlay::record::Name;
 use serde::{Deserialize, Deserializer};
 
 use crate::local::service::{Forward, ServiceName};
+use crate::reach::multiaddr_of;
 use crate::stack::{Direct, Who};
 
 mod mistakes;
@@ -33,10 +35,10 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where to listen; empty means the default.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "addresses")]
     pub listen: Vec<Multiaddr>,
     /// Bootstrap addresses.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "addresses")]
     pub join: Vec<Multiaddr>,
     /// The name to claim.
     #[serde(default, deserialize_with = "checked_name")]
@@ -230,7 +232,13 @@ fn readable(source: &io::Error) -> &'static str {
 /// Not more than a file of settings can have: it may be anything that can be read.
 fn text_of(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    let file = fs::File::open(path).map_err(|error| match (error.kind(), fs::read_link(path)) {
+        (io::ErrorKind::NotFound, Ok(target)) => {
+            io::Error::other(format!("it is a link to {}, and no file is there", target.display()))
+        }
+        _ => error,
+    })?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB, so no configuration"));
     }
@@ -247,6 +255,22 @@ pub fn check_name(text: &str) -> Result<Name, String> {
     }
     text.parse()
         .map_err(|_| format!("{text:?} is not a name: use 1 to 32 of a-z, 0-9 and -, which is neither first nor last"))
+}
+
+/// `text` as an address of links.
+///
+/// # Errors
+/// How such an address is written.
+pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
+    text.parse().map_err(|_| match text.parse::<SocketAddr>() {
+        Ok(at) => format!("write it as {}", multiaddr_of(at)),
+        Err(_) => "no multiaddr like /ip4/0.0.0.0/tcp/4741".to_owned(),
+    })
+}
+
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
+    let parse = |text: String| parse_address(&text).map_err(|why| serde::de::Error::custom(format!("{text:?}: {why}")));
+    Vec::<String>::deserialize(from)?.into_iter().map(parse).collect()
 }
 
 fn checked_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
@@ -317,7 +341,9 @@ mod tests {
             ("[links]\nonly = ['bob']", "bob"),
             ("[limits]\nstreams_per_session = 0", "from 1 on"),
             ("name = 'Not A Name'", "a-z"),
-            ("listen = ['nonsense']", "config.toml:1"),
+            ("listen = ['nonsense']", "config.toml:1: listen: \"nonsense\": no multiaddr"),
+            ("listen = ['0.0.0.0:4741']", "write it as /ip4/0.0.0.0/tcp/4741"),
+            ("join = ['[::1]:4741']", "write it as /ip6/::1/tcp/4741"),
             ("[petnames]\nbob = 'x'", "petname bob"),
             ("[overlay]\nid = 'x'", "overlay id"),
             ("[services.ssh]\nforward = 'nowhere'", "HOST:PORT"),

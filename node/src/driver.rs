@@ -28,7 +28,7 @@ pub use handle::{Error, Handle, Stopped};
 
 use conn::{ConnState, Signals};
 use handle::Request;
-use persist::Writer;
+use persist::{News, Writer};
 
 /// What a node is started with.
 pub struct Setup {
@@ -103,7 +103,7 @@ struct Driver {
     incoming: mpsc::Sender<Incoming>,
     console: broadcast::Sender<Event>,
     /// Who waits for the end.
-    stopping: Vec<oneshot::Sender<()>>,
+    stopping: Vec<oneshot::Sender<Option<String>>>,
     left: bool,
     suspended: Suspended,
     wakes: Wakes,
@@ -158,7 +158,7 @@ impl Driver {
                         }
                     }
                 },
-                Some(key) = self.writer.done() => self.stack.handle_persisted(&key, clock::now()),
+                Some(news) = self.writer.news() => self.hear_writer(news),
                 () = sleep.as_mut() => {}
             }
             let now = clock::now();
@@ -213,6 +213,13 @@ impl Driver {
             Input::Listening(addresses) => self.stack.handle_listen_addresses(addresses, now),
             Input::AddressChanged => self.stack.handle_address_change(now),
             Input::Interrupted => self.stack.handle_interruption(now),
+        }
+    }
+
+    fn hear_writer(&mut self, news: News) {
+        match news {
+            News::Stored(key) => self.stack.handle_persisted(&key, clock::now()),
+            News::Trouble(why) => self.stack.warn_of_store(why.as_deref().map(persist::warning)),
         }
     }
 
@@ -314,16 +321,21 @@ impl Driver {
                 }
             }
             Request::NetworkDown { reply } => {
+                self.stack.set_flight_mode(true);
                 for link in self.links.network_down() {
                     self.stack.handle_link_down(link, now);
                 }
                 let _ = reply.send(());
             }
             Request::NetworkUp { bind, reply } => {
-                let _ = reply.send(self.links.network_up(bind));
+                let result = self.links.network_up(bind);
+                self.stack.set_flight_mode(!self.links.network_is_up());
+                let _ = reply.send(result);
             }
             Request::CopyLinks { to, reply } => {
-                let _ = reply.send(self.links.also_at(to).map(|()| self.stack.copy_links(now)));
+                let listening = self.links.also_at(to);
+                self.stack.set_flight_mode(!self.links.network_is_up());
+                let _ = reply.send(listening.map(|()| self.stack.copy_links(now)));
             }
             Request::NetworkIsUp { reply } => {
                 let _ = reply.send(self.links.network_is_up());
@@ -355,9 +367,9 @@ impl Driver {
             signals.enter(ConnState::Stopped);
         }
         self.links.end().await;
-        self.writer.end().await;
+        let not_stored = self.writer.end().await;
         for reply in self.stopping {
-            let _ = reply.send(());
+            let _ = reply.send(not_stored.clone());
         }
     }
 }

@@ -84,8 +84,12 @@ impl std::error::Error for Fault {}
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let code = match failure {
-            Failure::UnknownPeer | Failure::Unreachable | Failure::Alone | Failure::Clock => Code::Unreachable,
-            Failure::Refused | Failure::ServiceDown | Failure::NameChanged | Failure::Revoked => Code::Refused,
+            Failure::UnknownPeer | Failure::Unreachable | Failure::FlightMode | Failure::Alone | Failure::Clock => {
+                Code::Unreachable
+            }
+            Failure::Refused | Failure::ServiceDown | Failure::Place | Failure::NameChanged | Failure::Revoked => {
+                Code::Refused
+            }
             Failure::Timeout | Failure::Silent => Code::Timeout,
             Failure::Myself => Code::Usage,
             _ => Code::Failed,

@@ -60,7 +60,13 @@ pub enum Trouble {
 impl From<io::Error> for Trouble {
     /// For the connection; whoever works on a file says which.
     fn from(error: io::Error) -> Self {
-        Self::Broken(error.to_string())
+        // What the system says of a stream whose other end is gone says nothing to people.
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                Self::Broken("the connection ended".to_owned())
+            }
+            _ => Self::Broken(error.to_string()),
+        }
     }
 }
 

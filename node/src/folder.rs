@@ -10,6 +10,8 @@ use crate::exit::{Code, Fault};
 
 /// Of a folder's mode.
 const WRITABLE_BY_ANYBODY: u32 = 0o002;
+/// The same: who may write to it may remove only what is his, as in /tmp, which is to stay as it is.
+const STICKY: u32 = 0o1000;
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
 pub fn lock_path(data_dir: &Path) -> PathBuf {
@@ -50,9 +52,12 @@ pub fn check_owner(data_dir: &Path, anybodys: bool) -> Result<(), Fault> {
         ));
     }
     if meta.mode() & WRITABLE_BY_ANYBODY != 0 {
-        return fault(format!(
-            "anybody can write to the data folder {folder}; look at what is in it, then: chmod o-w {folder}"
-        ));
+        let cure = if meta.mode() & STICKY == 0 {
+            format!("look at what is in it, then: chmod o-w {}", advice::quoted(data_dir))
+        } else {
+            format!("choose another --data-dir, for instance {}", advice::quoted(&data_dir.join("muses")))
+        };
+        return fault(format!("anybody can write to the data folder {folder}; {cure}"));
     }
     Ok(())
 }
@@ -111,8 +116,9 @@ pub fn check_ours(data_dir: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     let line = format!(
-        "the data folder {} is not where it was when this node started; move it back, or end the node and start it where its folder is now",
-        data_dir.display()
+        "the data folder {} is not where it was when this node started; move it back, or end the node (process {}) and start it where its folder is now",
+        data_dir.display(),
+        std::process::id()
     );
     Err(Fault::new(Code::State, line))
 }

@@ -7,6 +7,7 @@
 
 pub mod callers;
 pub mod dial;
+pub mod door;
 pub mod exposures;
 pub mod invites;
 pub mod listen;

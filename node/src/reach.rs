@@ -1,7 +1,7 @@
 //! From how far away an address can be reached.
 
 use std::cmp::Reverse;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use multiaddr::{Multiaddr, Protocol};
 
@@ -54,6 +54,11 @@ pub fn port_of(address: &Multiaddr) -> Option<u16> {
         Protocol::Tcp(port) => Some(port),
         _ => None,
     })
+}
+
+/// How a TCP socket's address is written as one of links.
+pub fn multiaddr_of(at: SocketAddr) -> Multiaddr {
+    Multiaddr::from(at.ip()).with(Protocol::Tcp(at.port()))
 }
 
 /// RFC 6598: between a carrier's NAT and its customers.

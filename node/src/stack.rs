@@ -118,6 +118,8 @@ pub struct Stack {
     closed: bool,
     /// `links.only` names somebody.
     friends_only: bool,
+    /// Nothing goes out or comes in.
+    flight: bool,
     reaches: Reaches,
     mobility: Mobility,
     watch: Watch,
@@ -175,6 +177,7 @@ impl Stack {
             direct: config.direct,
             closed: config.closed,
             friends_only,
+            flight: false,
             reaches: Reaches::default(),
             mobility: Mobility::default(),
             watch: Watch::default(),
@@ -263,6 +266,11 @@ impl Stack {
         self.networks += 1;
         self.overlay.handle_interruption(now);
         self.settle(now);
+    }
+
+    /// Flight mode begins or ends: what cannot go on without a network is refused at once, and not when it has waited in vain.
+    pub fn set_flight_mode(&mut self, flight: bool) {
+        self.flight = flight;
     }
 
     /// The addresses at which this node listens now (concrete, not wildcards).

@@ -171,7 +171,7 @@ fn errors_are_the_documented_envelope() {
         "status",
         "ping alice",
         "connect alice/ssh --listen 127.0.0.1:0",
-        "config check",
+        "config check /nowhere/x",
         "receive",
         "send /nowhere/x alice",
         "pipe alice/ssh",

@@ -113,6 +113,29 @@ fn a_disk_that_fills_up_loses_nothing_and_is_named() {
     node.wait();
 }
 
+/// Whoever did not see the log learns it, and the node does not end as if all was well.
+#[test]
+fn a_full_disk_is_told_by_a_running_node_and_at_its_end() {
+    let Some(disk) = Disk::of("1m") else { return };
+    let folder = disk.path().join("node");
+    let process = foreground(&folder, "up", &[]).spawn().unwrap();
+    let _node = Node { process, folder: tempfile::tempdir().unwrap() };
+    let status = || {
+        let said = muses(&folder, "status --json").stdout;
+        serde_json::from_slice::<Value>(&said).unwrap_or_default()["data"].clone()
+    };
+    until("it has a place", || status()["listen"][0].is_string() && status()["address"].is_string());
+    assert_eq!(status()["warning"], Value::Null);
+    disk.fill();
+    // A neighbour is something to keep.
+    let _bob = Node::start(&["--join", status()["listen"][0].as_str().unwrap()]);
+    until("it is told", || status()["warning"].as_str().is_some_and(|line| line.contains("make room there")));
+    let examined = muses(&folder, "doctor");
+    assert_eq!(examined.status.code(), Some(8), "{}", stderr(&examined));
+    assert!(String::from_utf8_lossy(&examined.stdout).starts_with("FAILS store"), "{examined:?}");
+    is_refusal(&muses(&folder, "down"), 8, &["has left and ended", "make room there"]);
+}
+
 #[test]
 fn a_full_disk_keeps_a_new_node_from_starting() {
     let Some(disk) = Disk::of("64k") else { return };
@@ -175,6 +198,10 @@ fn what_no_start_could_carry_out_is_no_right_configuration() {
         ("listen = [\"/ip4/1.2.3.4/udp/5\"]", ["/ip4/1.2.3.4/udp/5", "/tcp/PORT"]),
         ("socks = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
         ("metrics = \"unix:/tmp/x\"", ["unix:/tmp/x", "HOST:PORT"]),
+        ("listen = [\"0.0.0.0:4741\"]", ["listen", "write it as /ip4/0.0.0.0/tcp/4741"]),
+        ("socks_guard = \"uid\"", ["socks_guard", "there is none"]),
+        ("socks = \"0.0.0.0:7080\"\nsocks_guard = \"uid\"", ["0.0.0.0:7080", "use 127.0.0.1:PORT"]),
+        ("socks = \"127.0.0.1:7080\"\nmetrics = \"0.0.0.0:7080\"", ["socks and metrics both listen", "7080"]),
         ("name = \"anyone\"", ["name", "can be nobody's name"]),
         ("[limits]\nsessions = 99999999999999999999", ["limits.sessions", "not 99999999999999999999\n"]),
     ] {
@@ -244,6 +271,10 @@ fn a_folder_that_others_can_change_is_not_used() {
     mode(0o777);
     refuses(&folder, 8, &["anybody can write to the data folder", "chmod o-w"]);
     is_refusal(&muses(&folder, "status"), 8, &["anybody can write to the data folder"]);
+    // As /tmp, which is to stay so.
+    mode(0o1777);
+    let line = stderr(&muses(&folder, "status"));
+    assert!(line.contains("choose another --data-dir, for instance") && !line.contains("chmod"), "{line}");
     // Groups that are a user's own can usually write.
     mode(0o770);
     is_refusal(&muses(&folder, "status"), 6, &["no node runs on"]);

@@ -213,7 +213,10 @@ fn the_reference_is_what_the_program_says() {
 const CONFIG_PLACES: &str = "\
 `muses up` reads the first of these that there is: `--config`, `config.toml` in the data folder, and unless `--data-dir` names another node's folder
 `$XDG_CONFIG_HOME/muses/config.toml` (`~/.config`), and as root `/etc/muses/config.toml`. Flags win over the environment (`MUSES_NAME`, `MUSES_LISTEN` and
-others; `muses up --help` names them), and that over the file.";
+others; `muses up --help` names them), and that over the file. An empty variable says nothing.
+
+A file that is there and cannot be read, a link that leads nowhere, or a folder that cannot be looked into is no missing file: `muses up` ends with exit code 2 instead of founding an
+overlay without what the file says. `muses config check` says the same about a file as a start by it would, and is content where there is none.";
 
 /// A page of the reference that is made from the program; `BLESS=1` writes it.
 fn compare(page: &str, made: &str) {

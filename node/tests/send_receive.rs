@@ -215,7 +215,11 @@ fn a_transfer_goes_on_after_the_death_of_either_node_or_command() {
     let (sending, receiving) = start(&place);
     receiving.kill();
     let again = place.receive(&["--from", "alice"]);
+    let complaints = sending.complaints.clone();
     go_on(&place, sending, again, "muses receive");
+    let complaints = complaints.lock().unwrap().clone();
+    assert!(complaints.contains("big: broken off (bob: the connection was reset by"), "{complaints}");
+    assert!(!complaints.contains("os error"), "{complaints}");
 }
 
 /// In front of a person a bar is drawn, without a colour that nobody asked for; whoever wants quiet gets it there, too.

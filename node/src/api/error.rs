@@ -16,7 +16,8 @@ pub(super) fn failed(why: Failure) -> io::Error {
     let kind = match why {
         Failure::UnknownPeer => ErrorKind::NotFound,
         Failure::Unreachable | Failure::Alone | Failure::Clock => ErrorKind::HostUnreachable,
-        Failure::Refused | Failure::ServiceDown => ErrorKind::ConnectionRefused,
+        Failure::FlightMode => ErrorKind::NetworkDown,
+        Failure::Refused | Failure::ServiceDown | Failure::Place => ErrorKind::ConnectionRefused,
         Failure::NameChanged | Failure::Revoked => ErrorKind::PermissionDenied,
         Failure::Myself => ErrorKind::InvalidInput,
         Failure::Timeout | Failure::Silent => ErrorKind::TimedOut,

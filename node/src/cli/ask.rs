@@ -22,11 +22,14 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the node on `data_dir` and prints its answer, for people or as it came.
 pub(super) fn verb(data_dir: &Path, request: &Request, json: bool) -> Result<(), Fault> {
-    let data = Client::connect(data_dir)?.ask(request)?;
-    if *request == (Request::Down {}) {
+    let answer = Client::connect(data_dir)?.ask(request);
+    // It may have left and not stored all: it ends all the same.
+    let has_left = |fault: &Fault| fault.code == Code::State as u8;
+    if *request == (Request::Down {}) && answer.as_ref().err().is_none_or(has_left) {
         wait_for_end(data_dir);
     }
-    let text = if json { json_line(Ok(data)) } else { show::answer(request, data)? };
+    let data = answer?;
+    let text = if json { json_line(Ok(data)) } else { show::answer(request, data, data_dir)? };
     print(text)
 }
 
@@ -38,7 +41,7 @@ pub(super) fn doctor(data_dir: &Path, target: Option<String>, json: bool) -> Res
     };
     let request = Request::Doctor { peer, service };
     let data = Client::connect(data_dir)?.ask(&request)?;
-    let text = if json { json_line(Ok(data.clone())) } else { show::answer(&request, data.clone())? };
+    let text = if json { json_line(Ok(data.clone())) } else { show::answer(&request, data.clone(), data_dir)? };
     print(text)?;
     if let Some(layer) = data.get("failed").and_then(Value::as_str) {
         let _ = writeln!(std::io::stderr(), "muses: this layer fails: {layer}");
@@ -63,7 +66,7 @@ pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -
         return print(json_line(Ok(data)));
     }
     let invite = data.get("invite").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let text = show::answer(request, data)?;
+    let text = show::answer(request, data, data_dir)?;
     if qr || std::io::stdout().is_terminal() {
         print(text + &show::qr_code(&invite)?)?;
     } else {
@@ -86,7 +89,7 @@ pub(super) fn dashboard(data_dir: &Path, json: bool, open: bool) -> Result<(), F
         }
         return print(json_line(Ok(data)));
     }
-    print(show::answer(&request, data)?)?;
+    print(show::answer(&request, data, data_dir)?)?;
     if open { open_privately(data_dir, &url) } else { Ok(()) }
 }
 
@@ -133,7 +136,7 @@ pub(super) fn reverse(data_dir: &Path, target: Target, forward: Forward, json: b
     let request = Request::Reverse { target, forward };
     let mut client = Client::connect(data_dir)?;
     let data = client.ask(&request)?;
-    let text = if json { json_line(Ok(data)) } else { show::answer(&request, data)? };
+    let text = if json { json_line(Ok(data)) } else { show::answer(&request, data, data_dir)? };
     print(text)?;
     // Nothing more is said: this waits for the end.
     let _ = client.next_reply();

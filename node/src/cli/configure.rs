@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::ask::json_line;
 use super::out::print;
-use super::place::{config_file, own_config};
-use super::up;
+use super::place::{config_file, flag, own_config};
+use super::{check, up};
 use crate::advice;
 use crate::config::{Config, TEMPLATE};
 use crate::control::client::Client;
@@ -46,9 +46,16 @@ pub(super) fn run(verb: Verb, data_dir: &Path, json: bool) -> Result<(), Fault> 
     match verb {
         Verb::Init { file } => init(&file.unwrap_or_else(|| own_config(data_dir)), json),
         Verb::Check { file } => {
-            let file = config_file(file.as_deref(), data_dir).unwrap_or_else(|| own_config(data_dir));
-            up::check(&Config::load(Some(&file))?)?;
-            say(json!({ "file": file }), &format!("{} is right\n", file.display()), json)
+            let file = config_file(file.as_deref(), data_dir)?;
+            check::check(&Config::load(file.as_deref())?)?;
+            let text = match &file {
+                Some(file) => format!("{} is right\n", file.display()),
+                None => format!(
+                    "there is no configuration, and none is needed; one to begin with: muses config init{}\n",
+                    flag(data_dir)
+                ),
+            };
+            say(json!({ "file": file }), &text, json)
         }
         Verb::Show { config } => show(config.as_deref(), data_dir, json),
     }
@@ -93,7 +100,7 @@ fn show(file: Option<&Path>, data_dir: &Path, json: bool) -> Result<(), Fault> {
         Some(mut node) => (node.ask(&Request::Config {})?, "# in force in the running node"),
         None => {
             let said = up::Up::from_environment()?;
-            let mut config = Config::load(config_file(file, data_dir).as_deref())?;
+            let mut config = Config::load(config_file(file, data_dir)?.as_deref())?;
             said.apply(&mut config);
             if config.listen.is_empty() {
                 config.listen = up::default_listen();

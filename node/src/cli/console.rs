@@ -34,6 +34,9 @@ const MAX_REFUSALS: usize = 64;
 /// Ways into an overlay that a line names.
 const MAX_SHOWN_WAYS: usize = 8;
 
+/// To whoever goes on with an overlay of which nobody answers.
+const NOBODY_KNOWN_ANSWERS: &str = "no node of this overlay has answered yet; it goes on trying. Is this machine's network up, and does one of those nodes run? another way in: muses up --join INVITE|MULTIADDR";
+
 /// Why a node ends whose identity was revoked.
 const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";
 
@@ -92,20 +95,20 @@ impl Console {
         }
     }
 
-    /// Prints what happens until the node ends. `ways` are the bootstrap peers, when they were given by hand: one of another overlay ends it, too,
-    /// as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
+    /// Prints what happens until the node ends. `ways` are the bootstrap peers. When it is `joining`, they were given by hand: one of another overlay ends
+    /// it, too, as long as there was no neighbour, and so does a closed overlay that does not let this node in; a
     /// revoked identity ends it in any case; the fault says so.
     pub(super) async fn follow(
         &self,
         handle: Handle,
         mut facts: Receiver<Event>,
-        ways: Option<&[Multiaddr]>,
+        joining: bool,
+        ways: &[Multiaddr],
     ) -> Option<Fault> {
-        let joining = ways.is_some();
         let mut listening = Vec::new();
         let mut invited = Vec::new();
         let mut alone = true;
-        let mut unanswered = ways.map(|ways| (Instant::now() + JOIN_PATIENCE, ways));
+        let mut patient_until = Some(Instant::now() + JOIN_PATIENCE);
         let mut refusals = BTreeSet::new();
         let mut period = tokio::time::interval(ADDRESSES_PERIOD);
         loop {
@@ -134,8 +137,8 @@ impl Console {
                 _ = period.tick() => {
                     let Ok(addresses) = handle.reachable_at().await else { return None };
                     alone = alone && neighbours(&handle).await == 0;
-                    if alone && let Some((_, ways)) = unanswered.take_if(|(told_at, _)| *told_at <= Instant::now()) {
-                        self.say(&nobody_answers(ways));
+                    if alone && patient_until.take_if(|until| *until <= Instant::now()).is_some() {
+                        self.say_alone(&handle, ways).await;
                     }
                     // Flight mode listens nowhere; being back at the same addresses is no news.
                     if !addresses.is_empty() && addresses != listening {
@@ -150,6 +153,15 @@ impl Console {
                     }
                 }
             }
+        }
+    }
+
+    /// Nobody has answered so far, and it goes on trying. Who founded an overlay, and was told of nobody in it, misses nothing.
+    async fn say_alone(&self, handle: &Handle, ways: &[Multiaddr]) {
+        if !ways.is_empty() {
+            self.say(&nobody_answers(ways));
+        } else if !handle.with(|stack, _| stack.is_founder()).await.unwrap_or(true) {
+            self.say(NOBODY_KNOWN_ANSWERS);
         }
     }
 

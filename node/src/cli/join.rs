@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
@@ -12,15 +12,15 @@ use overlay::io::Snapshot;
 use overlay::time::WallTime;
 
 use super::lines::Lines;
+use super::place::flag;
 use super::span;
-use super::up::written_as;
 use crate::config::Config;
 use crate::driver::{Error, Handle};
 use crate::exit::{Code, Fault};
 use crate::invite::{Invite, Secret};
 use crate::lan::{self, Found};
 use crate::local::invites;
-use crate::reach::port_of;
+use crate::reach::{multiaddr_of, port_of};
 use crate::stack::Failure;
 
 /// Longest line that is read for `-`, in bytes: more than any invite.
@@ -124,7 +124,7 @@ impl Joins {
             return Ok(());
         }
         if let Ok(at) = text.parse::<SocketAddr>() {
-            return Err(usage(&written_as(at)));
+            return Err(usage(&format!("write it as {}", multiaddr_of(at))));
         }
         let invite: Invite =
             text.parse().map_err(|error: crate::invite::ParseInviteError| usage(&error.to_string()))?;
@@ -172,7 +172,7 @@ impl Joins {
 }
 
 /// Tells the inviter the secret, as soon as he can be reached, and prints what that opened.
-pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, lines: Lines) {
+pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, lines: Lines, data_dir: PathBuf) {
     let result = loop {
         match handle.open(inviter.to_string(), invites::SERVICE.to_owned(), 0).await {
             Ok(conn) => match invites::ask(&conn, &secret).await {
@@ -190,7 +190,7 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, l
         Ok(services) => {
             let names: Vec<String> = services.iter().map(ToString::to_string).collect();
             let example = names.first().map_or_else(String::new, |name| {
-                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0")
+                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0{}", flag(&data_dir))
             });
             format!(
                 "the invite opened {}{example}",

@@ -39,7 +39,7 @@ impl Reloads {
     }
 
     async fn reload(&mut self, desk: &Desk, console: &Console) -> Result<(), Fault> {
-        let next = Config::load(config_file(self.file.as_deref(), &self.data_dir).as_deref())?;
+        let next = Config::load(config_file(self.file.as_deref(), &self.data_dir)?.as_deref())?;
         let (taken_over, waiting) = desk.reload(&self.in_force, &next).await?;
         if !waiting.is_empty() {
             tracing::warn!("changed in the configuration, but not before the next start: {}", waiting.join(", "));

@@ -1,11 +1,12 @@
 //! What is typed is done, by this process or by the node that runs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser as _};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
@@ -14,18 +15,41 @@ use crate::exit::{Code, Fault};
 /// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
 pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let typed = without_empty(Cli::command()).try_get_matches_from(&args);
+    let cli = match typed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let Some(line) = usage_line(&error, &program_of(&args)) else {
                 let _ = error.print();
                 return u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8).into();
             };
+            let line = line + &blamed(&error, &args);
             return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
         }
     };
     let json = cli.json;
     run(cli).unwrap_or_else(|fault| complain(&fault, json))
+}
+
+/// An empty variable of the environment says nothing; to a flag that takes its word from there it would be an empty one.
+pub(super) fn without_empty(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let deaf = |arg: Arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg };
+    command.mut_args(deaf).mut_subcommands(without_empty)
+}
+
+/// Which variable says what is wrong with a flag that is none of `typed`.
+pub(super) fn blamed(error: &clap::Error, typed: &[OsString]) -> String {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return String::new() };
+    let flag = shown.split([' ', '=']).next().unwrap_or_default();
+    if typed.iter().any(|word| word.as_encoded_bytes().starts_with(flag.as_bytes())) {
+        return String::new();
+    }
+    let command = Cli::command();
+    let args = command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments));
+    let meant = args.filter(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)));
+    let variable = meant.filter_map(Arg::get_env).find(|name| std::env::var_os(name).is_some());
+    variable.map(|name| format!("; the variable {} says so", name.display())).unwrap_or_default()
 }
 
 fn complain(fault: &Fault, json: bool) -> ExitCode {

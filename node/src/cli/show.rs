@@ -1,13 +1,17 @@
 //! Answers as text for people.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::place::flag;
 use super::span;
 use crate::control::wire::{Diagnosis, Exposed, Request};
 use crate::exit::{Code, Fault};
+use crate::local::service::Target;
 use crate::stack::{End, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 use crate::words::count;
 
@@ -15,8 +19,8 @@ mod invite;
 
 pub(super) use invite::qr_code;
 
-/// The text, whole lines, for the answer `data` to `request`.
-pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
+/// The text, whole lines, for the answer `data` to `request` of the node in `data_dir`.
+pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<String, Fault> {
     let text = match request {
         Request::Status {} => {
             let connects = data.get("connects").map(texts).unwrap_or_default();
@@ -37,9 +41,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
         Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s),
-        Request::Connect { target, .. } => {
-            format!("{target} is at {} until the node ends\n", text(&data, "listen"))
-        }
+        Request::Connect { target, .. } => connected(target, &text(&data, "listen")),
         Request::Reverse { target, forward } => {
             format!("{} at {}'s leads to {forward} as long as this runs\n", text(&data, "listen"), target.peer)
         }
@@ -73,7 +75,7 @@ pub(super) fn answer(request: &Request, data: Value) -> Result<String, Fault> {
         Request::KeyRevoke { .. } | Request::KeyRecover { .. } => revoked(request, &data),
         Request::Config {} => String::new(),
         Request::Doctor { .. } => diagnosis(&read(data)?),
-        Request::NetworkDown {} => "the network is down; back with: muses network up\n".to_owned(),
+        Request::NetworkDown {} => format!("the network is down; back with: muses network up{}\n", flag(data_dir)),
         Request::NetworkUp { .. } => "the network is up\n".to_owned(),
         Request::Dashboard {} => format!("{}\n", text(&data, "url")),
         Request::Down {} => "the node has left and ended\n".to_owned(),
@@ -134,6 +136,14 @@ fn status(status: &Status, offers: &[Exposed], connects: &[String], socks: Optio
     row("records", format!("{} held for others", c.records));
     let operations = count(c.public_key_ops, "public-key operation");
     row("resumes", format!("{} with {operations} since the start", c.resumes));
+    text
+}
+
+fn connected(target: &Target, at: &str) -> String {
+    let mut text = format!("{target} is at {at} until the node ends\n");
+    if at.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) {
+        _ = writeln!(text, "caution: whoever reaches {at} uses {target} as this node");
+    }
     text
 }
 
@@ -277,23 +287,44 @@ mod tests {
 
     #[test]
     fn every_answer_reads_as_lines() {
+        let here = Path::new("/d e");
         let status = serde_json::to_value(Status {
             node: "12D3".into(),
             listen: vec!["/ip4/1.2.3.4/tcp/1".into()],
             ..Status::default()
         });
-        let text = answer(&Request::Status {}, status.unwrap()).unwrap();
+        let text = answer(&Request::Status {}, status.unwrap(), here).unwrap();
         assert!(text.contains("none in the first tree now") && text.ends_with('\n'), "{text}");
         let ping =
-            answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123})).unwrap();
+            answer(&Request::Ping { peer: "alice".into() }, serde_json::json!({"hops": 4, "rtt_us": 8123}), here)
+                .unwrap();
         assert_eq!(ping, "alice: 4 hops, 8.1 ms\n");
         let session =
             SessionStatus { peer: "p\u{1b}[31m".into(), state: "suspended".into(), ..SessionStatus::default() };
-        let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap()).unwrap();
+        let text = answer(&Request::Sessions {}, serde_json::to_value([session]).unwrap(), here).unwrap();
         assert!(text.contains("suspended") && !text.contains('\u{1b}'));
-        assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"})).is_err());
-        let cut =
-            answer(&Request::Cut { peer: "bob".into(), service: None }, serde_json::json!({"streams": 1})).unwrap();
+        assert!(answer(&Request::Peers {}, serde_json::json!({"no": "list"}), here).is_err());
+        let cut = answer(&Request::Cut { peer: "bob".into(), service: None }, serde_json::json!({"streams": 1}), here)
+            .unwrap();
         assert_eq!(cut, "the session with bob is over, and 1 connection with it\n");
+    }
+
+    #[test]
+    fn what_others_reach_is_said_and_what_is_to_be_typed_is_whole() {
+        let at = |listen: &str| {
+            let request = Request::Connect {
+                target: "alice/ssh".parse().unwrap(),
+                listen: listen.parse().unwrap(),
+                only_me: false,
+            };
+            answer(&request, serde_json::json!({ "listen": listen }), Path::new("/d")).unwrap()
+        };
+        for here in ["127.0.0.1:2222", "[::1]:2222", "unix:/tmp/s"] {
+            assert_eq!(at(here).lines().count(), 1, "{here}");
+        }
+        let said = at("0.0.0.0:2222");
+        assert!(said.ends_with("caution: whoever reaches 0.0.0.0:2222 uses alice/ssh as this node\n"), "{said}");
+        let down = answer(&Request::NetworkDown {}, Value::Null, Path::new("/d e")).unwrap();
+        assert_eq!(down, "the network is down; back with: muses network up --data-dir '/d e'\n");
     }
 }

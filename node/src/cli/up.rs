@@ -1,7 +1,7 @@
 //! `muses up`: a node in the foreground.
 
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::check::check;
 use super::console::Console;
 use super::join::{self, Joins};
 use super::lines::Lines;
 use super::place::{CONFIG_VARIABLE, config_file};
 use super::reload::Reloads;
+use super::run::{blamed, without_empty};
 use super::supervisor;
-use crate::config::{Config, SocksGuard, check_name};
+use crate::config::{Config, SocksGuard, check_name, parse_address};
 use crate::control::server::Server;
 use crate::control::verbs::{Desk, naming};
 use crate::exit::{Code, Fault};
@@ -61,7 +63,7 @@ pub(super) struct Up {
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Where to listen for neighbours, may be repeated [default: TCP port 4741 on all addresses]
-    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true, value_parser = checked_address)]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "MUSES_LISTEN", hide_env_values = true, value_parser = parse_address)]
     pub(super) listen: Vec<Multiaddr>,
     /// An invite, or a bootstrap peer's address, /ip4/../tcp/../p2p/..; may be repeated; - reads it from stdin
     #[arg(long, value_name = "INVITE|MULTIADDR")]
@@ -107,10 +109,11 @@ impl Up {
     /// # Errors
     /// A variable that says nothing sensible.
     pub(super) fn from_environment() -> Result<Self, Fault> {
-        let typed = Self::augment_args(clap::Command::new("up")).try_get_matches_from(["up"]);
+        let typed = without_empty(Self::augment_args(clap::Command::new("up"))).try_get_matches_from(["up"]);
         let up = typed.and_then(|matches| Self::from_arg_matches(&matches));
         up.map_err(|error| {
-            Fault::new(Code::Usage, super::usage_line(&error, "muses").unwrap_or_else(|| error.to_string()))
+            let line = super::usage_line(&error, "muses").unwrap_or_else(|| error.to_string());
+            Fault::new(Code::Usage, line + &blamed(&error, &[]))
         })
     }
 
@@ -156,7 +159,7 @@ fn start(up: Up, data_dir: PathBuf, runtime: &Runtime, log: Lines) -> Result<(),
     // Before anything is written: a bad invite changes nothing.
     let joins = Joins::read(&up.join, clock::now().wall)?;
     let _lock = open_folder(&data_dir)?;
-    let mut config = Config::load(config_file(up.config.as_deref(), &data_dir).as_deref())?;
+    let mut config = Config::load(config_file(up.config.as_deref(), &data_dir)?.as_deref())?;
     let reloads = Reloads::new(up.config.clone(), data_dir.clone(), config.clone());
     let joining = !joins.is_empty();
     if up.closed && joining {
@@ -257,7 +260,7 @@ async fn serve(
         stack::Config { enrolment: entry.invite.as_ref().and_then(Invite::enrolment), ..config.to_stack() };
     let stack = stack::Stack::new(stack_config, identity, keys.session, *seed, clock::now())
         .map_err(|line| Fault::new(Code::Usage, line))?;
-    let ways = entry.joining.then(|| config.join.clone());
+    let ways = config.join.clone();
     let setup =
         driver::Setup { stack, secret: keys.seed, listen: config.listen, bulk: config.links.bulk, store, snapshot };
     let driver::Started { handle, incoming, console: facts } = driver::spawn(setup)?;
@@ -294,16 +297,17 @@ async fn serve(
     let upnp = forwarded.then(|| Upnp::keep(handle.clone()));
     tokio::spawn(Arc::clone(&desk).receive(incoming));
     tokio::spawn(Arc::clone(&desk).admit_guests(guests));
+    tokio::spawn(Arc::clone(&desk).watch_folder());
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
         && !grant.services.is_empty()
     {
-        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret, lines));
+        tokio::spawn(join::use_grant(handle.clone(), inviter, grant.secret, lines, data_dir.to_owned()));
     }
 
     supervisor::ready();
     let mut refused = None;
     let asked = tokio::select! {
-        ended = console.follow(handle.clone(), facts, ways.as_deref()) => {
+        ended = console.follow(handle.clone(), facts, entry.joining, &ways) => {
             refused = ended;
             // The loop has ended: after `down`, which is answered only then, or by a defect.
             refused.is_some() || tokio::time::timeout(ANSWER_TIME, desk.ended()).await.is_ok()
@@ -348,17 +352,6 @@ pub(super) fn default_listen() -> Vec<Multiaddr> {
     ANY.into_iter().map(|ip| tcp(ip, DEFAULT_PORT)).collect()
 }
 
-/// What no start could carry out, whatever this machine's state is.
-pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    let tcp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
-    if let Some(address) = config.listen.iter().find(|address| !tcp(address)) {
-        let line = format!("cannot listen at {address}: links are TCP; use /ip4/ADDRESS/tcp/PORT");
-        return Err(Fault::new(Code::Usage, line));
-    }
-    config.socks.iter().chain(&config.metrics).try_for_each(listen::check)?;
-    config.dashboard.iter().try_for_each(dashboard::check)
-}
-
 /// Where to listen: as told, or at the default port, or at a free one when that is taken by another node on this machine.
 fn listen_addresses(told: &[Multiaddr], log: &Lines) -> Result<Vec<Multiaddr>, Fault> {
     if !told.is_empty() {
@@ -398,18 +391,6 @@ fn start_log(format: LogFormat) -> Lines {
         LogFormat::Json => log.json().try_init(),
     };
     lines
-}
-
-fn checked_address(text: &str) -> Result<Multiaddr, String> {
-    text.parse().map_err(|_| match text.parse::<SocketAddr>() {
-        Ok(at) => written_as(at),
-        Err(_) => "no multiaddr like /ip4/0.0.0.0/tcp/4741".to_owned(),
-    })
-}
-
-/// How to type an address that was typed as HOST:PORT.
-pub(super) fn written_as(at: SocketAddr) -> String {
-    format!("write it as {}", tcp(at.ip(), at.port()))
 }
 
 fn checked_name(text: &str) -> Result<String, String> {

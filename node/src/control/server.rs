@@ -17,14 +17,13 @@ use super::socket_path;
 use super::verbs::{Desk, Pipe, Receiving, Reversal};
 use super::wire::{MAX_LINE_BYTES, Reply, Request};
 use crate::exit::{Code, Fault};
+use crate::local::door::Door;
 use crate::local::socket_file::SocketFile;
 
 /// Connections at once, pipes among them; more wait in the system's backlog.
 const MAX_CONNECTIONS: usize = 512;
 /// A client that asked for the node's end and does not read holds it up for no longer.
 const MAX_LAST_ANSWER: Duration = Duration::from_millis(500);
-/// How long to wait when the system has no descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound control socket.
 pub struct Server {
@@ -58,9 +57,11 @@ impl Server {
     /// Answers until the task is dropped.
     pub async fn run(self, desk: Arc<Desk>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut door = Door::new("the control socket");
         while let Ok(place) = Arc::clone(&room).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    door.works();
                     let desk = Arc::clone(&desk);
                     tokio::spawn(async move {
                         if let Err(error) = serve(stream, &desk).await {
@@ -69,10 +70,7 @@ impl Server {
                         drop(place);
                     });
                 }
-                Err(error) => {
-                    tracing::warn!("control socket: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => door.fails(&error).await,
             }
         }
     }
@@ -116,7 +114,7 @@ async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
                     Ok(reversal) => return stay(reversal, from, to).await,
                 },
                 Ok(Request::Down {}) => {
-                    let line = Reply::from(Ok(desk.leave().await)).to_line();
+                    let line = Reply::from(desk.leave().await).to_line();
                     let told = tokio::time::timeout(MAX_LAST_ANSWER, to.write_all(line.as_bytes())).await;
                     // Whoever asked may have gone, and the node ends as he wanted.
                     desk.end();

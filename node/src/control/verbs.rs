@@ -23,7 +23,7 @@ use crate::exit::{Code, Fault};
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
 use crate::local::listen::Port;
-use crate::local::reverse::lend;
+use crate::local::reverse::{Lent, lend};
 use crate::local::service::{Forward, LISTEN, ServiceName, Target};
 use crate::local::{dial, pipe, socks};
 use crate::metrics::Metrics;
@@ -33,6 +33,7 @@ use crate::store::Store;
 mod connecting;
 mod doctor;
 mod files;
+mod folder;
 mod inviting;
 mod keys;
 pub mod naming;
@@ -72,6 +73,8 @@ pub struct Desk {
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
     connects: Mutex<BTreeMap<String, (Target, Port)>>,
+    /// Ports made by `reverse` of others.
+    lent: Lent,
     socks: OnceLock<(SocketAddr, Port)>,
     dashboard: OnceLock<Dashboard>,
     metrics: OnceLock<Metrics>,
@@ -113,6 +116,7 @@ impl Desk {
             said_name,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
+            lent: Lent::default(),
             socks: OnceLock::new(),
             dashboard: OnceLock::new(),
             metrics: OnceLock::new(),
@@ -144,7 +148,7 @@ impl Desk {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.dial_asker(request).await });
             } else if request.forward.starts_with(LISTEN) {
-                tokio::spawn(lend(self.handle.clone(), request));
+                tokio::spawn(lend(self.handle.clone(), request, self.lent.clone()));
             } else {
                 tokio::spawn(dial::serve(request));
             }
@@ -160,9 +164,16 @@ impl Desk {
         self.ended.notify_one();
     }
 
-    pub(super) async fn leave(&self) -> Value {
-        self.handle.stop().await;
-        Value::Null
+    pub(super) async fn leave(&self) -> Result<Value, Fault> {
+        match self.handle.stop_and_tell().await {
+            None => Ok(Value::Null),
+            Some(why) => Err(Fault::new(
+                Code::State,
+                format!(
+                    "the node has left and ended, but not all that it had to keep is on disk ({why}); make room there: the next start goes on from what was stored last"
+                ),
+            )),
+        }
     }
 
     /// The answer to any request other than those that their connection sees through.

@@ -284,7 +284,7 @@ pub struct Diagnosis {
 /// One layer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Check {
-    /// `link`, `address`, `record`, `path`, `handshake` or `service`.
+    /// `store` (only when it fails), `link`, `address`, `record`, `path`, `handshake` or `service`.
     pub layer: String,
     /// Whether it works.
     pub ok: bool,

@@ -136,6 +136,12 @@ impl Conn {
         self.reset();
     }
 
+    /// Ends both directions abruptly: the peer takes for a service what is a place to listen, and is told so.
+    pub fn reset_use_of_place(&self) {
+        let conn = self.id;
+        let _ = self.requests.send(Request::Call(Box::new(move |stack, now| stack.reset_use_of_place(conn, now))));
+    }
+
     /// Ends both directions abruptly.
     pub fn reset(&self) {
         let conn = self.id;

@@ -161,7 +161,12 @@ impl Handle {
 
     /// Says goodbye to the neighbours, then ends the loop; returns when everything is on disk.
     pub async fn stop(&self) {
-        let _ = self.ask(|reply| Request::Stop { reply }).await;
+        let _ = self.stop_and_tell().await;
+    }
+
+    /// The same; what kept the last of it from being stored, if something did.
+    pub async fn stop_and_tell(&self) -> Option<String> {
+        self.ask(|reply| Request::Stop { reply }).await.ok().flatten()
     }
 
     async fn ask<R>(&self, request: impl FnOnce(oneshot::Sender<R>) -> Request) -> Result<R, Stopped> {
@@ -188,7 +193,7 @@ pub(super) enum Request {
     ReachableAt { reply: oneshot::Sender<Vec<Multiaddr>> },
     Outside { outside: Vec<Multiaddr>, reply: oneshot::Sender<()> },
     DialBack { reply: oneshot::Sender<DialBack> },
-    Stop { reply: oneshot::Sender<()> },
+    Stop { reply: oneshot::Sender<Option<String>> },
 }
 
 pub(super) async fn with<R, F>(requests: &mpsc::UnboundedSender<Request>, call: F) -> Result<R, Stopped>

@@ -22,8 +22,24 @@ type Job = (StoreKey, Zeroizing<Vec<u8>>);
 
 pub(super) struct Writer {
     jobs: mpsc::UnboundedSender<Job>,
-    done: mpsc::UnboundedReceiver<StoreKey>,
-    task: JoinHandle<()>,
+    news: mpsc::UnboundedReceiver<News>,
+    task: JoinHandle<Option<String>>,
+}
+
+/// What became of what was put.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// A value of this key is on disk.
+    Stored(StoreKey),
+    /// What keeps others from getting there, or none any more.
+    Trouble(Option<String>),
+}
+
+/// The line for people about values that cannot be written, and `why`.
+pub(super) fn warning(why: &str) -> String {
+    format!(
+        "not all that this node has to keep is on disk ({why}); make room there: it is tried again, and a start before that goes on from what was stored last"
+    )
 }
 
 /// The latest value of a key, and how many writes it stands for: a newer value stands for those before it that were not written.
@@ -43,9 +59,9 @@ impl Writer {
 
     fn retrying(store: Arc<dyn Store>, retry: Duration) -> Self {
         let (jobs, asked) = mpsc::unbounded_channel();
-        let (done_in, done) = mpsc::unbounded_channel();
-        let task = tokio::spawn(write_all(store, retry, asked, done_in));
-        Self { jobs, done, task }
+        let (news_in, news) = mpsc::unbounded_channel();
+        let task = tokio::spawn(write_all(store, retry, asked, news_in));
+        Self { jobs, news, task }
     }
 
     /// An empty value deletes.
@@ -57,25 +73,26 @@ impl Writer {
         }
     }
 
-    pub(super) async fn done(&mut self) -> Option<StoreKey> {
-        self.done.recv().await
+    pub(super) async fn news(&mut self) -> Option<News> {
+        self.news.recv().await
     }
 
-    /// Returns when all that was put is on disk.
-    pub(super) async fn end(self) {
+    /// Returns when all that was put is on disk, or else why it is not.
+    pub(super) async fn end(self) -> Option<String> {
         drop(self.jobs);
-        let _ = self.task.await;
+        self.task.await.unwrap_or_else(|ended| Some(ended.to_string()))
     }
 }
 
-/// Writes until nobody can ask any more; then what is left is tried once more.
+/// Writes until nobody can ask any more; then what is left is tried once more. Why that is not on disk either is returned.
 async fn write_all(
     store: Arc<dyn Store>,
     retry: Duration,
     mut asked: mpsc::UnboundedReceiver<Job>,
-    done: mpsc::UnboundedSender<StoreKey>,
-) {
+    news: mpsc::UnboundedSender<News>,
+) -> Option<String> {
     let (mut failed, mut jobs) = (Waiting::new(), Vec::new());
+    let mut trouble = None;
     // It ticks on while others write: a busy node is not to put it off for ever.
     let mut again = interval_at(Instant::now() + retry, retry);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,7 +100,9 @@ async fn write_all(
         tokio::select! {
             biased;
             _ = again.tick(), if !failed.is_empty() => {
-                failed = write(&store, failed, &done).await;
+                let why;
+                (failed, why) = write(&store, failed, &news).await;
+                tell(&news, &mut trouble, why, &failed);
                 continue;
             }
             heard = asked.recv_many(&mut jobs, MAX_BATCH) => if heard == 0 { break },
@@ -94,15 +113,30 @@ async fn write_all(
             let before = waiting.remove(&key).or_else(|| failed.remove(&key));
             waiting.insert(key, Latest { bytes, writes: before.map_or(0, |before| before.writes) + 1 });
         }
-        failed.append(&mut write(&store, waiting, &done).await);
+        let (mut left, why) = write(&store, waiting, &news).await;
+        failed.append(&mut left);
+        tell(&news, &mut trouble, why, &failed);
     }
-    write(&store, failed, &done).await;
+    write(&store, failed, &news).await.1
 }
 
-/// Writes all of it and says so; what could not be written is returned.
-async fn write(store: &Arc<dyn Store>, waiting: Waiting, done: &mpsc::UnboundedSender<StoreKey>) -> Waiting {
+/// Says what keeps `failed` from being written when that is another thing than before, or nothing any more. `why` is what the last write met.
+fn tell(news: &mpsc::UnboundedSender<News>, trouble: &mut Option<String>, why: Option<String>, failed: &Waiting) {
+    let now = why.or_else(|| trouble.clone()).filter(|_| !failed.is_empty());
+    if *trouble != now {
+        trouble.clone_from(&now);
+        let _ = news.send(News::Trouble(now));
+    }
+}
+
+/// Writes all of it and says so; what could not be written is returned, and why.
+async fn write(
+    store: &Arc<dyn Store>,
+    waiting: Waiting,
+    news: &mpsc::UnboundedSender<News>,
+) -> (Waiting, Option<String>) {
     if waiting.is_empty() {
-        return waiting;
+        return (waiting, None);
     }
     let (store, waiting) = (Arc::clone(store), Arc::new(waiting));
     let batch = Arc::clone(&waiting);
@@ -114,11 +148,11 @@ async fn write(store: &Arc<dyn Store>, waiting: Waiting, done: &mpsc::UnboundedS
         // What depends on these values goes on waiting: that is what durable means.
         let keys: Vec<_> = waiting.keys().collect();
         tracing::error!(?keys, "cannot store: {why}; is the disk full? it is tried again");
-        return Arc::unwrap_or_clone(waiting);
+        return (Arc::unwrap_or_clone(waiting), Some(why));
     }
     let each = waiting.iter().flat_map(|(key, latest)| std::iter::repeat_n(key, latest.writes));
-    each.for_each(|key| drop(done.send(key.clone())));
-    Waiting::new()
+    each.for_each(|key| drop(news.send(News::Stored(key.clone()))));
+    (Waiting::new(), None)
 }
 
 #[cfg(test)]
@@ -174,6 +208,15 @@ mod tests {
         Writer::retrying(Arc::clone(journal) as Arc<dyn Store>, retry)
     }
 
+    /// The key of the next value that is on disk.
+    async fn stored(writer: &mut Writer) -> Option<StoreKey> {
+        loop {
+            if let News::Stored(key) = writer.news().await? {
+                return Some(key);
+            }
+        }
+    }
+
     /// Nothing ticks.
     const NEVER: Duration = Duration::from_secs(1000);
 
@@ -185,12 +228,12 @@ mod tests {
             writer.put(key.to_owned(), bytes.as_bytes().to_vec().into());
         }
         for key in ["a", "a", "b"] {
-            assert_eq!(writer.done().await.as_deref(), Some(key));
+            assert_eq!(stored(&mut writer).await.as_deref(), Some(key));
         }
         assert_eq!(journal.written(), ["a 2", "b 0"]);
         writer.put("a".to_owned(), Vec::new().into());
-        assert_eq!(writer.done().await.as_deref(), Some("a"));
-        writer.end().await;
+        assert_eq!(stored(&mut writer).await.as_deref(), Some("a"));
+        assert_eq!(writer.end().await, None);
         assert_eq!(journal.written(), ["a 2", "b 0", "a 0"]);
     }
 
@@ -209,11 +252,12 @@ mod tests {
             if round == 10 {
                 journal.make_room();
             }
-            if writer.done().await.as_deref() == Some("big") {
+            if stored(&mut writer).await.as_deref() == Some("big") {
                 // The newest value counts for both.
-                assert_eq!(writer.done().await.as_deref(), Some("big"));
+                assert_eq!(stored(&mut writer).await.as_deref(), Some("big"));
                 assert!(round > 10 && journal.written().contains(&"big 3".to_owned()), "{:?}", journal.written());
-                return writer.end().await;
+                assert_eq!(writer.end().await, None);
+                return;
             }
             tokio::time::sleep(RETRY / 8).await;
         }
@@ -228,9 +272,9 @@ mod tests {
         tokio::time::sleep(RETRY).await;
         writer.put("a".to_owned(), b"1".to_vec().into());
         for _ in 0..2 {
-            assert_eq!(writer.done().await.as_deref(), Some("a"));
+            assert_eq!(stored(&mut writer).await.as_deref(), Some("a"));
         }
-        writer.end().await;
+        assert_eq!(writer.end().await, None);
         assert_eq!(journal.written(), ["a 1"]);
     }
 
@@ -241,7 +285,25 @@ mod tests {
         writer.put("big".to_owned(), b"22".to_vec().into());
         tokio::time::sleep(RETRY).await;
         journal.make_room();
-        writer.end().await;
+        assert_eq!(writer.end().await, None);
         assert_eq!(journal.written(), ["big 2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_values_from_the_disk_is_told_once_and_when_it_is_over() {
+        let journal = Journal::with_room(false);
+        let mut writer = writer(&journal, RETRY);
+        writer.put("big".to_owned(), b"22".to_vec().into());
+        assert!(matches!(writer.news().await, Some(News::Trouble(Some(_)))));
+        // Others are written meanwhile, and it is tried again: nothing of that is news.
+        writer.put("a".to_owned(), b"1".to_vec().into());
+        assert_eq!(writer.news().await, Some(News::Stored("a".to_owned())));
+        tokio::time::sleep(RETRY * 3).await;
+        journal.make_room();
+        assert_eq!(writer.news().await, Some(News::Stored("big".to_owned())));
+        assert_eq!(writer.news().await, Some(News::Trouble(None)));
+        journal.room.store(false, Ordering::SeqCst);
+        writer.put("big".to_owned(), b"22".to_vec().into());
+        assert!(writer.end().await.is_some());
     }
 }

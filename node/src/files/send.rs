@@ -2,13 +2,14 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use sha2::{Digest as _, Sha256};
 
 use super::word::{self, Answer, Sum, VERSION, Why, Word};
 use super::{PIECE_BYTES, Progress, Trouble, hex};
+use crate::advice::quoted;
 use crate::exit::{Code, Fault};
 
 /// A file that is to be sent.
@@ -48,7 +49,7 @@ impl Source {
             _ => usage(format!("{error}; check its owner and mode")),
         })?;
         if meta.is_dir() {
-            return Err(usage(format!("it is a folder; pack it first: tar czf {shown}.tar.gz {shown}")));
+            return Err(usage(format!("it is a folder; pack it first: {}", packing(path))));
         }
         if !meta.is_file() {
             return Err(usage("it is no regular file; put what it holds into one first".to_owned()));
@@ -121,6 +122,26 @@ impl Source {
 
     fn unreadable(&self, error: &io::Error) -> Trouble {
         Trouble::Here(Fault::new(Code::Failed, format!("{} cannot be read: {error}", self.shown)))
+    }
+}
+
+/// The command that makes one file of a folder, beside it: within the folder it would be packed, too.
+fn packing(folder: &Path) -> String {
+    // Without a slash at the end; and `.` has no name until it is known where it is.
+    let tidy: PathBuf = folder.components().collect();
+    let tidy = if tidy.file_name().is_some() { tidy } else { folder.canonicalize().unwrap_or(tidy) };
+    let (Some(name), Some(parent)) = (tidy.file_name(), tidy.parent()) else {
+        return "tar czf FILE.tar.gz FOLDER".to_owned();
+    };
+    let mut archive = tidy.clone().into_os_string();
+    archive.push(".tar.gz");
+    // A name that begins with a dash would be an option.
+    let packed = if name.as_encoded_bytes().starts_with(b"-") { Path::new(".").join(name) } else { name.into() };
+    let archive = quoted(Path::new(&archive));
+    if parent.as_os_str().is_empty() {
+        format!("tar czf {archive} {}", quoted(&packed))
+    } else {
+        format!("tar czf {archive} -C {} {}", quoted(parent), quoted(&packed))
     }
 }
 
@@ -223,4 +244,25 @@ pub fn refusal(why: Why) -> Fault {
         Why::Trouble => (Code::Failed, "the receiver cannot store it; `muses receive` says why there"),
     };
     Fault::new(code, line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_packed_beside_itself_whatever_its_name_is() {
+        let here = Path::new(".").canonicalize().unwrap();
+        let (name, above) = (here.file_name().unwrap().display(), here.parent().unwrap().display());
+        let of_here = format!("tar czf {above}/{name}.tar.gz -C {above} {name}");
+        for (folder, command) in [
+            ("my dir/", "tar czf 'my dir.tar.gz' 'my dir'"),
+            ("-x", "tar czf -x.tar.gz ./-x"),
+            ("/srv/a b", "tar czf '/srv/a b.tar.gz' -C /srv 'a b'"),
+            (".", &of_here),
+            ("/", "tar czf FILE.tar.gz FOLDER"),
+        ] {
+            assert_eq!(packing(Path::new(folder)), command);
+        }
+    }
 }

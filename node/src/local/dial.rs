@@ -30,6 +30,17 @@ pub async fn serve(request: Incoming) {
     request.refuse();
 }
 
+/// Whether something answers at `forward`, `HOST:PORT` or `unix:/PATH`. It sees a connection without a byte.
+///
+/// # Errors
+/// What the system says when nothing does.
+pub async fn knock(forward: &str) -> io::Result<()> {
+    match unix_path(forward) {
+        Some(path) => in_time(UnixStream::connect(path)).await.map(drop),
+        None => in_time(TcpStream::connect(forward)).await.map(drop),
+    }
+}
+
 async fn in_time<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(DIAL_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -9,7 +9,6 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as 
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use multiaddr::{Multiaddr, Protocol};
 use rustix::io::Errno;
@@ -19,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::callers::Callers;
+use super::door::Door;
 use super::pipe;
 use super::service::{Forward, Target};
 use super::socket_file::SocketFile;
@@ -27,8 +27,6 @@ use crate::exit::{Code, Fault};
 
 /// Application sockets at one listener; more wait in the system's backlog.
 const MAX_SOCKETS: usize = 1024;
-/// How long to wait when the system has no descriptor left for another socket.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A local port or unix socket that is served. Nobody can connect to it any more once this is dropped; connections that were made go on.
 pub struct Port {
@@ -159,6 +157,12 @@ pub fn check_mine(address: SocketAddr) -> Result<(), Fault> {
     Err(Fault::new(Code::Usage, line))
 }
 
+/// Whether who listens at `one` keeps `other` from being listened at.
+pub fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && ips
+}
+
 /// The one line about an address at which nothing can listen.
 pub fn cannot_listen(address: &str, error: &io::Error) -> Fault {
     let line = match error.kind() {
@@ -201,19 +205,18 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(MAX_SOCKETS));
+    let mut door = Door::new(what);
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         match poll_fn(&mut poll).await {
             Ok(accepted) => {
+                door.works();
                 let serving = serve(accepted);
                 tokio::spawn(async move {
                     serving.await;
                     drop(place);
                 });
             }
-            Err(error) => {
-                tracing::warn!("accepting for {what}: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => door.fails(&error).await,
         }
     }
 }
@@ -245,6 +248,8 @@ async fn serve_unix(handle: Handle, target: Target, socket: UnixStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

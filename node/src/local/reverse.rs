@@ -5,6 +5,8 @@
 //! to the port gets a connection to the service of the peer that he named. So who may listen here, and where, is decided here, by the
 //! list of those who may use the service; and where the connections go on his side, he alone decides.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlay::id::NodeId;
@@ -47,21 +49,44 @@ pub enum Answer {
     },
 }
 
+/// Whom the ports lead to that are lent now, by their place.
+#[derive(Clone, Default)]
+pub struct Lent(Arc<Mutex<BTreeMap<String, NodeId>>>);
+
+impl Lent {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, NodeId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why `peer` does not get a port at `at`, where nobody else of this machine has it.
+    fn why_not(&self, at: &Forward, peer: NodeId) -> Option<&'static str> {
+        let holder = *self.all().get(at.as_str())?;
+        Some(if holder == peer {
+            "this port leads to you already; the `muses reverse` that made it has to end first"
+        } else {
+            "this port leads to another node now; one has it at a time"
+        })
+    }
+}
+
 /// Listens for the peer who asks, as long as he stays.
-pub async fn lend(handle: Handle, request: Incoming) {
+pub async fn lend(handle: Handle, request: Incoming, lent: Lent) {
     let Some(at) = request.forward.strip_prefix(LISTEN).and_then(|at| at.parse::<Forward>().ok()) else {
         return request.refuse();
     };
     let (peer, service) = (request.peer, request.service.clone());
     let conn = request.accept();
-    let Ok(Some(Want { back })) = tokio::time::timeout(WORD_TIMEOUT, hear(&conn)).await else { return };
+    let Ok(Some(Want { back })) = tokio::time::timeout(WORD_TIMEOUT, hear(&conn)).await else {
+        return conn.reset_use_of_place();
+    };
     // His own business, so that this is no way to have programs here use what he may not be asked for.
     if !back.starts_with(BACK) {
         return;
     }
     match listen::bind(&at).await {
         Err(fault) => {
-            say(&conn, &Answer::Refused { why: fault.message }).await;
+            let why = lent.why_not(&at, peer).map_or(fault.message, str::to_owned);
+            say(&conn, &Answer::Refused { why }).await;
             conn.finish();
             let _ = tokio::time::timeout(WORD_TIMEOUT, over(&conn)).await;
         }
@@ -71,8 +96,10 @@ pub async fn lend(handle: Handle, request: Incoming) {
             let _port = Port::open(listener, what, move |socket, from| {
                 serve(handle.clone(), peer, back.clone(), socket, from.port())
             });
+            lent.all().insert(at.to_string(), peer);
             say(&conn, &Answer::Listening { at: address.to_string() }).await;
             over(&conn).await;
+            lent.all().remove(at.as_str());
         }
     }
 }

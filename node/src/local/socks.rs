@@ -113,8 +113,12 @@ async fn open(handle: &Handle, request: protocol::Request, port: u16) -> Result<
 /// The code of RFC 1928 that is nearest to the failure.
 fn reply_to(failure: Failure) -> Reply {
     match failure {
-        Failure::UnknownPeer | Failure::Unreachable | Failure::Alone | Failure::Clock => Reply::HostUnreachable,
-        Failure::Refused | Failure::NameChanged | Failure::Revoked | Failure::Myself => Reply::NotAllowed,
+        Failure::UnknownPeer | Failure::Unreachable | Failure::FlightMode | Failure::Alone | Failure::Clock => {
+            Reply::HostUnreachable
+        }
+        Failure::Refused | Failure::Place | Failure::NameChanged | Failure::Revoked | Failure::Myself => {
+            Reply::NotAllowed
+        }
         Failure::ServiceDown => Reply::ConnectionRefused,
         Failure::Timeout => Reply::TimedOut,
         Failure::Restarted | Failure::Reset | Failure::Cut | Failure::Moved | Failure::PeerMoved | Failure::Silent => {

@@ -26,7 +26,13 @@ impl Stack {
         match self.naming.meaning(peer) {
             Meaning::Node(id) => self.open_stream(conn, id, now),
             Meaning::Claimed(name) => match self.naming.pinned(&name) {
-                Some(id) => self.open_stream(conn, id, now),
+                Some(id) => {
+                    if let Some(conn) = self.conns.conn_mut(conn) {
+                        conn.pinned = Some(name);
+                    }
+                    self.open_stream(conn, id, now);
+                }
+                None if self.flight => self.fail(conn, Failure::FlightMode),
                 None => self.find(Purpose::Open(conn), name, now),
             },
             Meaning::Nothing => self.fail(conn, Failure::UnknownPeer),
@@ -71,8 +77,8 @@ impl Stack {
             muses::Read::Pending => Readout::Pending,
             muses::Read::End => Readout::End,
             muses::Read::Reset(reason) => {
-                self.fail(conn, bridge::failure_of(reason));
-                Readout::Gone
+                self.lose(conn, bridge::failure_of(reason), now);
+                if self.conns.conn(conn).is_some() { Readout::Pending } else { Readout::Gone }
             }
         };
         self.unsettled = Some(now);
@@ -106,10 +112,19 @@ impl Stack {
         self.conns.release(conn);
     }
 
+    /// The peer uses as a service what is a place to listen: both directions end, and it learns why.
+    pub fn reset_use_of_place(&mut self, conn: ConnId, now: Now) {
+        self.reset_for(conn, bridge::PLACE, now);
+    }
+
     /// The application is gone: both directions end.
     pub fn reset(&mut self, conn: ConnId, now: Now) {
+        self.reset_for(conn, muses::ResetReason::Application, now);
+    }
+
+    fn reset_for(&mut self, conn: ConnId, why: muses::ResetReason, now: Now) {
         if let Some(stream) = self.conns.stream(conn) {
-            self.sessions.reset(stream, muses::ResetReason::Application, now);
+            self.sessions.reset(stream, why, now);
         }
         self.conns.remove(conn);
         self.settle(now);
@@ -118,6 +133,10 @@ impl Stack {
     /// Ends the session with `peer` and all connections in it at once: how many connections that were, none without a session.
     pub fn cut(&mut self, peer: NodeId, now: Now) -> Option<usize> {
         let conns = self.conns.ids_of_peer(peer);
+        // Said before the session goes, which would blame the applications.
+        for stream in conns.iter().filter_map(|conn| self.conns.stream(*conn)).collect::<Vec<_>>() {
+            self.sessions.reset(stream, muses::ResetReason::Closing, now);
+        }
         if !self.sessions.cut(peer, now) {
             return None;
         }
@@ -131,7 +150,7 @@ impl Stack {
         let conns = self.conns.ids_of_service(peer, service);
         for conn in &conns {
             if let Some(stream) = self.conns.stream(*conn) {
-                self.sessions.reset(stream, muses::ResetReason::Application, now);
+                self.sessions.reset(stream, muses::ResetReason::Closing, now);
             }
             self.fail(*conn, Failure::Cut);
         }
@@ -143,6 +162,9 @@ impl Stack {
         let Some(Conn { service, port, finished, .. }) = self.conns.conn(conn).cloned() else { return };
         if self.overlay.is_revoked(&peer) {
             return self.fail(conn, Failure::Revoked);
+        }
+        if self.flight && peer != self.id && !self.has_session(&peer) {
+            return self.fail(conn, Failure::FlightMode);
         }
         match self.sessions.open(peer, &service, port, now) {
             Ok(stream) => {
@@ -156,6 +178,11 @@ impl Stack {
             Err(muses::OpenError::Own) => self.fail(conn, Failure::Myself),
             Err(_) => self.fail(conn, Failure::Refused),
         }
+    }
+
+    /// Whether what is opened to `peer` goes into a session that there is, however long that may be suspended.
+    fn has_session(&self, peer: &NodeId) -> bool {
+        self.sessions.sessions().any(|session| session.peer == *peer && session.state != muses::SessionState::Opening)
     }
 
     pub(super) fn fail(&mut self, conn: ConnId, why: Failure) {

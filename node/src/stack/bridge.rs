@@ -232,7 +232,7 @@ impl Stack {
                 self.forget_held(stream);
                 let Some(conn) = self.conns.of_stream(stream) else { return };
                 match why {
-                    Some(reason) => self.fail(conn, failure_of(reason)),
+                    Some(reason) => self.lose(conn, failure_of(reason), now),
                     None => {
                         self.conns.end(conn);
                         self.events.push_back(Event::Readable(conn));
@@ -264,6 +264,9 @@ impl Stack {
     }
 }
 
+/// Why a stream is reset that was opened to a place to listen, and not by `muses reverse`. Sessions do not know it: to them it is any other reason.
+pub(super) const PLACE: ResetReason = ResetReason::Other(64);
+
 /// What a reset means to a person.
 pub(super) fn failure_of(reason: ResetReason) -> Failure {
     match reason {
@@ -271,6 +274,7 @@ pub(super) fn failure_of(reason: ResetReason) -> Failure {
         ResetReason::Refused => Failure::ServiceDown,
         ResetReason::Unreachable => Failure::Unreachable,
         ResetReason::Restarted | ResetReason::Closing => Failure::Restarted,
+        PLACE => Failure::Place,
         _ => Failure::Reset,
     }
 }

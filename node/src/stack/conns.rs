@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use muses::StreamKey;
 use overlay::id::NodeId;
+use overlay::record::Name;
 use serde::{Deserialize, Serialize};
 
 use super::event::ConnId;
@@ -44,6 +45,8 @@ pub struct Conn {
     pub port: u16,
     /// The other node, once it is known.
     pub peer: Option<NodeId>,
+    /// The name that was typed for it, if that was pinned.
+    pub pinned: Option<Name>,
     /// Whether the application will write no more, said before there was a stream to say it to.
     pub finished: bool,
     /// Whether the application has read the end, and asks for nothing more.
@@ -74,6 +77,7 @@ impl Conns {
             offered_by,
             port,
             peer,
+            pinned: None,
             finished: false,
             released: false,
             fix: None,
@@ -91,6 +95,16 @@ impl Conns {
             conn.peer = Some(peer);
             self.by_stream.insert(stream, id);
         }
+    }
+
+    /// Takes its stream, which is dead, from a connection to a pinned name, and gives that name back; none for any other connection.
+    pub fn unbind_pinned(&mut self, id: ConnId) -> Option<Name> {
+        let conn = self.conns.get_mut(&id)?;
+        let name = conn.pinned.take()?;
+        if let Stage::Stream(stream) = core::mem::replace(&mut conn.stage, Stage::Naming) {
+            self.by_stream.remove(&stream);
+        }
+        Some(name)
     }
 
     /// The connection `id`.

@@ -135,6 +135,9 @@ pub enum Failure {
     /// There is no path, or the peer does not answer.
     #[error("the peer does not answer; is its node up and on a network? `muses doctor PEER` shows how far it gets")]
     Unreachable,
+    /// This node is in flight mode, and there is no session with the peer that could wait for its end.
+    #[error("this node is in flight mode, so it reaches nobody; end that with: muses network up")]
+    FlightMode,
     /// Nobody could be asked for the peer.
     #[error("this node has no neighbour now, so nobody can be asked; is the network up? `muses doctor` says more")]
     Alone,
@@ -144,9 +147,14 @@ pub enum Failure {
     /// The peer offers the service, but nothing answers behind it.
     #[error("the peer offers this service, but nothing answers behind it; is the service running there?")]
     ServiceDown,
+    /// What the peer offers is a place to listen, to which nobody connects.
+    #[error(
+        "this is a place to listen, and no service; have it lead to a service of yours: muses reverse PEER/NAME HOST:PORT"
+    )]
+    Place,
     /// The peer's node has no memory of the connection.
     #[error(
-        "the peer no longer knows this connection: its node was restarted, or the session was cut there; connect again"
+        "the peer no longer knows this connection: its node ended or was restarted, or it was cut there (muses cut); connect again"
     )]
     Restarted,
     /// The other application closed the connection abruptly.

@@ -11,7 +11,7 @@ use overlay::record::{Name, Query};
 use overlay::time::{Instant, Now};
 
 use super::bridge::first_address;
-use super::event::{Answer, Event, Failure, QueryId};
+use super::event::{Answer, ConnId, Event, Failure, QueryId};
 use super::naming::{Meaning, PINS_KEY, Purpose};
 use super::status::Resolved;
 use super::{Command, Stack};
@@ -106,7 +106,13 @@ impl Stack {
 
     fn question(&mut self, peer: &str, purpose: impl FnOnce(QueryId) -> Purpose, now: Now) -> QueryId {
         let question = self.questions.ask(peer);
+        let own_name = self.name.as_ref().is_some_and(|name| name.as_str() == peer);
+        let own = own_name || self.naming.known(peer) == Some(self.id);
         match self.naming.meaning(peer) {
+            // Nobody can be asked, and why is known.
+            Meaning::Node(_) | Meaning::Claimed(_) if self.flight && !own => {
+                self.answer(question, Err(Failure::FlightMode));
+            }
             Meaning::Node(id) => match purpose(question) {
                 // Known without a place in the overlay, where nobody could be asked.
                 Purpose::Ping(_) | Purpose::Trace(_) if id == self.id => self.answer(question, Err(Failure::Myself)),
@@ -171,7 +177,12 @@ impl Stack {
                 Err(why) => self.give_up(purpose, why),
             },
             Lookup::Pin(purpose, name) => {
-                let why = self.holder(&name, &result).err().unwrap_or(Failure::UnknownPeer);
+                let why = match (self.holder(&name, &result), purpose) {
+                    (Err(Failure::NameChanged), _) => Failure::NameChanged,
+                    // That its node does not answer was known before; the name says no more about it.
+                    (_, Purpose::Open(_)) => Failure::Unreachable,
+                    (held, _) => held.err().unwrap_or(Failure::UnknownPeer),
+                };
                 self.give_up(purpose, why);
             }
             Lookup::Node(purpose, _, Some(name)) if matches!(result, LookupResult::Missing) => {
@@ -185,6 +196,15 @@ impl Stack {
                 },
                 other => self.give_up(purpose, self.failure_of(&other)),
             },
+        }
+    }
+
+    /// A connection is lost, and `why`. Where a node does not answer whose name was pinned, that may be somebody else's by now.
+    pub(super) fn lose(&mut self, conn: ConnId, why: Failure, now: Now) {
+        let may_ask = why == Failure::Unreachable && !self.overlay.neighbours().is_empty();
+        match may_ask.then(|| self.conns.unbind_pinned(conn)).flatten() {
+            Some(name) => self.look_up(Asked { lookup: Lookup::Pin(Purpose::Open(conn), name), times: 1 }, now),
+            None => self.fail(conn, why),
         }
     }
 

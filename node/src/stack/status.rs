@@ -32,7 +32,7 @@ pub struct Status {
     pub sessions: usize,
     /// Services that it offers.
     pub services: Vec<String>,
-    /// What is wrong with this node and how to mend it: a twin with its key, a clock that is far ahead, a name that is another's, flight mode.
+    /// What is wrong with this node and how to mend it: a twin with its key, a data folder that is gone, a full disk, a clock that is far ahead, a name that is another's, flight mode.
     #[serde(default)]
     pub warning: Option<String>,
     /// Event counters.

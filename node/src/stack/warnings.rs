@@ -5,6 +5,7 @@ use std::time::Duration;
 use overlay::id::NodeId;
 use overlay::time::Instant;
 
+use super::Stack;
 use crate::facts;
 
 /// A twin that was not noticed again for this time has gone: one that is there is noticed each twenty seconds or so.
@@ -17,6 +18,10 @@ pub struct Warnings {
     twin_at: Option<Instant>,
     /// The name that this node wants, and who has it.
     refused: Option<(String, NodeId)>,
+    /// What keeps the node from storing.
+    store: Option<String>,
+    /// What is wrong with its folder.
+    folder: Option<String>,
 }
 
 impl Warnings {
@@ -60,6 +65,30 @@ impl Warnings {
                 "the name {name} belongs to {holder}, and not to this node; choose another one: muses name claim NAME"
             ))
         };
-        self.twin(now).or(self.record()).map(str::to_owned).or_else(refused)
+        let storage = || self.storage().map(str::to_owned);
+        let record = || self.record().map(str::to_owned);
+        self.twin(now).map(str::to_owned).or_else(storage).or_else(record).or_else(refused)
+    }
+
+    /// The line about what this node keeps, and where.
+    fn storage(&self) -> Option<&str> {
+        self.folder.as_deref().or(self.store.as_deref())
+    }
+}
+
+impl Stack {
+    /// What keeps this node from storing, in one line; none when all is stored.
+    pub fn warn_of_store(&mut self, line: Option<String>) {
+        self.warnings.store = line;
+    }
+
+    /// What is wrong with this node's folder, in one line; none when nothing is.
+    pub fn warn_of_folder(&mut self, line: Option<String>) {
+        self.warnings.folder = line;
+    }
+
+    /// What is wrong with what this node keeps, if anything is.
+    pub fn storage_fault(&self) -> Option<String> {
+        self.warnings.storage().map(str::to_owned)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::ask::json_line;
 use super::{Patience, Screen};
@@ -94,7 +94,7 @@ fn send_all(args: &Send, data_dir: &Path, json: bool, rows: &mut Vec<Row>) -> Re
                 Err(Trouble::Here(fault)) => return Err(fault),
                 Err(Trouble::Refused(Why::Busy)) if !patience.is_fresh() => "the receiver is busy with it".to_owned(),
                 Err(Trouble::Refused(why)) => return Err(refusal(why).about(source.name())),
-                Err(Trouble::Broken(why)) => why,
+                Err(Trouble::Broken(why)) => connection.why(data_dir).unwrap_or(why),
             },
             // Whoever was there once comes back; who was not is told at once.
             Err(fault) if patience.is_fresh() => return Err(fault),
@@ -131,6 +131,8 @@ fn one(source: &Source, left: u32, line: &mut Line, screen: &Screen, patience: &
 
 /// A stream to the receiver.
 struct Line {
+    /// Its number at the node.
+    pipe: u64,
     to: UnixStream,
     answers: Receiver<Answer>,
 }
@@ -138,7 +140,8 @@ struct Line {
 impl Line {
     fn open(data_dir: &Path, peer: &str) -> Result<Self, Fault> {
         let mut client = Client::connect(data_dir)?;
-        client.ask(&Request::Send { peer: peer.to_owned() })?;
+        let data = client.ask(&Request::Send { peer: peer.to_owned() })?;
+        let pipe = data.get("pipe").and_then(Value::as_u64).unwrap_or_default();
         let stream = client.into_stream();
         let (mut from, to) = stream.map_err(|error| Fault::new(Code::Failed, format!("{peer}: {error}")))?;
         let (sender, answers) = channel();
@@ -150,7 +153,14 @@ impl Line {
             }
         };
         std::thread::spawn(move || listen(&mut from));
-        Ok(Self { to, answers })
+        Ok(Self { pipe, to, answers })
+    }
+
+    /// Why it broke, as the node knows: here it only ends.
+    fn why(&self, data_dir: &Path) -> Option<String> {
+        let _ = self.to.shutdown(Shutdown::Both);
+        let end = Client::connect(data_dir).ok()?.ask(&Request::PipeEnd { pipe: self.pipe });
+        end.err().map(|fault| fault.message)
     }
 
     /// All was said.

@@ -1,11 +1,13 @@
 //! Local ports that are a peer's service, and connections that are to end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlay::id::NodeId;
 use serde_json::{Value, json};
+use tokio::net::lookup_host;
 
 use super::Desk;
 use crate::exit::{Code, Fault};
@@ -15,21 +17,44 @@ use crate::local::service::{Forward, ServiceName, Target};
 use crate::stack::{Failure, Who};
 
 /// `connect` looks its peer up so that a misspelt name is said at once, but listens anyway if that takes longer than this.
-const CONNECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Desk {
-    /// Refuses only a name that certainly is nobody's, or this node's own: a peer that is away now may be back when a port to it is used.
+    /// Refuses only a name that certainly is nobody's, another's than it was, revoked, or this node's own: a peer that is away now may be back when a port to it is used.
     async fn check_peer(&self, peer: &str) -> Result<(), Fault> {
         let node = match peer.parse::<NodeId>() {
             Ok(id) => Ok(id.to_string()),
             Err(_) => self.lookup(peer.to_owned(), CONNECT_LOOKUP_TIMEOUT).await,
         };
         let own = self.ask(|stack, _| stack.id().to_string()).await?;
+        let certain = [Failure::UnknownPeer, Failure::NameChanged, Failure::Revoked];
         match node {
             Ok(node) if node == own => Err(Fault::from(Failure::Myself).about(peer)),
-            Err(fault) if fault == Fault::from(Failure::UnknownPeer).about(peer) => Err(fault),
+            Err(fault) if certain.iter().any(|why| fault == Fault::from(*why).about(peer)) => Err(fault),
             _ => Ok(()),
         }
+    }
+
+    /// The same fault, or what a port leads to already that this node has itself.
+    async fn blame(&self, at: &Forward, fault: Fault) -> Fault {
+        if fault.code != Code::PortInUse as u8 {
+            return fault;
+        }
+        let wanted: Vec<SocketAddr> = match at.unix() {
+            Some(_) => Vec::new(),
+            None => lookup_host(at.as_str()).await.map(Iterator::collect).unwrap_or_default(),
+        };
+        let is_it = |address: &str| {
+            let socket: Option<SocketAddr> = address.parse().ok();
+            address == at.as_str()
+                || socket.is_some_and(|socket| wanted.iter().any(|wanted| listen::same(socket, *wanted)))
+        };
+        let connects = self.connects();
+        let Some((address, (target, _))) = connects.iter().find(|(address, _)| is_it(address)) else { return fault };
+        let line = format!(
+            "{address} leads to {target} already; use it, or close it (muses disconnect {address}), or choose another port"
+        );
+        Fault { message: line, ..fault }
     }
 
     pub(super) async fn connect(&self, target: Target, at: &Forward, only_me: bool) -> Result<Value, Fault> {
@@ -38,9 +63,15 @@ impl Desk {
             return Err(Fault::new(Code::Usage, format!("cannot listen at {at} here: use HOST:PORT or unix:/PATH")));
         }
         let (address, port) = match at.unix() {
-            Some(path) => (at.to_string(), listen::connect_unix(self.handle.clone(), target.clone(), path)?),
+            Some(path) => match listen::connect_unix(self.handle.clone(), target.clone(), path) {
+                Ok(port) => (at.to_string(), port),
+                Err(fault) => return Err(self.blame(at, fault).await),
+            },
             None => {
-                let (listener, address) = listen::bind(at).await?;
+                let (listener, address) = match listen::bind(at).await {
+                    Ok(bound) => bound,
+                    Err(fault) => return Err(self.blame(at, fault).await),
+                };
                 if only_me {
                     listen::check_mine(address)?;
                 }

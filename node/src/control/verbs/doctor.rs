@@ -1,17 +1,23 @@
 //! `muses doctor`: from the nearest layer to the farthest, until one fails.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{ANSWER_TIMEOUT, Desk, in_time, to_json};
 use crate::control::wire::{Check, Diagnosis};
 use crate::driver::{Conn, Error};
 use crate::exit::{Code, Fault};
+use crate::local::dial;
+use crate::local::exposures::Exposure;
 use crate::local::service::ServiceName;
 use crate::stack::{Answer, Failure, Stack};
 use crate::words::count;
 
 /// No node offers it: to be refused is to be heard.
 const NO_SERVICE: &str = "~doctor";
+/// A place to listen says so within a round trip. A service may say nothing.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Desk {
     pub(super) async fn doctor(&self, peer: Option<String>, service: Option<ServiceName>) -> Result<Value, Fault> {
@@ -29,6 +35,12 @@ impl Desk {
         let look = |stack: &mut Stack, now| (stack.status(now).address, stack.has_place(), stack.peers(now).len());
         let (first_address, has_place, peers) = self.ask(look).await?;
         let (twin, record) = self.ask(|stack, now| stack.faults(now)).await?;
+        // What is not durable waits: links and sessions among it.
+        if let Some(line) = self.ask(|stack, _| stack.storage_fault()).await? {
+            diagnosis.note("store", Err(Fault::new(Code::State, line)));
+            return Ok(());
+        }
+        let flight = !self.handle.network_is_up().await?;
         // Between a node and itself there is no link, path or session that could fail.
         let myself = match &peer {
             Some(peer) if self.is_myself(peer).await? => Some(format!(
@@ -37,8 +49,11 @@ impl Desk {
             _ => None,
         };
         let peer = peer.filter(|_| myself.is_none());
-        let link =
-            twin.map_or_else(|| links_of(peers, has_place, peer.is_some()), |line| Err(Fault::new(Code::Failed, line)));
+        let link = match twin {
+            Some(line) => Err(Fault::new(Code::Failed, line)),
+            None if flight => Err(Failure::FlightMode.into()),
+            None => links_of(peers, has_place, peer.is_some(), self.is_told_where_to_join()),
+        };
         if !(diagnosis.note("link", link) && diagnosis.note("address", address_of(first_address, has_place))) {
             return Ok(());
         }
@@ -47,7 +62,7 @@ impl Desk {
             if diagnosis.note("record", record.map_or(Ok(line), Err))
                 && let Some(service) = service
             {
-                self.check_own_service(diagnosis, &service);
+                self.check_own_service(diagnosis, &service).await;
             }
             return Ok(());
         }
@@ -82,9 +97,25 @@ impl Desk {
         })
     }
 
-    fn check_own_service(&self, diagnosis: &mut Diagnosis, service: &ServiceName) {
-        let found = match self.exposures.all().get(service) {
-            Some(exposure) => Ok(format!("{service} is offered, and leads to {}", exposure.forward)),
+    /// Whether the command line or the configuration says where.
+    fn is_told_where_to_join(&self) -> bool {
+        self.config_in_force().get("join").and_then(Value::as_array).is_some_and(|ways| !ways.is_empty())
+    }
+
+    async fn check_own_service(&self, diagnosis: &mut Diagnosis, service: &ServiceName) {
+        let found = match self.exposures.one(service) {
+            Some(Exposure { forward, .. }) if forward.is_place() => Ok(format!(
+                "{service} is a place to listen ({forward}), for those whom it is offered to: muses reverse"
+            )),
+            Some(Exposure { forward, .. }) => match dial::knock(forward.as_str()).await {
+                Ok(()) => Ok(format!("{service} is offered, and leads to {forward}, which answers")),
+                Err(error) => Err(Fault::new(
+                    Code::Refused,
+                    format!(
+                        "{service} is offered, and leads to {forward}, where nothing answers ({error}); is the service running?"
+                    ),
+                )),
+            },
             None => Err(Fault::new(
                 Code::Refused,
                 format!("this node does not offer {service}: muses expose {service} HOST:PORT"),
@@ -127,9 +158,14 @@ impl Desk {
     }
 
     async fn check_service(&self, diagnosis: &mut Diagnosis, peer: &str, service: ServiceName) -> bool {
-        // It is reset as soon as it is open: the service saw a connection without a byte.
-        let opened = self.probe(peer, service.as_str()).await;
-        diagnosis.note("service", opened.map(|_| format!("{service} accepts")).map_err(Fault::from))
+        let found = match self.probe(peer, service.as_str()).await {
+            Ok(conn) if is_place(&conn).await => Ok(format!(
+                "{service} is a place to listen; have it lead to a service of yours: muses reverse {peer}/{service} HOST:PORT"
+            )),
+            Ok(_) => Ok(format!("{service} accepts")),
+            Err(why) => Err(why.into()),
+        };
+        diagnosis.note("service", found)
     }
 
     async fn probe(&self, peer: &str, service: &str) -> Result<Conn, Error> {
@@ -138,14 +174,25 @@ impl Desk {
     }
 }
 
-/// So many links; `seeks` when the node looks for somebody.
-fn links_of(peers: usize, has_place: bool, seeks: bool) -> Result<String, Fault> {
+/// Whether what has accepted turns out to be a place to listen, when nothing is said to it. A service sees a connection without a byte.
+async fn is_place(conn: &Conn) -> bool {
+    conn.finish();
+    let _ = tokio::time::timeout(PLACE_TIMEOUT, conn.read(1)).await;
+    conn.failure() == Some(Failure::Place)
+}
+
+/// So many links; `seeks` when the node looks for somebody, `told` when it was told where.
+fn links_of(peers: usize, has_place: bool, seeks: bool, told: bool) -> Result<String, Fault> {
     match peers {
         // Who founded an overlay and is alone in it misses nothing.
         0 if has_place && !seeks => Ok("no neighbour yet; bring somebody in: muses invite".to_owned()),
         0 => Err(Fault::new(
             Code::Unreachable,
-            "no neighbour; are the addresses given with --join right, and is the network up (muses network up)?",
+            if told {
+                "no neighbour; are the addresses given with --join right, and is the network up?"
+            } else {
+                "no neighbour; is the network up, and does another node of this overlay run? another way to it: muses up --join INVITE|MULTIADDR"
+            },
         )),
         links => Ok(count(links as u64, "neighbour")),
     }

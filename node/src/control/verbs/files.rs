@@ -12,7 +12,7 @@ use crate::control::wire::Arrival;
 use crate::driver::Incoming;
 use crate::exit::{Code, Fault};
 use crate::files;
-use crate::stack::Who;
+use crate::stack::{Failure, Who};
 
 /// Senders at the door that `muses receive` has not let in yet.
 const MAX_WAITING: usize = 32;
@@ -146,7 +146,8 @@ impl Desk {
         let what = peer.clone();
         let opening = self.handle.open(peer, files::SERVICE.to_owned(), 0);
         let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| {
-            if fault.code != Code::Refused as u8 {
+            // A name that is another's now, say, is no matter of who runs `muses receive`.
+            if ![Failure::Refused, Failure::ServiceDown].map(Fault::from).contains(&fault) {
                 return fault.about(&what);
             }
             Fault::new(

@@ -15,7 +15,7 @@ use crate::exit::{Code, Fault};
 use crate::facts;
 use crate::stack::{Event, PINS_KEY};
 
-/// How long a binder may take to confirm a claim. The node goes on trying after that.
+/// How long a binder may take to confirm a claim, which is taken back after that.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long others may take to confirm a claim that one binder finds dated too far ahead.
 const OTHERS_CONFIRM: Duration = Duration::from_secs(4);

@@ -10,7 +10,7 @@ use crate::driver::{Conn, Handle};
 use crate::exit::{Code, Fault};
 use crate::local::reverse::{Answer, BACK, Want, hear, over, say};
 use crate::local::service::{Forward, Target};
-use crate::stack::Who;
+use crate::stack::{Failure, Who};
 
 /// How long the peer may take to open the port.
 const WORD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,7 +69,17 @@ impl Desk {
     }
 
     async fn ask_for_port(&self, peer: String, target: &Target, back: &str) -> Result<(Conn, String), Fault> {
-        let conn = in_time(self.handle.open(peer, target.service.to_string(), 0), ANSWER_TIMEOUT).await?;
+        let opening = self.handle.open(peer, target.service.to_string(), 0);
+        let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| {
+            if fault != Failure::Refused.into() {
+                return fault;
+            }
+            let service = &target.service;
+            let line = format!(
+                "the peer does not offer this place to you; ask its owner for `muses expose {service} listen:HOST:PORT --allow YOU`"
+            );
+            Fault::new(Code::Refused, line)
+        })?;
         say(&conn, &Want { back: back.to_owned() }).await;
         match tokio::time::timeout(WORD_TIMEOUT, hear(&conn)).await {
             Ok(Some(Answer::Listening { at })) => Ok((conn, at)),
