@@ -244,6 +244,8 @@ impl Flow {
                 out.events.push_back(Event::Readable(key));
             }
             self.enqueue(key);
+            // What waits to be taken beside it may have used up all that the peer may send.
+            self.renew_session_credit(&out.growth);
         }
     }
 

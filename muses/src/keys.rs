@@ -157,16 +157,15 @@ impl Secrets {
         let mut has_base = base.is_none() || is_base(&before);
         let mut kept = Vec::with_capacity(MAX_RUNGS - 1);
         kept.push(before);
-        for rung in core::mem::take(&mut self.earlier) {
+        for rung in &self.earlier {
             let has_room = kept.len() < MAX_RUNGS - if has_base { 1 } else { 2 };
             // What was there before a rung that the peer is known to have is of no use any more.
-            if is_base(&rung) {
-                has_base = true;
-                kept.push(rung);
-            } else if has_room && !self.settled {
-                kept.push(rung);
+            if is_base(rung) || (has_room && !self.settled) {
+                has_base |= is_base(rung);
+                kept.push(rung.clone());
             }
         }
+        // Those before are erased where they are.
         self.earlier = kept;
     }
 
@@ -176,6 +175,11 @@ impl Secrets {
         let news = !self.settled;
         self.settled = true;
         news
+    }
+
+    /// The peer may be on another rung than the present one after all: those before are kept.
+    pub(crate) fn unsettle(&mut self) {
+        self.settled = false;
     }
 
     /// Erases the rungs before the present one when their time is over. Nothing happens while the peer may still need one.

@@ -352,7 +352,7 @@ impl Walker {
             }
             Sent::Packet(packet) => {
                 if self.end.opener.open(packet).is_ok() {
-                    if core::mem::take(&mut self.waits) {
+                    if core::mem::take(&mut self.waits) || self.offers.is_empty() {
                         self.end.secrets.settle();
                     }
                     return None;
@@ -362,6 +362,9 @@ impl Walker {
                 self.attempt = None;
                 self.end.adopt(agreed);
                 self.waits = false;
+                if !self.offers.is_empty() {
+                    self.end.secrets.unsettle();
+                }
                 Some(self.say())
             }
         }
@@ -372,6 +375,27 @@ impl Walker {
         let mut secrets = self.end.stored();
         secrets.forget_previous();
         secrets
+    }
+}
+
+/// Who asked is several answers further when the first packet under the first of them arrives.
+#[test]
+fn the_oldest_first_packet_leaves_nobody_behind() {
+    let mut rng = Rng::from_seed([5; 32]);
+    for answers in 1..8 {
+        let Session { a, b, .. } = Session::new();
+        let (mut a, mut b) = (Walker::new(a), Walker::new(b));
+        let mut first = None;
+        for _ in 0..answers {
+            let asked = a.ask(&mut rng);
+            let answer = b.hear(&asked, &mut rng).unwrap();
+            let packet = a.hear(&answer, &mut rng).unwrap();
+            first.get_or_insert(packet);
+        }
+        b.hear(&first.unwrap(), &mut rng).unwrap();
+        let (left, right) = (a.after_an_outage(), b.after_an_outage());
+        let again = Proposal::new(&left, b"", b"", &mut rng).ok().unwrap();
+        assert_eq!(ReHello::verify(&right, again.packet()).err(), None, "{answers} answers");
     }
 }
 

@@ -95,8 +95,10 @@ pub(crate) struct Bound {
     restarted: bool,
     /// The peer may not know our path.
     stale: bool,
-    /// When the previous resume secret is erased.
+    /// When the resume secrets before the present one are erased.
     forget_at: Option<Instant>,
+    /// The peer showed that it is here, but it asked again before, and may have gone on with what that was answered.
+    unsure: bool,
     /// What opens packets of the epoch before, while they may still arrive over the old path; and until when.
     late: Option<Box<(Opener, Instant)>>,
     /// When the packet key before the last step is erased.
@@ -195,6 +197,7 @@ impl Session {
     pub fn open(&mut self, key: StreamKey, service: &str, port: u16, end: &mut Endpoint) {
         let before = self.flow.was_in_use();
         self.flow.open(key, service, port);
+        self.flow.renew_session_credit(&end.out.growth);
         self.persist_if_new(before, end);
     }
 
@@ -231,7 +234,12 @@ impl Session {
     /// Whether the peer has shown that it has this session, which began after it was answered at `since`: it has given up what it began then. Its Finished was
     /// late, or held back.
     pub fn succeeds_handshake_of(&self, since: Instant) -> bool {
-        self.bound_ref().is_some_and(|bound| since < bound.begun) && !self.is_confirming()
+        self.began_after(since) && !self.is_confirming()
+    }
+
+    /// Whether its handshake began after `since`.
+    pub fn began_after(&self, since: Instant) -> bool {
+        self.bound_ref().is_some_and(|bound| since < bound.begun)
     }
 
     /// When the handshake's or resume's timer is due.
@@ -244,7 +252,9 @@ impl Session {
                 let attempt = bound.attempt.as_ref().map(|attempt| attempt.retry.at);
                 let refresh = self.refresh_timeout();
                 let late = bound.late.as_ref().map(|late| late.1);
-                [confirming, attempt, bound.forget_at, bound.forget_key_at, late, refresh].into_iter().flatten().min()
+                let offers = bound.offers.as_ref().map(|offers| offers.kept_until());
+                let forgets = [bound.forget_at, bound.forget_key_at, late, offers];
+                [confirming, attempt, refresh].into_iter().chain(forgets).flatten().min()
             }
         }
     }
@@ -354,6 +364,7 @@ impl Session {
             self.resolve(end, now);
         }
         let Some(bound) = self.bound_mut() else { return Fate::Lives };
+        bound.offers.take_if(|offers| offers.kept_until() <= now);
         if bound.forget_at.is_some_and(|at| at <= now) {
             bound.forget_at = None;
             bound.secrets.forget_previous();
@@ -404,6 +415,7 @@ impl Bound {
             restarted: false,
             stale: false,
             forget_at: None,
+            unsure: false,
             late: None,
             forget_key_at: None,
             key_used_since: None,

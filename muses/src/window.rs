@@ -63,9 +63,12 @@ impl Window {
 
     /// What may arrive in all, when so many bytes have arrived, and so many of them were read.
     pub fn limit(&self, received: u64, read: u64) -> u64 {
-        let pieces = u64::try_from(self.lying.len()).unwrap_or(u64::MAX);
-        let granted = pieces.saturating_mul(LYING_PIECE_BYTES);
-        read.saturating_add(self.bytes).saturating_add(received.saturating_sub(read).min(granted))
+        read.saturating_add(self.bytes).saturating_add(received.saturating_sub(read).min(self.lying_bytes()))
+    }
+
+    /// What is taken for what lies there unread, in bytes.
+    pub fn lying_bytes(&self) -> u64 {
+        u64::try_from(self.lying.len()).unwrap_or(u64::MAX).saturating_mul(LYING_PIECE_BYTES)
     }
 
     /// So much lies there unread now.

@@ -230,6 +230,8 @@ pub struct Dht {
     config: Config,
     /// How often own records are put again, for an overlay of this size.
     refresh: Duration,
+    /// When they would be put next, had the overlay not been said to have shrunk; and how often an overlay of that size puts them.
+    moved_forward: Option<(Instant, Duration)>,
     checks: Arc<dyn CheckSignatures>,
     id: NodeId,
     rng: Rng,
@@ -249,6 +251,7 @@ impl Dht {
     pub fn new(config: Config, id: NodeId, seed: [u8; 32], now: Now) -> Self {
         let mut dht = Self {
             refresh: config.refresh,
+            moved_forward: None,
             checks: Arc::new(CheckEach),
             config,
             id,
@@ -354,8 +357,12 @@ impl Dht {
         self.refresh = self.config.refresh.max(REFRESH_PER_NODE.saturating_mul(nodes)).min(MAX_REFRESH);
         // What was said of the size was wrong, or most have left, and what they kept is lost: nobody waits for hours.
         if self.refresh < before / 2 {
-            let span = self.rng.jitter(self.refresh);
-            self.timers.set_no_later(Timer::Refresh, now.instant + span);
+            let sooner = now.instant + self.rng.jitter(self.refresh);
+            if let Some(due) = self.timers.get(Timer::Refresh).filter(|due| sooner < *due) {
+                let due = self.moved_forward.map_or(due, |(due, _)| due);
+                self.moved_forward = Some((due, self.refresh));
+                self.timers.set(Timer::Refresh, sooner);
+            }
         }
     }
 

@@ -167,7 +167,9 @@ impl Overlay {
 
     /// Writes what a later start needs to find the overlay again, if it changed.
     pub(crate) fn store_known(&mut self) {
-        let seq = self.trees.place.as_ref().map_or(0, |place| place.seq).max(self.seq_floor);
+        // A term that began above what the clock says is remembered by others, as the number of a place is.
+        let terms = TreeId::ALL.map(|tree| self.trees[tree].term).into_iter().max().unwrap_or_default();
+        let seq = self.trees.place.as_ref().map_or(0, |place| place.seq).max(self.seq_floor).max(terms);
         let known: Vec<_> = self
             .dialer
             .addresses(MAX_STORED_ADDRESSES)

@@ -137,3 +137,31 @@ fn a_name_that_is_given_up_goes_to_who_waits_for_it() {
     assert_eq!((told(&net, 3), told(&net, 8)), ((1, 0), (1, 1)));
     assert_eq!(holders(&mut net, "alice"), [net.id(8)]);
 }
+
+/// Whoever else held roots is away, and said nothing: what is left is an overlay of one.
+#[test]
+fn a_founder_that_was_left_alone_still_has_names() {
+    for restarts in [false, true] {
+        let mut net = Net::new(1);
+        net.add(Config::default());
+        let config = net.joining(&[0]);
+        net.add(config);
+        net.run(Duration::from_secs(30));
+        net.network_down(1);
+        net.run(Duration::from_secs(90));
+        if restarts {
+            net.kill(0, false);
+            net.run(Duration::from_secs(5));
+            net.start(0, Config::default());
+            net.run(Duration::from_secs(30));
+        }
+        assert_eq!(net.lookup(0, Query::Name("nobody".parse().unwrap())), LookupResult::Missing, "{restarts}");
+        net.with(0, |overlay, now| overlay.claim_name("alice".parse().unwrap(), now));
+        net.run(Duration::from_secs(5));
+        assert_eq!(told(&net, 0), (1, 0), "restarts: {restarts}");
+        net.network_back(1);
+        net.run(Duration::from_secs(60));
+        assert_eq!(holders(&mut net, "alice"), [net.id(0)]);
+        assert!(matches!(net.lookup(1, Query::Name("alice".parse().unwrap())), LookupResult::Found(_)));
+    }
+}

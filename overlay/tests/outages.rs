@@ -98,7 +98,27 @@ fn a_root_whose_clock_is_behind_after_a_restart_is_heard_by_all() {
     net.now.wall = WallTime::from_unix_micros(net.now.wall.as_unix_micros() - 3_600_000_000);
     net.start(0, config(0));
     net.run(secs(60));
+    // And again: what it numbered then was above what the clock said.
+    net.kill(0, true);
+    net.run(secs(2));
+    net.start(0, config(0));
+    net.run(secs(60));
     net.kill(ABOVE, true);
     net.run(secs(15));
     assert_eq!(net.node(NODE).parent(), Some(net.id(BESIDE)), "{}", net.picture());
+}
+
+/// The clock was more than a day ahead, and is right in all runs since.
+#[test]
+fn nor_does_a_second_restart_bring_old_numbers() {
+    let mut net = Net::grow(1, 8);
+    net.now.wall = WallTime::from_unix_micros(net.now.wall.as_unix_micros() - 30 * 86_400_000_000);
+    for _ in 0..2 {
+        net.kill(0, true);
+        net.run(secs(2));
+        net.start(0, Config::default());
+        net.run(secs(90));
+        assert_attached(&net);
+        assert!(addresses(&net, TreeId::ALL[0]).iter().all(|text| text != "/"), "{}", net.picture());
+    }
 }

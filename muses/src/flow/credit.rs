@@ -30,10 +30,11 @@ impl SendBuffer {
 
 impl Flow {
     /// Something arrived, or was read or thrown away.
-    pub(super) fn renew_session_credit(&mut self, pool: &Pool) {
-        // What nobody here reads has no share in what all sessions have: a stranger could take all of it, and go.
-        let unread = if self.in_use > 0 { self.received_bytes.saturating_sub(self.consumed_bytes) } else { 0 };
-        self.window.leave(unread, pool);
+    pub(crate) fn renew_session_credit(&mut self, pool: &Pool) {
+        let unread = self.received_bytes.saturating_sub(self.consumed_bytes);
+        // What nobody here reads takes nothing new of what all sessions have: a stranger could take all of it, and go. What lies there goes on counting.
+        let is_read = self.in_use > 0 && self.was_in_use;
+        self.window.leave(if is_read { unread } else { unread.min(self.window.lying_bytes()) }, pool);
         self.tell_session_credit();
     }
 

@@ -346,6 +346,18 @@ mod tests {
         }
         assert!((data.len() as u64..=flow.window.bytes()).contains(&bytes), "{bytes}");
         assert_eq!(out.growth.taken(), 0);
+        // Who takes one more gives its peer something to say on it.
+        let mut payload = Vec::new();
+        Frame::Open { stream: 201, port: 0, service: "x" }.encode(&mut payload);
+        flow.handle(4000, &payload, false, Instant::ZERO, &mut out).unwrap();
+        let (key, _) = out.opened.pop().unwrap();
+        flow.accept(key, &mut out);
+        assert!(flow.session_limit() > flow.received_bytes);
+        let taken = out.growth.taken();
+        assert!(taken > 0);
+        // What lies there lies there, whoever goes.
+        flow.reset(key, ResetReason::Application, &mut out);
+        assert_eq!(out.growth.taken(), taken);
     }
 
     #[test]

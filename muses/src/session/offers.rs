@@ -91,7 +91,12 @@ impl Offers {
             self.budgets.pop_front();
         }
         self.budgets.push_back((source, budget));
-        may && self.in_all.take(now)
+        may
+    }
+
+    /// Whether one more answer is made, wherever the Re-Hello came from. One that was answered already costs less: see [`Offers::known`].
+    pub fn may_offer(&mut self, now: Instant) -> bool {
+        self.in_all.take(now)
     }
 
     /// The session went on with the answer to a Re-Hello of this end: what it offered itself is void.
@@ -125,8 +130,8 @@ impl Offers {
     pub fn open(&mut self, packet: &[u8]) -> Option<(Offer, Opened)> {
         let mut offers = self.waiting.iter_mut().enumerate().rev();
         let (index, opened) = offers.find_map(|(index, offer)| Some((index, offer.agreed.open(packet).ok()?)))?;
-        let offer = self.waiting.remove(index)?;
-        self.waiting.drain(..index);
+        let newer = self.waiting.split_off(index + 1);
+        let offer = core::mem::replace(&mut self.waiting, newer).pop_back()?;
         self.yields = 0;
         Some((offer, opened))
     }
@@ -143,8 +148,8 @@ impl Offers {
         may
     }
 
-    /// Whether none is of use any more.
-    pub fn is_old(&self, now: Instant) -> bool {
-        now.since(self.heard_at) >= OFFER_KEPT
+    /// When none is of use any more.
+    pub fn kept_until(&self) -> Instant {
+        self.heard_at + OFFER_KEPT
     }
 }

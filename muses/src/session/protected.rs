@@ -12,7 +12,7 @@ impl Session {
     pub fn handle_protected(&mut self, from: &Arrival, packet: &mut [u8], end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
         // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
-        bound.offers.take_if(|offers| offers.is_old(now));
+        bound.offers.take_if(|offers| offers.kept_until() <= now);
         let may_be_offered = bound.offers.as_ref().is_some_and(|offers| offers.are_open());
         let offered = may_be_offered.then(|| packet.to_vec());
         let current = bound.keys.as_mut().map(|(_, opener)| opener.open_in_place(packet));

@@ -218,6 +218,7 @@ impl Session {
         let is_sure = !bound.offers.as_ref().is_some_and(|offers| offers.are_open());
         let next = answered.next.clone();
         bound.secrets.climb(next, is_sure);
+        bound.unsure = false;
         bound.refresh.stage = Stage::Idle;
         bound.refresh.done += 1;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);

@@ -224,6 +224,10 @@ impl Session {
             end.send(peer, &offer.path, flow_label, offer.answer.clone());
             return ReHelloOutcome::Done;
         }
+        if !offers.may_offer(now) {
+            end.counters.limited += 1;
+            return ReHelloOutcome::Done;
+        }
         let received = Received::from_bytes(&hello.received);
         let na = *hello.na();
         let said = ours.to_bytes_within(hello.room_for_received());
@@ -264,7 +268,7 @@ impl Session {
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
         let late = bound.adopt(agreed, alive, now);
-        bound.forget_at = None;
+        (bound.forget_at, bound.unsure) = (None, false);
         let acked = received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
         let tag = tag(packet);
         bound.send_tag = tag;
@@ -306,7 +310,14 @@ impl Session {
             wake = confirming.deadline.take().is_some() && bound.stale;
         }
         // Only who sent the Re-Hello waits for that: it learns here that the peer has adopted the epoch. What a refresh leads to is settled by its own frames.
-        if bound.receive_tag != bound.next_receive_tag && bound.secrets.settle() {
+        let is_sure_now = bound.unsure && !bound.offers.as_ref().is_some_and(|offers| offers.are_open());
+        if is_sure_now {
+            // The peer did not go on with any other answer.
+            bound.unsure = false;
+            bound.secrets.settle();
+            bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+            self.persist(end);
+        } else if bound.receive_tag != bound.next_receive_tag && bound.secrets.settle() {
             bound.restarted = false;
             bound.receive_tag = bound.next_receive_tag;
             bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
@@ -326,7 +337,12 @@ impl Session {
         let restarted = offer.restarted || offer.received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && offer.received.as_ref().is_some_and(|received| received.alive);
         let late = bound.adopt(offer.agreed, alive, now);
-        bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
+        // It may have gone on with what it was offered later, and not come back: then the rungs that lead there are still needed.
+        bound.unsure = bound.offers.as_ref().is_some_and(|offers| offers.are_open());
+        bound.forget_at = (!bound.unsure).then_some(now + OLD_SECRET_LIFETIME);
+        if bound.unsure {
+            bound.secrets.unsettle();
+        }
         let acked = offer.received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
         let tag = tag(&offer.answer);
         (bound.send_tag, bound.receive_tag, bound.next_receive_tag) = (tag, tag, tag);

@@ -193,7 +193,9 @@ impl Sessions {
         let life = Life::of(&established.peer_params);
         let confirming = self.sessions.get(&from).and_then(|session| session.confirming_with());
         let crossed = confirming.is_some_and(|known| life <= known);
-        if crossed && (own < from || confirming > Some(life)) {
+        // A life that ended before our handshake began is over; a later one has an earlier number where the peer's clock was set back.
+        let is_of_before = self.sessions.get(&from).is_some_and(|session| session.began_after(since));
+        if crossed && (own < from || (is_of_before && confirming > Some(life))) {
             return;
         }
         if !self.sessions.contains_key(&from) && !self.make_room() {

@@ -163,6 +163,30 @@ fn a_late_finished_replaces_no_younger_session() {
     }
 }
 
+/// Its peer answered, started again with its clock set back, and greets: that is no Finished of before.
+#[test]
+fn who_starts_again_in_the_past_is_met_at_once() {
+    for [first, second] in [[A, B], [B, A]] {
+        let (mut one, mut other) = (node(first), node(second));
+        greet(&mut one, second, other.cert(), now());
+        other.handle_packet(arrival(first), packets(&mut one).remove(0), now());
+        one.handle_packet(arrival(second), packets(&mut other).remove(0), now());
+        packets(&mut one);
+        let later = now().after(core::time::Duration::from_millis(100));
+        let past = Now { wall: WallTime::from_unix_micros(now().wall.as_unix_micros() - 3_600_000_000), ..later };
+        let mut other = node_at(second, [99; 32], past);
+        greet(&mut other, first, one.cert(), past);
+        for _ in 0..20 {
+            packets(&mut one).into_iter().for_each(|packet| other.handle_packet(arrival(first), packet, past));
+            packets(&mut other).into_iter().for_each(|packet| one.handle_packet(arrival(second), packet, later));
+        }
+        let labels = |node: &Sessions| node.sessions().map(|session| session.label).collect::<Vec<_>>();
+        if id(first) > id(second) {
+            assert_eq!(labels(&one), labels(&other));
+        }
+    }
+}
+
 /// Key compromise impersonation: with B's static key, but not A's, one can make a Hello that B takes for A's. It leads nowhere.
 #[test]
 fn who_stole_bs_key_cannot_deliver_to_b_as_a() {

@@ -25,6 +25,8 @@ const FIRST_PAIR: u8 = 2;
 const ENOUGH_ANSWERS: usize = 2;
 /// Binders that have to agree on whose a name is before the others are not waited for.
 const NAME_WITNESSES: usize = 2;
+/// A lookup of the same begun so long ago is not waited for: it may end before there is an answer to be had.
+const JOINS_WITHIN: Duration = Duration::from_secs(1);
 /// Spread of a retry, so that lookups begun together do not stay together.
 const RETRY_SPREAD: Duration = Duration::from_millis(20);
 
@@ -53,7 +55,8 @@ pub(super) struct Lookups {
 struct Lookup {
     query: Query,
     key: RecordKey,
-    /// Lookups of the same that were begun meanwhile, and end with it.
+    begun: Instant,
+    /// Lookups of the same that were begun soon after, and end with it.
     others: Vec<LookupId>,
     /// By replica.
     asked: [bool; REPLICAS as usize],
@@ -87,13 +90,13 @@ impl Dht {
         let key = query.key();
         if let Some(record) = self.known(&key, fresh, now.instant) {
             self.report(id, query, LookupResult::Found(record));
-        } else if self.waits_with_another(id, &key, fresh) {
+        } else if self.waits_with_another(id, &key, fresh, now.instant) {
             // One that asks already answers both.
         } else if self.lookups.open.len() >= MAX_LOOKUPS {
             self.report(id, query, LookupResult::Unanswered);
         } else {
             let (asked, answers, others) = ([false; 4], [const { None }; 4], vec![]);
-            let lookup = Lookup { query, key, others, asked, answers, in_grace: false };
+            let lookup = Lookup { query, key, begun: now.instant, others, asked, answers, in_grace: false };
             self.lookups.open.insert(id, lookup);
             for replica in 0..FIRST_PAIR {
                 self.ask(id, replica);
@@ -106,10 +109,11 @@ impl Dht {
     }
 
     /// Whether a lookup of the same is open, with which this one ends then. A fresh one does not do with what was answered before it was begun.
-    fn waits_with_another(&mut self, id: LookupId, key: &RecordKey, fresh: bool) -> bool {
+    fn waits_with_another(&mut self, id: LookupId, key: &RecordKey, fresh: bool, now: Instant) -> bool {
         let same = |lookup: &&mut Lookup| {
             let news = !fresh || lookup.answers.iter().all(Option::is_none);
-            lookup.key == *key && news && lookup.others.len() < MAX_LOOKUPS
+            let recent = now.since(lookup.begun) < JOINS_WITHIN;
+            lookup.key == *key && news && recent && lookup.others.len() < MAX_LOOKUPS
         };
         let Some(lookup) = self.lookups.open.values_mut().find(same) else { return false };
         lookup.others.push(id);

@@ -220,6 +220,13 @@ impl Dht {
     }
 
     pub(super) fn refresh(&mut self, now: Now) {
+        // It shrank for a moment only, as after a start of the founder: if all put their records at once then, that would be a flood.
+        if let Some((due, refresh)) = self.moved_forward.take()
+            && refresh < self.refresh / 2
+            && now.instant < due
+        {
+            return self.timers.set(Timer::Refresh, due);
+        }
         self.store.expire(now.instant);
         // What was taken back has a higher number than the claim: it is signed again.
         let yielded = self.publisher.own.values().filter(|own| own.yielded);

@@ -36,9 +36,12 @@ impl Overlay {
         self.walk(Routed::compose(header, body), None, now);
     }
 
-    /// Each replica is kept in a tree of its own, where there are enough.
+    /// Each replica is kept in a tree of its own, where there are enough: a founder that hears of nobody has the first tree alone, whoever else holds roots.
     pub(crate) fn tree_of_replica(&self, replica: u8) -> TreeId {
         let own = TreeId::new(replica);
+        if self.names_heirs() && self.links.live_len() == 0 {
+            return FIRST_TREE;
+        }
         self.trees.in_use().find(|tree| Some(*tree) == own).unwrap_or(FIRST_TREE)
     }
 

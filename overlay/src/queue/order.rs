@@ -7,8 +7,6 @@ use crate::wire::link::Frame;
 pub enum Subject {
     /// Where the sender is and whom it knows.
     Neighbourhood,
-    /// The beacon of a tree, by the tree's byte in it.
-    Beacon(Option<u8>),
     /// The sender's chain of grants in a tree.
     Chain(u8),
     /// How far above the receiver a tree is broken.
@@ -28,17 +26,14 @@ pub enum Order {
     Last,
 }
 
-/// Where the byte of the tree is in a beacon's signed bytes: see [`crate::tree`].
-const BEACON_TREE_AT: usize = 32;
-
 impl Order {
     /// What the others may do without once this frame waits, too.
     ///
-    /// What answers, asks or proves something is not said twice, and a heartbeat leaves out what the one before it told.
+    /// What answers, asks or proves something is not said twice, and a heartbeat leaves out what the one before it told. A chain is believed by who has heard
+    /// its root, so a beacon keeps its turn before it.
     pub(crate) fn of(frame: &Frame) -> Self {
         match frame {
             Frame::Advert(_) => Self::Latest(Subject::Neighbourhood),
-            Frame::Beacon(frame) => Self::Latest(Subject::Beacon(frame.beacon.get(BEACON_TREE_AT).copied())),
             Frame::Chain(chain) => Self::Latest(Subject::Chain(chain.tree.get())),
             Frame::Detached(detached) => Self::Latest(Subject::Break(detached.tree.get())),
             Frame::Table(table) => Self::Latest(Subject::Table(table.tree.get(), table.depth)),

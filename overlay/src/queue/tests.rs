@@ -181,6 +181,22 @@ fn news_takes_the_place_of_older_news_and_of_nothing_else() {
     assert_eq!(queue.leaves(), [1, 2, 3, 4, 5]);
 }
 
+/// Who has not heard the root does not believe the chain.
+#[test]
+fn a_beacon_keeps_its_turn_before_the_chain() {
+    use crate::address::TreeId;
+    use crate::wire::link::{BeaconFrame, Frame};
+    let beacon = || Frame::Beacon(BeaconFrame { beacon: vec![7; 100], age_ms: 0 });
+    assert_eq!(Order::of(&beacon()), Order::InTurn);
+    let mut queue = LinkQueue::default();
+    let chain = Order::Latest(Subject::Chain(TreeId::ALL[1].get()));
+    for (number, order) in (0..).zip([Order::of(&beacon()), chain, Order::of(&beacon())]) {
+        assert!(queue.push_frame(order, vec![number; 10]));
+    }
+    queue.add_room(Lane::Control, usize::MAX);
+    assert_eq!(queue.leaves(), [0, 1, 2]);
+}
+
 #[test]
 fn a_link_frame_without_room_chokes_the_queue() {
     let mut queue = LinkQueue::default();

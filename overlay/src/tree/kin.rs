@@ -23,6 +23,11 @@ impl Overlay {
             self.trees[tree].slots.returned(&peer);
         }
         self.give_back(&peer, now);
+        if self.names_heirs() && self.links.live_len() == 1 {
+            // What it put while it was alone has other binders now.
+            self.rebind_all_soon(now);
+            self.dht.handle_place_change(now);
+        }
         self.link_replaced(peer, now);
         self.advertise_soon(now);
     }

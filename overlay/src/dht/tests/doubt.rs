@@ -209,3 +209,36 @@ fn a_size_that_was_wrong_delays_no_refresh_once_it_is_right() {
         assert_eq!(found_seq(&net.look_up(from, query(2), true).0), Some(5));
     }
 }
+
+#[test]
+fn a_size_that_is_wrong_for_a_moment_has_nobody_put_everything_at_once() {
+    let mut net = Net::new(3, 2);
+    publish_all(&mut net, 5);
+    net.members.iter_mut().for_each(|member| member.dht.set_overlay_size(100_000, net.now));
+    net.run(seconds(2 * 3000));
+    let answered = |net: &Net| net.members.iter().map(|member| member.dht.counters().answered_requests).sum::<u64>();
+    net.members.iter_mut().for_each(|member| member.dht.set_overlay_size(10, net.now));
+    net.run(seconds(2));
+    net.members.iter_mut().for_each(|member| member.dht.set_overlay_size(100_000, net.now));
+    let before = answered(&net);
+    // At 1500 to 3000 s each it is some node's own time now and then, but not all nodes'.
+    net.run(seconds(60));
+    assert!(answered(&net) - before <= 8, "{} of 12", answered(&net) - before);
+    net.run(seconds(3100));
+    assert!(answered(&net) - before >= 12);
+}
+
+#[test]
+fn a_look_up_has_its_own_time() {
+    let (mut net, binders) = with_four_binders(&alice().key());
+    publish_all(&mut net, 5);
+    let owner = somebody(&net, &binders);
+    net.members[owner].dht.publish(claim(u32::try_from(owner).unwrap(), "alice", WALL_US), net.now).unwrap();
+    net.run(SECOND);
+    binders.iter().for_each(|binder| net.members[*binder].manner = Manner::Silent);
+    let asker = somebody(&net, &[&binders[..], &[owner]].concat());
+    net.members[asker].dht.lookup(alice(), true, net.now);
+    net.run(Duration::from_millis(4900));
+    binders.iter().for_each(|binder| net.members[*binder].manner = Manner::Honest);
+    assert_eq!(found_seq(&net.look_up(asker, alice(), true).0), Some(WALL_US));
+}
