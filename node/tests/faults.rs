@@ -8,9 +8,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{Node, dead_port, foreground, muses, output, stderr, until};
+use common::{Node, dead_port, foreground, is_refusal, muses, output, stderr, until};
 use serde_json::Value;
 
 /// More services than find room in what a store's file has left.
@@ -19,12 +19,6 @@ const MOST_BEFORE_FULL: usize = 500;
 /// `up` on this folder ends at once with this code, and one line that has these words in it.
 fn refuses(folder: &Path, code: i32, words: &[&str]) {
     is_refusal(&output(&mut foreground(folder, "up", &[])), code, words);
-}
-
-fn is_refusal(output: &Output, code: i32, words: &[&str]) {
-    let line = stderr(output);
-    assert_eq!((output.status.code(), line.lines().count()), (Some(code), 1), "{line}");
-    assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
 }
 
 /// A file system of its own size, until this is dropped.

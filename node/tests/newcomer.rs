@@ -8,22 +8,16 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Node, alice_and_bob, dead_port, foreground, greeter, muses, output, stderr, until};
+use common::{Node, alice_and_bob, dead_port, foreground, greeter, is_refusal, muses, output, stderr, until};
 use serde_json::Value;
 
 /// Nobody has it.
 const GONE: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 /// What the node knows by itself is said within this, although a look-up takes longer.
 const AT_ONCE: Duration = Duration::from_millis(2500);
-
-fn is_refusal(output: &Output, code: i32, words: &[&str]) {
-    let line = stderr(output);
-    assert_eq!((output.status.code(), line.lines().count()), (Some(code), 1), "{line}");
-    assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
-}
 
 /// Without what it says, a node would found an open overlay where a closed one was meant.
 #[test]

@@ -13,7 +13,7 @@ use overlay::config::Config;
 use overlay::io::{CloseReason, Command, Lane, LinkId};
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
-use overlay::wire::link::{Advert, Frame, Hello, LINK_VERSION};
+use overlay::wire::link::{Advert, Frame};
 use overlay::wire::packet::{Header, Kind};
 use overlay::{Overlay, error::FrameError};
 
@@ -92,15 +92,7 @@ fn founder(greeted: bool) -> Overlay {
     let remote: Multiaddr = "/ip4/10.0.0.9/tcp/5".parse().unwrap();
     overlay.handle_link_up(LinkId(1), common::identity(1).id(), remote, false, now());
     if greeted {
-        let hello = Hello {
-            version: LINK_VERSION,
-            genesis: Vec::new(),
-            expected: None,
-            attach_seq: 1,
-            addresses: Vec::new(),
-            flags: 0,
-        };
-        let frame = Frame::Hello(hello).encode();
+        let frame = Frame::Hello(common::strangers_hello()).encode();
         assert_eq!(overlay.handle_frame(LinkId(1), Lane::Control, frame, now()), Ok(()));
     }
     while overlay.poll_command().is_some() {}
@@ -154,9 +146,7 @@ fn founder_with_neighbours() -> Overlay {
     let mut overlay = founder(true);
     let remote: Multiaddr = "/ip4/10.0.0.8/tcp/5".parse().unwrap();
     overlay.handle_link_up(LinkId(2), common::identity(2).id(), remote, false, now());
-    let hello =
-        Hello { version: LINK_VERSION, genesis: vec![], expected: None, attach_seq: 1, addresses: vec![], flags: 0 };
-    overlay.handle_frame(LinkId(2), Lane::Control, Frame::Hello(hello).encode(), now()).unwrap();
+    overlay.handle_frame(LinkId(2), Lane::Control, Frame::Hello(common::strangers_hello()).encode(), now()).unwrap();
     for link in [1, 2] {
         overlay.handle_link_room(LinkId(link), Lane::Control, usize::MAX >> 1, now());
         overlay.handle_link_room(LinkId(link), Lane::Data, usize::MAX >> 1, now());

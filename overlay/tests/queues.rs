@@ -13,7 +13,7 @@ use overlay::address::{AddressSet, Place};
 use overlay::config::Config;
 use overlay::io::{CloseReason, Command, Lane, LinkId, Transmit};
 use overlay::time::{Instant, Now, WallTime};
-use overlay::wire::link::{Advert, Frame, Hello, LINK_VERSION};
+use overlay::wire::link::{Advert, Frame};
 use overlay::wire::packet::{Header, Kind};
 
 /// Sends more than it should, or has others send it over this node.
@@ -71,15 +71,7 @@ impl Relay {
         let remote: Multiaddr = format!("/ip4/10.0.0.{}/tcp/5", link.0).parse().unwrap();
         let peer = common::identity(usize::try_from(link.0).unwrap()).id();
         self.node.handle_link_up(link, peer, remote, false, self.now);
-        let hello = Hello {
-            version: LINK_VERSION,
-            genesis: Vec::new(),
-            expected: None,
-            attach_seq: 1,
-            addresses: Vec::new(),
-            flags: 0,
-        };
-        self.hears(link, &Frame::Hello(hello));
+        self.hears(link, &Frame::Hello(common::strangers_hello()));
         self.advertises(link, 1);
     }
 

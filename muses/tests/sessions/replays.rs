@@ -120,15 +120,21 @@ fn a_peer_that_names_a_place_in_each_re_hello_draws_no_more_answers() {
     assert!((64..300).contains(&answers), "{answers} in a second");
 }
 
-/// It asked again before the first packet under the answer to its first question came, and goes on with the second answer.
-#[test]
-fn a_first_packet_that_is_late_ends_no_session() {
+/// A moved and, before its first packet after that had arrived, moved again; the answer to its second Re-Hello is under way.
+fn moved_twice() -> Pair {
     let mut pair = talking(1);
     pair.hold = Some(A);
     pair.attach(A, "platform");
     pair.run(21 * MS);
     pair.attach(A, "train");
     pair.run(12 * MS);
+    pair
+}
+
+/// It asked again before the first packet under the answer to its first question came, and goes on with the second answer.
+#[test]
+fn a_first_packet_that_is_late_ends_no_session() {
+    let mut pair = moved_twice();
     pair.faults.loss_percent = 100;
     pair.release();
     pair.run(15 * MS);
@@ -146,12 +152,7 @@ fn a_first_packet_that_is_late_ends_no_session() {
 /// The same where nothing is lost: both go on at once.
 #[test]
 fn nor_does_it_wait_for_silence() {
-    let mut pair = talking(1);
-    pair.hold = Some(A);
-    pair.attach(A, "platform");
-    pair.run(21 * MS);
-    pair.attach(A, "train");
-    pair.run(12 * MS);
+    let mut pair = moved_twice();
     pair.release();
     // It has gone on with the second answer.
     pair.run(15 * MS);

@@ -204,6 +204,13 @@ pub fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap_or(0)).collect()
 }
 
+/// One line on stderr, with all of these words, and this exit code.
+pub fn is_refusal(output: &Output, code: i32, words: &[&str]) {
+    let line = stderr(output);
+    assert_eq!((output.status.code(), line.lines().count()), (Some(code), 1), "{line}");
+    assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -27,6 +27,7 @@ use overlay::overlay::Outgoing;
 use overlay::record::Query;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now, WallTime};
+use overlay::wire::link::{Hello, LINK_VERSION};
 use sha2::{Digest as _, Sha256};
 
 /// Room that the driver grants to a lane at first.
@@ -100,6 +101,12 @@ pub fn identity(n: usize) -> Identity {
 /// Nobody here answers in another's name.
 fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, multiaddr::Protocol::P2p(_))).collect()
+}
+
+/// What somebody says first who knows of no overlay.
+pub fn strangers_hello() -> Hello {
+    let (genesis, addresses) = (Vec::new(), Vec::new());
+    Hello { version: LINK_VERSION, genesis, expected: None, attach_seq: 1, addresses, flags: 0 }
 }
 
 pub fn address(n: usize) -> Multiaddr {
