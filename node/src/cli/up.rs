@@ -377,9 +377,9 @@ fn start_log(format: LogFormat) -> Lines {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = Lines::stderr(match format {
-        LogFormat::Text => |lost| format!(" WARN {} left out: nobody read them", count(lost, "line")),
+        LogFormat::Text => |lost| format!(" WARN {} left out: they came faster than they were read", count(lost, "line")),
         LogFormat::Json => |lost| {
-            let message = format!("{} left out: nobody read them", count(lost, "line"));
+            let message = format!("{} left out: they came faster than they were read", count(lost, "line"));
             serde_json::json!({ "level": "WARN", "fields": { "message": message }, "target": "muses" }).to_string()
         },
     });
