@@ -372,15 +372,19 @@ fn tcp(ip: IpAddr, port: u16) -> Multiaddr {
     Multiaddr::from(ip).with(Protocol::Tcp(port))
 }
 
+fn left_out(lost: u64) -> String {
+    format!("{} left out: they came faster than they were read", count(lost, "line"))
+}
+
 /// Begins to log on stderr, by a thread of its own: who reads it slowly, or not at all, does not hold up the node.
 fn start_log(format: LogFormat) -> Lines {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = Lines::stderr(match format {
-        LogFormat::Text => |lost| format!(" WARN {} left out: they came faster than they were read", count(lost, "line")),
+        LogFormat::Text => |lost| format!(" WARN {}", left_out(lost)),
         LogFormat::Json => |lost| {
-            let message = format!("{} left out: they came faster than they were read", count(lost, "line"));
-            serde_json::json!({ "level": "WARN", "fields": { "message": message }, "target": "muses" }).to_string()
+            serde_json::json!({ "level": "WARN", "fields": { "message": left_out(lost) }, "target": "muses" })
+                .to_string()
         },
     });
     let writer = lines.clone();
