@@ -78,6 +78,16 @@ enum Verb {
         #[arg(long)]
         qr: bool,
     },
+    /// The invites with a secret that somebody can still come with
+    #[command(after_help = "Example:\n  muses invites")]
+    Invites,
+    /// Take back an invite with a secret; who came with it already keeps what he got
+    #[command(after_help = "Example:\n  muses uninvite 1a2b3c4d")]
+    Uninvite {
+        /// Its id, as `muses invites` lists it, or the invite itself; - reads it from stdin
+        #[arg(value_name = "ID|INVITE")]
+        invite: String,
+    },
     /// Offer a local TCP service by name
     #[command(after_help = "Example:\n  muses expose ssh 127.0.0.1:22 --allow alice")]
     Expose {
@@ -96,7 +106,7 @@ enum Verb {
         /// The service's name
         service: ServiceName,
     },
-    /// Make a local port a peer's service; it lives until the node ends
+    /// Make a local port a peer's service, until the node ends, or for good with --keep
     #[command(after_help = "Example:\n  muses connect alice/ssh --listen 127.0.0.1:2222")]
     Connect {
         /// PEER/NAME, where PEER is a petname, a claimed name or a node id
@@ -107,6 +117,9 @@ enum Verb {
         /// Serve programs of your user alone, not those of others on this machine (a unix socket does so anyway)
         #[arg(long)]
         only_me: bool,
+        /// Make it anew at each start of the node, until `muses disconnect`
+        #[arg(long)]
+        keep: bool,
     },
     /// Close a local port that `muses connect` made; connections through it go on
     #[command(after_help = "Example:\n  muses disconnect 127.0.0.1:2222")]
@@ -155,6 +168,12 @@ enum Verb {
     /// Who and where a peer is
     #[command(after_help = "Example:\n  muses lookup alice")]
     Lookup {
+        /// Petname, claimed name or node id
+        name: String,
+    },
+    /// What a peer lets this node use
+    #[command(after_help = "Example:\n  muses services alice")]
+    Services {
         /// Petname, claimed name or node id
         name: String,
     },
@@ -342,7 +361,7 @@ mod tests {
             "expose ssh 127.0.0.1:22 --allow bob carol --data-dir /tmp/a",
             "expose ssh 127.0.0.1:22 --allow bob,carol --allow anyone",
             "--data-dir /tmp/a connect alice/ssh --listen 127.0.0.1:0 --json",
-            "connect alice/ssh --listen 127.0.0.1:2222 --only-me",
+            "connect alice/ssh --listen 127.0.0.1:2222 --only-me --keep",
             "up --socks 127.0.0.1:7080 --socks-guard token",
             "reverse alice/door 127.0.0.1:3000",
             "expose door listen:127.0.0.1:8080 --allow bob",
@@ -355,6 +374,9 @@ mod tests {
             "network down",
             "network up --bind 127.0.0.3 --data-dir d",
             "trace alice",
+            "services alice --json",
+            "invites",
+            "uninvite 1a2b3c4d",
             "disconnect 127.0.0.1:2222",
             "expose db unix:/run/postgresql/.s.PGSQL.5432 --allow bob",
             "connect alice/db --listen unix:/tmp/db.sock",

@@ -6,10 +6,12 @@
 //! outage: while the session is suspended the task waits, and TCP's own flow control holds the application back.
 
 pub mod callers;
+pub mod catalogue;
 pub mod dial;
 pub mod door;
 pub mod exposures;
 pub mod invites;
+pub mod kept;
 pub mod listen;
 pub mod pipe;
 pub mod reverse;

@@ -11,8 +11,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use common::{Node, PATIENCE, alice_and_bob, dead_port, foreground, greeter, muses, pattern, stderr, until};
+use common::{
+    Node, PATIENCE, alice_and_bob, dead_port, foreground, greeter, is_refusal, muses, pattern, stderr, until,
+};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 #[test]
 fn a_local_port_is_closed_and_its_connections_go_on() {
@@ -34,6 +37,33 @@ fn a_local_port_is_closed_and_its_connections_go_on() {
     assert_eq!(bob.json("status")["connects"].as_array().unwrap().len(), 0);
     let nothing = bob.muses("disconnect 127.0.0.1:1");
     assert_eq!((nothing.status.code(), stderr(&nothing).lines().count()), (Some(2), 1), "{}", stderr(&nothing));
+}
+
+#[test]
+fn a_peer_says_what_one_may_use_and_nothing_else() {
+    let (alice, bob) = alice_and_bob();
+    let service = greeter(b"x");
+    for offer in
+        [format!("web {service} --allow anyone"), format!("ssh {service} --allow bob"), format!("mine {service}")]
+    {
+        alice.json(&format!("expose {offer}"));
+    }
+    alice.json("expose door listen:127.0.0.1:0 --allow bob");
+    let offered = |node: &Node| {
+        let services = node.json("services alice")["services"].as_array().unwrap().clone();
+        let row = |row: &Value| (row["service"].as_str().unwrap().to_owned(), row["listen"].as_bool().unwrap());
+        services.iter().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&bob), [("door".into(), true), ("ssh".into(), false), ("web".into(), false)]);
+    let carol = Node::join(&alice.invite(), &["--name", "carol"]);
+    carol.json_when("lookup alice", |found| found["node"].is_string());
+    assert_eq!(offered(&carol), [("web".into(), false)], "a stranger");
+    let shown = String::from_utf8(bob.muses("services alice").stdout).unwrap();
+    assert!(shown.contains("muses connect alice/web --listen HOST:PORT\n"), "{shown}");
+    assert!(shown.contains("muses reverse alice/door HOST:PORT\n") && shown.lines().count() == 3, "{shown}");
+    assert!(String::from_utf8(alice.muses("services bob").stdout).unwrap().contains("bob offers nothing to this node"));
+    is_refusal(&alice.muses("services alice"), 2, &["the node itself", "muses status"]);
+    assert_eq!(bob.muses("services nobody").status.code(), Some(3));
 }
 
 #[test]
@@ -190,7 +220,7 @@ fn the_doctor_names_the_layer_that_fails() {
     alice.json(&format!("expose dead {} --allow bob", dead_port()));
     let failing = |node: &Node, line: &str| {
         let output = node.muses(&format!("{line} --json"));
-        let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
         let failed = reply["data"]["failed"].as_str().map(str::to_owned);
         assert_eq!(output.status.code() == Some(0), failed.is_none(), "{reply}");
         (failed, output.status.code().unwrap())
@@ -259,7 +289,7 @@ fn the_doctor_names_the_address_of_a_node_that_nobody_takes_in() {
     let node = Node { process, folder };
     node.json_when("peers", |peers| peers.as_array().is_some_and(|peers| !peers.is_empty()));
     let examined = node.muses("doctor --json");
-    let found: serde_json::Value = serde_json::from_slice(&examined.stdout).unwrap();
+    let found: Value = serde_json::from_slice(&examined.stdout).unwrap();
     assert_eq!((&found["data"]["failed"], examined.status.code()), (&"address".into(), Some(3)), "{found}");
 }
 
@@ -289,7 +319,7 @@ fn the_doctor_names_the_path_to_a_node_that_stands_still() {
     stand_still(&alice);
     let output = bob.muses("doctor alice --json");
     go_on(&alice);
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&found["data"]["failed"], output.status.code()), (&"path".into(), Some(3)), "{found}");
 }
 
@@ -333,7 +363,7 @@ fn a_log_for_programs_is_an_object_a_line() {
     node.json("down");
     node.wait();
     for line in lines().lines() {
-        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        let object: Value = serde_json::from_str(line).unwrap();
         let texts = ["timestamp", "level", "target"].map(|key| object[key].is_string());
         assert!(texts == [true; 3] && object["fields"].is_object(), "{line}");
     }

@@ -19,14 +19,17 @@ use overlay::record::Endorsed;
 use serde_json::Value;
 
 /// In which order the verbs are tried: what one makes another uses.
-const ORDER: [&str; 36] = [
+const ORDER: [&str; 39] = [
     "status",
     "peers",
     "lookup",
     "ping",
     "trace",
+    "services",
     "expose",
     "invite",
+    "invites",
+    "uninvite",
     "connect",
     "pipe",
     "reverse",
@@ -194,6 +197,8 @@ struct Place {
     invite: String,
     /// Alice's.
     id: String,
+    /// Bob's, with a secret, and its id.
+    open: (String, String),
     /// Of somebody who is not there.
     recovery: String,
     files: tempfile::TempDir,
@@ -207,29 +212,36 @@ impl Place {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let invite = alice.json("invite")["invite"].as_str().unwrap().to_owned();
         let id = alice.json("status")["node"].as_str().unwrap().to_owned();
+        bob.json(&format!("expose guests {}", greeter(b"guests")));
+        let open = bob.json("invite --allow guests --uses 2");
+        let open = ["invite", "id"].map(|field| open[field].as_str().unwrap().to_owned()).into();
         let nobody = Identity::from_secret(&[77; 32]);
         let recovery = RecoveryKey::new(nobody.id(), [78; 32].into(), |key| Endorsed::make(&nobody, key));
         let recovery = recovery.to_text().as_str().to_owned();
         let files = tempfile::tempdir().unwrap();
         fs::write(files.path().join("big.iso"), b"not so big").unwrap();
-        Self { alice, bob, port, invite, id, recovery, files }
+        Self { alice, bob, port, invite, id, open, recovery, files }
     }
 
-    /// Bob offers something, too, and has a port at Alice's service and a connection through it, which lives as long as what this returns.
-    fn is_busy(&self) -> (TcpListener, TcpStream) {
+    /// Bob offers something, too, has a guest, and a port at Alice's service and a connection through it, which lives as long as what this returns.
+    fn is_busy(&self) -> (TcpListener, TcpStream, Node) {
+        let guest = Node::join(&self.open.0, &["--name", "carol"]);
+        self.bob.json_when("invites", |open| open[0]["guests"][0].is_string());
         let service = TcpListener::bind("127.0.0.1:0").unwrap();
         self.bob.json(&format!("expose kept {} --allow alice,anyone", service.local_addr().unwrap()));
         self.alice.json(&format!("expose silent {} --allow bob", service.local_addr().unwrap()));
-        let port = self.bob.json("connect alice/silent --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+        let port =
+            self.bob.json("connect alice/silent --listen 127.0.0.1:0 --keep")["listen"].as_str().unwrap().to_owned();
         let program = TcpStream::connect(port).unwrap();
-        self.bob.json_when("sessions", |sessions| sessions[0]["streams"].as_array().is_some_and(|all| !all.is_empty()));
-        (service, program)
+        let is_busy = |session: &Value| session["streams"].as_array().is_some_and(|all| !all.is_empty());
+        self.bob.json_when("sessions", |all| all.as_array().is_some_and(|all| all.iter().any(is_busy)));
+        (service, program, guest)
     }
 
     /// The example with what stands for something put in its place.
     fn filled_in(&self, line: &str) -> String {
         let line = line.replace("muses1...", &self.invite).replace("12D3KooW...", &self.id);
-        let line = line.replace("musesr1...", &self.recovery);
+        let line = line.replace("musesr1...", &self.recovery).replace("1a2b3c4d", &self.open.1);
         let line = line.replace("big.iso", &self.files.path().join("big.iso").display().to_string());
         let line = line.replace("receive", &format!("receive --dir {}", self.inbox("bob")));
         line.replace("127.0.0.1:2222", &format!("127.0.0.1:{}", self.port))

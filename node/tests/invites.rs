@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
-use common::{Node, PATIENCE, foreground, greeter, muses, stderr};
+use common::{Node, PATIENCE, foreground, greeter, is_refusal, muses, stderr};
 use node::invite::Invite;
 use node::store::{DiskStore, STATE_FILE, Store as _};
 use overlay::id::OverlayId;
@@ -80,6 +80,34 @@ fn a_grant_opens_services_to_as_many_as_it_says() {
         "the invite opened no service: the invite's services were given away",
     );
     assert_eq!(alice.json("status")["services"].as_array().unwrap().len(), 1, "what is internal is not listed");
+}
+
+#[test]
+fn an_invite_that_was_taken_back_opens_nothing_and_who_came_before_stays() {
+    let alice = Node::start(&["--name", "alice"]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    alice.json(&format!("expose web {}", greeter(b"hello")));
+    let plain = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+    is_refusal(&alice.muses(&format!("uninvite {plain}")), 2, &["no secret"]);
+    is_refusal(&alice.muses("uninvite 00000000"), 2, &["\"00000000\" is not open here", "muses invites"]);
+    let written = alice.json("invite --allow web --uses 2");
+    let invite = written["invite"].as_str().unwrap();
+    assert_eq!(alice.json("invites")[0]["id"], written["id"]);
+
+    let mut bob = Node::join(invite, &[]);
+    line_with(bob.process.stdout.take().unwrap(), "the invite opened web");
+    let guest = bob.json("status")["node"].clone();
+    let open = alice.json("invites");
+    assert_eq!((&open[0]["guests"][0], &open[0]["uses_left"]), (&guest, &1.into()), "{open}");
+
+    let said = String::from_utf8(alice.muses(&format!("uninvite {invite}")).stdout).unwrap();
+    assert!(said.contains(&format!("keeps what he got: {}", guest.as_str().unwrap())), "{said}");
+    is_refusal(&alice.muses(&format!("uninvite {invite}")), 2, &["this invite is not open here"]);
+    assert_eq!(alice.json("invites"), serde_json::json!([]));
+    let mut late = Node::join(invite, &[]);
+    line_with(late.process.stdout.take().unwrap(), "the invite opened no service");
+    assert_eq!(alice.json("status")["offers"][0]["allow"][0]["node"], guest);
+    assert_eq!(bob.json(&format!("services {}", written["node"].as_str().unwrap()))["services"][0]["service"], "web");
 }
 
 #[test]

@@ -123,6 +123,10 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
             let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
             return done(ask::invite(&data_dir, &request, json, qr));
         }
+        Verb::Invites => Request::Invites {},
+        Verb::Uninvite { invite } => {
+            Request::Uninvite { invite: if invite == "-" { join::first_line()? } else { invite } }
+        }
         Verb::Pipe { .. } if json => {
             return Err(Fault::new(Code::Usage, "`muses pipe` has no --json: its stdout is the stream"));
         }
@@ -137,7 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Dashboard { open } => return done(ask::dashboard(&data_dir, json, open)),
         Verb::Expose { service, forward, allow } => Request::Expose { service, forward, allow },
         Verb::Unexpose { service } => Request::Unexpose { service },
-        Verb::Connect { target, listen, only_me } => Request::Connect { target, listen, only_me },
+        Verb::Connect { target, listen, only_me, keep } => Request::Connect { target, listen, only_me, keep },
         Verb::Disconnect { what } => Request::Disconnect { what },
         Verb::Cut { what } => {
             let (peer, service) = ask::peer_or_service(&what)?;
@@ -158,6 +162,7 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Peers => Request::Peers {},
         Verb::Sessions => Request::Sessions {},
         Verb::Lookup { name } => Request::Lookup { peer: name },
+        Verb::Services { name } => Request::Services { peer: name },
         Verb::Ping { name } => Request::Ping { peer: name },
         Verb::Trace { name } => Request::Trace { peer: name },
         Verb::Network(Network::Down) => Request::NetworkDown {},

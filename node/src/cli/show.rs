@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::place::flag;
 use super::span;
-use crate::control::wire::{Diagnosis, Exposed, Request};
+use crate::clock;
+use crate::control::wire::{Diagnosis, Exposed, OpenInvite, Request};
 use crate::exit::{Code, Fault};
+use crate::local::catalogue;
 use crate::local::service::Target;
 use crate::stack::{End, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 use crate::words::count;
@@ -23,7 +25,7 @@ pub(super) use invite::qr_code;
 pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<String, Fault> {
     let text = match request {
         Request::Status {} => {
-            let connects = data.get("connects").map(texts).unwrap_or_default();
+            let connects = ports(&data);
             let socks = data.get("socks").and_then(Value::as_str).map(str::to_owned);
             let offers = data.get("offers").cloned().map_or(Ok(Vec::new()), read)?;
             status(&read(data)?, &offers, &connects, socks)
@@ -38,10 +40,13 @@ pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<
             format!("{peer}: {}, {}\n", count(number(&data, "hops"), "hop"), milliseconds(number(&data, "rtt_us")))
         }
         Request::Trace { .. } => trace(&data),
+        Request::Services { peer } => services(peer, &read(data)?),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
-        Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s),
-        Request::Connect { target, .. } => connected(target, &text(&data, "listen")),
+        Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s, &flag(data_dir)),
+        Request::Invites {} => invite::open(&read::<Vec<OpenInvite>>(data)?, clock::now().wall.as_unix_secs()),
+        Request::Uninvite { .. } => invite::withdrawn(&read(data)?),
+        Request::Connect { target, keep, .. } => connected(target, &text(&data, "listen"), *keep),
         Request::Reverse { target, forward } => {
             format!("{} at {}'s leads to {forward} as long as this runs\n", text(&data, "listen"), target.peer)
         }
@@ -139,8 +144,21 @@ fn status(status: &Status, offers: &[Exposed], connects: &[String], socks: Optio
     text
 }
 
-fn connected(target: &Target, at: &str) -> String {
-    let mut text = format!("{target} is at {at} until the node ends\n");
+/// The ports that `connect` made, and those that are kept and could not be opened.
+fn ports(status: &Value) -> Vec<String> {
+    let [open, kept] = ["connects", "kept"].map(|field| status.get(field).map(texts).unwrap_or_default());
+    let row = |port: &String| if kept.contains(port) { format!("{port} (kept)") } else { port.clone() };
+    let closed = kept.iter().filter(|port| !open.contains(port));
+    let closed = closed.map(|port| format!("{port} (kept; not open now: the log says why)"));
+    open.iter().map(row).chain(closed).collect()
+}
+
+fn connected(target: &Target, at: &str, keep: bool) -> String {
+    let mut text = if keep {
+        format!("{target} is at {at}, after restarts too, until `muses disconnect` closes it\n")
+    } else {
+        format!("{target} is at {at} until the node ends\n")
+    };
     if at.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) {
         _ = writeln!(text, "caution: whoever reaches {at} uses {target} as this node");
     }
@@ -238,6 +256,23 @@ fn trace(data: &Value) -> String {
     text
 }
 
+fn services(peer: &str, catalogue: &catalogue::Answer) -> String {
+    let mut text = String::new();
+    for catalogue::Row { service, listen } in &catalogue.services {
+        _ = if *listen {
+            writeln!(text, "{:<24} muses reverse {peer}/{service} HOST:PORT", service.as_str())
+        } else {
+            writeln!(text, "{:<24} muses connect {peer}/{service} --listen HOST:PORT", service.as_str())
+        };
+    }
+    if text.is_empty() {
+        text = format!(
+            "{peer} offers nothing to this node; ask its owner for `muses expose NAME HOST:PORT --allow YOU`\n"
+        );
+    }
+    text
+}
+
 fn exposed(exposed: &Exposed) -> String {
     let mut text = format!("{} offers {}", exposed.service, exposed.forward);
     if exposed.allow.is_empty() {
@@ -316,6 +351,7 @@ mod tests {
                 target: "alice/ssh".parse().unwrap(),
                 listen: listen.parse().unwrap(),
                 only_me: false,
+                keep: false,
             };
             answer(&request, serde_json::json!({ "listen": listen }), Path::new("/d")).unwrap()
         };

@@ -23,13 +23,14 @@ use super::run::{blamed, without_empty};
 use super::supervisor;
 use crate::config::{Config, SocksGuard, check_name, parse_address};
 use crate::control::server::Server;
-use crate::control::verbs::{Desk, naming};
+use crate::control::verbs::{Desk, Typed, naming};
 use crate::exit::{Code, Fault};
 use crate::folder::open_folder;
 use crate::identity::{self, Keys};
 use crate::invite::Invite;
 use crate::local::exposures::{self, Exposures};
 use crate::local::invites::Grants;
+use crate::local::kept::{self, KeptPorts};
 use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
@@ -246,6 +247,8 @@ async fn serve(
     let in_force = config.to_json();
     let desk_store = Arc::clone(&store);
     let grants = Grants::open(Arc::clone(&store), snapshot.remove(invites::STORE_KEY))?;
+    let kept_ports = KeptPorts::open(Arc::clone(&store), snapshot.remove(kept::STORE_KEY))?;
+    let typed = Typed { exposures, grants, kept_ports };
     // A leaf takes nobody in, and among friends nobody else is wanted.
     let takes_in = !config.leaf && config.links.only.is_empty();
     let console = Console::new(identity.id(), takes_in, config.petnames.clone(), lines.clone());
@@ -273,7 +276,7 @@ async fn serve(
     }
     let guests = handle.subscribe();
     let place = data_dir.to_owned();
-    let desk = Desk::open(handle.clone(), exposures, grants, desk_store, in_force, place, said_name).await?;
+    let desk = Desk::open(handle.clone(), typed, desk_store, in_force, place, said_name).await?;
     let desk = Arc::new(desk);
     if let Some((listener, address, guard)) = socks {
         console.offer_socks(address, &guard, data_dir);
@@ -298,6 +301,7 @@ async fn serve(
     tokio::spawn(Arc::clone(&desk).receive(incoming));
     tokio::spawn(Arc::clone(&desk).admit_guests(guests));
     tokio::spawn(Arc::clone(&desk).watch_folder());
+    tokio::spawn(Arc::clone(&desk).retry_kept_ports());
     if let Some((inviter, grant)) = entry.invite.and_then(|invite| Some((invite.inviter, invite.grant?)))
         && !grant.services.is_empty()
     {

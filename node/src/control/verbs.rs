@@ -11,25 +11,27 @@ use std::time::Duration;
 use overlay::time::Now;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::wire::{Allowed, Exposed, MAX_ALLOWED, Request};
 use crate::config::EVERYBODY;
 use crate::dashboard::Dashboard;
 use crate::dial_back::Asks;
-use crate::driver::{Conn, Error, Handle, Incoming, Stopped};
+use crate::driver::{Error, Handle, Incoming, Stopped};
 use crate::exit::{Code, Fault};
+use crate::local::catalogue as offered;
 use crate::local::exposures::{Exposure, Exposures};
 use crate::local::invites::{self, Grants};
+use crate::local::kept::KeptPorts;
 use crate::local::listen::Port;
 use crate::local::reverse::{Lent, lend};
 use crate::local::service::{Forward, LISTEN, ServiceName, Target};
-use crate::local::{dial, pipe, socks};
+use crate::local::{dial, socks};
 use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
+mod catalogue;
 mod connecting;
 mod doctor;
 mod files;
@@ -37,32 +39,30 @@ mod folder;
 mod inviting;
 mod keys;
 pub mod naming;
+mod pipes;
 mod reached;
 mod reload;
 mod reverse;
 mod serving;
 
 pub(super) use files::Receiving;
+pub(super) use pipes::Pipe;
+use pipes::Pipes;
 pub(super) use reverse::Reversal;
 
 /// The stack answers questions sooner than this; a client waits longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// `pipe-end` answers after this, if only that the pipe goes on.
-const PIPE_END_TIMEOUT: Duration = Duration::from_secs(5);
-/// Ends of pipes that are remembered for `pipe-end`; more than can be open at once.
-const MAX_PIPE_ENDS: usize = 1024;
 
 /// To whoever pings or traces this node from itself.
 const NO_WAY_TO_MYSELF: &str =
     "this is the node itself, and no way leads there to be measured; what it is and does: muses status";
-
-type PipeEnd = Option<Result<(), Fault>>;
 
 /// All that requests work on.
 pub struct Desk {
     handle: Handle,
     exposures: Arc<Exposures>,
     grants: Arc<Grants>,
+    kept_ports: Arc<KeptPorts>,
     store: Arc<dyn Store>,
     /// The configuration in force, as `muses config show` prints it.
     config: Mutex<Value>,
@@ -86,21 +86,25 @@ pub struct Desk {
     ended: Notify,
 }
 
-#[derive(Default)]
-struct Pipes {
-    latest: u64,
-    ends: BTreeMap<u64, watch::Receiver<PipeEnd>>,
+/// What was typed and holds over restarts.
+pub struct Typed {
+    /// Services that are offered; those of the configuration, too.
+    pub exposures: Exposures,
+    /// Invites with a secret.
+    pub grants: Grants,
+    /// Local ports.
+    pub kept_ports: KeptPorts,
 }
 
 impl Desk {
-    /// A desk for the node behind `handle`. Offers what `exposures` holds, and takes the secrets of `grants`.
+    /// A desk for the node behind `handle`. Offers the services that are `typed`, takes the secrets of invites, and opens the ports that are kept and can be
+    /// opened.
     ///
     /// # Errors
     /// When the node has ended.
     pub async fn open(
         handle: Handle,
-        exposures: Exposures,
-        grants: Grants,
+        typed: Typed,
         store: Arc<dyn Store>,
         config: Value,
         data_dir: PathBuf,
@@ -108,8 +112,9 @@ impl Desk {
     ) -> Result<Self, Fault> {
         let desk = Self {
             handle,
-            exposures: Arc::new(exposures),
-            grants: Arc::new(grants),
+            exposures: Arc::new(typed.exposures),
+            grants: Arc::new(typed.grants),
+            kept_ports: Arc::new(typed.kept_ports),
             store,
             config: Mutex::new(config),
             data_dir,
@@ -133,6 +138,8 @@ impl Desk {
             desk.take_secrets().await?;
         }
         desk.offer_dial_back().await?;
+        desk.offer_catalogue().await?;
+        desk.open_kept_ports().await;
         Ok(desk)
     }
 
@@ -147,6 +154,9 @@ impl Desk {
             } else if request.service == crate::dial_back::SERVICE {
                 let desk = Arc::clone(&self);
                 tokio::spawn(async move { desk.dial_asker(request).await });
+            } else if request.service == offered::SERVICE {
+                let desk = Arc::clone(&self);
+                tokio::spawn(async move { desk.tell_catalogue(request).await });
             } else if request.forward.starts_with(LISTEN) {
                 tokio::spawn(lend(self.handle.clone(), request, self.lent.clone()));
             } else {
@@ -185,12 +195,15 @@ impl Desk {
             Request::Lookup { peer } => self.question(peer, Stack::lookup).await,
             Request::Ping { peer } => self.question(peer, Stack::ping).await,
             Request::Trace { peer } => self.question(peer, Stack::trace).await,
+            Request::Services { peer } => self.services_of(&peer).await,
             Request::Expose { service, forward, allow } => self.expose(service, forward, allow).await,
             Request::Unexpose { service } => self.unexpose(service).await,
-            Request::Connect { target, listen, only_me } => self.connect(target, &listen, only_me).await,
+            Request::Connect { target, listen, only_me, keep } => self.connect(target, &listen, only_me, keep).await,
             Request::Invite { lifetime_s, services, uses, may_invite } => {
                 self.invite(lifetime_s, services, uses, may_invite).await
             }
+            Request::Invites {} => self.invites().await,
+            Request::Uninvite { invite } => self.uninvite(invite).await,
             Request::Disconnect { what } => self.disconnect(&what).await,
             Request::Cut { peer, service } => self.cut(&peer, service).await,
             Request::NameClaim { name } => self.claim(&name).await,
@@ -337,72 +350,12 @@ impl Desk {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn open_pipe(&self, target: Target) -> Result<Pipe, Fault> {
-        let what = target.to_string();
-        // No socket, so no source port: 0.
-        let opening = self.handle.open(target.peer, target.service.to_string(), 0);
-        let conn = in_time(opening, ANSWER_TIMEOUT).await.map_err(|fault| fault.about(&what))?;
-        Ok(self.pipe(what, conn))
-    }
-
-    fn pipe(&self, what: String, conn: Conn) -> Pipe {
-        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        pipes.latest = pipes.latest.saturating_add(1);
-        let number = pipes.latest;
-        let (end, watched) = watch::channel(None);
-        pipes.ends.insert(number, watched);
-        if pipes.ends.len() > MAX_PIPE_ENDS {
-            pipes.ends.pop_first();
-        }
-        Pipe { number, what, conn, end }
-    }
-
-    async fn pipe_end(&self, pipe: u64) -> Result<Value, Fault> {
-        let watched = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).ends.get(&pipe).cloned();
-        let mut watched = watched.ok_or_else(|| Fault::new(Code::Usage, format!("there is no pipe {pipe}")))?;
-        let end = match tokio::time::timeout(PIPE_END_TIMEOUT, watched.wait_for(Option::is_some)).await {
-            Ok(Ok(end)) => end.clone(),
-            Ok(Err(_)) => Some(Ok(())),
-            Err(_) => None,
-        };
-        let Some(end) = end else { return Ok(json!({ "ended": false })) };
-        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).ends.remove(&pipe);
-        end.map(|()| json!({ "ended": true }))
-    }
-
     async fn ask<R, F>(&self, call: F) -> Result<R, Fault>
     where
         R: Send + 'static,
         F: FnOnce(&mut Stack, Now) -> R + Send + 'static,
     {
         Ok(self.handle.with(call).await?)
-    }
-}
-
-/// A control connection that is about to become a stream.
-pub(super) struct Pipe {
-    number: u64,
-    what: String,
-    conn: Conn,
-    end: watch::Sender<PipeEnd>,
-}
-
-impl Pipe {
-    pub(super) fn data(&self) -> Value {
-        json!({ "pipe": self.number })
-    }
-
-    pub(super) async fn run(self, from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) {
-        // Said before the socket closes, so that `pipe-end` finds it.
-        let copied = pipe::copy(&self.conn, from, to).await;
-        let end = copied.map_err(|broken| {
-            match broken {
-                pipe::Broken::Remote(failure) => Fault::from(failure),
-                other => Fault::new(Code::Failed, other.to_string()),
-            }
-            .about(&self.what)
-        });
-        self.end.send_replace(Some(end));
     }
 }
 

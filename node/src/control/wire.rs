@@ -17,7 +17,7 @@ pub const MAX_ALLOWED: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// What the node is and does; the answer is a `stack::Status` with the fields `offers`, a list of [`Exposed`], `connects`, `socks`, `dashboard` and `metrics` added.
+    /// What the node is and does; the answer is a `stack::Status` with the fields `offers`, a list of [`Exposed`], `connects`, `kept`, `socks`, `dashboard` and `metrics` added.
     Status {},
     /// Neighbours; a list of `stack::PeerStatus`.
     Peers {},
@@ -35,6 +35,11 @@ pub enum Request {
     },
     /// The way there: `[{"node":"12D3...","address":"/3/0"}]`.
     Trace {
+        /// Petname, claimed name or id.
+        peer: String,
+    },
+    /// What a peer lets this node use: `{"node":"12D3...","services":[{"service":"web","listen":false}]}`.
+    Services {
         /// Petname, claimed name or id.
         peer: String,
     },
@@ -62,8 +67,11 @@ pub enum Request {
         /// Only for programs of the user as whom the node runs.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         only_me: bool,
+        /// Again after each start of the node, until `disconnect`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keep: bool,
     },
-    /// Closes local ports that `connect` made; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
+    /// Closes local ports that `connect` made, for good if they were kept; connections through them go on: `{"closed":["127.0.0.1:2222"]}`.
     Disconnect {
         /// The address of one, or a target, `PEER/NAME`, for all that lead to it.
         what: String,
@@ -134,6 +142,13 @@ pub enum Request {
         /// In a closed overlay: whoever comes with it may invite others.
         #[serde(default)]
         may_invite: bool,
+    },
+    /// The invites with a secret that somebody can still come with; a list of [`OpenInvite`].
+    Invites {},
+    /// Takes back an invite with a secret: the answer is an [`OpenInvite`], as it was.
+    Uninvite {
+        /// Its id, or the invite itself.
+        invite: String,
     },
     /// Turns this connection into a raw stream to a peer's service: `{"pipe":7}`.
     Pipe {
@@ -226,6 +241,9 @@ pub struct Invitation {
     pub overlay: String,
     /// The inviter's id: this node's.
     pub node: String,
+    /// Its id at the inviter, for `uninvite`; none when it opens nothing.
+    #[serde(default)]
+    pub id: Option<String>,
     /// Until when it is good, in seconds since the Unix epoch.
     pub expires_unix_s: u64,
     /// The multiaddrs in it, those that reach farthest first.
@@ -245,6 +263,23 @@ pub struct Invitation {
     /// What they found: first the addresses in the invite, then others at which they see this node.
     #[serde(default)]
     pub trials: Vec<Trial>,
+}
+
+/// An invite with a secret that somebody can still come with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenInvite {
+    /// Tells it apart from others, and opens nothing.
+    pub id: String,
+    /// Until when it is good, in seconds since the Unix epoch.
+    pub expires_unix_s: u64,
+    /// For how many more nodes.
+    pub uses_left: u32,
+    /// The services that it opens.
+    pub services: Vec<ServiceName>,
+    /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
+    pub admits: Option<String>,
+    /// Who has come with it, by name or id.
+    pub guests: Vec<String>,
 }
 
 /// Whether this node is reached at one address.
@@ -363,6 +398,7 @@ mod tests {
                     target: "alice/ssh".parse().unwrap(),
                     listen: "127.0.0.1:0".parse().unwrap(),
                     only_me: false,
+                    keep: false,
                 },
                 r#"{"verb":"connect","target":"alice/ssh","listen":"127.0.0.1:0"}"#,
             ),
@@ -371,8 +407,9 @@ mod tests {
                     target: "a/b".parse().unwrap(),
                     listen: "127.0.0.1:0".parse().unwrap(),
                     only_me: true,
+                    keep: true,
                 },
-                r#"{"verb":"connect","target":"a/b","listen":"127.0.0.1:0","only_me":true}"#,
+                r#"{"verb":"connect","target":"a/b","listen":"127.0.0.1:0","only_me":true,"keep":true}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);

@@ -47,6 +47,17 @@ pub struct Opened {
     pub again: bool,
 }
 
+/// An invite that somebody can still come with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Open {
+    /// The first [`ID_CHARS`] of the hash of its secret: tells invites apart, and opens nothing.
+    pub id: String,
+    /// What it is good for, with the uses that are left.
+    pub offer: Offer,
+    /// Who has come with it, ids.
+    pub guests: Vec<String>,
+}
+
 /// What a guest comes for with a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
@@ -56,6 +67,8 @@ pub enum Wish {
     Services,
 }
 
+/// Characters in the id of an invite.
+const ID_CHARS: usize = 8;
 /// Most grants at one time.
 const MAX_GRANTS: usize = 256;
 /// Most guests by one invite.
@@ -95,6 +108,27 @@ struct Row {
     served: Vec<String>,
 }
 
+/// One invite among others.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// By its id.
+    Id(String),
+    /// By itself.
+    Secret(Secret),
+}
+
+impl Row {
+    fn shown(&self, hash: &str) -> Open {
+        let offer = Offer {
+            services: self.services.clone(),
+            may_invite: self.may_invite,
+            uses: self.uses_left,
+            expires_unix_s: self.expires_unix_s,
+        };
+        Open { id: id_of(hash), offer, guests: self.guests.clone() }
+    }
+}
+
 impl Grants {
     /// Those of earlier runs.
     ///
@@ -106,11 +140,11 @@ impl Grants {
         Ok(Self { store, rows: Mutex::new(rows) })
     }
 
-    /// Keeps a new grant. Blocks for the disk.
+    /// Keeps a new grant; its id. Blocks for the disk.
     ///
     /// # Errors
     /// When there are too many, or it cannot be stored; nothing has changed then.
-    pub fn give(&self, secret: &Secret, offer: Offer, now: WallTime) -> Result<(), Fault> {
+    pub fn give(&self, secret: &Secret, offer: Offer, now: WallTime) -> Result<String, Fault> {
         let mut rows = self.rows();
         let mut next = rows.clone();
         next.retain(|_, row| row.expires_unix_s > now.as_unix_secs());
@@ -120,8 +154,36 @@ impl Grants {
         }
         let Offer { services, may_invite, uses, expires_unix_s } = offer;
         let (guests, served) = (Vec::new(), Vec::new());
-        next.insert(hash_of(secret), Row { expires_unix_s, uses_left: uses, services, may_invite, guests, served });
-        self.keep(&mut rows, next)
+        let hash = hash_of(secret);
+        let id = id_of(&hash);
+        next.insert(hash, Row { expires_unix_s, uses_left: uses, services, may_invite, guests, served });
+        self.keep(&mut rows, next)?;
+        Ok(id)
+    }
+
+    /// Those that somebody can still come with, the next to expire first. May wait for the disk, as others do.
+    pub fn open_now(&self, now: WallTime) -> Vec<Open> {
+        let rows = self.rows();
+        let good = rows.iter().filter(|(_, row)| row.expires_unix_s > now.as_unix_secs() && row.uses_left > 0);
+        let mut open: Vec<Open> = good.map(|(hash, row)| row.shown(hash)).collect();
+        open.sort_by_key(|one| one.offer.expires_unix_s);
+        open
+    }
+
+    /// Nobody new comes with the invite of this id, or with this secret, from now on; it as it was. None when there is no such invite. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When that cannot be stored; nothing has changed then.
+    pub fn withdraw(&self, which: &Which) -> Result<Option<Open>, Fault> {
+        let mut rows = self.rows();
+        let mut next = rows.clone();
+        let is_meant = |hash: &str| match which {
+            Which::Id(id) => id_of(hash) == *id,
+            Which::Secret(secret) => hash == hash_of(secret),
+        };
+        let Some((hash, row)) = next.extract_if(.., |hash, _| is_meant(hash)).next() else { return Ok(None) };
+        self.keep(&mut rows, next)?;
+        Ok(Some(row.shown(&hash)))
     }
 
     /// Whether anybody may come with a secret.
@@ -202,6 +264,10 @@ pub async fn ask(conn: &Conn, secret: &Secret) -> Result<Vec<ServiceName>, Fault
     }
 }
 
+fn id_of(hash: &str) -> String {
+    hash.chars().take(ID_CHARS).collect()
+}
+
 fn hash_of(secret: &Secret) -> String {
     Sha256::digest(secret.0).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -247,6 +313,29 @@ mod tests {
         assert_eq!(open().redeem(&secret, guest(2), Wish::Services, at(100)).unwrap(), None, "expired");
         let stored = std::fs::read(folder.path().join(STATE_FILE)).unwrap();
         assert!(!stored.windows(4).any(|bytes| bytes == [7; 4]), "the secret is on disk");
+    }
+
+    #[test]
+    fn an_invite_is_listed_until_it_is_over_and_can_be_withdrawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
+        let grants = Grants::open(Arc::clone(&store), None).unwrap();
+        let (secret, guest) = (|n| Secret([n; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
+        let late = grants.give(&secret(1), offer(2, 200), at(0)).unwrap();
+        let soon = grants.give(&secret(2), offer(1, 100), at(0)).unwrap();
+        let listed = |now| grants.open_now(at(now)).into_iter().map(|open| open.id).collect::<Vec<_>>();
+        assert_eq!((listed(99), listed(100)), (vec![soon.clone(), late.clone()], vec![late.clone()]));
+        grants.redeem(&secret(1), guest(1), Wish::Services, at(1)).unwrap().unwrap();
+        grants.redeem(&secret(2), guest(1), Wish::Services, at(1)).unwrap().unwrap();
+        assert_eq!(listed(1), [late.as_str()], "the other one is used up");
+        assert_eq!(grants.open_now(at(1))[0].guests, [guest(1).to_string()]);
+        assert_eq!(grants.withdraw(&Which::Id("00000000".into())).unwrap(), None);
+        assert_eq!(grants.withdraw(&Which::Id(late.clone())).unwrap().unwrap().offer.uses, 1);
+        assert_eq!(grants.withdraw(&Which::Secret(secret(2))).unwrap().unwrap().id, soon);
+        let stored = store.load().unwrap().remove(STORE_KEY);
+        let again = Grants::open(store, stored).unwrap();
+        assert_eq!(again.redeem(&secret(1), guest(2), Wish::Services, at(1)).unwrap(), None);
+        assert_eq!(again.redeem(&secret(1), guest(1), Wish::Services, at(1)).unwrap(), None, "who came has it already");
     }
 
     #[test]

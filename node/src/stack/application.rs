@@ -14,6 +14,11 @@ impl Stack {
         self.services.expose(service, forward, allow);
     }
 
+    /// What `peer` may use: names, and where their connections go.
+    pub fn offered_to(&self, peer: NodeId) -> impl Iterator<Item = (&str, &str)> {
+        self.services.offered(peer)
+    }
+
     /// No longer offers `service`.
     pub fn unexpose(&mut self, service: &str) {
         self.services.unexpose(service);

@@ -58,7 +58,7 @@ impl Services {
     }
 
     /// What `peer` may use: names and forwards.
-    fn offered(&self, peer: NodeId) -> impl Iterator<Item = (&str, &str)> {
+    pub fn offered(&self, peer: NodeId) -> impl Iterator<Item = (&str, &str)> {
         let allowed = move |exposure: &Exposure| {
             exposure.allow.iter().any(|who| match who {
                 Who::Anyone => true,

@@ -7,13 +7,13 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
 use crate::cli::span;
-use crate::control::wire::{Invitation, Outcome, Trial};
+use crate::control::wire::{Invitation, OpenInvite, Outcome, Trial};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, port_of, reach};
 
-/// The invite, what it gives, and where it leads.
-pub(super) fn text(invitation: &Invitation, lifetime_s: u64) -> String {
+/// The invite, what it gives, and where it leads; `flag` says which node a command is for.
+pub(super) fn text(invitation: &Invitation, lifetime_s: u64, flag: &str) -> String {
     let mut text =
         format!("{0}\n\ngood for {1}; join with:\n  muses join {0}\n", invitation.invite, span::text(lifetime_s));
     if let Some(uses) = invitation.uses {
@@ -31,6 +31,9 @@ pub(super) fn text(invitation: &Invitation, lifetime_s: u64) -> String {
         };
         _ = writeln!(text, "{guests} with it {}: keep it secret", gets.join(" and "));
     }
+    if let Some(id) = &invitation.id {
+        _ = writeln!(text, "take it back with: muses uninvite {id}{flag}");
+    }
     if invitation.asked == 0 {
         text.push_str("nobody to ask whether others reach this node: it has no neighbour yet\n");
     } else {
@@ -40,6 +43,35 @@ pub(super) fn text(invitation: &Invitation, lifetime_s: u64) -> String {
         _ = writeln!(text, "caution: {caution}");
     }
     text
+}
+
+/// Those that somebody can still come with.
+pub(super) fn open(invites: &[OpenInvite], now_unix_s: u64) -> String {
+    if invites.is_empty() {
+        return "no invite with a secret is open\n".to_owned();
+    }
+    let mut text = format!("{:<9} {:<12} {:>4}  {:<32} {}\n", "ID", "GOOD FOR", "USES", "OPENS", "CAME");
+    for invite in invites {
+        let left = span::text(invite.expires_unix_s.saturating_sub(now_unix_s));
+        let guests = if invite.guests.is_empty() { "-".to_owned() } else { invite.guests.join(", ") };
+        _ = writeln!(text, "{:<9} {left:<12} {:>4}  {:<32} {guests}", invite.id, invite.uses_left, opens(invite));
+    }
+    text
+}
+
+/// What was taken back, and what was not.
+pub(super) fn withdrawn(invite: &OpenInvite) -> String {
+    let mut text = format!("nobody new can come with the invite {} any more\n", invite.id);
+    if !invite.guests.is_empty() {
+        _ = writeln!(text, "who came with it keeps what he got: {}", invite.guests.join(", "));
+    }
+    text
+}
+
+fn opens(invite: &OpenInvite) -> String {
+    let services = invite.services.iter().map(ServiceName::to_string);
+    let rank = invite.admits.as_ref().map(|rank| format!("the overlay, as {rank}"));
+    rank.into_iter().chain(services).collect::<Vec<_>>().join(", ")
 }
 
 fn tried(trial: &Trial) -> String {
@@ -109,6 +141,7 @@ mod tests {
             invite: "muses1x".into(),
             overlay: "o".into(),
             node: "n".into(),
+            id: None,
             expires_unix_s: 1,
             addresses: Vec::new(),
             reach: reach.into(),
@@ -118,6 +151,32 @@ mod tests {
             asked: trials.len(),
             trials: trials.iter().map(trial).collect(),
         }
+    }
+
+    #[test]
+    fn an_invite_with_a_secret_says_how_it_is_taken_back() {
+        let secret = Invitation { id: Some("1a2b3c4d".into()), ..invitation("world", &[]) };
+        let says =
+            |invitation| text(&invitation, 60, " --data-dir /d").contains("muses uninvite 1a2b3c4d --data-dir /d\n");
+        assert!(says(secret) && !says(invitation("world", &[])));
+    }
+
+    #[test]
+    fn open_invites_are_a_table() {
+        let invite = OpenInvite {
+            id: "1a2b3c4d".into(),
+            expires_unix_s: 4600,
+            uses_left: 2,
+            services: vec!["web".parse().unwrap()],
+            admits: Some("member".into()),
+            guests: vec!["bob".into()],
+        };
+        let table = open(std::slice::from_ref(&invite), 1000);
+        let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row.join(" "), "1a2b3c4d 60 minutes 2 the overlay, as member, web bob");
+        assert!(withdrawn(&invite).contains("keeps what he got: bob"));
+        assert_eq!(withdrawn(&OpenInvite { guests: Vec::new(), ..invite }).lines().count(), 1);
+        assert!(open(&[], 0).contains("no invite"));
     }
 
     #[test]
@@ -140,7 +199,7 @@ mod tests {
             ("network", vec![], "are private"),
             ("machine", vec![(HERE, Reached)], "only programs on this machine"),
         ] {
-            let text = text(&invitation(reach, &trials), 60);
+            let text = text(&invitation(reach, &trials), 60, "");
             let cautions: Vec<&str> = text.lines().filter(|line| line.starts_with("caution: ")).collect();
             assert_eq!(cautions.len(), usize::from(!says.is_empty()), "{text}");
             assert!(cautions.iter().all(|line| line.contains(says)), "{text}");
@@ -148,7 +207,7 @@ mod tests {
             assert_eq!(rows, trials.len(), "{text}");
             assert_eq!(text.contains("nobody to ask"), trials.is_empty(), "{text}");
         }
-        let text = text(&invitation("network", &[(HOME, Reached), (ROUTER, Failed)]), 60);
+        let text = text(&invitation("network", &[(HOME, Reached), (ROUTER, Failed)]), 60, "");
         assert!(text.contains("/ip4/192.168.1.4/tcp/4741: reached by 12D3\n"), "{text}");
         assert!(text.contains("/ip4/203.0.113.7/tcp/4741: not reached, 12D3 has tried\n"), "{text}");
     }

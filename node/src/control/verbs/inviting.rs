@@ -12,11 +12,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Desk, on_disk, to_json};
 use crate::clock;
-use crate::control::wire::{Invitation, Outcome, Trial};
+use crate::control::wire::{Invitation, OpenInvite, Outcome, Trial};
 use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
-use crate::local::invites::{self, Answer, MAX_USES, Offer, Opened, Wish};
+use crate::local::invites::{self, Answer, MAX_USES, Offer, Open, Opened, Which, Wish};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, for_others, reach};
 use crate::stack::{Event, Who};
@@ -51,16 +51,18 @@ impl Desk {
         };
         let invite = Invite { overlay, inviter, expires_unix_s, addresses, grant };
         let text = invite.to_text().map_err(|why| Fault::new(Code::Usage, why.to_string()))?;
+        let mut id = None;
         if let Some(Grant { secret, services }) = invite.grant {
             let grants = self.grants.clone();
             let offer = Offer { services, may_invite, uses, expires_unix_s };
-            on_disk(move || grants.give(&secret, offer, now)).await?;
+            id = Some(on_disk(move || grants.give(&secret, offer, now)).await?);
             self.take_secrets().await?;
         }
         to_json(Invitation {
             invite: text,
             overlay: overlay.to_string(),
             node: inviter.to_string(),
+            id,
             expires_unix_s,
             addresses: invite.addresses.iter().map(ToString::to_string).collect(),
             reach: match farthest {
@@ -70,11 +72,57 @@ impl Desk {
             }
             .to_owned(),
             uses: if services.is_empty() && !closed { None } else { Some(uses) },
-            admits: closed.then(|| if may_invite { "inviter" } else { "member" }.to_owned()),
+            admits: admits(closed, may_invite),
             services,
             asked,
             trials,
         })
+    }
+
+    pub(super) async fn invites(&self) -> Result<Value, Fault> {
+        let grants = self.grants.clone();
+        let open = on_disk(move || Ok(grants.open_now(clock::now().wall))).await?;
+        to_json(self.shown(open).await?)
+    }
+
+    pub(super) async fn uninvite(&self, invite: String) -> Result<Value, Fault> {
+        let which = match invite.parse::<Invite>() {
+            Ok(Invite { grant: Some(Grant { secret, .. }), .. }) => Which::Secret(secret),
+            Ok(_) => {
+                return Err(Fault::new(
+                    Code::Usage,
+                    "this invite has no secret: it only says where the overlay is, and nobody can take that back",
+                ));
+            }
+            Err(_) => Which::Id(invite.to_ascii_lowercase()),
+        };
+        let what = match &which {
+            Which::Id(id) => format!("the invite {id:?}"),
+            Which::Secret(_) => "this invite".to_owned(),
+        };
+        let grants = self.grants.clone();
+        let withdrawn = on_disk(move || grants.withdraw(&which)).await?;
+        let unknown =
+            || Fault::new(Code::Usage, format!("{what} is not open here; `muses invites` lists those that are"));
+        to_json(self.shown(withdrawn.into_iter().collect()).await?.pop().ok_or_else(unknown)?)
+    }
+
+    /// As the owner sees them.
+    async fn shown(&self, open: Vec<Open>) -> Result<Vec<OpenInvite>, Fault> {
+        self.ask(move |stack, _| {
+            let called = |id: &String| id.parse().ok().and_then(|id| stack.called(id)).unwrap_or_else(|| id.clone());
+            let closed = stack.is_closed();
+            let shown = |Open { id, offer, guests }: Open| OpenInvite {
+                id,
+                expires_unix_s: offer.expires_unix_s,
+                uses_left: offer.uses,
+                admits: admits(closed, offer.may_invite),
+                services: offer.services,
+                guests: guests.iter().map(called).collect(),
+            };
+            open.into_iter().map(shown).collect()
+        })
+        .await
     }
 
     /// Whether the overlay is closed, if this node may invite as is wanted.
@@ -195,6 +243,11 @@ impl Desk {
         self.offer(services.clone()).await?;
         Ok(Some(services))
     }
+}
+
+/// What an invite makes its holder, if it makes him anything.
+fn admits(closed: bool, may_invite: bool) -> Option<String> {
+    closed.then(|| if may_invite { "inviter" } else { "member" }.to_owned())
 }
 
 /// Where this node or its router listens, as others are told.

@@ -12,6 +12,7 @@ use crate::control::wire::{Allowed, Exposed};
 use crate::dashboard::Bound;
 use crate::exit::{Code, Fault};
 use crate::local::exposures::Exposure;
+use crate::local::kept::Kept;
 use crate::local::listen::Port;
 use crate::local::service::Target;
 use crate::local::socks;
@@ -48,6 +49,8 @@ impl Desk {
             let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
             let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
+            let kept: Vec<String> = self.kept_ports.all().iter().map(Kept::to_string).collect();
+            fields.insert("kept".to_owned(), kept.into());
             let socks = self.socks.get().map(|(address, _)| address.to_string());
             fields.insert("socks".to_owned(), socks.into());
             let dashboard = self.dashboard.get().map(|dashboard| dashboard.address().to_string());

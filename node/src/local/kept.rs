@@ -1,0 +1,149 @@
+//! Local ports that each start of the node makes anew: `muses connect --keep` says which, `muses disconnect` ends it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::service::{Forward, Target};
+use crate::exit::{Code, Fault};
+use crate::store::{Store, senseless};
+
+/// Where they are in the store; the stack never sees this key.
+pub const STORE_KEY: &str = "node/ports";
+/// Most of them.
+const MAX_KEPT: usize = 256;
+
+/// One port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Where it is.
+    pub listen: Forward,
+    /// Where it leads.
+    pub target: Target,
+    /// Whether it serves programs of this user alone.
+    #[serde(default)]
+    pub only_me: bool,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.listen, self.target)
+    }
+}
+
+/// All of them.
+pub struct KeptPorts {
+    store: Arc<dyn Store>,
+    /// Held by whoever changes something, for as long as the disk takes.
+    changing: Mutex<()>,
+    /// Held for moments only: the node's one thread looks here.
+    now: Mutex<Vec<Kept>>,
+}
+
+impl KeptPorts {
+    /// Those of earlier runs.
+    ///
+    /// # Errors
+    /// When the stored value cannot be read.
+    pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>) -> Result<Self, Fault> {
+        let kept = stored.map_or(Ok(Vec::new()), |bytes| serde_json::from_slice(&bytes));
+        let kept = kept.map_err(|why| Fault::new(Code::State, senseless(STORE_KEY, why)))?;
+        Ok(Self { store, changing: Mutex::default(), now: Mutex::new(kept) })
+    }
+
+    /// Those that are kept now.
+    pub fn all(&self) -> Vec<Kept> {
+        self.now().clone()
+    }
+
+    /// Keeps one, in the place of what was kept there before. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When there are too many, or it cannot be stored; nothing has changed then.
+    pub fn keep(&self, port: Kept) -> Result<(), Fault> {
+        self.change(|kept| {
+            kept.retain(|other| other.listen != port.listen);
+            kept.push(port);
+            if kept.len() > MAX_KEPT {
+                let line = format!("{MAX_KEPT} ports are kept; close one first: muses disconnect HOST:PORT");
+                return Err(Fault::new(Code::Failed, line));
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps those no longer for which `is_over` holds; which these were. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When that cannot be stored; nothing has changed then.
+    pub fn forget(&self, is_over: impl Fn(&Kept) -> bool) -> Result<Vec<Kept>, Fault> {
+        let mut over = Vec::new();
+        self.change(|kept| {
+            over = kept.extract_if(.., |port| is_over(port)).collect();
+            Ok(())
+        })?;
+        Ok(over)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Kept>) -> Result<(), Fault>) -> Result<(), Fault> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.all();
+        let mut next = before.clone();
+        change(&mut next)?;
+        if next != before {
+            // No bytes for nothing, which deletes the value.
+            let bytes = if next.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(&next) };
+            let bytes = bytes.map_err(|error| Fault::new(Code::Failed, error.to_string()))?;
+            self.store.put(STORE_KEY, &bytes)?;
+            *self.now() = next;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DiskStore;
+
+    fn port(listen: &str, target: &str) -> Kept {
+        Kept { listen: listen.parse().unwrap(), target: target.parse().unwrap(), only_me: false }
+    }
+
+    #[test]
+    fn they_survive_a_restart_until_they_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(folder.path()).unwrap());
+        let open = || {
+            let stored = store.load().unwrap().remove(STORE_KEY);
+            KeptPorts::open(Arc::clone(&store), stored).unwrap()
+        };
+        let (db, web) = (port("127.0.0.1:1", "alice/db"), port("unix:/s", "alice/web"));
+        open().keep(port("127.0.0.1:1", "bob/db")).unwrap();
+        open().keep(web.clone()).unwrap();
+        open().keep(db.clone()).unwrap();
+        assert_eq!(open().all(), [web.clone(), db.clone()], "one port is one service's");
+        assert_eq!(open().forget(|kept| kept.target == web.target).unwrap(), [web]);
+        assert_eq!(open().all(), [db]);
+        assert_eq!(open().forget(|_| true).unwrap().len(), 1);
+        assert!(!store.load().unwrap().contains_key(STORE_KEY));
+        assert!(KeptPorts::open(Arc::clone(&store), Some(b"[{}]".to_vec().into())).is_err());
+    }
+
+    #[test]
+    fn there_are_not_too_many() {
+        let kept = KeptPorts::open(Arc::new(crate::store::Nowhere), None).unwrap();
+        let at = |n: usize| port(&format!("127.0.0.1:{}", n + 1), "alice/db");
+        (0..MAX_KEPT).for_each(|n| kept.keep(at(n)).unwrap());
+        assert!(kept.keep(at(MAX_KEPT)).unwrap_err().message.contains("disconnect"));
+        assert!(kept.keep(at(0)).is_ok());
+        assert_eq!(kept.all().len(), MAX_KEPT);
+    }
+}
