@@ -78,10 +78,10 @@ enum Verb {
         #[arg(long)]
         qr: bool,
     },
-    /// The invites with a secret that somebody can still come with
+    /// The invites with a secret that have not expired, and who has come with them
     #[command(after_help = "Example:\n  muses invites")]
     Invites,
-    /// Take back an invite with a secret; who came with it already keeps what he got
+    /// Take back the secret of an invite: it opens nothing any more; who came with it already keeps what he got
     #[command(after_help = "Example:\n  muses uninvite 1a2b3c4d")]
     Uninvite {
         /// Its id, as `muses invites` lists it, or the invite itself; - reads it from stdin

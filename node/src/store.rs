@@ -86,8 +86,8 @@ pub enum StoreError {
 }
 
 /// Who removes the file has another node at the next start: the overlay that it belongs to is in there, and without that it would found its own.
-const WHAT_TO_DO: &str = "restore it from a backup, or move it away and join the overlay again (muses join INVITE), without the sessions, services, pins \
-                          and invites of before; a plain `muses up` would found another overlay";
+const WHAT_TO_DO: &str = "restore it from a backup, or move it away and join the overlay again (muses join INVITE), without the sessions, services, \
+                          ports, pins and invites of before; a plain `muses up` would found another overlay";
 
 /// Under which key the store has the id of its node.
 const NODE_KEY: &str = "node/id";

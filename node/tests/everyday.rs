@@ -59,9 +59,13 @@ fn a_peer_says_what_one_may_use_and_nothing_else() {
     carol.json_when("lookup alice", |found| found["node"].is_string());
     assert_eq!(offered(&carol), [("web".into(), false)], "a stranger");
     let shown = String::from_utf8(bob.muses("services alice").stdout).unwrap();
-    assert!(shown.contains("muses connect alice/web --listen HOST:PORT\n"), "{shown}");
-    assert!(shown.contains("muses reverse alice/door HOST:PORT\n") && shown.lines().count() == 3, "{shown}");
-    assert!(String::from_utf8(alice.muses("services bob").stdout).unwrap().contains("bob offers nothing to this node"));
+    let flag = format!(" --data-dir {}\n", bob.folder.path().display());
+    assert!(shown.contains(&format!("muses connect alice/web --listen HOST:PORT{flag}")), "{shown}");
+    assert!(
+        shown.contains(&format!("muses reverse alice/door HOST:PORT{flag}")) && shown.lines().count() == 3,
+        "{shown}"
+    );
+    is_refusal(&alice.muses("services bob"), 4, &["bob: the peer offers nothing to this node", "muses expose"]);
     is_refusal(&alice.muses("services alice"), 2, &["the node itself", "muses status"]);
     assert_eq!(bob.muses("services nobody").status.code(), Some(3));
 }

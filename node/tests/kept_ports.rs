@@ -20,11 +20,17 @@ fn a_kept_port_is_there_after_each_start_until_it_is_closed() {
     let unix = bob.json(&format!("connect alice/web --listen unix:{} --keep", socket.display()))["listen"].clone();
     let passing = bob.json("connect alice/web --listen 127.0.0.1:0")["listen"].clone();
     let kept = kept.as_str().unwrap();
+    // Once more is no mistake, and one that is open already can be kept from now on.
+    assert_eq!(bob.json(&format!("connect alice/web --listen {kept} --keep --only-me"))["listen"], kept);
+    is_refusal(&bob.muses(&format!("connect alice/web --listen {kept} --keep")), 9, &["leads to alice/web already"]);
+    let later = bob.json("connect alice/web --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    bob.json(&format!("connect alice/web --listen {later} --keep"));
     // Nothing is said at the end: what was typed is on disk.
     bob.process.kill().unwrap();
     bob.wait();
     bob.restart(&[]);
     assert!(TcpStream::connect(passing.as_str().unwrap()).is_err(), "not kept");
+    assert_eq!(bob.json(&format!("disconnect {later}"))["closed"], json!([later]));
     until("alice's service answers", || {
         let mut heard = String::new();
         TcpStream::connect(kept).unwrap().read_to_string(&mut heard).is_ok() && heard == "web"

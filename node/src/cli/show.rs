@@ -40,7 +40,7 @@ pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<
             format!("{peer}: {}, {}\n", count(number(&data, "hops"), "hop"), milliseconds(number(&data, "rtt_us")))
         }
         Request::Trace { .. } => trace(&data),
-        Request::Services { peer } => services(peer, &read(data)?),
+        Request::Services { peer } => services(peer, &read(data)?, &flag(data_dir)),
         Request::Expose { .. } => exposed(&read(data)?),
         Request::Unexpose { service } => format!("{service} is no longer offered\n"),
         Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s, &flag(data_dir)),
@@ -256,19 +256,14 @@ fn trace(data: &Value) -> String {
     text
 }
 
-fn services(peer: &str, catalogue: &catalogue::Answer) -> String {
+fn services(peer: &str, catalogue: &catalogue::Answer, flag: &str) -> String {
     let mut text = String::new();
     for catalogue::Row { service, listen } in &catalogue.services {
         _ = if *listen {
-            writeln!(text, "{:<24} muses reverse {peer}/{service} HOST:PORT", service.as_str())
+            writeln!(text, "{:<24} muses reverse {peer}/{service} HOST:PORT{flag}", service.as_str())
         } else {
-            writeln!(text, "{:<24} muses connect {peer}/{service} --listen HOST:PORT", service.as_str())
+            writeln!(text, "{:<24} muses connect {peer}/{service} --listen HOST:PORT{flag}", service.as_str())
         };
-    }
-    if text.is_empty() {
-        text = format!(
-            "{peer} offers nothing to this node; ask its owner for `muses expose NAME HOST:PORT --allow YOU`\n"
-        );
     }
     text
 }

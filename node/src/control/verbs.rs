@@ -25,14 +25,14 @@ use crate::local::invites::{self, Grants};
 use crate::local::kept::KeptPorts;
 use crate::local::listen::Port;
 use crate::local::reverse::{Lent, lend};
-use crate::local::service::{Forward, LISTEN, ServiceName, Target};
+use crate::local::service::{Forward, LISTEN, ServiceName};
 use crate::local::{dial, socks};
 use crate::metrics::Metrics;
 use crate::stack::{Answer, Failure, QueryId, Stack, Who};
 use crate::store::Store;
 
 mod catalogue;
-mod connecting;
+mod cutting;
 mod doctor;
 mod files;
 mod folder;
@@ -40,6 +40,7 @@ mod inviting;
 mod keys;
 pub mod naming;
 mod pipes;
+mod ports;
 mod reached;
 mod reload;
 mod reverse;
@@ -48,6 +49,7 @@ mod serving;
 pub(super) use files::Receiving;
 pub(super) use pipes::Pipe;
 use pipes::Pipes;
+use ports::OpenPort;
 pub(super) use reverse::Reversal;
 
 /// The stack answers questions sooner than this; a client waits longer.
@@ -72,7 +74,9 @@ pub struct Desk {
     /// Held while the session key is changed.
     rotating: tokio::sync::Mutex<()>,
     /// Ports made by `connect`, by address.
-    connects: Mutex<BTreeMap<String, (Target, Port)>>,
+    connects: Mutex<BTreeMap<String, OpenPort>>,
+    /// Held by whoever opens, keeps or closes one of these.
+    changing_ports: tokio::sync::Mutex<()>,
     /// Ports made by `reverse` of others.
     lent: Lent,
     socks: OnceLock<(SocketAddr, Port)>,
@@ -121,6 +125,7 @@ impl Desk {
             said_name,
             rotating: tokio::sync::Mutex::default(),
             connects: Mutex::default(),
+            changing_ports: tokio::sync::Mutex::default(),
             lent: Lent::default(),
             socks: OnceLock::new(),
             dashboard: OnceLock::new(),

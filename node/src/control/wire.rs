@@ -143,7 +143,7 @@ pub enum Request {
         #[serde(default)]
         may_invite: bool,
     },
-    /// The invites with a secret that somebody can still come with; a list of [`OpenInvite`].
+    /// The invites with a secret that have not expired; a list of [`OpenInvite`].
     Invites {},
     /// Takes back an invite with a secret: the answer is an [`OpenInvite`], as it was.
     Uninvite {
@@ -265,7 +265,7 @@ pub struct Invitation {
     pub trials: Vec<Trial>,
 }
 
-/// An invite with a secret that somebody can still come with.
+/// An invite with a secret that has not expired.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OpenInvite {
     /// Tells it apart from others, and opens nothing.

@@ -47,12 +47,12 @@ pub struct Opened {
     pub again: bool,
 }
 
-/// An invite that somebody can still come with.
+/// An invite that is not over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open {
     /// The first [`ID_CHARS`] of the hash of its secret: tells invites apart, and opens nothing.
     pub id: String,
-    /// What it is good for, with the uses that are left.
+    /// What it is good for, with the uses that are left: none where all have come who can.
     pub offer: Offer,
     /// Who has come with it, ids.
     pub guests: Vec<String>,
@@ -68,7 +68,7 @@ pub enum Wish {
 }
 
 /// Characters in the id of an invite.
-const ID_CHARS: usize = 8;
+pub const ID_CHARS: usize = 8;
 /// Most grants at one time.
 const MAX_GRANTS: usize = 256;
 /// Most guests by one invite.
@@ -149,7 +149,9 @@ impl Grants {
         let mut next = rows.clone();
         next.retain(|_, row| row.expires_unix_s > now.as_unix_secs());
         if next.len() >= MAX_GRANTS {
-            let line = format!("{MAX_GRANTS} invites with a secret are open; wait for one to expire");
+            let line = format!(
+                "{MAX_GRANTS} invites with a secret are not over; take one back (muses invites), or wait for one to expire"
+            );
             return Err(Fault::new(Code::Failed, line));
         }
         let Offer { services, may_invite, uses, expires_unix_s } = offer;
@@ -161,10 +163,10 @@ impl Grants {
         Ok(id)
     }
 
-    /// Those that somebody can still come with, the next to expire first. May wait for the disk, as others do.
-    pub fn open_now(&self, now: WallTime) -> Vec<Open> {
+    /// Those that have not expired, the next to do so first. May wait for the disk, as others do.
+    pub fn all(&self, now: WallTime) -> Vec<Open> {
         let rows = self.rows();
-        let good = rows.iter().filter(|(_, row)| row.expires_unix_s > now.as_unix_secs() && row.uses_left > 0);
+        let good = rows.iter().filter(|(_, row)| row.expires_unix_s > now.as_unix_secs());
         let mut open: Vec<Open> = good.map(|(hash, row)| row.shown(hash)).collect();
         open.sort_by_key(|one| one.offer.expires_unix_s);
         open
@@ -264,6 +266,11 @@ pub async fn ask(conn: &Conn, secret: &Secret) -> Result<Vec<ServiceName>, Fault
     }
 }
 
+/// Whether `text` can be the id of an invite.
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_CHARS && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
 fn id_of(hash: &str) -> String {
     hash.chars().take(ID_CHARS).collect()
 }
@@ -323,12 +330,14 @@ mod tests {
         let (secret, guest) = (|n| Secret([n; SECRET_BYTES]), |n| NodeId::from_bytes([n; 32]));
         let late = grants.give(&secret(1), offer(2, 200), at(0)).unwrap();
         let soon = grants.give(&secret(2), offer(1, 100), at(0)).unwrap();
-        let listed = |now| grants.open_now(at(now)).into_iter().map(|open| open.id).collect::<Vec<_>>();
+        let listed = |now| grants.all(at(now)).into_iter().map(|open| open.id).collect::<Vec<_>>();
         assert_eq!((listed(99), listed(100)), (vec![soon.clone(), late.clone()], vec![late.clone()]));
         grants.redeem(&secret(1), guest(1), Wish::Services, at(1)).unwrap().unwrap();
         grants.redeem(&secret(2), guest(1), Wish::Services, at(1)).unwrap().unwrap();
-        assert_eq!(listed(1), [late.as_str()], "the other one is used up");
-        assert_eq!(grants.open_now(at(1))[0].guests, [guest(1).to_string()]);
+        let left: Vec<u32> = grants.all(at(1)).into_iter().map(|open| open.offer.uses).collect();
+        assert_eq!(left, [0, 1], "who came with one that is used up is of interest, too");
+        assert_eq!(grants.all(at(1))[0].guests, [guest(1).to_string()]);
+        assert!(is_id(&late) && !is_id("") && !is_id("0000000g") && !is_id("000000000"));
         assert_eq!(grants.withdraw(&Which::Id("00000000".into())).unwrap(), None);
         assert_eq!(grants.withdraw(&Which::Id(late.clone())).unwrap().unwrap().offer.uses, 1);
         assert_eq!(grants.withdraw(&Which::Secret(secret(2))).unwrap().unwrap().id, soon);

@@ -17,7 +17,6 @@ const MAX_KEPT: usize = 256;
 
 /// One port.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Kept {
     /// Where it is.
     pub listen: Forward,
@@ -32,6 +31,15 @@ impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {}", self.listen, self.target)
     }
+}
+
+/// Ports that are kept no longer.
+#[derive(Debug)]
+pub struct Forgotten {
+    /// Which these were.
+    pub ports: Vec<Kept>,
+    /// Whether that survives the end of the process.
+    pub stored: Result<(), Fault>,
 }
 
 /// All of them.
@@ -64,43 +72,37 @@ impl KeptPorts {
     /// # Errors
     /// When there are too many, or it cannot be stored; nothing has changed then.
     pub fn keep(&self, port: Kept) -> Result<(), Fault> {
-        self.change(|kept| {
-            kept.retain(|other| other.listen != port.listen);
-            kept.push(port);
-            if kept.len() > MAX_KEPT {
-                let line = format!("{MAX_KEPT} ports are kept; close one first: muses disconnect HOST:PORT");
-                return Err(Fault::new(Code::Failed, line));
-            }
-            Ok(())
-        })
-    }
-
-    /// Keeps those no longer for which `is_over` holds; which these were. Blocks for the disk.
-    ///
-    /// # Errors
-    /// When that cannot be stored; nothing has changed then.
-    pub fn forget(&self, is_over: impl Fn(&Kept) -> bool) -> Result<Vec<Kept>, Fault> {
-        let mut over = Vec::new();
-        self.change(|kept| {
-            over = kept.extract_if(.., |port| is_over(port)).collect();
-            Ok(())
-        })?;
-        Ok(over)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Vec<Kept>) -> Result<(), Fault>) -> Result<(), Fault> {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.all();
-        let mut next = before.clone();
-        change(&mut next)?;
-        if next != before {
-            // No bytes for nothing, which deletes the value.
-            let bytes = if next.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(&next) };
-            let bytes = bytes.map_err(|error| Fault::new(Code::Failed, error.to_string()))?;
-            self.store.put(STORE_KEY, &bytes)?;
-            *self.now() = next;
+        let _alone = self.changing();
+        let mut next = self.all();
+        next.retain(|other| other.listen != port.listen);
+        next.push(port);
+        if next.len() > MAX_KEPT {
+            let line = format!("{MAX_KEPT} ports are kept; close one first: muses disconnect HOST:PORT");
+            return Err(Fault::new(Code::Failed, line));
         }
+        self.store(&next)?;
+        *self.now() = next;
         Ok(())
+    }
+
+    /// Keeps those no longer for which `is_over` holds: at least until the end of the process, for who closes a port wants it closed whatever the disk's
+    /// state is. Blocks for the disk.
+    pub fn forget(&self, is_over: impl Fn(&Kept) -> bool) -> Forgotten {
+        let _alone = self.changing();
+        let ports: Vec<Kept> = self.now().extract_if(.., |port| is_over(port)).collect();
+        let stored = if ports.is_empty() { Ok(()) } else { self.store(&self.all()) };
+        Forgotten { ports, stored }
+    }
+
+    fn store(&self, ports: &[Kept]) -> Result<(), Fault> {
+        // No bytes for nothing, which deletes the value.
+        let bytes = if ports.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(ports) };
+        let bytes = bytes.map_err(|error| Fault::new(Code::Failed, error.to_string()))?;
+        Ok(self.store.put(STORE_KEY, &bytes)?)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -110,11 +112,13 @@ impl KeptPorts {
 
 #[cfg(test)]
 mod tests {
+    use overlay::io::Snapshot;
+
     use super::*;
-    use crate::store::DiskStore;
+    use crate::store::{DiskStore, StoreError};
 
     fn port(listen: &str, target: &str) -> Kept {
-        Kept { listen: listen.parse().unwrap(), target: target.parse().unwrap(), only_me: false }
+        Kept { listen: listen.parse().unwrap(), target: target.parse().unwrap(), only_me: listen.ends_with('1') }
     }
 
     #[test]
@@ -130,11 +134,31 @@ mod tests {
         open().keep(web.clone()).unwrap();
         open().keep(db.clone()).unwrap();
         assert_eq!(open().all(), [web.clone(), db.clone()], "one port is one service's");
-        assert_eq!(open().forget(|kept| kept.target == web.target).unwrap(), [web]);
-        assert_eq!(open().all(), [db]);
-        assert_eq!(open().forget(|_| true).unwrap().len(), 1);
+        assert_eq!(open().forget(|kept| kept.target == web.target).ports, [web]);
+        assert!(open().all() == [db.clone()] && db.only_me);
+        assert_eq!(open().forget(|_| true).ports.len(), 1);
         assert!(!store.load().unwrap().contains_key(STORE_KEY));
         assert!(KeptPorts::open(Arc::clone(&store), Some(b"[{}]".to_vec().into())).is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_on_a_full_disk_is_forgotten_until_the_end_of_the_process() {
+        struct Full;
+        impl Store for Full {
+            fn load(&self) -> Result<Snapshot, StoreError> {
+                Ok(Snapshot::new())
+            }
+            fn write(&self, _: &[(&str, &[u8])]) -> Result<(), StoreError> {
+                Err(StoreError::Unstorable("full".into()))
+            }
+        }
+        let db = port("127.0.0.1:1", "alice/db");
+        let stored = serde_json::to_vec(std::slice::from_ref(&db)).unwrap();
+        let kept = KeptPorts::open(Arc::new(Full), Some(stored.into())).unwrap();
+        assert!(kept.keep(port("127.0.0.1:2", "alice/db")).is_err());
+        assert_eq!(kept.all(), std::slice::from_ref(&db));
+        let forgotten = kept.forget(|_| true);
+        assert!(forgotten.ports == [db] && forgotten.stored.is_err() && kept.all().is_empty());
     }
 
     #[test]

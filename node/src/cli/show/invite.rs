@@ -45,10 +45,10 @@ pub(super) fn text(invitation: &Invitation, lifetime_s: u64, flag: &str) -> Stri
     text
 }
 
-/// Those that somebody can still come with.
+/// Those that have not expired.
 pub(super) fn open(invites: &[OpenInvite], now_unix_s: u64) -> String {
     if invites.is_empty() {
-        return "no invite with a secret is open\n".to_owned();
+        return "no invite with a secret has been written that has not expired\n".to_owned();
     }
     let mut text = format!("{:<9} {:<12} {:>4}  {:<32} {}\n", "ID", "GOOD FOR", "USES", "OPENS", "CAME");
     for invite in invites {
@@ -61,7 +61,14 @@ pub(super) fn open(invites: &[OpenInvite], now_unix_s: u64) -> String {
 
 /// What was taken back, and what was not.
 pub(super) fn withdrawn(invite: &OpenInvite) -> String {
-    let mut text = format!("nobody new can come with the invite {} any more\n", invite.id);
+    // In an open overlay an invite is also the way there, which has no secret.
+    let mut text = match invite.admits {
+        Some(_) => format!("nobody new can come with the invite {} any more\n", invite.id),
+        None => format!(
+            "the invite {} opens no service any more; until it expires it still leads into this open overlay\n",
+            invite.id
+        ),
+    };
     if !invite.guests.is_empty() {
         _ = writeln!(text, "who came with it keeps what he got: {}", invite.guests.join(", "));
     }
@@ -174,9 +181,10 @@ mod tests {
         let table = open(std::slice::from_ref(&invite), 1000);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row.join(" "), "1a2b3c4d 60 minutes 2 the overlay, as member, web bob");
-        assert!(withdrawn(&invite).contains("keeps what he got: bob"));
+        assert!(withdrawn(&invite).contains("nobody new") && withdrawn(&invite).contains("keeps what he got: bob"));
+        assert!(withdrawn(&OpenInvite { admits: None, ..invite.clone() }).contains("still leads into"));
         assert_eq!(withdrawn(&OpenInvite { guests: Vec::new(), ..invite }).lines().count(), 1);
-        assert!(open(&[], 0).contains("no invite"));
+        assert!(open(&[], 0).starts_with("no invite"));
     }
 
     #[test]

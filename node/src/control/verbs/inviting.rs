@@ -15,8 +15,8 @@ use crate::clock;
 use crate::control::wire::{Invitation, OpenInvite, Outcome, Trial};
 use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
-use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, SECRET_BYTES, Secret};
-use crate::local::invites::{self, Answer, MAX_USES, Offer, Open, Opened, Which, Wish};
+use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, ParseInviteError, SECRET_BYTES, Secret};
+use crate::local::invites::{self, Answer, ID_CHARS, MAX_USES, Offer, Open, Opened, Which, Wish, is_id};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, for_others, reach};
 use crate::stack::{Event, Who};
@@ -81,11 +81,12 @@ impl Desk {
 
     pub(super) async fn invites(&self) -> Result<Value, Fault> {
         let grants = self.grants.clone();
-        let open = on_disk(move || Ok(grants.open_now(clock::now().wall))).await?;
+        let open = on_disk(move || Ok(grants.all(clock::now().wall))).await?;
         to_json(self.shown(open).await?)
     }
 
     pub(super) async fn uninvite(&self, invite: String) -> Result<Value, Fault> {
+        let invite = invite.trim();
         let which = match invite.parse::<Invite>() {
             Ok(Invite { grant: Some(Grant { secret, .. }), .. }) => Which::Secret(secret),
             Ok(_) => {
@@ -94,7 +95,15 @@ impl Desk {
                     "this invite has no secret: it only says where the overlay is, and nobody can take that back",
                 ));
             }
-            Err(_) => Which::Id(invite.to_ascii_lowercase()),
+            Err(ParseInviteError::NotAnInvite) if is_id(invite) => Which::Id(invite.to_ascii_lowercase()),
+            // What it was is not shown: it may be a secret with a letter too many.
+            Err(ParseInviteError::NotAnInvite) => {
+                let line = format!(
+                    "this is neither an invite nor the id of one, {ID_CHARS} hex digits; `muses invites` lists them"
+                );
+                return Err(Fault::new(Code::Usage, line));
+            }
+            Err(why) => return Err(Fault::new(Code::Usage, why.to_string())),
         };
         let what = match &which {
             Which::Id(id) => format!("the invite {id:?}"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::ports::OpenPort;
 use super::{Desk, to_json};
 use crate::config::EVERYBODY;
 use crate::control::wire::{Allowed, Exposed};
@@ -13,8 +14,6 @@ use crate::dashboard::Bound;
 use crate::exit::{Code, Fault};
 use crate::local::exposures::Exposure;
 use crate::local::kept::Kept;
-use crate::local::listen::Port;
-use crate::local::service::Target;
 use crate::local::socks;
 use crate::metrics;
 use crate::stack::Who;
@@ -46,7 +45,7 @@ impl Desk {
         let mut data = to_json(status)?;
         if let Value::Object(fields) = &mut data {
             fields.insert("offers".to_owned(), to_json(self.offers().await?)?);
-            let connect = |(address, (target, _)): (&String, &(Target, Port))| format!("{address} = {target}");
+            let connect = |(address, open): (&String, &OpenPort)| format!("{address} = {}", open.target);
             let connects: Vec<String> = self.connects().iter().map(connect).collect();
             fields.insert("connects".to_owned(), connects.into());
             let kept: Vec<String> = self.kept_ports.all().iter().map(Kept::to_string).collect();
