@@ -76,5 +76,7 @@ fn a_kept_port_that_cannot_be_opened_at_the_start_is_opened_when_it_can() {
 
 /// A list of the status.
 fn rows(node: &Node, field: &str) -> Vec<Value> {
-    node.json("status")[field].as_array().unwrap().clone()
+    let mut rows = node.json("status")[field].as_array().unwrap().clone();
+    rows.sort_by_key(Value::to_string);
+    rows
 }

@@ -265,6 +265,11 @@ fn services(peer: &str, catalogue: &catalogue::Answer, flag: &str) -> String {
             writeln!(text, "{:<24} muses connect {peer}/{service} --listen HOST:PORT{flag}", service.as_str())
         };
     }
+    if text.is_empty() {
+        text = format!(
+            "{peer} offers nothing to this node; its owner does that with: muses expose NAME HOST:PORT --allow YOU\n"
+        );
+    }
     text
 }
 

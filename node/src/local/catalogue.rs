@@ -1,7 +1,7 @@
 //! What a peer may use here, told to whoever asks: `muses services PEER`.
 //!
 //! Whoever opens the service [`SERVICE`] hears one JSON object, an [`Answer`], with what he himself may use and nothing else: not what others may, and of
-//! nothing where it is. A stranger hears what is for `anyone`. Who may use nothing is refused, as at a service that there is not. A program that has the library
+//! nothing where it is. A stranger hears what is for `anyone`. Who may use nothing is told that nothing answers. A program that has the library
 //! and no command answers nobody.
 
 use serde::{Deserialize, Serialize};

@@ -46,18 +46,20 @@ impl Desk {
             return Err(Fault { message: line, ..Failure::Myself.into() });
         }
         let opening = self.handle.open(peer.to_owned(), SERVICE.to_owned(), 0);
-        let conn = opening.await.map_err(|error| refused(error.into(), peer))?;
+        let conn = match opening.await.map_err(Fault::from) {
+            Ok(conn) => conn,
+            // The question is known there, and not answered to whom it says nothing.
+            Err(fault) if fault == Fault::from(Failure::ServiceDown) => {
+                return Ok(json!({ "node": node, "services": [] }));
+            }
+            Err(fault) if fault == Fault::from(Failure::Refused) => {
+                let line = "the peer does not say what it offers: it is of an earlier version, or a program of its own; ask its owner";
+                return Err(Fault { message: format!("{peer}: {line}"), ..fault });
+            }
+            Err(fault) => return Err(fault.about(peer)),
+        };
         let nothing = || Fault::new(Code::Failed, format!("{peer}: the peer did not say what it offers; try again"));
         let answer = Answer::read(&conn).await.ok_or_else(nothing)?;
         Ok(json!({ "node": node, "services": answer.services }))
     }
-}
-
-/// Who offers nothing refuses the question; so do an earlier version, and a program of one's own.
-fn refused(fault: Fault, peer: &str) -> Fault {
-    if fault == Fault::from(Failure::Refused) {
-        let line = "the peer offers nothing to this node, or does not say what; ask its owner for `muses expose NAME HOST:PORT --allow YOU`";
-        return Fault { message: format!("{peer}: {line}"), ..fault };
-    }
-    fault.about(peer)
 }
