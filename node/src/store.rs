@@ -8,6 +8,10 @@ use std::path::PathBuf;
 pub use disk::DiskStore;
 use overlay::id::NodeId;
 use overlay::io::Snapshot;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::exit::{Code, Fault};
 
 /// Longest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
@@ -108,6 +112,15 @@ pub fn belongs_to(store: &dyn Store, snapshot: &mut Snapshot, id: NodeId) -> Res
 /// What to do about a value that is whole, and yet makes no sense.
 pub(crate) fn senseless(key: &str, why: impl std::fmt::Display) -> String {
     format!("the value {key} in {STATE_FILE} cannot be used ({why}); {WHAT_TO_DO}")
+}
+
+/// What is stored as JSON under `key`; nothing yet is the default.
+///
+/// # Errors
+/// [`Code::State`] when it makes no sense.
+pub(crate) fn parse<T: DeserializeOwned + Default>(key: &str, stored: Option<Zeroizing<Vec<u8>>>) -> Result<T, Fault> {
+    let parsed = stored.map_or_else(|| Ok(T::default()), |bytes| serde_json::from_slice(&bytes));
+    parsed.map_err(|why| Fault::new(Code::State, senseless(key, why)))
 }
 
 /// Whether a value of this key and length can be stored.

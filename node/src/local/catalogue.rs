@@ -12,7 +12,7 @@ use crate::driver::Conn;
 /// The service at which one can ask. No person can offer a service of this name.
 pub const SERVICE: &str = "~services";
 /// Most rows of an answer; more are left out.
-pub const MAX_ROWS: usize = 1024;
+const MAX_ROWS: usize = 1024;
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = MAX_ROWS * (MAX_SERVICE_NAME_BYTES + 64);
 

@@ -17,7 +17,7 @@ use super::service::ServiceName;
 use crate::driver::Conn;
 use crate::exit::{Code, Fault};
 use crate::invite::{SECRET_BYTES, Secret};
-use crate::store::{Store, senseless};
+use crate::store::{Store, parse};
 
 /// The service at which secrets are taken. No person can offer a service of this name.
 pub const SERVICE: &str = "~invite";
@@ -135,9 +135,7 @@ impl Grants {
     /// # Errors
     /// When the stored value cannot be read.
     pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>) -> Result<Self, Fault> {
-        let rows = stored.map_or(Ok(BTreeMap::new()), |bytes| serde_json::from_slice(&bytes));
-        let rows = rows.map_err(|why| Fault::new(Code::State, senseless(STORE_KEY, why)))?;
-        Ok(Self { store, rows: Mutex::new(rows) })
+        Ok(Self { store, rows: Mutex::new(parse(STORE_KEY, stored)?) })
     }
 
     /// Keeps a new grant; its id. Blocks for the disk.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::service::{Forward, Target};
 use crate::exit::{Code, Fault};
-use crate::store::{Store, senseless};
+use crate::store::{Store, parse};
 
 /// Where they are in the store; the stack never sees this key.
 pub const STORE_KEY: &str = "node/ports";
@@ -57,9 +57,7 @@ impl KeptPorts {
     /// # Errors
     /// When the stored value cannot be read.
     pub fn open(store: Arc<dyn Store>, stored: Option<Zeroizing<Vec<u8>>>) -> Result<Self, Fault> {
-        let kept = stored.map_or(Ok(Vec::new()), |bytes| serde_json::from_slice(&bytes));
-        let kept = kept.map_err(|why| Fault::new(Code::State, senseless(STORE_KEY, why)))?;
-        Ok(Self { store, changing: Mutex::default(), now: Mutex::new(kept) })
+        Ok(Self { store, changing: Mutex::default(), now: Mutex::new(parse(STORE_KEY, stored)?) })
     }
 
     /// Those that are kept now.

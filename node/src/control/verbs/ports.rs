@@ -1,6 +1,6 @@
 //! Local ports that are a peer's service: made, kept over restarts, and closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -181,17 +181,16 @@ impl Desk {
             let mut connects = self.connects();
             connects.extract_if(.., |at, open| is_meant(at, &open.target, what)).collect()
         };
-        let mut closed: Vec<String> = closing.keys().cloned().collect();
+        // Of those that were kept some may not have been open.
+        let mut closed: BTreeSet<String> = closing.keys().cloned().collect();
         for open in closing.into_values() {
             open.port.close().await;
         }
         let (ports, meant) = (Arc::clone(&self.kept_ports), what.to_owned());
         let over =
             on_disk(move || Ok(ports.forget(|kept| is_meant(kept.listen.as_str(), &kept.target, &meant)))).await?;
-        // Some of these were not open.
-        closed.extend(
-            over.ports.iter().map(|kept| kept.listen.to_string()).filter(|at| !closed.contains(at)).collect::<Vec<_>>(),
-        );
+        closed.extend(over.ports.iter().map(|kept| kept.listen.to_string()));
+        let closed = Vec::from_iter(closed);
         if closed.is_empty() {
             let line = format!("no local port {what:?}; `muses status` shows those that `muses connect` made");
             return Err(Fault::new(Code::Usage, line));
