@@ -11,7 +11,6 @@ use common::Net;
 use overlay::address::{Address, FIRST_TREE};
 use overlay::config::{Config, Only, Timing};
 use overlay::wire::link::Frame;
-use overlay::wire::packet::Header;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -200,24 +199,6 @@ fn the_deaths_of_the_founder_and_of_its_first_heir_renumber_nobody() {
     net.kill(minding, true);
     net.run(secs(60));
     assert_unchanged(&mut net, &before);
-}
-
-#[test]
-fn a_walk_that_knows_no_table_turns_at_the_minded_root() {
-    let mut net = Net::grow(4, 18);
-    net.kill(0, true);
-    net.run(secs(40));
-    let minding = net.index(net.node(5).root(net.now).unwrap().0);
-    let malformed = |net: &Net| net.alive().iter().map(|n| net.node(*n).dht_counters().malformed).sum::<u64>();
-    let lost = |net: &Net| net.alive().iter().map(|n| net.node(*n).counters().dropped_ttl).sum::<u64>();
-    let before = (malformed(&net), lost(&net));
-    for n in 0..32u8 {
-        // Its binder counts it, and does not answer, because it asks for nothing.
-        let header = Header::walk(net.id(5), net.place(5), [n; 32], 0, FIRST_TREE);
-        net.hears(minding, header.with_payload(b"nothing")).unwrap();
-    }
-    net.run(secs(2));
-    assert_eq!((malformed(&net), lost(&net)), (before.0 + 32, before.1), "{}", net.picture());
 }
 
 /// A founder, and one node after the other, with a link to that through which it joined and to nobody else.

@@ -119,6 +119,6 @@ pub(crate) fn is_absent(header: &Header) -> bool {
     !header.target.is_empty() && header.target.iter().all(|(tree, _)| header.strikes & absent_bit(tree) != 0)
 }
 
-const fn absent_bit(tree: TreeId) -> u8 {
+pub(super) const fn absent_bit(tree: TreeId) -> u8 {
     1 << (ABSENT_BIT + tree.index())
 }

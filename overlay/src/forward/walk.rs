@@ -1,7 +1,9 @@
 //! Walks of the record table: in one tree to a vertex on the way that the walk's key takes down from the root, and from there on down by
-//! weighted rendezvous. Who knows the tables above it sends a walk straight to the first vertex that it cannot decide for; others send it up to the root.
+//! weighted rendezvous. Who knows the tables above it sends a walk straight to the first vertex that it cannot decide for; others send it up to the root,
+//! and so does a relay from which no way leads to that vertex.
 
 use super::Routed;
+use super::detour::absent_bit;
 use crate::address::{Address, AddressSet, FIRST_TREE, Place, TreeId};
 use crate::dht::{Choice, Walk, choose};
 use crate::id::NodeId;
@@ -73,14 +75,15 @@ impl Overlay {
         if self.trees[tree].minds {
             self.turn_at_the_minded_root(tree, &mut packet);
         }
-        match self.direction(tree, &mut packet.header) {
+        match self.direction(tree, &mut packet) {
             Direction::Down => self.walk_down(tree, packet, came_from, now),
             Direction::On(link) => self.step(packet, link, came_from, now),
         }
     }
 
     /// Whether the walk turns downwards here, or which link leads to the vertex where it does.
-    fn direction(&mut self, tree: TreeId, header: &mut Header) -> Direction {
+    fn direction(&mut self, tree: TreeId, packet: &mut Routed) -> Direction {
+        let header = &mut packet.header;
         let own = self.trees[tree].address.clone();
         let arrived = match (header.target.in_tree(tree), &own) {
             (Some(target), Some(own)) => target == own,
@@ -89,31 +92,37 @@ impl Overlay {
         if header.down || arrived {
             return Direction::Down;
         }
-        let Some(target) = header.target.in_tree(tree).cloned() else {
-            let parent = self.trees[tree].parent();
-            return Direction::On(parent.and_then(|parent| self.links.to(&parent)).map(|link| link.id));
-        };
-        let link = self.choose_link(header, None);
-        // The vertex is gone: who is above it by its address knows best what is there instead.
-        let above = own.is_some_and(|own| own.is_prefix_of(&target));
-        if link.is_none() && above { Direction::Down } else { Direction::On(link) }
+        let Some(target) = header.target.in_tree(tree).cloned() else { return Direction::On(self.link_up(tree)) };
+        if let Some(link) = self.choose_link(header, None) {
+            return Direction::On(Some(link));
+        }
+        if self.trees[tree].minds || own.is_some_and(|own| own.is_prefix_of(&target)) {
+            // The vertex is gone: who is above it by its address, or minds the root, knows best what is there instead.
+            return Direction::Down;
+        }
+        turn_to(None, tree, packet);
+        Direction::On(self.link_up(tree))
+    }
+
+    fn link_up(&self, tree: TreeId) -> Option<LinkId> {
+        let parent = self.trees[tree].parent()?;
+        self.links.to(&parent).map(|link| link.id)
     }
 
     /// A walk to the root goes on to the vertex that the founder would have chosen, by the table that it told last; this node answers for the founder
-    /// itself.
+    /// itself, also where no way led to such a vertex.
     fn turn_at_the_minded_root(&self, tree: TreeId, packet: &mut Routed) {
-        let header = &mut packet.header;
+        let header = &packet.header;
         if header.down || header.target.in_tree(tree).is_some_and(|target| target.depth() > 0) {
             return;
         }
         let (key, replica) = (header.dst, header.replica());
         let known = self.trees[tree].lineage.first().and_then(Option::as_ref);
+        let known = known.filter(|_| !has_missed_its_vertex(header, tree));
         let chosen = known.and_then(|table| table.choose(&key, replica, Address::root().as_slice()));
         let vertex = chosen.and_then(|slot| Address::root().child_in(slot, self.q()));
         if let Some(vertex) = vertex.or_else(|| self.trees[tree].address.clone()) {
-            header.target = AddressSet::of(tree, vertex);
-            (header.last, header.mask, header.strikes) = (f64::INFINITY, u32::MAX, 0);
-            packet.resized = true;
+            turn_to(Some(vertex), tree, packet);
         }
     }
 
@@ -152,4 +161,19 @@ impl Overlay {
         }
         self.enqueue_packet(link, waits, bytes, now);
     }
+}
+
+/// Sends a walk to this vertex, or to the root, which knows who is there, when there is no way to the one that it made for: dead nodes are around
+/// that, and nobody here is nearer.
+fn turn_to(vertex: Option<Address>, tree: TreeId, packet: &mut Routed) {
+    let header = &mut packet.header;
+    (header.last, header.mask) = (f64::INFINITY, u32::MAX);
+    header.strikes = if vertex.is_none() { absent_bit(tree) } else { 0 };
+    header.target = vertex.map(|vertex| AddressSet::of(tree, vertex)).unwrap_or_default();
+    packet.resized = true;
+}
+
+/// Whether the walk goes to the root because no way led to the vertex that it made for.
+const fn has_missed_its_vertex(header: &Header, tree: TreeId) -> bool {
+    header.strikes & absent_bit(tree) != 0
 }

@@ -10,7 +10,7 @@
 //! | 4 | 4 | flow label: packets of one flow share queues fairly with others |
 //! | 8 | 8 | `last`: the potential of the node that forwarded last (IEEE 754), +inf at the source |
 //! | 16 | 4 | mask of (tree, target) pairs that are still tried, all ones at the source |
-//! | 20 | 1 | strikes: bits 0 to 3 hints that turned out dead, bits 4 to 7 trees in which nobody is at the target's address |
+//! | 20 | 1 | strikes: bits 0 to 3 hints that turned out dead, bits 4 to 7 trees in which nobody is at the target's address, or a walk found no way to its vertex |
 //! | 21 | 32 | destination id; of a DHT walk, the record key |
 //! | 53 | 8 | seq of the destination's place; of a walk, its tree and the replica in the last two bytes |
 //! | 61 | 32 | source id |
@@ -91,7 +91,7 @@ pub struct Header {
     pub last: f64,
     /// (tree, target) pairs that are still tried.
     pub mask: u32,
-    /// Hints that are not used any more, and trees in which nobody is at the target's address.
+    /// Hints that are not used any more, and trees in which nobody is at the target's address, or a walk found no way to its vertex.
     pub strikes: u8,
     /// The destination's id, or a walk's record key.
     pub dst: [u8; 32],
