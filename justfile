@@ -29,6 +29,8 @@ nightly:
     # The claim of docs/explanation/threat-model.md: a million keys, of which the extreme ones join, capture no root.
     GROUND_KEYS=1000000 cargo test --release -p overlay --test ground_keys
     cargo test --workspace -- --ignored
+    # The models of handshake and resume; wants ProVerif: see muses/model/README.md.
+    muses/model/check.sh
     # Known weaknesses of what we build upon; wants the network and `cargo install --locked cargo-deny`.
     cargo deny check
     cargo deny --manifest-path fuzz/Cargo.toml check --config deny.toml advisories
