@@ -316,6 +316,19 @@ impl Dht {
         }
     }
 
+    /// Whether a walk brings a record under `key` whose signature has to be checked, because it is not the one that is kept.
+    pub fn has_to_check(&self, key: &RecordKey, body: &[u8], now: Now) -> bool {
+        match wire::decode_request(body) {
+            Ok(Request::Put { record, .. }) => self.kept(key, &record, now).is_none(),
+            _ => false,
+        }
+    }
+
+    /// What is kept under `key`, if it is this record.
+    fn kept(&self, key: &RecordKey, record: &[u8], now: Now) -> Option<&SignedRecord> {
+        self.store.record(key, now.instant).map(|(kept, _)| kept).filter(|kept| kept.as_bytes() == record)
+    }
+
     /// A reply arrived, as it says from `from`.
     pub fn handle_reply(&mut self, from: NodeId, body: &[u8], now: Now) {
         match wire::decode_reply(body) {
@@ -427,7 +440,8 @@ impl Dht {
     }
 
     fn answer_put(&mut self, key: &RecordKey, replica: u8, remaining_s: u32, record: &[u8], now: Now) -> Answer {
-        let Some(record) = self.valid_record(key, record) else {
+        let kept = self.kept(key, record, now).cloned();
+        let Some(record) = kept.or_else(|| self.valid_record(key, record)) else {
             return Answer::Refused(Refusal::Invalid);
         };
         match self.store.put(replica, record, remaining_s, now) {

@@ -147,6 +147,10 @@ impl Overlay {
         if lane_of(packet.header.kind) != lane {
             return Err(FrameError::OutOfPlace);
         }
+        if self.is_forged(&packet.header) {
+            self.counters.dropped_forged += 1;
+            return Ok(());
+        }
         self.hear_place(id, &packet.header, now);
         if packet.header.to() != self.id && self.standing() == Standing::Leaf {
             self.counters.dropped_no_route += 1;
@@ -157,6 +161,13 @@ impl Overlay {
             self.report_unreachable(&packet, why, now);
         }
         Ok(())
+    }
+
+    /// Whether the packet comes in this node's own name, and was not sent by it: that comes back on a detour, and says where this node is or was. Passed on
+    /// by this node, it would be believed what it says of it.
+    fn is_forged(&self, header: &Header) -> bool {
+        let is_own = |own: &Place| header.return_place.seq < own.seq || header.return_place == *own;
+        header.src == self.id && !self.trees.place.as_ref().is_some_and(is_own)
     }
 
     /// Delivers a packet or passes it on, or gives it back with the reason why not.
@@ -273,7 +284,7 @@ impl Overlay {
             }
             Kind::EchoRequest => self.answer_echo(&packet, now),
             Kind::EchoReply => self.handle_echo_reply(&packet, now),
-            Kind::Moved => self.handle_moved(packet.header.src, packet.payload(), now),
+            Kind::Moved => self.handle_moved(came_from, packet.header.src, packet.payload(), now),
             Kind::DhtWalk => {}
         }
     }

@@ -27,6 +27,8 @@ pub struct Counters {
     pub dropped_full: u64,
     /// Frames dropped because their link had used up its budget of signatures to check.
     pub dropped_unchecked: u64,
+    /// Packets dropped because they came in this node's own name.
+    pub dropped_forged: u64,
     /// Frames that were malformed, oversized, out of place or forged; each closed its link.
     pub bad_frames: u64,
     /// Links closed for such a frame, a wrong overlay or a wrong version.

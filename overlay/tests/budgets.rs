@@ -15,9 +15,12 @@ use overlay::grant::{Grant, GrantChain};
 use overlay::id::{CheckSignatures, NodeId, Signature};
 use overlay::overlay::Overlay;
 use overlay::wire::link::{Ask, BeaconFrame, Chain, Frame, Proof};
+use overlay::wire::packet::{Header, Kind};
 
 /// What a link may cost at once, and what is checked beside that.
 const AT_ONCE: usize = 600;
+/// Any record has more.
+const RECORD_BYTES: usize = 150;
 /// Keys that nobody runs a node with.
 const MADE_UP: usize = 1000;
 const NODE: usize = 2;
@@ -96,6 +99,48 @@ fn a_place_that_is_falsely_claimed_to_be_given_here_is_checked_for_a_while() {
     };
     says(&mut net, (0..10_000).map(forged));
     let checks = counted.0.load(Ordering::Relaxed);
+    assert!(checks < AT_ONCE, "{checks} checks");
+}
+
+/// Who sends a packet says itself who it is from, and a walk that goes down ends at a node without children, whatever its key is.
+#[test]
+fn ever_new_records_in_packets_are_not_all_checked() {
+    let (mut net, counted) = row();
+    let heard = Arc::new(Mutex::new(None));
+    let keeps = Arc::clone(&heard);
+    net.tap = Some(Box::new(move |_, _, bytes| {
+        if let Ok((header, at)) = Header::decode(&bytes)
+            && header.kind == Kind::DhtWalk
+            && bytes.len() > at + RECORD_BYTES
+        {
+            *keeps.lock().unwrap() = Some((header, bytes[at..].to_vec()));
+        }
+        bytes
+    }));
+    net.with(1, |overlay, now| overlay.publish_node(vec![8; 90], now));
+    net.run(Duration::from_secs(2));
+    let (mut header, body) = heard.lock().unwrap().take().expect("a record was put");
+    header.down = true;
+    let before = counted.0.load(Ordering::Relaxed);
+    let forged = |n: u32| {
+        let mut body = body.clone();
+        body.last_chunk_mut::<4>().unwrap().copy_from_slice(&n.to_be_bytes());
+        body
+    };
+    for n in 0..10_000 {
+        net.hears_from(NODE, 1, header.with_payload(&forged(n))).unwrap();
+    }
+    let checks = counted.0.load(Ordering::Relaxed) - before;
+    assert!((1..AT_ONCE).contains(&checks), "{checks} checks");
+    assert!(net.node(NODE).counters().dropped_unchecked > 0);
+    // So does who tells where a child of its has moved.
+    net.with(1, |overlay, _| overlay.set_signature_checks(Arc::clone(&counted) as Arc<_>));
+    let before = counted.0.load(Ordering::Relaxed);
+    for n in 0..10_000 {
+        let moved = Header::new(Kind::Moved, net.id(NODE), net.place(NODE), net.id(1), net.place(1), 0);
+        net.hears_from(1, 0, moved.with_payload(&forged(n)[body.len() - RECORD_BYTES..])).unwrap();
+    }
+    let checks = counted.0.load(Ordering::Relaxed) - before;
     assert!(checks < AT_ONCE, "{checks} checks");
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::Routed;
 use crate::address::{Address, AddressSet, Place, TreeId};
 use crate::id::NodeId;
+use crate::io::LinkId;
 use crate::overlay::Overlay;
 use crate::record::{NodeRecord, Query, SignedRecord};
 use crate::time::{Instant, Now};
@@ -78,9 +79,11 @@ impl Overlay {
     }
 
     /// A node says where it is now. It counts if that node has, or lately had, its place below this one.
-    pub(super) fn handle_moved(&mut self, from: NodeId, record: &[u8], now: Now) {
+    pub(super) fn handle_moved(&mut self, came_from: Option<LinkId>, from: NodeId, record: &[u8], now: Now) {
         let is_child = TreeId::ALL.into_iter().any(|tree| self.trees[tree].slots.slot_of(&from).is_some());
-        let signed = is_child.then(|| SignedRecord::verify_with(record, self.checks.as_ref()).ok()).flatten();
+        // Who sent it is what it says so far.
+        let is_checked = is_child && came_from.is_none_or(|link| self.may_check(link, 1, now));
+        let signed = is_checked.then(|| SignedRecord::verify_with(record, self.checks.as_ref()).ok()).flatten();
         let Some(record) = signed.as_ref().and_then(SignedRecord::node).filter(|record| record.id == from) else {
             return;
         };

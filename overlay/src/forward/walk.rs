@@ -133,6 +133,13 @@ impl Overlay {
         let Some(address) = &self.trees[tree].address else { return };
         match choose(&key, replica, address, self.own_weight(), &self.dht_children(tree)) {
             Choice::Here => {
+                if let Some(link) = came_from
+                    && self.dht.has_to_check(&key, packet.payload(), now)
+                    && !self.may_check(link, 1, now)
+                {
+                    return;
+                }
+                let header = &packet.header;
                 let (from, return_place, hops) = (header.src, header.return_place.clone(), header.hops());
                 let walk = Walk { from, return_place, key, replica, hops };
                 self.dht.handle_at_binder(walk, packet.payload(), now);

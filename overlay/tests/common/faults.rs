@@ -87,8 +87,18 @@ impl Net {
 
     /// Has its neighbour `from` say something to `n` that it would not say.
     pub fn hears_from(&mut self, n: usize, from: usize, bytes: Vec<u8>) -> Result<(), overlay::error::FrameError> {
+        self.hears_from_on(Lane::Control, n, from, bytes)
+    }
+
+    pub fn hears_from_on(
+        &mut self,
+        lane: Lane,
+        n: usize,
+        from: usize,
+        bytes: Vec<u8>,
+    ) -> Result<(), overlay::error::FrameError> {
         let goes = |end: &End| end.node == n && end.peer == from && self.ends.contains_key(&end.other);
         let link = *self.ends.iter().find(|(_, end)| goes(end)).unwrap().0;
-        self.with(n, |overlay, now| overlay.handle_frame(link, Lane::Control, bytes, now))
+        self.with(n, |overlay, now| overlay.handle_frame(link, lane, bytes, now))
     }
 }
