@@ -22,7 +22,6 @@ mod place;
 mod reload;
 mod run;
 mod show;
-mod span;
 mod supervisor;
 mod up;
 
@@ -50,7 +49,7 @@ enum Verb {
     /// Run a node in the foreground: found an overlay, join one, or go on with the one it is in
     #[command(after_help = "Example:\n  muses up --name alice", arg(no_json()))]
     Up(up::Up),
-    /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`
+    /// Join an overlay by an invite or a bootstrap peer's address, or the one on this local network; then the same as `muses up --join ...`. A node that runs already takes an invite of its overlay without an interruption
     #[command(after_help = "Example:\n  muses join muses1...", arg(no_json()), mut_arg("closed", |flag| flag.hide(true)))]
     Join {
         /// The invite, or the address /ip4/../tcp/../p2p/..; - reads it from stdin; without it the local network is searched (mDNS)
@@ -63,7 +62,7 @@ enum Verb {
     #[command(after_help = "Example:\n  muses invite --for 1h --allow ssh")]
     Invite {
         /// How long it is good: 30m, 12h, 7d
-        #[arg(long = "for", value_name = "SPAN", value_parser = span::parse, default_value = INVITE_LIFETIME)]
+        #[arg(long = "for", value_name = "SPAN", value_parser = crate::span::parse, default_value = INVITE_LIFETIME)]
         lifetime_s: u64,
         /// Services that whoever comes with it may use from then on
         #[arg(long = "allow", value_name = "SERVICE", num_args = 1.., value_delimiter = ',')]
@@ -227,7 +226,7 @@ enum Verb {
         /// The folder
         folder: Option<PathBuf>,
     },
-    /// Leave the overlay and end the node
+    /// End the node, which tells its neighbours; its folder stays in the overlay, and the next `muses up` goes on there
     #[command(after_help = "Example:\n  muses down")]
     Down,
 }

@@ -106,6 +106,11 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
     }
 }
 
+/// Whether a node has the folder, see [`open_folder`].
+pub fn is_running(data_dir: &Path) -> bool {
+    File::open(lock_path(data_dir)).is_ok_and(|lock| lock.try_lock_shared().is_err())
+}
+
 /// Whether the node of this process still works in `data_dir`: somebody may have moved the folder, and put another one there.
 ///
 /// # Errors

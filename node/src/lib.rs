@@ -83,10 +83,12 @@ pub mod machine;
 pub mod metrics;
 pub mod reach;
 pub mod recovery;
+mod span;
 pub mod stack;
 pub mod store;
 pub mod token;
 pub mod upnp;
+pub mod way;
 pub mod web;
 mod words;
 

@@ -8,7 +8,7 @@ const SECONDS_IN_DAY: u64 = 86_400;
 ///
 /// # Errors
 /// One line for anything else, for nothing, and for more.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is not a length of time, such as 30m, 12h or 7d (at most {MAX_DAYS}d)");
     let unit = match text.chars().last() {
         Some('s') => 1,
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// The same, roughly, in words.
-pub(super) fn text(seconds: u64) -> String {
+pub(crate) fn text(seconds: u64) -> String {
     let (number, unit) = match seconds {
         0..120 => (seconds, "second"),
         120..7200 => (seconds / 60, "minute"),

@@ -74,6 +74,35 @@ fn a_peer_says_what_one_may_use_and_nothing_else() {
 }
 
 #[test]
+fn a_port_of_the_node_itself_is_not_said_to_be_another_programs() {
+    let (alice, bob) = alice_and_bob();
+    alice.json(&format!("expose echo {} --allow bob", echo_service()));
+    let status = bob.json("status");
+    let link = status["listen"][0].as_str().unwrap().split('/').nth(4).unwrap().to_owned();
+    for (at, what) in [
+        (status["socks"].as_str().unwrap().to_owned(), "SOCKS5"),
+        (status["dashboard"].as_str().unwrap().to_owned(), "dashboard"),
+        (status["metrics"].as_str().unwrap().to_owned(), "metrics"),
+        (format!("127.0.0.1:{link}"), "links"),
+    ] {
+        let refused = bob.muses(&format!("connect alice/echo --listen {at}"));
+        is_refusal(&refused, 9, &["this node serves", what]);
+    }
+}
+
+#[test]
+fn whoever_an_expose_leaves_out_is_named() {
+    let (alice, bob) = alice_and_bob();
+    let (service, id) = (echo_service(), bob.json("status")["node"].as_str().unwrap().to_owned());
+    let text = |line: String| String::from_utf8(alice.muses(&line).stdout).unwrap();
+    assert!(!text(format!("expose echo {service} --allow bob")).contains("no longer"));
+    let said = text(format!("expose echo {service} --allow {}", alice.json("status")["node"].as_str().unwrap()));
+    assert!(said.contains("no longer") && said.contains("muses cut PEER/echo") && said.contains(&id), "{said}");
+    let said = text("unexpose echo".to_owned());
+    assert!(said.contains("connections that are open go on"), "{said}");
+}
+
+#[test]
 fn unix_sockets_stand_where_ports_do() {
     let (alice, bob) = alice_and_bob();
     let folder = tempfile::tempdir().unwrap();

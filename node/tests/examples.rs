@@ -97,6 +97,8 @@ fn every_json_output_is_as_documented() {
         let complaints = differences(&reply["data"], &documented[verb], seen.entry(verb.to_owned()).or_default());
         assert!(complaints.is_empty(), "{line}: {complaints:#?}\n{reply}");
     };
+    let line = format!("expose kept {} --json", greeter(b"kept"));
+    is_as_documented("expose", &line, &place.bob.muses(&line));
     for (verb, line) in ORDER.iter().flat_map(|verb| examples.iter().filter(move |(of, _)| of == verb)) {
         let line = place.filled_in(line);
         if WITHOUT_JSON.contains(&verb.as_str()) {

@@ -118,6 +118,68 @@ fn an_invite_that_was_taken_back_opens_nothing_and_who_came_before_stays() {
     assert_eq!(bob.json(&format!("services {}", written["node"].as_str().unwrap()))["services"][0]["service"], "web");
 }
 
+#[test]
+fn a_node_that_runs_takes_an_invite_of_its_overlay() {
+    let (alice, mut bob) = common::alice_and_bob();
+    alice.json(&format!("expose wiki {}", greeter(b"hello")));
+    let invite = alice.json("invite --allow wiki")["invite"].as_str().unwrap().to_owned();
+    let plain = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    alice.json(&format!("expose long {} --allow bob", service.local_addr().unwrap()));
+    let at = bob.json("connect alice/long --listen 127.0.0.1:0")["listen"].as_str().unwrap().to_owned();
+    let mut open = TcpStream::connect(at).unwrap();
+    let mut accepted = service.accept().unwrap().0;
+
+    let said = typed(bob.folder.path(), "join -", &invite);
+    assert!(said.starts_with("the invite opened wiki; for instance: muses connect 12D3"), "{said}");
+    let listed = bob.json("services alice");
+    assert!(listed["services"].as_array().unwrap().iter().any(|row| row["service"] == "wiki"), "{listed}");
+    assert_eq!(typed(bob.folder.path(), "join -", &invite), said, "who comes again has what he has");
+    assert!(typed(bob.folder.path(), "join -", &plain).contains("opens nothing more"));
+    let address = bob.json("status")["listen"][0].as_str().unwrap().to_owned();
+    assert!(String::from_utf8(bob.muses(&format!("join {address}")).stdout).unwrap().contains("tries this address"));
+    open.write_all(b"still").unwrap();
+    let mut heard = [0; 5];
+    accepted.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"still");
+
+    let other = Node::start(&[]);
+    other.json_when("status", |status| status["address"].is_string());
+    is_refusal(&other.muses(&format!("join {invite}")), 8, &["another one", "--data-dir"]);
+    is_refusal(&alice.muses(&format!("join {invite}")), 2, &["own"]);
+    is_refusal(&bob.muses(&format!("join --leaf {plain}")), 7, &["without them"]);
+    let id = alice.json("invites")[0]["id"].as_str().unwrap().to_owned();
+    alice.json(&format!("uninvite {id}"));
+    is_refusal(&bob.muses(&format!("join {invite}")), 4, &["invite"]);
+    assert!(bob.process.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_member_types_an_invite_that_has_expired_and_goes_on() {
+    let alice = Node::start(&["--name", "alice"]);
+    alice.json_when("status", |status| status["listen"][0].is_string() && status["address"].is_string());
+    let text = alice.json("invite")["invite"].as_str().unwrap().to_owned();
+    let good: Invite = text.parse().unwrap();
+    let expired = Invite { expires_unix_s: 1_000_000_000, ..good }.to_text().unwrap();
+    let mut bob = Node::join(&text, &[]);
+    bob.json_when("status", |status| status["address"].is_string());
+    bob.json("down");
+    bob.wait();
+    bob.restart(&["--join", &expired]);
+    let status = bob.json_when("status", |status| status["address"].is_string());
+    assert_eq!(status["overlay"], alice.json("status")["overlay"]);
+}
+
+#[test]
+fn an_invite_of_a_leaf_says_for_whom_it_is() {
+    let (alice, _bob) = common::alice_and_bob();
+    let leaf = Node::join(&alice.invite(), &["--leaf"]);
+    leaf.json_when("status", |status| status["address"].is_string());
+    assert_eq!(alice.json("invite")["takes_in"], true);
+    let said = String::from_utf8(leaf.muses("invite --qr").stdout).unwrap();
+    assert!(said.contains("caution: nobody gets into the overlay through this node"), "{said}");
+}
+
 /// What a verb says to a line on its stdin.
 fn typed(folder: &Path, verb: &str, line: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muses"));

@@ -204,7 +204,7 @@ fn who_goes_on_alone_is_told() {
     let said = BufReader::new(bob.process.stdout.take().unwrap()).lines();
     let line =
         said.map_while(Result::ok).find(|line| line.contains("no node of this overlay has answered yet")).unwrap();
-    assert!(line.contains("goes on trying") && line.contains("--join INVITE"), "{line}");
+    assert!(line.contains("goes on trying") && line.contains("muses join INVITE"), "{line}");
     let examined = String::from_utf8(bob.muses("doctor").stdout).unwrap();
     assert!(examined.contains("does another node of this overlay run?"), "{examined}");
     assert!(!examined.contains("given with --join"), "{examined}");

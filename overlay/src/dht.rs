@@ -1,8 +1,8 @@
 //! The distributed table of signed records: who is where, and whom a name means.
 //!
-//! A record is kept by its *binders*, one for each of [`REPLICAS`] salts. A request travels to the binder as a *walk*: up the
-//! parent links to the root, then down by [`choose`] at each vertex until that says [`Choice::Here`]. The binder answers straight
-//! to the return place in the walk. [`Dht`] is the part of one node: it makes walks and replies, and is told what arrives.
+//! A record is kept by its *binders*, one for each of [`REPLICAS`] salts. A request travels to the binder as a *walk*: to the
+//! first vertex that the asker cannot decide for by the tables that it knows, or to the root, then down by [`choose`] at each vertex until that
+//! says [`Choice::Here`]. The binder answers straight to the return place in the walk. [`Dht`] is the part of one node: it makes walks and replies, and is told what arrives.
 //!
 //! What the overlay, which embeds it, does:
 //!

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::out::print;
-use super::show;
+use super::up::Up;
+use super::{join, show};
 use crate::control::client::Client;
 use crate::control::wire::{Reply, Request};
 use crate::exit::{Code, Fault};
-use crate::folder::lock_path;
+use crate::folder::is_running;
 use crate::local::service::{Forward, ServiceName, Target};
 
 /// How long a node that has left may take to end.
@@ -73,6 +74,23 @@ pub(super) fn invite(data_dir: &Path, request: &Request, json: bool, qr: bool) -
         print(format!("{invite}\n"))?;
         let about = text.strip_prefix(invite.as_str()).unwrap_or(&text).trim_start();
         let _ = std::io::stderr().write_all(about.as_bytes());
+    }
+    Ok(())
+}
+
+/// Gives the node that runs on `data_dir` the ways into its overlay that were typed.
+pub(super) fn join(data_dir: &Path, mut up: Up) -> Result<(), Fault> {
+    let ways = std::mem::take(&mut up.join);
+    if up != Up::from_environment()? {
+        let line = format!(
+            "a node runs on {} already, and other flags than a way in are for its start; without them this is done at once, without an interruption",
+            data_dir.display()
+        );
+        return Err(Fault::new(Code::AlreadyRunning, line));
+    }
+    for way in ways {
+        let way = join::typed_or_read(&way)?.trim().to_owned();
+        verb(data_dir, &Request::Join { way }, false)?;
     }
     Ok(())
 }
@@ -149,8 +167,7 @@ pub(super) fn reverse(data_dir: &Path, target: Target, forward: Forward, json: b
 /// The node answers `down` when it has left; its folder is free when its process is gone, a moment later.
 fn wait_for_end(data_dir: &Path) {
     let deadline = Instant::now() + END_TIMEOUT;
-    let running = || File::open(lock_path(data_dir)).is_ok_and(|lock| lock.try_lock().is_err());
-    while running() && Instant::now() < deadline {
+    while is_running(data_dir) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -11,8 +11,8 @@ use overlay::id::{NodeId, OverlayId};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::Instant;
 
+use super::INVITE_LIFETIME;
 use super::lines::Lines;
-use super::{INVITE_LIFETIME, span};
 use crate::clock;
 use crate::driver::Handle;
 use crate::exit::{Code, Fault};
@@ -20,6 +20,7 @@ use crate::facts;
 use crate::invite::{Invite, MAX_ADDRESSES};
 use crate::local::socks::{Guard, TOKEN_FILE};
 use crate::reach::{Reach, for_others, reach};
+use crate::span;
 use crate::stack::Event;
 use crate::words::count;
 
@@ -35,7 +36,7 @@ const MAX_REFUSALS: usize = 64;
 const MAX_SHOWN_WAYS: usize = 8;
 
 /// To whoever goes on with an overlay of which nobody answers.
-const NOBODY_KNOWN_ANSWERS: &str = "no node of this overlay has answered yet; it goes on trying. Is this machine's network up, and does one of those nodes run? another way in: muses up --join INVITE|MULTIADDR";
+const NOBODY_KNOWN_ANSWERS: &str = "no node of this overlay has answered yet; it goes on trying. Is this machine's network up, and does one of those nodes run? another way in: muses join INVITE|MULTIADDR";
 
 /// Why a node ends whose identity was revoked.
 const REVOKED: &str = "the identity of this node was revoked, for ever; start anew with another --data-dir";

@@ -1,8 +1,8 @@
 //! What follows `--join`: multiaddrs of bootstrap peers, and an invite.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, BufRead as _, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use overlay::time::WallTime;
 
 use super::lines::Lines;
 use super::place::flag;
-use super::span;
 use crate::config::Config;
 use crate::driver::{Error, Handle};
 use crate::exit::{Code, Fault};
 use crate::invite::{Invite, Secret};
 use crate::lan::{self, Found};
 use crate::local::invites;
-use crate::reach::{multiaddr_of, port_of};
+use crate::local::service::ServiceName;
 use crate::stack::Failure;
+use crate::way::{Way, check_fresh, no_way};
 
 /// Longest line that is read for `-`, in bytes: more than any invite.
 const MAX_LINE_BYTES: u64 = 4096;
@@ -100,46 +100,29 @@ impl Joins {
     /// What was typed: multiaddrs, at most one invite, or `-` for one line of stdin, which keeps an invite out of the list of processes.
     ///
     /// # Errors
-    /// [`Code::Usage`] for what is neither, [`Code::Refused`] for an invite that has expired.
-    pub(super) fn read(typed: &[String], now: WallTime) -> Result<Self, Fault> {
+    /// [`Code::Usage`] for what is neither.
+    pub(super) fn read(typed: &[String]) -> Result<Self, Fault> {
         let mut joins = Self::default();
         for text in typed {
-            let line =
-                if text == "-" { first_line().map_err(|fault| fault.about("cannot join -"))? } else { text.clone() };
-            joins.add(line.trim(), now)?;
+            joins.add(typed_or_read(text)?.trim())?;
         }
         Ok(joins)
     }
 
-    fn add(&mut self, text: &str, now: WallTime) -> Result<(), Fault> {
-        let shown: String = text.chars().take(40).collect();
-        let usage = |why: &str| Fault::new(Code::Usage, format!("cannot join {shown:?}: {why}"));
-        if text.starts_with('/') {
-            let address: Multiaddr =
-                text.parse().map_err(|error| usage(&format!("no multiaddr like /ip4/ADDR/tcp/PORT ({error})")))?;
-            if port_of(&address).is_none() {
-                return Err(usage("it has no TCP port, as in /ip4/ADDR/tcp/PORT"));
-            }
-            self.addresses.push(address);
-            return Ok(());
+    fn add(&mut self, text: &str) -> Result<(), Fault> {
+        match Way::of(text)? {
+            Way::Address(address) => self.addresses.push(address),
+            Way::Invite(_) if self.invite.is_some() => return Err(no_way(text, "one invite at a time")),
+            Way::Invite(invite) => self.invite = Some(*invite),
         }
-        if let Ok(at) = text.parse::<SocketAddr>() {
-            return Err(usage(&format!("write it as {}", multiaddr_of(at))));
-        }
-        let invite: Invite =
-            text.parse().map_err(|error: crate::invite::ParseInviteError| usage(&error.to_string()))?;
-        if self.invite.is_some() {
-            return Err(usage("one invite at a time"));
-        }
-        if let Some(ago_s) = invite.expired_for_s(now) {
-            let line = format!(
-                "this invite expired {} ago, if this machine's clock is right; ask for a new one",
-                span::text(ago_s)
-            );
-            return Err(Fault::new(Code::Refused, line));
-        }
-        self.invite = Some(invite);
         Ok(())
+    }
+
+    /// Takes out an invite that has expired, and says so. It brings nobody in; who is in already, and types it again, does not need it.
+    pub(super) fn take_expired(&mut self, now: WallTime) -> Option<Fault> {
+        let why = check_fresh(self.invite.as_ref()?, now).err()?;
+        self.invite = None;
+        Some(why)
     }
 
     /// Whether anything was typed.
@@ -187,19 +170,23 @@ pub(super) async fn use_grant(handle: Handle, inviter: NodeId, secret: Secret, l
         tokio::time::sleep(RETRY).await;
     };
     let line = match result {
-        Ok(services) => {
-            let names: Vec<String> = services.iter().map(ToString::to_string).collect();
-            let example = names.first().map_or_else(String::new, |name| {
-                format!("; for instance: muses connect {inviter}/{name} --listen 127.0.0.1:0{}", flag(&data_dir))
-            });
-            format!(
-                "the invite opened {}{example}",
-                if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
-            )
-        }
+        Ok(services) => opened(inviter, &services, &data_dir),
         Err(fault) => format!("the invite opened no service: {fault}"),
     };
     lines.say(&line);
+}
+
+/// What an invite opened, and how to use it.
+pub(super) fn opened(inviter: impl Display, services: &[ServiceName], data_dir: &Path) -> String {
+    let Some(first) = services.first() else { return "the invite opened nothing".to_owned() };
+    let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+    let example = format!("muses connect {inviter}/{first} --listen 127.0.0.1:0{}", flag(data_dir));
+    format!("the invite opened {}; for instance: {example}", names.join(", "))
+}
+
+/// What was typed, or a line of stdin for `-`.
+pub(super) fn typed_or_read(text: &str) -> Result<String, Fault> {
+    if text == "-" { first_line().map_err(|fault| fault.about("cannot join -")) } else { Ok(text.to_owned()) }
 }
 
 pub(super) fn first_line() -> Result<String, Fault> {
@@ -230,7 +217,8 @@ mod tests {
 
     fn read(typed: &[&str], unix_s: u64) -> Result<Joins, Fault> {
         let typed: Vec<String> = typed.iter().map(|&text| text.to_owned()).collect();
-        Joins::read(&typed, WallTime::from_unix_micros(unix_s * 1_000_000))
+        let mut joins = Joins::read(&typed)?;
+        joins.take_expired(WallTime::from_unix_micros(unix_s * 1_000_000)).map_or(Ok(joins), Err)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
@@ -11,6 +12,7 @@ use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 use super::{Cli, KeyVerb, NameVerb, Network, Verb, ask, configure, files, join, pages, place, up};
 use crate::control::wire::Request;
 use crate::exit::{Code, Fault};
+use crate::folder::is_running;
 
 /// Runs the command line `args`, program name first, and says how it ended. Errors are one line on stderr.
 pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
@@ -27,8 +29,18 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
             return complain(&Fault::new(Code::Usage, line), args.iter().any(|arg| arg == "--json"));
         }
     };
-    let json = cli.json;
-    run(cli).unwrap_or_else(|fault| complain(&fault, json))
+    let (json, data_dir) = (cli.json, cli.data_dir.clone());
+    run(cli).unwrap_or_else(|fault| complain(&with_folder(fault, data_dir.as_deref()), json))
+}
+
+/// Hints of a node are commands without its folder: who asks one that is elsewhere than usual is told what they need to find it.
+fn with_folder(fault: Fault, data_dir: Option<&Path>) -> Fault {
+    let flag = data_dir.map(place::flag).unwrap_or_default();
+    let is_whole = fault.message.contains("--data-dir") || std::env::var_os("MUSES_DATA_DIR").is_some();
+    if flag.is_empty() || is_whole || !fault.message.contains("muses ") {
+        return fault;
+    }
+    Fault { message: format!("{} (here with{flag})", fault.message), ..fault }
 }
 
 /// An empty variable of the environment says nothing; to a flag that takes its word from there it would be an empty one.
@@ -110,15 +122,17 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Up(_) | Verb::Join { .. } if json => {
             return Err(Fault::new(Code::Usage, "a node in the foreground has no --json; see --log-format json"));
         }
-        Verb::Up(up) => return done(up::run(up, data_dir)),
         Verb::Join { way, mut up } => {
-            match way {
-                Some(way) => up.join.push(way),
-                None if up.join.is_empty() => up.join = join::search()?,
-                None => {}
+            up.join.extend(way);
+            if !up.join.is_empty() && is_running(&data_dir) {
+                return done(ask::join(&data_dir, up));
+            }
+            if up.join.is_empty() {
+                up.join = join::search()?;
             }
             return done(up::run(up, data_dir));
         }
+        Verb::Up(up) => return done(up::run(up, data_dir)),
         Verb::Invite { lifetime_s, services, uses, inviter, qr } => {
             let request = Request::Invite { lifetime_s, services, uses, may_invite: inviter };
             return done(ask::invite(&data_dir, &request, json, qr));

@@ -7,13 +7,14 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::join;
 use super::place::flag;
-use super::span;
 use crate::clock;
-use crate::control::wire::{Diagnosis, Exposed, OpenInvite, Request};
+use crate::control::wire::{Allowed, Diagnosis, Exposed, OpenInvite, Request};
 use crate::exit::{Code, Fault};
 use crate::local::catalogue;
-use crate::local::service::Target;
+use crate::local::service::{ServiceName, Target};
+use crate::span;
 use crate::stack::{End, KeyStatus, NameKind, NameStatus, PeerStatus, Resolved, SessionStatus, Status};
 use crate::words::count;
 
@@ -41,12 +42,19 @@ pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<
         }
         Request::Trace { .. } => trace(&data),
         Request::Services { peer } => services(peer, &read(data)?, &flag(data_dir)),
-        Request::Expose { .. } => exposed(&read(data)?),
-        Request::Unexpose { service } => format!("{service} is no longer offered\n"),
+        Request::Expose { .. } => {
+            let no_longer = data.get("no_longer").cloned().map_or(Ok(Vec::new()), read)?;
+            exposed(&read(data)?, &no_longer, &flag(data_dir))
+        }
+        Request::Unexpose { service } => {
+            let cut = format!("muses cut PEER/{service}{}", flag(data_dir));
+            format!("{service} is no longer offered; connections that are open go on, and end with: {cut}\n")
+        }
         Request::Invite { lifetime_s, .. } => invite::text(&read(data)?, *lifetime_s, &flag(data_dir)),
+        Request::Join { way } => joined(way, &data, data_dir)?,
         Request::Invites {} => invite::open(&read::<Vec<OpenInvite>>(data)?, clock::now().wall.as_unix_secs()),
         Request::Uninvite { .. } => invite::withdrawn(&read(data)?),
-        Request::Connect { target, keep, .. } => connected(target, &text(&data, "listen"), *keep),
+        Request::Connect { target, keep, .. } => connected(target, &text(&data, "listen"), *keep, &flag(data_dir)),
         Request::Reverse { target, forward } => {
             format!("{} at {}'s leads to {forward} as long as this runs\n", text(&data, "listen"), target.peer)
         }
@@ -73,9 +81,10 @@ pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<
         Request::KeyShow {} => key(&read(data)?),
         Request::KeyRotate {} => format!("the session key was changed; sessions go on\n{}", key(&read(data)?)),
         Request::KeyRecovery {} => format!(
-            "{}\n\nwhoever has this can revoke {} for ever, and nothing else: keep it off this machine; use it with\n  muses key recover -\n",
+            "{}\n\nwhoever has this can revoke {} for ever, and nothing else: keep it off this machine; use it with\n  muses key recover -{}\n",
             text(&data, "recovery"),
-            text(&data, "node")
+            text(&data, "node"),
+            flag(data_dir)
         ),
         Request::KeyRevoke { .. } | Request::KeyRecover { .. } => revoked(request, &data),
         Request::Config {} => String::new(),
@@ -92,6 +101,21 @@ pub(super) fn answer(request: &Request, data: Value, data_dir: &Path) -> Result<
         | Request::Take { .. } => String::new(),
     };
     Ok(printable(&text))
+}
+
+/// What a node that was in the overlay already has from a way into it.
+fn joined(way: &str, data: &Value, data_dir: &Path) -> Result<String, Fault> {
+    let services: Vec<ServiceName> = data.get("services").cloned().map_or(Ok(Vec::new()), read)?;
+    if way.starts_with('/') {
+        return Ok(
+            "the node that runs tries this address, too, until it ends; for good: `join` in its configuration\n"
+                .to_owned(),
+        );
+    }
+    if services.is_empty() {
+        return Ok("the node that runs is in this overlay already; the invite opens nothing more\n".to_owned());
+    }
+    Ok(format!("{}\n", join::opened(text(data, "node"), &services, data_dir)))
 }
 
 fn status(status: &Status, offers: &[Exposed], connects: &[String], socks: Option<String>) -> String {
@@ -153,9 +177,9 @@ fn ports(status: &Value) -> Vec<String> {
     open.iter().map(row).chain(closed).collect()
 }
 
-fn connected(target: &Target, at: &str, keep: bool) -> String {
+fn connected(target: &Target, at: &str, keep: bool, flag: &str) -> String {
     let mut text = if keep {
-        format!("{target} is at {at}, after restarts too, until `muses disconnect` closes it\n")
+        format!("{target} is at {at}, after restarts too, until it is closed: muses disconnect {at}{flag}\n")
     } else {
         format!("{target} is at {at} until the node ends\n")
     };
@@ -273,20 +297,31 @@ fn services(peer: &str, catalogue: &catalogue::Answer, flag: &str) -> String {
     text
 }
 
-fn exposed(exposed: &Exposed) -> String {
+/// What is offered now, and to whom it was before and is `no_longer`.
+fn exposed(exposed: &Exposed, no_longer: &[Allowed], flag: &str) -> String {
     let mut text = format!("{} offers {}", exposed.service, exposed.forward);
     if exposed.allow.is_empty() {
         text.push_str(" to nobody; let others in with --allow WHO\n");
-        return text;
+    } else {
+        text.push_str(" to:\n");
+        exposed.allow.iter().for_each(|allowed| text.push_str(&one_of(allowed)));
     }
-    text.push_str(" to:\n");
-    for allowed in &exposed.allow {
-        _ = match &allowed.node {
-            Some(node) if *node != allowed.name => writeln!(text, "  {} = {node}", allowed.name),
-            _ => writeln!(text, "  {}", allowed.name),
-        };
+    if !no_longer.is_empty() {
+        _ = writeln!(
+            text,
+            "no longer, for --allow names all; connections that are open go on, and end with `muses cut PEER/{}{flag}`:",
+            exposed.service
+        );
+        no_longer.iter().for_each(|allowed| text.push_str(&one_of(allowed)));
     }
     text
+}
+
+fn one_of(allowed: &Allowed) -> String {
+    match &allowed.node {
+        Some(node) if *node != allowed.name => format!("  {} = {node}\n", allowed.name),
+        _ => format!("  {}\n", allowed.name),
+    }
 }
 
 fn read<T: DeserializeOwned>(data: Value) -> Result<T, Fault> {

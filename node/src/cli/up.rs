@@ -35,7 +35,7 @@ use crate::local::listen::check_free;
 use crate::local::service::Forward;
 use crate::local::{invites, listen, socks};
 use crate::machine::raise_descriptors;
-use crate::store::{DiskStore, Store, belongs_to};
+use crate::store::{DiskStore, STATE_FILE, Store, belongs_to};
 use crate::upnp::Upnp;
 use crate::words::count;
 use crate::{clock, dashboard, driver, lan, stack};
@@ -58,7 +58,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 const DEFAULT_LOG: &str = "warn,yamux=error,netlink_packet_route=error,netlink_proto=error";
 
 /// The flags of `muses up`; they win over the environment, and that over the configuration file.
-#[derive(Args, Debug)]
+#[derive(Args, PartialEq, Debug)]
 pub(super) struct Up {
     /// The configuration [default: config.toml in the data folder; without --data-dir also $XDG_CONFIG_HOME/muses/config.toml, and as root /etc/muses/config.toml]
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
@@ -158,7 +158,13 @@ pub(super) fn run(up: Up, data_dir: PathBuf) -> Result<(), Fault> {
 
 fn start(up: Up, data_dir: PathBuf, runtime: &Runtime, log: Lines) -> Result<(), Fault> {
     // Before anything is written: a bad invite changes nothing.
-    let joins = Joins::read(&up.join, clock::now().wall)?;
+    let mut joins = Joins::read(&up.join)?;
+    let expired = joins.take_expired(clock::now().wall);
+    if let Some(fault) = expired.clone()
+        && !data_dir.join(STATE_FILE).exists()
+    {
+        return Err(fault);
+    }
     let _lock = open_folder(&data_dir)?;
     let mut config = Config::load(config_file(up.config.as_deref(), &data_dir)?.as_deref())?;
     let reloads = Reloads::new(up.config.clone(), data_dir.clone(), config.clone());
@@ -180,7 +186,7 @@ fn start(up: Up, data_dir: PathBuf, runtime: &Runtime, log: Lines) -> Result<(),
     let keys = Keys::open(&data_dir)?;
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(&data_dir)?);
     let lines = Lines::stdout();
-    let entry = Entry { joining, invite, name: up.name, testnet: up.testnet, log };
+    let entry = Entry { joining, invite, expired, name: up.name, testnet: up.testnet, log };
     runtime.block_on(async {
         let result = serve(&data_dir, config, reloads, entry, keys, store, lines.clone()).await;
         lines.flush().await;
@@ -193,6 +199,8 @@ struct Entry {
     /// Whether it says how to get into an overlay.
     joining: bool,
     invite: Option<Invite>,
+    /// Why an invite that was typed is left out.
+    expired: Option<Fault>,
     name: Option<String>,
     testnet: Option<PathBuf>,
     log: Lines,
@@ -231,6 +239,13 @@ async fn serve(
 
     let mut snapshot = store.load()?;
     let is_outside = !snapshot.contains_key(KEY_GENESIS);
+    match entry.expired {
+        Some(fault) if is_outside => return Err(fault),
+        Some(fault) => {
+            entry.log.say(&format!("muses: {fault}; this node is in an overlay already, and goes on in that"))
+        }
+        None => {}
+    }
     join::check_unfinished(&mut snapshot, is_outside && config.join.is_empty(), data_dir)?;
     if snapshot.is_empty() && !keys.fresh && !entry.joining {
         entry.log.say(&format!(

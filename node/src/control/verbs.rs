@@ -37,6 +37,7 @@ mod doctor;
 mod files;
 mod folder;
 mod inviting;
+mod joining;
 mod keys;
 pub mod naming;
 mod pipes;
@@ -207,6 +208,7 @@ impl Desk {
             Request::Invite { lifetime_s, services, uses, may_invite } => {
                 self.invite(lifetime_s, services, uses, may_invite).await
             }
+            Request::Join { way } => self.join(&way).await,
             Request::Invites {} => self.invites().await,
             Request::Uninvite { invite } => self.uninvite(invite).await,
             Request::Disconnect { what } => self.disconnect(&what).await,
@@ -272,10 +274,16 @@ impl Desk {
         forward.check_service()?;
         let (who, allowed) = self.allowed(allow).await?;
         let exposure = Exposure { forward: forward.clone(), allow: who };
+        let before = self.exposures.one(&service).map(|before| before.allow).unwrap_or_default();
+        let out = before.into_iter().filter(|one| !exposure.allow.contains(one)).collect();
         let (exposures, name) = (Arc::clone(&self.exposures), service.clone());
         on_disk(move || exposures.put(name, exposure)).await?;
         self.offer(vec![service.clone()]).await?;
-        to_json(Exposed { service, forward, allow: allowed })
+        let mut data = to_json(Exposed { service, forward, allow: allowed })?;
+        if let Value::Object(fields) = &mut data {
+            fields.insert("no_longer".to_owned(), to_json(self.named(out).await?)?);
+        }
+        Ok(data)
     }
 
     /// Those who are named, and what their names stand for now.

@@ -143,6 +143,12 @@ pub enum Request {
         #[serde(default)]
         may_invite: bool,
     },
+    /// Another way to this overlay, or an invite of one of its members to services; for a node that is in it: `{"node":"12D3...","services":["web"]}`,
+    /// the inviter, and null for an address that names nobody.
+    Join {
+        /// `INVITE` or `MULTIADDR`.
+        way: String,
+    },
     /// The invites with a secret that have not expired; a list of [`OpenInvite`].
     Invites {},
     /// Takes back an invite with a secret: the answer is an [`OpenInvite`], as it was.
@@ -257,6 +263,8 @@ pub struct Invitation {
     /// What it makes its holder in a closed overlay, `member` or `inviter`; none in an open one.
     #[serde(default)]
     pub admits: Option<String>,
+    /// Whether others get into the overlay through this node.
+    pub takes_in: bool,
     /// How many neighbours were asked to dial this node.
     #[serde(default)]
     pub asked: usize,

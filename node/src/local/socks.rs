@@ -89,7 +89,8 @@ async fn serve(handle: Handle, mut socket: TcpStream, from: SocketAddr, guard: G
             }
         }
         Err((reply, why)) => {
-            tracing::info!("{what}: {why}");
+            // The program sees a number at best.
+            tracing::warn!("{what}: {why}");
             let _ = protocol::reply(&mut socket, reply).await;
         }
     }

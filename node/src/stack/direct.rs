@@ -63,6 +63,18 @@ impl Stack {
         self.seek_link_again(peer, now);
     }
 
+    /// Who runs this node says that another one of the overlay is at this address.
+    pub fn handle_way_in(&mut self, address: &Multiaddr, peer: Option<NodeId>, now: Now) {
+        self.overlay.handle_peer_found(address, peer, now);
+        self.settle(now);
+    }
+
+    /// Seeks a link to a node that is said to be at these addresses.
+    pub fn seek_link(&mut self, peer: NodeId, addresses: &[Multiaddr], now: Now) {
+        self.overlay.seek_link(peer, addresses, now);
+        self.settle(now);
+    }
+
     /// Seeks a link to a peer, if there still is something to exchange with it.
     pub(super) fn seek_link_again(&mut self, peer: NodeId, now: Now) {
         if self.conns.of_peer(peer).next().is_some() {

@@ -1,6 +1,6 @@
 //! Which vertex keeps a record: weighted rendezvous hashing down the tree.
 //!
-//! A walk goes up to the root, and from there each vertex picks itself (weight 1) or one of its children (weight: the size of
+//! From the root down each vertex picks itself (weight 1) or one of its children (weight: the size of
 //! the child's subtree) by the greatest `-w / ln(u)`, where `u` in (0, 1) is a hash of the key, the replica, the vertex's place
 //! and the candidate. That gives each candidate its share of the keys, so every node of the tree gets the same number; and when one
 //! candidate's weight changes or it goes, only keys that move to or from it move.

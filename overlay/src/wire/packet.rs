@@ -14,7 +14,7 @@
 //! | 21 | 32 | destination id; of a DHT walk, the record key |
 //! | 53 | 8 | seq of the destination's place; of a walk, its tree and the replica in the last two bytes |
 //! | 61 | 32 | source id |
-//! | 93 | | target addresses, as an address set; empty in a walk |
+//! | 93 | | target addresses, as an address set; in a walk the vertex where it turns downwards, empty for the root |
 //! | | | hints: their number (one byte), then address sets |
 //! | | | return place: seq and addresses of the source |
 //! | | | detour: number (one byte) of nodes visited depth first, 4 bytes each |
@@ -81,7 +81,7 @@ pub struct Header {
     pub kind: Kind,
     /// Whether a relay was congested.
     pub ecn: bool,
-    /// Whether a DHT walk has passed the root.
+    /// Whether a DHT walk has turned downwards.
     pub down: bool,
     /// Links that may still be crossed.
     pub ttl: u16,

@@ -6,11 +6,11 @@ use multiaddr::Multiaddr;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
-use crate::cli::span;
 use crate::control::wire::{Invitation, OpenInvite, Outcome, Trial};
 use crate::exit::{Code, Fault};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, port_of, reach};
+use crate::span;
 
 /// The invite, what it gives, and where it leads; `flag` says which node a command is for.
 pub(super) fn text(invitation: &Invitation, lifetime_s: u64, flag: &str) -> String {
@@ -92,6 +92,11 @@ fn tried(trial: &Trial) -> String {
 
 /// Who cannot come with this invite, and what to do about it.
 fn caution(invitation: &Invitation) -> Option<String> {
+    if !invitation.takes_in {
+        return Some(
+            "nobody gets into the overlay through this node, for it is a leaf or has links.only; it opens services to who is in already: muses join INVITE".to_owned(),
+        );
+    }
     let with = |outcome: Outcome, at_least: Reach| {
         let trials = invitation.trials.iter().filter(move |trial| trial.outcome == outcome);
         trials.filter_map(|trial| trial.address.parse::<Multiaddr>().ok()).find(|at| reach(at) >= Some(at_least))
@@ -155,6 +160,7 @@ mod tests {
             services: Vec::new(),
             uses: None,
             admits: None,
+            takes_in: true,
             asked: trials.len(),
             trials: trials.iter().map(trial).collect(),
         }

@@ -191,7 +191,7 @@ fn links_of(peers: usize, has_place: bool, seeks: bool, told: bool) -> Result<St
             if told {
                 "no neighbour; are the addresses given with --join right, and is the network up?"
             } else {
-                "no neighbour; is the network up, and does another node of this overlay run? another way to it: muses up --join INVITE|MULTIADDR"
+                "no neighbour; is the network up, and does another node of this overlay run? another way to it: muses join INVITE|MULTIADDR"
             },
         )),
         links => Ok(count(links as u64, "neighbour")),

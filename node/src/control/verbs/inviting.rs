@@ -74,9 +74,17 @@ impl Desk {
             uses: if services.is_empty() && !closed { None } else { Some(uses) },
             admits: admits(closed, may_invite),
             services,
+            takes_in: self.takes_in(),
             asked,
             trials,
         })
+    }
+
+    /// A leaf takes nobody in, and among friends nobody else is wanted.
+    fn takes_in(&self) -> bool {
+        let config = self.config_in_force();
+        let only = config.pointer("/links/only").and_then(Value::as_array);
+        config.pointer("/leaf") != Some(&Value::Bool(true)) && only.is_none_or(Vec::is_empty)
     }
 
     pub(super) async fn invites(&self) -> Result<Value, Fault> {

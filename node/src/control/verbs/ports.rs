@@ -111,7 +111,15 @@ impl Desk {
         if fault.code != Code::PortInUse as u8 {
             return fault;
         }
-        let Some(address) = self.own_port_at(at).await else { return fault };
+        let Some(address) = self.own_port_at(at).await else {
+            return match self.own_use_of(&sockets_at(at).await).await {
+                Some(own) => {
+                    let line = format!("cannot listen at {at}: there this node serves {own}; choose another port");
+                    Fault { message: line, ..fault }
+                }
+                None => fault,
+            };
+        };
         let Some(target) = self.connects().get(&address).map(|open| open.target.clone()) else { return fault };
         let line = format!(
             "{address} leads to {target} already; use it, or close it (muses disconnect {address}), or choose another port"
@@ -121,10 +129,7 @@ impl Desk {
 
     /// The address of the port of this node that keeps another one from being made there.
     async fn own_port_at(&self, at: &Forward) -> Option<String> {
-        let wanted: Vec<SocketAddr> = match at.unix() {
-            Some(_) => Vec::new(),
-            None => lookup_host(at.as_str()).await.map(Iterator::collect).unwrap_or_default(),
-        };
+        let wanted = sockets_at(at).await;
         let is_it = |address: &str| {
             let socket: Option<SocketAddr> = address.parse().ok();
             address == at.as_str()
@@ -204,5 +209,13 @@ impl Desk {
 
     pub(super) fn connects(&self) -> MutexGuard<'_, BTreeMap<String, OpenPort>> {
         self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which TCP addresses that is.
+async fn sockets_at(at: &Forward) -> Vec<SocketAddr> {
+    match at.unix() {
+        Some(_) => Vec::new(),
+        None => lookup_host(at.as_str()).await.map(Iterator::collect).unwrap_or_default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use multiaddr::Multiaddr;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -10,12 +11,13 @@ use super::ports::OpenPort;
 use super::{Desk, to_json};
 use crate::config::EVERYBODY;
 use crate::control::wire::{Allowed, Exposed};
-use crate::dashboard::Bound;
+use crate::dashboard::{Bound, Dashboard};
 use crate::exit::{Code, Fault};
 use crate::local::exposures::Exposure;
 use crate::local::kept::Kept;
-use crate::local::socks;
+use crate::local::{listen, socks};
 use crate::metrics;
+use crate::reach::{ip_of, port_of};
 use crate::stack::Who;
 
 /// What the owner of a node in flight mode may have forgotten.
@@ -62,7 +64,15 @@ impl Desk {
 
     /// All services that are offered, and to whom, by the names that these have here.
     async fn offers(&self) -> Result<Vec<Exposed>, Fault> {
-        let all = self.exposures.all();
+        let mut offers = Vec::new();
+        for (service, Exposure { forward, allow }) in self.exposures.all() {
+            offers.push(Exposed { service, forward, allow: self.named(allow).await? });
+        }
+        Ok(offers)
+    }
+
+    /// By the names that they have here.
+    pub(super) async fn named(&self, allow: Vec<Who>) -> Result<Vec<Allowed>, Fault> {
         self.ask(move |stack, _| {
             let entry = |who: Who| match who {
                 Who::Anyone => Allowed { name: EVERYBODY.to_owned(), node: None },
@@ -71,14 +81,25 @@ impl Desk {
                     Allowed { name: stack.called(id).unwrap_or_else(|| node.clone()), node: Some(node) }
                 }
             };
-            let offer = |(service, Exposure { forward, allow })| Exposed {
-                service,
-                forward,
-                allow: allow.into_iter().map(entry).collect(),
-            };
-            all.into_iter().map(offer).collect()
+            allow.into_iter().map(entry).collect()
         })
         .await
+    }
+
+    /// Which of this node's own uses keeps a port from being made at one of these addresses.
+    pub(super) async fn own_use_of(&self, wanted: &[SocketAddr]) -> Option<&'static str> {
+        let is_it = |own: &SocketAddr| wanted.iter().any(|wanted| listen::same(*own, *wanted));
+        let served = [
+            (self.socks.get().map(|(address, _)| *address), "its SOCKS5 proxy"),
+            (self.dashboard.get().map(Dashboard::address), "its dashboard"),
+            (self.metrics.get().map(|metrics| metrics.address), "its metrics"),
+        ];
+        if let Some((_, what)) = served.into_iter().find(|(address, _)| address.as_ref().is_some_and(is_it)) {
+            return Some(what);
+        }
+        let links = self.handle.listening().await.unwrap_or_default();
+        let socket = |link: &Multiaddr| Some(SocketAddr::new(ip_of(link)?, port_of(link)?));
+        links.iter().filter_map(socket).any(|link| is_it(&link)).then_some("its neighbours' links")
     }
 
     pub(super) fn dashboard_url(&self) -> Result<Value, Fault> {
