@@ -33,11 +33,23 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
     run(cli).unwrap_or_else(|fault| complain(&with_folder(fault, data_dir.as_deref()), json))
 }
 
+/// Verbs that an error hints at are for the node itself; others, as `muses expose` and `muses receive`, may be for its peer.
+const FOR_THIS_NODE: [&str; 7] = [
+    "muses network up",
+    "muses status",
+    "muses peers",
+    "muses invites",
+    "muses disconnect",
+    "muses name unpin",
+    "muses doctor",
+];
+
 /// Hints of a node are commands without its folder: who asks one that is elsewhere than usual is told what they need to find it.
 fn with_folder(fault: Fault, data_dir: Option<&Path>) -> Fault {
     let flag = data_dir.map(place::flag).unwrap_or_default();
     let is_whole = fault.message.contains("--data-dir") || std::env::var_os("MUSES_DATA_DIR").is_some();
-    if flag.is_empty() || is_whole || !fault.message.contains("muses ") {
+    let hints = FOR_THIS_NODE.iter().any(|verb| fault.message.contains(verb));
+    if flag.is_empty() || is_whole || !hints {
         return fault;
     }
     Fault { message: format!("{} (here with{flag})", fault.message), ..fault }
@@ -195,6 +207,19 @@ mod tests {
         let of = |line: &str| program_of(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert_eq!(of("muses --data-dir d invite --for 0d"), "muses invite");
         assert_eq!((of("muses upp"), of("muses")), ("muses".to_owned(), "muses".to_owned()));
+    }
+
+    #[test]
+    fn a_hint_for_this_node_says_where_it_is() {
+        let said = |hint: &str| with_folder(Fault::new(Code::Failed, hint), Some(Path::new("/tmp/b ob"))).message;
+        assert_eq!(
+            said("end that with: muses network up"),
+            "end that with: muses network up (here with --data-dir '/tmp/b ob')"
+        );
+        for whole in ["rename it there: muses receive --force", "the disk is full", "muses status --data-dir /x"] {
+            assert_eq!(said(whole), whole);
+        }
+        assert_eq!(with_folder(Fault::new(Code::Failed, "muses status"), None).message, "muses status");
     }
 
     #[test]
