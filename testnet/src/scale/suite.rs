@@ -203,7 +203,7 @@ fn harm(runs: &Runs) -> Chart<'static> {
         line(name.to_owned(), of.map(|(_, o, r)| (share(&o.faults) * 100.0, what(r).map(|share| share * 100.0))))
     });
     Chart {
-        title: "When some nodes do harm, and nobody has noticed yet",
+        title: "Some nodes do harm, unnoticed yet",
         x: "nodes that do (%)",
         y: "of all packets or look-ups (%)",
         log_x: false,
