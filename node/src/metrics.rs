@@ -100,8 +100,10 @@ fn overlay(page: &mut Page, figures: &Figures) {
         ("{reason=\"no_route\"}", overlay.dropped_no_route),
         ("{reason=\"ttl\"}", overlay.dropped_ttl),
         ("{reason=\"full\"}", overlay.dropped_full),
+        ("{reason=\"unchecked\"}", overlay.dropped_unchecked),
+        ("{reason=\"forged\"}", overlay.dropped_forged),
     ];
-    page.family("muses_packets_dropped_total", "counter", "Packets dropped, by why.", &drops);
+    page.family("muses_packets_dropped_total", "counter", "Packets and frames dropped, by why.", &drops);
     page.counter("muses_links_bad_total", "Links closed for a bad frame, overlay or version.", overlay.bad_links);
     page.counter(
         "muses_frames_bad_total",

@@ -35,6 +35,17 @@ pub struct Counters {
     pub bad_links: u64,
 }
 
+impl Counters {
+    /// Packets and frames that were dropped, for whatever reason.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_no_route
+            .saturating_add(self.dropped_ttl)
+            .saturating_add(self.dropped_full)
+            .saturating_add(self.dropped_unchecked)
+            .saturating_add(self.dropped_forged)
+    }
+}
+
 /// What [`Overlay::state_bytes`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateBytes {

@@ -32,7 +32,7 @@ impl Stack {
             counters: Counters {
                 forwarded: overlay.forwarded,
                 delivered: overlay.delivered,
-                dropped: overlay.dropped_no_route + overlay.dropped_ttl + overlay.dropped_full,
+                dropped: overlay.dropped(),
                 bad_links: overlay.bad_links,
                 bad_packets: sessions.forged + sessions.violations,
                 records: self.overlay.records() as u64,
