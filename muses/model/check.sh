@@ -1,6 +1,6 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Asks ProVerif about every model, and compares what it says with results.txt. With `--bless` that becomes what is expected.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")"
 if ! command -v proverif >/dev/null; then
     echo "$0: proverif is not in PATH: README.md says how to build it" >&2

@@ -18,7 +18,7 @@ const SHOWN_CHARS: usize = 40;
 pub enum Way {
     /// Of a node that lets others in.
     Address(Multiaddr),
-    /// One that has not expired.
+    /// It may have expired: see [`check_fresh`].
     Invite(Box<Invite>),
 }
 
@@ -26,20 +26,8 @@ impl Way {
     /// What is a way in.
     ///
     /// # Errors
-    /// [`Code::Usage`] for what is none, [`Code::Refused`] for an invite that has expired.
-    pub fn read(text: &str, now: WallTime) -> Result<Self, Fault> {
-        let way = Self::of(text)?;
-        if let Self::Invite(invite) = &way {
-            check_fresh(invite, now)?;
-        }
-        Ok(way)
-    }
-
-    /// The same, although it may have expired.
-    ///
-    /// # Errors
-    /// [`Code::Usage`] for what is no way in.
-    pub fn of(text: &str) -> Result<Self, Fault> {
+    /// [`Code::Usage`] for what is none.
+    pub fn read(text: &str) -> Result<Self, Fault> {
         if text.starts_with('/') {
             let address: Multiaddr = text
                 .parse()

@@ -137,7 +137,7 @@ fn a_node_that_runs_takes_an_invite_of_its_overlay() {
     assert_eq!(typed(bob.folder.path(), "join -", &invite), said, "who comes again has what he has");
     assert!(typed(bob.folder.path(), "join -", &plain).contains("opens nothing more"));
     let address = bob.json("status")["listen"][0].as_str().unwrap().to_owned();
-    assert!(String::from_utf8(bob.muses(&format!("join {address}")).stdout).unwrap().contains("tries this address"));
+    assert!(String::from_utf8(bob.muses(&format!("join {address}")).stdout).unwrap().contains("knows this address"));
     open.write_all(b"still").unwrap();
     let mut heard = [0; 5];
     accepted.read_exact(&mut heard).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! A record is kept by its *binders*, one for each of [`REPLICAS`] salts. A request travels to the binder as a *walk*: to the
 //! first vertex that the asker cannot decide for by the tables that it knows, or to the root, then down by [`choose`] at each vertex until that
-//! says [`Choice::Here`]. The binder answers straight to the return place in the walk. [`Dht`] is the part of one node: it makes walks and replies, and is told what arrives.
+//! says [`Choice::Here`]. The binder answers straight to the return place in the walk. [`Dht`] is the part of one node: it makes walks and
+//! replies, and is told what arrives.
 //!
 //! What the overlay, which embeds it, does:
 //!
@@ -290,8 +291,9 @@ impl Dht {
         }
     }
 
-    /// A walk ended here: `from` asks, and waits for an answer at `return_place`.
-    pub fn handle_at_binder(&mut self, walk: Walk, body: &[u8], now: Now) {
+    /// A walk ended here: `from` asks, and waits for an answer at `return_place`. What it brings is dropped if its signature has to be checked, and
+    /// `may_check` says no.
+    pub fn handle_at_binder(&mut self, walk: Walk, body: &[u8], now: Now, may_check: impl FnOnce() -> bool) {
         let Walk { from, return_place, key, replica, hops } = walk;
         let request = wire::decode_request(body).ok().filter(|_| replica < REPLICAS);
         let Some(request) = request else {
@@ -305,7 +307,14 @@ impl Dht {
                 Reply { nonce, answer: self.answer_get(&key, now) }
             }
             Request::Put { nonce, remaining_s, record } => {
-                Reply { nonce, answer: self.answer_put(&key, replica, remaining_s, &record, now) }
+                // The one that is kept was checked.
+                let kept = self.store.record(&key, now.instant).map(|(kept, _)| kept);
+                let kept = kept.filter(|kept| kept.as_bytes() == record).cloned();
+                if kept.is_none() && !may_check() {
+                    return;
+                }
+                let record = kept.or_else(|| self.valid_record(&key, &record));
+                Reply { nonce, answer: self.answer_put(replica, remaining_s, record, now) }
             }
         };
         self.counters.answered_requests += 1;
@@ -314,19 +323,6 @@ impl Dht {
         } else if let Ok(body) = codec::encode(&reply) {
             self.queue(DhtTransmit::Reply { to: from, place: return_place, body });
         }
-    }
-
-    /// Whether a walk brings a record under `key` whose signature has to be checked, because it is not the one that is kept.
-    pub fn has_to_check(&self, key: &RecordKey, body: &[u8], now: Now) -> bool {
-        match wire::decode_request(body) {
-            Ok(Request::Put { record, .. }) => self.kept(key, &record, now).is_none(),
-            _ => false,
-        }
-    }
-
-    /// What is kept under `key`, if it is this record.
-    fn kept(&self, key: &RecordKey, record: &[u8], now: Now) -> Option<&SignedRecord> {
-        self.store.record(key, now.instant).map(|(kept, _)| kept).filter(|kept| kept.as_bytes() == record)
     }
 
     /// A reply arrived, as it says from `from`.
@@ -439,11 +435,8 @@ impl Dht {
         })
     }
 
-    fn answer_put(&mut self, key: &RecordKey, replica: u8, remaining_s: u32, record: &[u8], now: Now) -> Answer {
-        let kept = self.kept(key, record, now).cloned();
-        let Some(record) = kept.or_else(|| self.valid_record(key, record)) else {
-            return Answer::Refused(Refusal::Invalid);
-        };
+    fn answer_put(&mut self, replica: u8, remaining_s: u32, record: Option<SignedRecord>, now: Now) -> Answer {
+        let Some(record) = record else { return Answer::Refused(Refusal::Invalid) };
         match self.store.put(replica, record, remaining_s, now) {
             PutOutcome::Stored => Answer::Stored,
             PutOutcome::Kept(incumbent) => Answer::Conflict { record: incumbent.as_bytes().to_vec() },

@@ -105,6 +105,8 @@ pub(crate) struct Link {
     pub is_ready: bool,
     /// Signatures that may be checked for it.
     pub budget: Budget,
+    /// For records in packets, which may be from anybody: these do not take what repairs need.
+    pub record_budget: Budget,
     /// It is beyond the usual number of links, and is closed then.
     pub stays_until: Option<Instant>,
 }
@@ -143,6 +145,7 @@ impl Link {
             queue: LinkQueue::default(),
             is_ready: false,
             budget: Budget::full(now),
+            record_budget: Budget::full(now),
             stays_until: None,
         }
     }
@@ -326,11 +329,12 @@ impl Links {
         let Some(old) = self.by_id.get(&from) else { return };
         let (place, two_hop, beacons) = (old.place.clone(), old.two_hop.clone(), old.beacons.clone());
         let (subtree, weight, held, standing) = (old.subtree, old.weight, old.held.clone(), old.standing);
-        let (budget, stays_until) = (old.budget, old.stays_until);
+        let (budgets, stays_until) = ((old.budget, old.record_budget), old.stays_until);
         if let Some(new) = self.by_id.get_mut(&to) {
             (new.place, new.two_hop, new.beacons, new.subtree, new.weight) = (place, two_hop, beacons, subtree, weight);
             // Who dials again and again has no more signatures checked, and stays no longer, by that.
-            (new.held, new.standing, new.budget, new.stays_until) = (held, standing, budget, stays_until);
+            (new.held, new.standing, new.stays_until) = (held, standing, stays_until);
+            (new.budget, new.record_budget) = budgets;
         }
     }
 }

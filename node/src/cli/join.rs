@@ -110,7 +110,7 @@ impl Joins {
     }
 
     fn add(&mut self, text: &str) -> Result<(), Fault> {
-        match Way::of(text)? {
+        match Way::read(text)? {
             Way::Address(address) => self.addresses.push(address),
             Way::Invite(_) if self.invite.is_some() => return Err(no_way(text, "one invite at a time")),
             Way::Invite(invite) => self.invite = Some(*invite),

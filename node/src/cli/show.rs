@@ -108,7 +108,7 @@ fn joined(way: &str, data: &Value, data_dir: &Path) -> Result<String, Fault> {
     let services: Vec<ServiceName> = data.get("services").cloned().map_or(Ok(Vec::new()), read)?;
     if way.starts_with('/') {
         return Ok(
-            "the node that runs tries this address, too, until it ends; for good: `join` in its configuration\n"
+            "the node that runs knows this address now as a way to others of its overlay, until it ends; for good: `join` in its configuration\n"
                 .to_owned(),
         );
     }

@@ -254,6 +254,7 @@ impl Net {
                     Walk { from: sender, return_place, key, replica, hops: 0 },
                     &body,
                     self.now,
+                    || true,
                 );
             }
             (DhtTransmit::Reply { body, .. }, _) => member.dht.handle_reply(sender, &body, self.now),

@@ -82,8 +82,11 @@ impl Overlay {
     pub(super) fn handle_moved(&mut self, came_from: Option<LinkId>, from: NodeId, record: &[u8], now: Now) {
         let is_child = TreeId::ALL.into_iter().any(|tree| self.trees[tree].slots.slot_of(&from).is_some());
         // Who sent it is what it says so far.
-        let is_checked = is_child && came_from.is_none_or(|link| self.may_check(link, 1, now));
-        let signed = is_checked.then(|| SignedRecord::verify_with(record, self.checks.as_ref()).ok()).flatten();
+        if is_child && came_from.is_some_and(|link| !self.links.may_check_record(link, now)) {
+            self.counters.dropped_unchecked += 1;
+            return;
+        }
+        let signed = is_child.then(|| SignedRecord::verify_with(record, self.checks.as_ref()).ok()).flatten();
         let Some(record) = signed.as_ref().and_then(SignedRecord::node).filter(|record| record.id == from) else {
             return;
         };

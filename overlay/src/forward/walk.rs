@@ -100,7 +100,7 @@ impl Overlay {
             // The vertex is gone: who is above it by its address, or minds the root, knows best what is there instead.
             return Direction::Down;
         }
-        turn_to(None, tree, packet);
+        aim_at(None, tree, packet);
         Direction::On(self.link_up(tree))
     }
 
@@ -122,7 +122,7 @@ impl Overlay {
         let chosen = known.and_then(|table| table.choose(&key, replica, Address::root().as_slice()));
         let vertex = chosen.and_then(|slot| Address::root().child_in(slot, self.q()));
         if let Some(vertex) = vertex.or_else(|| self.trees[tree].address.clone()) {
-            turn_to(Some(vertex), tree, packet);
+            aim_at(Some(vertex), tree, packet);
         }
     }
 
@@ -133,16 +133,15 @@ impl Overlay {
         let Some(address) = &self.trees[tree].address else { return };
         match choose(&key, replica, address, self.own_weight(), &self.dht_children(tree)) {
             Choice::Here => {
-                if let Some(link) = came_from
-                    && self.dht.has_to_check(&key, packet.payload(), now)
-                    && !self.may_check(link, 1, now)
-                {
-                    return;
-                }
-                let header = &packet.header;
                 let (from, return_place, hops) = (header.src, header.return_place.clone(), header.hops());
                 let walk = Walk { from, return_place, key, replica, hops };
-                self.dht.handle_at_binder(walk, packet.payload(), now);
+                let (links, dropped) = (&mut self.links, &mut self.counters.dropped_unchecked);
+                let may_check = || {
+                    let may = came_from.is_none_or(|link| links.may_check_record(link, now));
+                    *dropped += u64::from(!may);
+                    may
+                };
+                self.dht.handle_at_binder(walk, packet.payload(), now, may_check);
             }
             Choice::Child(child) => {
                 let link = self.links.to(&child).map(|link| link.id);
@@ -172,10 +171,12 @@ impl Overlay {
 
 /// Sends a walk to this vertex, or to the root, which knows who is there, when there is no way to the one that it made for: dead nodes are around
 /// that, and nobody here is nearer.
-fn turn_to(vertex: Option<Address>, tree: TreeId, packet: &mut Routed) {
+fn aim_at(vertex: Option<Address>, tree: TreeId, packet: &mut Routed) {
     let header = &mut packet.header;
-    (header.last, header.mask) = (f64::INFINITY, u32::MAX);
-    header.strikes = if vertex.is_none() { absent_bit(tree) } else { 0 };
+    header.try_all_ways();
+    if vertex.is_none() {
+        header.strikes = absent_bit(tree);
+    }
     header.target = vertex.map(|vertex| AddressSet::of(tree, vertex)).unwrap_or_default();
     packet.resized = true;
 }

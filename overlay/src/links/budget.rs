@@ -3,9 +3,11 @@
 //! A check costs more than all else that a frame does, and one frame may carry a hundred. What was checked before is not checked again; for the rest each
 //! link has a budget. Repairs stay below it: a node that comes back shows one chain and is shown one for each tree, and what changes in a storm is the upper
 //! part of chains. Frames for which it does not suffice are dropped and counted; the link stays, for its peer may only pass them on.
+//! Records in packets, which anybody can send through the neighbour, have a budget of their own.
 
 use core::time::Duration;
 
+use super::Links;
 use crate::io::LinkId;
 use crate::overlay::Overlay;
 use crate::time::{Instant, Now, micros};
@@ -37,6 +39,13 @@ impl Budget {
         let after = u32::try_from(checks).ok().and_then(|checks| self.left.checked_sub(checks));
         self.left = after.unwrap_or(self.left);
         after.is_some()
+    }
+}
+
+impl Links {
+    /// Whether the signature of a record in a packet that came over this link may be checked now. If not, the packet is dropped.
+    pub fn may_check_record(&mut self, id: LinkId, now: Now) -> bool {
+        self.link_mut(id).is_some_and(|link| link.record_budget.take(1, now.instant))
     }
 }
 

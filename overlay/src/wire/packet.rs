@@ -170,8 +170,13 @@ impl Header {
         self.dst_seq = place.seq;
         self.hints = hints.to_vec();
         self.ttl = first_ttl(&self.return_place.addresses, &self.target).saturating_sub(hops);
-        (self.last, self.mask, self.strikes) = (f64::INFINITY, u32::MAX, 0);
+        self.try_all_ways();
         self.detour.clear();
+    }
+
+    /// Any neighbour may be the next one again, on the way to any target.
+    pub const fn try_all_ways(&mut self) {
+        (self.last, self.mask, self.strikes) = (f64::INFINITY, u32::MAX, 0);
     }
 
     /// The packet with this header and `payload`.

@@ -12,18 +12,19 @@ use crate::invite::Invite;
 use crate::local::invites;
 use crate::local::service::ServiceName;
 use crate::stack::Failure;
-use crate::way::Way;
+use crate::way::{Way, check_fresh};
 
 impl Desk {
     /// Nothing that this node does is interrupted: it is in the overlay already.
     pub(super) async fn join(&self, way: &str) -> Result<Value, Fault> {
-        match Way::read(way, clock::now().wall)? {
+        match Way::read(way)? {
             Way::Address(address) => {
                 let node = named_in(&address);
                 self.ask(move |stack, now| stack.handle_way_in(&address, node, now)).await?;
                 Ok(json!({ "node": node.map(|node| node.to_string()), "services": [] }))
             }
             Way::Invite(invite) => {
+                check_fresh(&invite, clock::now().wall)?;
                 let services = self.use_invite(&invite).await?;
                 Ok(json!({ "node": invite.inviter.to_string(), "services": services }))
             }

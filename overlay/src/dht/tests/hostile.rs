@@ -109,23 +109,23 @@ fn garbage_never_panics_and_queues_are_bounded() {
         }
         body.truncate(usize::try_from(rng.below(body.len() as u64 + 1)).unwrap());
         let replica = u8::try_from(rng.below(256)).unwrap();
-        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica), &body, now_at(5));
+        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica), &body, now_at(5), || true);
         dht.handle_reply(identity(2).id(), &body, now_at(5));
         let noise: [u8; 40] = rng.bytes();
-        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica % 4), &noise, now_at(5));
+        dht.handle_at_binder(walk(home.clone(), rng.bytes(), replica % 4), &noise, now_at(5), || true);
         dht.handle_reply(identity(2).id(), &noise, now_at(5));
     }
     assert_eq!(dht.stored(), 0);
     let get = codec::encode(&Request::Get { nonce: 3 }).unwrap();
     for _ in 0..MAX_QUEUED_TRANSMITS + 10 {
-        dht.handle_at_binder(walk(home.clone(), [0; 32], 0), &get, now_at(6));
+        dht.handle_at_binder(walk(home.clone(), [0; 32], 0), &get, now_at(6), || true);
     }
     assert!(dht.counters().dropped_transmits >= 10);
     let foreign = node_record(6, 1);
     assert!(dht.publish(foreign.clone(), now_at(7)).is_err());
     let misplaced = Request::Put { nonce: 1, remaining_s: 9, record: foreign.as_bytes().to_vec() };
     while dht.poll_transmit().is_some() {}
-    dht.handle_at_binder(walk(home, [0; 32], 0), &codec::encode(&misplaced).unwrap(), now_at(8));
+    dht.handle_at_binder(walk(home, [0; 32], 0), &codec::encode(&misplaced).unwrap(), now_at(8), || true);
     let Some(DhtTransmit::Reply { body, .. }) = dht.poll_transmit() else { panic!("no reply") };
     assert_eq!(decode_reply(&body).map(|reply| reply.answer), Ok(Answer::Refused(Refusal::Invalid)));
 }
