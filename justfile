@@ -33,4 +33,4 @@ nightly:
     muses/model/check.sh
     # Known weaknesses of what we build upon; wants the network and `cargo install --locked cargo-deny`.
     cargo deny check
-    cargo deny --manifest-path fuzz/Cargo.toml check --config deny.toml advisories
+    cargo deny --manifest-path fuzz/Cargo.toml --config deny.toml check advisories

@@ -36,6 +36,7 @@ mod interfaces;
 #[doc(hidden)]
 pub mod lane;
 mod listeners;
+mod mux;
 mod network;
 mod optimistic;
 mod told;

@@ -20,7 +20,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::core::{Multiaddr, Transport};
 use libp2p::identity::Keypair;
 use libp2p::tcp::tokio::TcpStream;
-use libp2p::{PeerId, noise, tcp, yamux};
+use libp2p::{PeerId, noise, tcp};
 use multiaddr::Protocol;
 use tokio::net::TcpSocket;
 
@@ -29,6 +29,7 @@ use super::bulk::door::Door;
 use super::gate::{Gate, GatedStream};
 use super::hard_close::HardClose;
 use super::listeners::with_port;
+use super::mux::Limited;
 use crate::reach::{ip_of, port_of};
 
 /// A dial, or an incoming connection, must be authenticated and multiplexed within this time.
@@ -51,7 +52,7 @@ pub(super) fn build(
     Ok(GatedTcp { listeners, wildcards: HashMap::new(), dialler, door }
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux::Config::default())
+        .multiplex(Limited)
         .timeout(MAX_SETUP)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(HardClose::new(muxer))))
         .boxed())
