@@ -6,8 +6,13 @@ use crate::held::MAX_HELD_BYTES;
 
 /// Credit of a new stream before any `MaxStreamData`, in bytes: what both ends assume.
 pub const INITIAL_STREAM_CREDIT_BYTES: u64 = 256 * 1024;
-/// Credit of a new session before any `MaxData`, in bytes: what both ends assume.
-pub const INITIAL_SESSION_CREDIT_BYTES: u64 = 1024 * 1024;
+/// Credit of a new session before any `MaxData`, in bytes: what both ends assume, and all that a peer gets that opens streams of which nobody here has taken one.
+/// As much as the first congestion window lets through, so that nobody who is let in begins more slowly for it.
+pub const INITIAL_SESSION_CREDIT_BYTES: u64 = 256 * 1024;
+/// Streams that a peer may have open before one of them is taken here, times two as for others.
+pub const UNTAKEN_STREAMS: usize = 64;
+/// Pieces that wait behind gaps on all streams of a session of which none was ever taken here.
+pub const UNTAKEN_FRAGMENTS: usize = 256;
 /// A path with at least this round trip is a long one: windows grow further there, and packets are paced.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(20);
 /// What a stream's window begins with.

@@ -28,7 +28,7 @@ use crate::config::{
 };
 use crate::congestion::Congestion;
 use crate::event::{Event, Read, ResetReason, StreamKey};
-use crate::frame::{INTERNAL, Refresh};
+use crate::frame::{CHALLENGE_BYTES, INTERNAL, Refresh, Token};
 use crate::held::Share;
 use crate::pool::Pool;
 use crate::recovery::Recovery;
@@ -38,7 +38,7 @@ use crate::stream::{Signal, Stage, Stream};
 use crate::window::{MAX_GROWTH_BYTES, Window};
 use late::Late;
 use pace::Pace;
-use probe::Probe;
+use probe::{Probe, Response};
 use vigil::Vigil;
 
 /// Where a flow leaves what others have to know.
@@ -87,8 +87,12 @@ pub(crate) enum SentFrame {
     /// Acknowledged everything received up to this number.
     Ack(u64),
     MaxData,
-    Reach,
-    Refresh,
+    /// By its number.
+    Reach(u64),
+    /// By its number.
+    Refresh(u64),
+    Response([u8; CHALLENGE_BYTES]),
+    ResetToken,
     Open(StreamKey),
     Accept(StreamKey),
     Reset(StreamKey),
@@ -117,6 +121,7 @@ pub(crate) struct Flow {
     acks: Acks,
     late: Option<Box<Late>>,
     probe: Probe,
+    response: Response,
     ping_due: bool,
     /// Packets that may leave although the window is full: probes.
     exempt: u32,
@@ -127,6 +132,8 @@ pub(crate) struct Flow {
     send_limit: u64,
     received_bytes: u64,
     consumed_bytes: u64,
+    /// Of these, what applications read, and not what was thrown away.
+    read_bytes: u64,
     receive_limit: u64,
     /// What its streams hold of what was written.
     held: Share,
@@ -135,9 +142,12 @@ pub(crate) struct Flow {
     window: Window,
     max_data: Signal,
     reach: Reach,
-    /// The step of a refresh that the peer is to hear, and the one that it said last.
-    refresh: (Option<Box<Refresh>>, Signal),
+    /// The step of a refresh that the peer is to hear, by its number, and the one that it said last.
+    refresh: (Option<Box<Refresh>>, u64, Signal),
     pub heard_refresh: Option<Box<Refresh>>,
+    /// What proves a later word of this end that it lost the session, until the peer has it; and the peer's.
+    token: (Option<Box<Token>>, Signal),
+    pub heard_token: Option<Box<Token>>,
 }
 
 /// Where the two ends can be dialled, as they tell each other.
@@ -186,6 +196,7 @@ impl Flow {
             acks: Acks::default(),
             late: None,
             probe: Probe::default(),
+            response: Response::default(),
             ping_due: false,
             exempt: 0,
             last_progress: now,
@@ -195,14 +206,17 @@ impl Flow {
             send_limit: INITIAL_SESSION_CREDIT_BYTES,
             received_bytes: 0,
             consumed_bytes: 0,
+            read_bytes: 0,
             receive_limit: INITIAL_SESSION_CREDIT_BYTES,
             held,
             fragments: 0,
             window,
             max_data: Signal::Idle,
             reach: Reach::default(),
-            refresh: (None, Signal::Idle),
+            refresh: (None, 0, Signal::Idle),
             heard_refresh: None,
+            token: (None, Signal::Idle),
+            heard_token: None,
         };
         flow.tell_session_credit();
         flow
@@ -268,6 +282,7 @@ impl Flow {
             return Read::Pending;
         }
         self.consumed_bytes = self.consumed_bytes.saturating_add(data.len() as u64);
+        self.read_bytes = self.read_bytes.saturating_add(data.len() as u64);
         if stream.recv.credit_due().is_some() {
             stream.credit = Signal::Due;
             self.enqueue(key);
@@ -345,7 +360,12 @@ impl Flow {
 
     /// Tells the peer a step of a refresh; the one before need not arrive any more.
     pub fn say_refresh(&mut self, step: Refresh) {
-        self.refresh = (Some(Box::new(step)), Signal::Due);
+        self.refresh = (Some(Box::new(step)), self.refresh.1.saturating_add(1), Signal::Due);
+    }
+
+    /// Tells the peer what will prove that this end has lost the session.
+    pub fn say_token(&mut self, token: Token) {
+        self.token = (Some(Box::new(token)), Signal::Due);
     }
 
     /// Whether packets may leave.

@@ -5,6 +5,8 @@
 
 mod ack;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::ack::Ranges;
 use crate::event::ResetReason;
 
@@ -17,6 +19,8 @@ pub const MAX_SERVICE_BYTES: usize = 64;
 pub const INTERNAL: char = '~';
 /// Longest word about where an end can be dialled, in bytes.
 pub const MAX_REACH_BYTES: usize = 512;
+/// Of a [`Frame::Challenge`], in bytes.
+pub const CHALLENGE_BYTES: usize = 8;
 /// Most ranges in one ack frame; older ones are left out, which costs at worst a needless retransmission.
 pub const MAX_ACK_RANGES: usize = 32;
 /// Largest number that a frame carries (RFC 9000, section 16).
@@ -39,6 +43,9 @@ const STREAM_FIN: u8 = 0x09;
 const REACH: u8 = 0x0a;
 const REFRESH: u8 = 0x0b;
 const LATE_ACK: u8 = 0x0c;
+const CHALLENGE: u8 = 0x0d;
+const RESPONSE: u8 = 0x0e;
+const RESET_TOKEN: u8 = 0x0f;
 
 /// One frame; data is borrowed from the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +115,23 @@ pub enum Frame<'a> {
         /// Packet numbers; never empty on the wire.
         ranges: Ranges,
     },
+    /// Asks whether the peer is where this was sent (RFC 9000, section 8.2).
+    Challenge([u8; CHALLENGE_BYTES]),
+    /// It is: nobody else could read what was asked.
+    Response([u8; CHALLENGE_BYTES]),
+    /// What will prove, should its sender ever have lost the session, that it says so itself. The handshake's last message has it too, which a relay can know
+    /// and keep back; this it cannot tell from data.
+    ResetToken(Token),
+}
+
+/// A secret in a frame, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Token(pub [u8; 32]);
+
+impl core::fmt::Debug for Token {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 /// The steps of a refresh, of which each answers the one before. `generation` is of the resume secret that it begins from.
@@ -197,6 +221,18 @@ impl Frame<'_> {
                 out.push(REFRESH);
                 refresh.encode(out);
             }
+            Self::Challenge(token) => {
+                out.push(CHALLENGE);
+                out.extend_from_slice(token);
+            }
+            Self::Response(token) => {
+                out.push(RESPONSE);
+                out.extend_from_slice(token);
+            }
+            Self::ResetToken(token) => {
+                out.push(RESET_TOKEN);
+                out.extend_from_slice(&token.0);
+            }
         }
     }
 
@@ -285,6 +321,9 @@ impl<'a> Frames<'a> {
                 Frame::Reach { number, reach }
             }
             REFRESH => Frame::Refresh(Refresh::decode(input)?),
+            CHALLENGE => Frame::Challenge(take_array(input)?),
+            RESPONSE => Frame::Response(take_array(input)?),
+            RESET_TOKEN => Frame::ResetToken(Token(take_array(input)?)),
             _ => return Err(MalformedFrame),
         })
     }
@@ -381,6 +420,9 @@ mod tests {
             Frame::Refresh(Refresh::Answer { generation: 64, key: [7; 32] }),
             Frame::Refresh(Refresh::Done { generation: 1 }),
             Frame::LateAck { tag: 9, ranges: ranges(&[(2, 4)]) },
+            Frame::Challenge([1; CHALLENGE_BYTES]),
+            Frame::Response([2; CHALLENGE_BYTES]),
+            Frame::ResetToken(Token([3; 32])),
         ];
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
@@ -394,6 +436,9 @@ mod tests {
                 + &"07".repeat(32)
                 + "0b0301"
                 + "0c0000000000000009000402"
+                + "0d01010101010101010e0202020202020202"
+                + "0f"
+                + &"03".repeat(32)
         );
         let back: Vec<_> = Frames::new(&bytes).collect::<Result<_, _>>().unwrap();
         assert_eq!(back, frames);

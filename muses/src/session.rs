@@ -43,8 +43,10 @@ pub(crate) use self::resume::ReHelloOutcome;
 
 pub(crate) struct Session {
     pub peer: NodeId,
-    /// Where the peer is: it answered what was sent there, or says so in its record.
+    /// Where the peer is: it answered what was sent there. Before it answered anything, where its record says that it is.
     pub path: Path,
+    /// Where it is sought instead, while it does not answer there: its record says so, which proves nothing. No data goes there.
+    sought: Option<Path>,
     /// Where it may be, as a routing header says, which any relay can change: it is asked there first.
     unproven: Option<Path>,
     pub flow: Flow,
@@ -97,8 +99,8 @@ pub(crate) struct Bound {
     stale: bool,
     /// When the resume secrets before the present one are erased.
     forget_at: Option<Instant>,
-    /// The peer showed that it is here, but it asked again before, and may have gone on with what that was answered.
-    unsure: bool,
+    /// Until then: the peer showed that it is here, but it asked again before, and may have gone on with what that was answered.
+    unsure_until: Option<Instant>,
     /// What opens packets of the epoch before, while they may still arrive over the old path; and until when.
     late: Option<Box<(Opener, Instant)>>,
     /// When the packet key before the last step is erased.
@@ -125,6 +127,7 @@ impl Session {
         let mut session = Self {
             peer,
             path: Path::default(),
+            sought: None,
             unproven: None,
             flow: Flow::new(peer, Arc::clone(&end.config), Share::of(&end.out.held), now),
             phase: Phase::Resolving { deadline: now + end.config.handshake_timeout },
@@ -147,6 +150,7 @@ impl Session {
         let mut session = Self {
             peer,
             path,
+            sought: None,
             unproven: None,
             flow,
             phase: Phase::Bound(Box::new(Bound::new(established.secrets, keys, now))),
@@ -159,6 +163,7 @@ impl Session {
         };
         session.flow.set_suspended(false, now, &mut end.out);
         session.flow.set_reach(&end.reach, true);
+        session.say_token(end);
         let event = Event::SessionEstablished { peer, session: session.label().unwrap_or(SessionLabel([0; 16])) };
         end.out.events.push_back(event);
         session
@@ -177,6 +182,11 @@ impl Session {
     /// Since when they may not, if there are keys.
     pub fn suspended_at(&self) -> Option<Instant> {
         self.bound_ref()?.suspended
+    }
+
+    /// Where the peer is sought, as long as it has not shown where it is.
+    fn sought_path(&self) -> &Path {
+        self.sought.as_ref().unwrap_or(&self.path)
     }
 
     pub fn bound_ref(&self) -> Option<&Bound> {
@@ -346,7 +356,7 @@ impl Session {
     }
 
     fn on_bound_timeout(&mut self, end: &mut Endpoint, now: Instant) -> Fate {
-        let (peer, path) = (self.peer, self.path.clone());
+        let (peer, path) = (self.peer, self.sought_path().clone());
         let Some(bound) = self.bound_mut() else { return Fate::Lives };
         if let Some(confirming) = &mut bound.confirming
             && confirming.retry.at <= now
@@ -415,7 +425,7 @@ impl Bound {
             restarted: false,
             stale: false,
             forget_at: None,
-            unsure: false,
+            unsure_until: None,
             late: None,
             forget_key_at: None,
             key_used_since: None,

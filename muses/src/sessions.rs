@@ -268,7 +268,9 @@ impl Sessions {
     pub fn handle_peer(&mut self, peer: NodeId, resolved: Resolved, now: Now) {
         self.now = now.instant;
         let Some(session) = self.sessions.get_mut(&peer) else { return };
-        if matches!(session.phase, Phase::Resolving { .. }) {
+        // One Hello goes to one place alone, so that what answers it is there: for another place, another Hello.
+        let greets_elsewhere = session.is_greeting() && session.path != resolved.path;
+        if matches!(session.phase, Phase::Resolving { .. }) || greets_elsewhere {
             self.greet(peer, resolved, now);
         } else {
             session.found_at(resolved.path, &mut self.end, now.instant);

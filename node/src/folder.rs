@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::advice;
@@ -12,6 +12,8 @@ use crate::exit::{Code, Fault};
 const WRITABLE_BY_ANYBODY: u32 = 0o002;
 /// The same: who may write to it may remove only what is his, as in /tmp, which is to stay as it is.
 const STICKY: u32 = 0o1000;
+/// Of the lock's mode: whoever may open a file may hold its lock, for reading, too, and so keep the node from starting.
+const LOCK_MODE: u32 = 0o600;
 
 /// Locked as long as a node runs on `data_dir`; the system lets go of it even after kill -9.
 pub fn lock_path(data_dir: &Path) -> PathBuf {
@@ -84,8 +86,10 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(LOCK_MODE)
         .open(lock_path(data_dir))
         .map_err(failed)?;
+    close_to_others(&lock).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {
             lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
@@ -104,6 +108,17 @@ pub fn open_folder(data_dir: &Path) -> Result<File, Fault> {
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// Earlier versions made the lock as the umask let them. That of another user, which root may use, is his to close.
+fn close_to_others(lock: &File) -> io::Result<()> {
+    let meta = lock.metadata()?;
+    let is_ours = meta.uid() == rustix::process::geteuid().as_raw();
+    if is_ours && meta.mode() & 0o777 & !LOCK_MODE != 0 {
+        // Some file systems have no modes; there, others are kept out by how it is mounted.
+        let _ = lock.set_permissions(fs::Permissions::from_mode(LOCK_MODE));
+    }
+    Ok(())
 }
 
 /// Whether a node has the folder, see [`open_folder`].
@@ -153,5 +168,17 @@ mod tests {
         assert!(line.contains("it is a link to /nowhere/at/all") && line.contains("; choose another"), "{line}");
         assert!(open_folder(&lock_path(&data_dir)).unwrap_err().message.contains("it is no folder"));
         assert_eq!(open_folder(Path::new("/dev/null/x")).unwrap_err().code, Code::State as u8);
+    }
+
+    #[test]
+    fn who_is_another_user_cannot_hold_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = lock_path(folder.path());
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        drop(open_folder(folder.path()).unwrap());
+        assert_eq!(mode(), 0o600, "a new one");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        drop(open_folder(folder.path()).unwrap());
+        assert_eq!(mode(), 0o600, "one of an earlier version");
     }
 }

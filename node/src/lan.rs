@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mdns_sd::{IfKind, Receiver, ResolvedService, ServiceDaemon, ServiceEvent};
+use mdns_sd::{IfKind, Metrics, Receiver, ResolvedService, ServiceDaemon, ServiceEvent};
 use multiaddr::{Multiaddr, Protocol};
 use overlay::id::{NodeId, OverlayId};
 
@@ -35,6 +35,9 @@ const SETTLE: Duration = Duration::from_millis(1500);
 const PERIOD: Duration = Duration::from_millis(500);
 /// How often the system is asked for its interfaces, in seconds: one that just came up may not carry packets yet.
 const INTERFACES_PERIOD_S: u32 = 1;
+
+/// Records of others that the daemon of a node may keep: it keeps what nobody asked for, too, and forgets little of it (mdns-sd 0.21).
+const MAX_CACHED: i64 = 10_000;
 
 /// A node on this network.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,6 +96,11 @@ impl<F: PartialEq, T> Current<F, T> {
         });
     }
 
+    /// What was made is made anew.
+    fn renew(&mut self) {
+        self.0 = None;
+    }
+
     fn get(&mut self) -> Option<(&F, &mut T)> {
         self.0.as_mut().and_then(|(facts, made)| Some((&*facts, made.as_mut()?)))
     }
@@ -108,6 +116,12 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Whether it keeps more of what others say than it may.
+    async fn is_full(&self) -> bool {
+        let Ok(metrics) = self.0.get_metrics() else { return false };
+        metrics.recv_async().await.is_ok_and(|metrics| cached(&metrics) > MAX_CACHED)
+    }
+
     /// Asks for nodes, more seldom the longer it lasts.
     fn ask(&self) -> mdns_sd::Result<Receiver<ServiceEvent>> {
         self.0.browse(SERVICE)
@@ -120,6 +134,11 @@ impl Drop for Daemon {
         let _ = self.0.disable_interface(IfKind::All);
         let _ = self.0.shutdown();
     }
+}
+
+/// Records of others.
+fn cached(metrics: &Metrics) -> i64 {
+    metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
 }
 
 /// What somebody announces; none for what is no node that could be dialled.
@@ -153,6 +172,20 @@ mod tests {
         let properties = [("v", VERSION), ("overlay", overlay), ("node", node)];
         let info = ServiceInfo::new(SERVICE, "x", "x.local.", ips, 4741, &properties[..]).unwrap();
         info.as_resolved_service()
+    }
+
+    #[test]
+    fn what_others_say_is_counted_whatever_it_is() {
+        let metrics = [("cached-srv", 2), ("cached-nsec", 3), ("browse", 7), ("timer", 9)];
+        assert_eq!(cached(&metrics.map(|(name, count)| (name.to_owned(), count)).into()), 5);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_has_heard_nothing_is_not_full() {
+        let daemon = Daemon::new().unwrap();
+        assert!(!daemon.is_full().await);
+        let metrics = daemon.0.get_metrics().unwrap().recv_async().await.unwrap();
+        assert!(metrics.contains_key("cached-srv") && metrics.contains_key("cached-nsec"), "{metrics:?}");
     }
 
     #[test]

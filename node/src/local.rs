@@ -5,6 +5,7 @@
 //! its connection with that source port; the stack keys the stream by it. An application's socket is never closed because of an
 //! outage: while the session is suspended the task waits, and TCP's own flow control holds the application back.
 
+pub mod admission;
 pub mod callers;
 pub mod catalogue;
 pub mod dial;

@@ -15,7 +15,7 @@ use overlay::address::Place;
 use overlay::error::RestoreError;
 use overlay::id::{CheckSignatures, Identity, NodeId, OverlayId};
 use overlay::io::{Command, Lane, LinkId, Snapshot, Transmit};
-use overlay::membership::{Admission, Enrolment, Rank};
+use overlay::membership::Enrolment;
 use overlay::overlay::Overlay;
 use overlay::rng::Rng;
 use overlay::time::{Instant, Now};
@@ -29,6 +29,7 @@ pub mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keys;
+mod membership;
 pub mod mobility;
 mod names;
 mod naming;
@@ -48,6 +49,7 @@ pub use status::{ConnStatus, Counters, KeyStatus, NameKind, NameStatus, PeerStat
 
 use conns::Conns;
 use direct::Reaches;
+use membership::Ways;
 use mobility::Mobility;
 use naming::Naming;
 use questions::Questions;
@@ -121,6 +123,7 @@ pub struct Stack {
     /// Nothing goes out or comes in.
     flight: bool,
     reaches: Reaches,
+    ways: Ways,
     mobility: Mobility,
     watch: Watch,
     warnings: Warnings,
@@ -149,6 +152,7 @@ impl Stack {
     ) -> Result<Self, String> {
         let mut rng = Rng::from_seed(seed);
         let friends_only = !config.only.is_empty();
+        let ways = Ways::new(&config);
         let sessions = config.sessions();
         let only = parse_only(&config.only)?;
         let name = config.name.map(|name| name.parse().map_err(|why| format!("name `{name}`: {why}"))).transpose()?;
@@ -179,6 +183,7 @@ impl Stack {
             friends_only,
             flight: false,
             reaches: Reaches::default(),
+            ways,
             mobility: Mobility::default(),
             watch: Watch::default(),
             warnings: Warnings::default(),
@@ -238,6 +243,9 @@ impl Stack {
 
     /// A link to `peer` is up; `initiator` when this side dialled `remote`.
     pub fn handle_link_up(&mut self, link: LinkId, peer: NodeId, remote: Multiaddr, initiator: bool, now: Now) {
+        if initiator {
+            self.ways.meet(&remote, peer);
+        }
         self.overlay.handle_link_up(link, peer, remote, initiator, now);
         self.settle(now);
     }
@@ -340,23 +348,7 @@ impl Stack {
         Ok(())
     }
 
-    // ---- membership ----
-
-    /// Whether only members may be in this node's overlay.
-    pub fn is_closed(&self) -> bool {
-        self.overlay.is_closed()
-    }
-
-    /// What this node may do in its closed overlay; none in an open one.
-    pub fn rank(&self) -> Option<Rank> {
-        self.overlay.rank()
-    }
-
-    /// The answer to [`Event::GuestAsks`].
-    pub fn admit(&mut self, link: LinkId, guest: NodeId, admission: Admission, now: Now) {
-        self.overlay.admit(link, guest, admission, now);
-        self.settle(now);
-    }
+    // ---- the end ----
 
     /// Announces that this node leaves and hands over its records; [`Event::Left`] within a second.
     pub fn leave(&mut self, now: Now) {

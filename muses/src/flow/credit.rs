@@ -6,8 +6,8 @@ use overlay::time::Instant;
 
 use super::{Flow, Outbox};
 use crate::config::{
-    FIRST_SEND_BUFFER_BYTES, LEAST_SEND_BUFFER_BYTES, LONG_ROUND_TRIP, PRESSED_SEND_BUFFER_BYTES,
-    SESSION_SEND_BUFFER_BYTES,
+    FIRST_SEND_BUFFER_BYTES, INITIAL_SESSION_CREDIT_BYTES, LEAST_SEND_BUFFER_BYTES, LONG_ROUND_TRIP,
+    PRESSED_SEND_BUFFER_BYTES, SESSION_SEND_BUFFER_BYTES,
 };
 use crate::event::StreamKey;
 use crate::pool::Pool;
@@ -47,7 +47,15 @@ impl Flow {
 
     /// What the peer may send in all.
     pub(super) fn session_limit(&self) -> u64 {
+        if !self.is_taken() {
+            return self.receive_limit.max(self.consumed_bytes.saturating_add(INITIAL_SESSION_CREDIT_BYTES));
+        }
         self.receive_limit.max(self.window.limit(self.received_bytes, self.consumed_bytes))
+    }
+
+    /// Whether an application here has or had one of its streams. Until then the peer may be anybody, of whom there may be many.
+    pub(super) fn is_taken(&self) -> bool {
+        self.in_use > 0 || self.was_in_use
     }
 
     pub(super) fn session_credit(&self) -> u64 {
@@ -73,9 +81,11 @@ impl Flow {
     /// Windows that are made use of grow.
     pub(super) fn look_at_reader(&mut self, key: StreamKey, now: Instant, out: &Outbox) {
         let round_trip = self.round_trip();
-        self.window.look(self.consumed_bytes, round_trip, now, &out.growth);
+        // What is thrown away was read by nobody: a stranger could have all windows' memory by streams that he resets.
+        self.window.look(self.read_bytes, round_trip, now, &out.growth);
         self.renew_session_credit(&out.growth);
         if let Some(stream) = self.streams.get_mut(&key)
+            && stream.why_reset.is_none()
             && stream.recv.look(round_trip, now, &out.growth)
             && stream.recv.credit_due().is_some()
         {

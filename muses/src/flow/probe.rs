@@ -1,12 +1,14 @@
 //! Whether the peer is at a place for which nobody has vouched (RFC 9000, section 8.2).
 //!
-//! A routing header says where its sender is, and any relay can change it. A packet that holds nothing but a question goes there; the peer's acknowledgement
-//! of that very packet proves the place, for nobody else can open it. Until then streams go where the peer has been shown to be.
+//! A routing header says where its sender is, and any relay can change it; a peer may lie about it, too, to have somebody else flooded. A packet that holds nothing
+//! but a question goes there; what the question asks to have said proves the place, for nobody can open the packet but the peer, and the peer cannot know what
+//! was asked unless the packet came to it. An acknowledgement proves nothing: packet numbers can be guessed. Until then streams go where the peer has been shown
+//! to be.
 
 use overlay::time::Instant;
 
 use super::{Flow, SentFrame};
-use crate::frame::Frame;
+use crate::frame::{CHALLENGE_BYTES, Frame};
 use crate::stream::Signal;
 
 /// How often a place is asked, at most.
@@ -17,14 +19,24 @@ const MAX_TRIES: u32 = 3;
 pub(super) struct Probe {
     /// Which one, so that a late word about another means nothing.
     number: u32,
+    /// What the peer is asked to say.
+    challenge: [u8; CHALLENGE_BYTES],
     tries: u32,
     signal: Signal,
 }
 
+/// What the peer asked this end to say last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Response {
+    pub(super) challenge: [u8; CHALLENGE_BYTES],
+    pub(super) signal: Signal,
+}
+
 impl Flow {
-    /// Another place is to be asked from now on.
-    pub fn begin_probe(&mut self) {
-        self.probe = Probe { number: self.probe.number.wrapping_add(1), tries: 0, signal: Signal::Due };
+    /// Another place is to be asked from now on; `challenge` is random.
+    pub fn begin_probe(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
+        let number = self.probe.number.wrapping_add(1);
+        self.probe = Probe { number, challenge, tries: 0, signal: Signal::Due };
     }
 
     /// No place is to be asked any more.
@@ -54,20 +66,72 @@ impl Flow {
         self.probe.signal = Signal::Flying;
         self.probe.tries = self.probe.tries.saturating_add(1);
         let mut payload = vec![0; head];
-        Frame::Ping.encode(&mut payload);
+        Frame::Challenge(self.probe.challenge).encode(&mut payload);
         self.note_sent(number, payload.len() as u64, vec![SentFrame::Probe(self.probe.number)], now);
         Some(payload)
-    }
-
-    pub(super) fn probe_acked(&mut self, number: u32) {
-        if number == self.probe.number && self.probe.signal != Signal::Idle {
-            self.probe.signal = Signal::Done;
-        }
     }
 
     pub(super) fn probe_lost(&mut self, number: u32) {
         if number == self.probe.number && self.probe.signal == Signal::Flying {
             self.probe.signal = if self.probe.tries < MAX_TRIES { Signal::Due } else { Signal::Idle };
         }
+    }
+
+    /// The peer asks: it is answered at once, whatever the window says.
+    pub(super) fn on_challenge(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
+        self.response = Response { challenge, signal: Signal::Due };
+        self.exempt = self.exempt.max(1);
+    }
+
+    /// Before a question was ever sent, or after it was dropped, there is nothing to prove.
+    pub(super) fn on_response(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
+        let is_asked = matches!(self.probe.signal, Signal::Flying | Signal::Due) && self.probe.tries > 0;
+        if is_asked && challenge == self.probe.challenge {
+            self.probe.signal = Signal::Done;
+        }
+    }
+
+    pub(super) fn response_lost(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
+        if challenge == self.response.challenge {
+            self.response.signal.lost();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::id::NodeId;
+
+    use super::*;
+    use crate::ack::Ranges;
+    use crate::config::Config;
+    use crate::flow::Outbox;
+    use crate::frame::Ack;
+    use crate::held::Share;
+
+    #[test]
+    fn only_what_was_asked_proves_a_place() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_suspended(false, Instant::ZERO, &mut out);
+        let mut proven_by = |flow: &mut Flow, number, frame: &Frame<'_>| {
+            let mut payload = Vec::new();
+            frame.encode(&mut payload);
+            flow.handle(number, &payload, false, Instant::ZERO, &mut out).unwrap();
+            flow.take_proof()
+        };
+        flow.begin_probe([7; CHALLENGE_BYTES]);
+        assert!(!proven_by(&mut flow, 0, &Frame::Response([7; CHALLENGE_BYTES])), "nothing was asked yet");
+        assert!(flow.poll_probe(0, 0, Instant::ZERO).is_some());
+        let mut ranges = Ranges::default();
+        ranges.insert(0, 0);
+        assert!(
+            !proven_by(&mut flow, 1, &Frame::Ack(Ack { ranges, delay_us: 0, ecn_count: 0 })),
+            "numbers can be guessed"
+        );
+        assert!(!proven_by(&mut flow, 2, &Frame::Response([8; CHALLENGE_BYTES])));
+        assert!(proven_by(&mut flow, 3, &Frame::Response([7; CHALLENGE_BYTES])));
+        assert!(!proven_by(&mut flow, 4, &Frame::Response([7; CHALLENGE_BYTES])), "once");
     }
 }

@@ -6,6 +6,7 @@ use overlay::time::Instant;
 
 use super::{Acks, Flow, Outbox};
 use crate::ack::Ranges;
+use crate::config::{UNTAKEN_FRAGMENTS, UNTAKEN_STREAMS};
 use crate::congestion::Acked;
 use crate::error::Violation;
 use crate::event::{Event, ResetReason, StreamKey};
@@ -46,7 +47,7 @@ impl Flow {
             let frame = frame.map_err(|_| Violation::Malformed)?;
             let quiet = matches!(frame, Frame::Ack(_) | Frame::LateAck { .. } | Frame::Padding);
             eliciting |= !quiet;
-            speaking |= !quiet && frame != Frame::Ping;
+            speaking |= !quiet && !matches!(frame, Frame::Ping | Frame::Challenge(_) | Frame::Response(_));
             match frame {
                 Frame::Ack(ack) => progress |= self.on_ack_frame(&ack, now, out)?,
                 other => self.on_frame(other, now, out)?,
@@ -90,6 +91,9 @@ impl Flow {
             Frame::LateAck { tag, ranges } => self.on_late_ack(tag, &ranges, now, out),
             Frame::Reach { number, reach } => self.on_reach(number, reach, out),
             Frame::Refresh(step) => self.heard_refresh = Some(Box::new(step)),
+            Frame::Challenge(challenge) => self.on_challenge(challenge),
+            Frame::Response(challenge) => self.on_response(challenge),
+            Frame::ResetToken(token) => self.heard_token = Some(Box::new(token)),
             Frame::MaxData(limit) => self.on_max_data(limit),
             Frame::MaxStreamData { stream, limit } => {
                 if let Some(key) = self.stream_of(stream, out)?
@@ -140,7 +144,9 @@ impl Flow {
             let was_stopped = self.session_credit() == 0;
             self.send_limit = limit;
             if was_stopped {
-                let keys: Vec<_> = self.streams.keys().copied().collect();
+                // Of a peer that gives credit byte by byte, each byte is for the one that has something to send.
+                let waiting = self.streams.iter().filter(|(_, stream)| stream.send.has_work(1));
+                let keys: Vec<_> = waiting.map(|(key, _)| *key).collect();
                 keys.into_iter().for_each(|key| self.enqueue(key));
             }
         }
@@ -170,13 +176,14 @@ impl Flow {
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), Violation> {
+        let most_fragments = if self.is_taken() { MAX_FRAGMENTS } else { UNTAKEN_FRAGMENTS };
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
         let new = stream.recv.check(offset, data.len(), fin)?;
         let total = self.received_bytes.saturating_add(new);
         if total > self.receive_limit {
             return Err(Violation::Credit);
         }
-        if stream.recv.would_wait(offset) && self.fragments >= MAX_FRAGMENTS {
+        if stream.recv.would_wait(offset) && self.fragments >= most_fragments {
             return Err(Violation::Fragments);
         }
         self.received_bytes = total;
@@ -204,8 +211,11 @@ impl Flow {
 
     fn on_reset(&mut self, key: StreamKey, reason: ResetReason, end: u64, out: &mut Outbox) -> Result<(), Violation> {
         let Some(stream) = self.streams.get_mut(&key) else { return Ok(()) };
-        let new = stream.recv.check(end, 0, true)?;
-        self.received_bytes = self.received_bytes.saturating_add(new);
+        let total = self.received_bytes.saturating_add(stream.recv.check(end, 0, true)?);
+        if total > self.receive_limit {
+            return Err(Violation::Credit);
+        }
+        self.received_bytes = total;
         self.fragments = self.fragments.saturating_sub(stream.recv.fragments());
         stream.recv.insert(end, &[], true);
         self.consumed_bytes = self.consumed_bytes.saturating_add(stream.recv.unread());
@@ -249,7 +259,8 @@ impl Flow {
         if index > self.used.first_missing().saturating_add(spread) {
             return Err(Violation::StreamId);
         }
-        let allowed = self.config.max_streams_per_session;
+        let most = self.config.max_streams_per_session;
+        let allowed = if self.is_taken() { most } else { most.min(UNTAKEN_STREAMS) };
         if self.streams.len() >= allowed.saturating_mul(REFUSED_SPREAD) {
             return Err(Violation::StreamId);
         }
@@ -302,14 +313,23 @@ impl Acks {
 mod tests {
     use overlay::id::NodeId;
 
+    use super::super::SentFrame;
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, INITIAL_SESSION_CREDIT_BYTES};
     use crate::held::Share;
 
     /// The flow of who began the handshake, and a peer that says what it likes: each of `frames` in a packet of its own.
     fn told<'a>(config: Config, frames: impl IntoIterator<Item = Frame<'a>>) -> (Flow, Vec<Violation>) {
-        let mut out = Outbox::new(&Config::default());
+        let out = Outbox::new(&Config::default());
         let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config.into(), Share::of(&out.held), Instant::ZERO);
+        // Of a stranger less is taken.
+        flow.count_as_used();
+        let violations = tell(&mut flow, frames);
+        (flow, violations)
+    }
+
+    fn tell<'a>(flow: &mut Flow, frames: impl IntoIterator<Item = Frame<'a>>) -> Vec<Violation> {
+        let mut out = Outbox::new(&Config::default());
         flow.set_initiator(true);
         let mut violations = Vec::new();
         for (number, frame) in (0..).zip(frames) {
@@ -317,7 +337,71 @@ mod tests {
             frame.encode(&mut payload);
             violations.extend(flow.handle(number, &payload, false, Instant::ZERO, &mut out).err());
         }
-        (flow, violations)
+        violations
+    }
+
+    #[test]
+    fn of_a_stranger_little_is_kept() {
+        let stranger = || {
+            let out = Outbox::new(&Config::default());
+            let config = Config::default().into();
+            Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO)
+        };
+        let mut flow = stranger();
+        let open = (0..1000).map(|index| Frame::Open { stream: 2 * index + 1, port: 0, service: "x" });
+        tell(&mut flow, open);
+        assert_eq!(flow.stream_count(), UNTAKEN_STREAMS * REFUSED_SPREAD);
+        let mut flow = stranger();
+        let data = vec![7; 1024];
+        let bytes = (0..1000).map(|index| Frame::Stream {
+            stream: 2 * (index % 50) + 1,
+            offset: index / 50 * 1024,
+            fin: false,
+            data: &data,
+        });
+        let violations = tell(&mut flow, bytes);
+        assert_eq!(flow.received_bytes, INITIAL_SESSION_CREDIT_BYTES);
+        assert_eq!(violations.len(), 1000 - 256);
+        let mut flow = stranger();
+        tell(
+            &mut flow,
+            (0..1000).map(|index| Frame::Stream { stream: 1, offset: 2 * index + 1, fin: false, data: b"x" }),
+        );
+        assert_eq!(flow.fragments, UNTAKEN_FRAGMENTS);
+    }
+
+    /// What he resets is thrown away at once, as if somebody read very fast.
+    #[test]
+    fn who_resets_what_he_never_sent_gets_no_larger_window() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_initiator(true);
+        flow.set_suspended(false, Instant::ZERO, &mut out);
+        // What was taken has the larger window to begin with.
+        flow.open(StreamKey(1000), "x", 0);
+        let (window, mut sent) = (flow.window.bytes(), 0..);
+        for number in 0..200 {
+            let mut payload = Vec::new();
+            let stream = 2 * number + 3;
+            Frame::ResetStream { stream, reason: ResetReason::Application, final_offset: 250_000 }.encode(&mut payload);
+            Frame::Stream { stream: 1, offset: number, fin: false, data: b"x" }.encode(&mut payload);
+            flow.handle(number, &payload, false, Instant::from_micros(number), &mut out).unwrap();
+            flow.exempt = 1;
+            assert!(flow.poll(sent.next().unwrap(), 0, Instant::from_micros(number)).is_some());
+        }
+        // The pool serves what lies there unread, and nothing else.
+        assert_eq!((flow.window.bytes(), out.growth.taken()), (window, flow.window.lying_bytes()));
+    }
+
+    #[test]
+    fn a_reset_stays_within_the_credit() {
+        let out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        let reset = |stream| Frame::ResetStream { stream, reason: ResetReason::Application, final_offset: 200_000 };
+        assert_eq!(tell(&mut flow, [reset(1), reset(3)]), [Violation::Credit]);
+        assert_eq!(flow.received_bytes, 200_000);
     }
 
     #[test]
@@ -377,12 +461,35 @@ mod tests {
         assert!(flow.queue.is_empty(), "there was credit before: nobody waits for more");
         let latest = Event::PeerReach { peer: flow.peer, reach: 999_u64.to_be_bytes().to_vec() };
         assert_eq!(out.events, [latest]);
-        // Who waits for credit gets it.
+        // Who waits for credit gets it, and who does not is left alone.
+        flow.open(StreamKey(1000), "x", 0);
+        assert_eq!(flow.write(StreamKey(1000), b"x", false), 1);
+        flow.queue.clear();
+        flow.streams.values_mut().for_each(|stream| stream.queued = false);
         flow.sent_bytes = flow.send_limit;
         let mut payload = Vec::new();
         Frame::MaxData(flow.send_limit + 1).encode(&mut payload);
         flow.handle(1001, &payload, false, Instant::ZERO, &mut out).unwrap();
-        assert_eq!(flow.queue.len(), 50);
+        assert_eq!(flow.queue, [StreamKey(1000)]);
+    }
+
+    /// The acknowledgement of what was said before settles nothing.
+    #[test]
+    fn where_this_end_can_be_dialled_now_is_told_however_late_what_was_said_before_arrives() {
+        let mut out = Outbox::new(&Config::default());
+        let mut flow =
+            Flow::new(NodeId::from_bytes([2; 32]), Config::default().into(), Share::of(&out.held), Instant::ZERO);
+        flow.set_suspended(false, Instant::ZERO, &mut out);
+        for (number, reach) in [(0, b"here"), (1, b"home")] {
+            flow.set_reach(&reach.as_slice().into(), false);
+            assert!(flow.poll(number, 0, Instant::ZERO).is_some());
+        }
+        flow.on_acked(vec![SentFrame::Reach(1)], &mut out);
+        flow.on_lost(vec![SentFrame::Reach(2)]);
+        assert_eq!(flow.reach.told, Signal::Due);
+        assert!(flow.poll(2, 0, Instant::ZERO).is_some());
+        flow.on_acked(vec![SentFrame::Reach(2)], &mut out);
+        assert_eq!(flow.reach.told, Signal::Idle);
     }
 
     #[test]

@@ -24,6 +24,7 @@ impl Flow {
     /// As if one had: for sessions of before this node started, of which nobody knows.
     pub fn count_as_used(&mut self) {
         self.was_in_use = true;
+        self.tell_session_credit();
     }
 
     /// Moves the streams that never left this node to `other`, a flow with the same peer, which takes its place.
@@ -44,6 +45,7 @@ impl Flow {
                 other.enqueue(key);
             }
         }
+        other.tell_session_credit();
     }
 
     /// Nothing of what was sent reached the peer: all streams, none of which the peer opened, begin anew. Of those that were reset it never heard.
@@ -66,6 +68,7 @@ impl Flow {
         fresh.suspended = self.suspended;
         fresh.recovery.rtt = self.recovery.rtt.clone();
         fresh.reach.own = self.reach.own.clone();
+        fresh.token = core::mem::take(&mut self.token);
         self.move_unsent_streams(&mut fresh);
         self.reset_all(ResetReason::Restarted, out);
         *self = fresh;

@@ -18,6 +18,9 @@ const MAX_SIGNALS_BYTES: usize = 64 + MAX_SERVICE_BYTES;
 const PACKET_TIME: Duration = Duration::from_millis(5);
 /// No packet is made shorter than this for a slow path, in bytes.
 const MIN_SLOW_PAYLOAD_BYTES: usize = 4 * 1024;
+/// Packets in flight at a time, however short they are: what is known of each takes a few hundred bytes beside its content. With the shortest that bulk is sent in, on a slow
+/// path, it is the largest congestion window twice.
+const MAX_IN_FLIGHT_PACKETS: usize = 8192;
 /// A path is given up only after so long a silence, however short its round trip is.
 const MIN_SILENCE: Duration = Duration::from_secs(1);
 
@@ -131,7 +134,8 @@ impl Flow {
         }
         if frames.len() > eliciting_from {
             self.exempt = self.exempt.saturating_sub(1);
-            if frames.iter().skip(eliciting_from).any(|frame| *frame != SentFrame::Ping) {
+            let is_speech = |frame: &SentFrame| !matches!(frame, SentFrame::Ping | SentFrame::Response(_));
+            if frames.iter().skip(eliciting_from).any(is_speech) {
                 self.vigil.wake();
             }
             self.note_sent(number, payload.len() as u64, frames, now);
@@ -165,11 +169,14 @@ impl Flow {
 
     /// Whether the congestion window lets something through.
     pub(super) fn has_room(&self) -> bool {
-        self.exempt > 0 || self.recovery.in_flight_bytes() < self.congestion.window_bytes()
+        let has_room = self.recovery.in_flight_bytes() < self.congestion.window_bytes()
+            && self.recovery.in_flight_packets() < MAX_IN_FLIGHT_PACKETS;
+        self.exempt > 0 || has_room
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let due = [self.max_data, self.reach.told, self.refresh.1].contains(&Signal::Due);
+        let signals = [self.max_data, self.reach.told, self.refresh.2, self.response.signal, self.token.1];
+        let due = signals.contains(&Signal::Due);
         self.ping_due || due || !self.queue.is_empty()
     }
 
@@ -205,13 +212,23 @@ impl Flow {
         if self.reach.told.take() {
             let (number, reach) = &self.reach.own;
             Frame::Reach { number: *number, reach }.encode(payload);
-            frames.push(SentFrame::Reach);
+            frames.push(SentFrame::Reach(*number));
         }
-        if let (Some(step), signal) = &mut self.refresh
+        if let (Some(step), number, signal) = &mut self.refresh
             && signal.take()
         {
             Frame::Refresh(**step).encode(payload);
-            frames.push(SentFrame::Refresh);
+            frames.push(SentFrame::Refresh(*number));
+        }
+        if self.response.signal.take() {
+            Frame::Response(self.response.challenge).encode(payload);
+            frames.push(SentFrame::Response(self.response.challenge));
+        }
+        if let (Some(token), signal) = &mut self.token
+            && signal.take()
+        {
+            Frame::ResetToken((**token).clone()).encode(payload);
+            frames.push(SentFrame::ResetToken);
         }
     }
 
@@ -288,8 +305,7 @@ impl Flow {
     pub(super) fn on_acked(&mut self, frames: Vec<SentFrame>, out: &mut Outbox) {
         for frame in frames {
             match frame {
-                SentFrame::Ping => {}
-                SentFrame::Probe(number) => self.probe_acked(number),
+                SentFrame::Ping | SentFrame::Probe(_) | SentFrame::Response(_) => {}
                 SentFrame::Ack(largest) => {
                     // The peer knows these; acknowledging them for ever would only make acks long (RFC 9000, 13.2.4).
                     if !self.acks.frozen {
@@ -297,8 +313,15 @@ impl Flow {
                     }
                 }
                 SentFrame::MaxData => self.max_data = settled(self.max_data, Signal::Idle),
-                SentFrame::Refresh => self.refresh.1 = settled(self.refresh.1, Signal::Idle),
-                SentFrame::Reach => self.reach.told = settled(self.reach.told, Signal::Idle),
+                // Of these only the latest has to arrive.
+                SentFrame::Refresh(number) if number == self.refresh.1 => {
+                    self.refresh.2 = settled(self.refresh.2, Signal::Idle);
+                }
+                SentFrame::Reach(number) if number == self.reach.own.0 => {
+                    self.reach.told = settled(self.reach.told, Signal::Idle);
+                }
+                SentFrame::Refresh(_) | SentFrame::Reach(_) => {}
+                SentFrame::ResetToken => self.token = (None, Signal::Done),
                 SentFrame::Open(key) => self.with(key, |stream| stream.open = Signal::Done),
                 SentFrame::Accept(key) => self.with(key, |stream| stream.accept = Signal::Done),
                 SentFrame::Credit(key) => {
@@ -340,12 +363,24 @@ impl Flow {
                     self.max_data = Signal::Due;
                     continue;
                 }
-                SentFrame::Reach => {
-                    self.reach.told.lost();
+                SentFrame::Reach(number) => {
+                    if number == self.reach.own.0 {
+                        self.reach.told.lost();
+                    }
                     continue;
                 }
-                SentFrame::Refresh => {
-                    self.refresh.1.lost();
+                SentFrame::Refresh(number) => {
+                    if number == self.refresh.1 {
+                        self.refresh.2.lost();
+                    }
+                    continue;
+                }
+                SentFrame::Response(challenge) => {
+                    self.response_lost(challenge);
+                    continue;
+                }
+                SentFrame::ResetToken => {
+                    self.token.1.lost();
                     continue;
                 }
                 SentFrame::Open(key)

@@ -5,9 +5,11 @@ use overlay::time::Instant;
 use super::{Bound, Bucket, Endpoint, Phase, Retry, Session};
 use crate::config::{ANSWERS, HALF_OPEN_LIFETIME, HELLO_FIRST_WAIT};
 use crate::event::{Arrival, Event, Path, SessionLabel};
+use crate::frame::Token;
 use crate::handshake::params::Life;
 use crate::handshake::{Initiator, PendingFinished};
 use crate::kdf;
+use crate::keys::Role;
 
 pub(crate) struct Greeting {
     pub(super) initiator: Initiator,
@@ -58,7 +60,8 @@ impl Session {
     pub fn greet(&mut self, initiator: Initiator, hello: Vec<u8>, end: &mut Endpoint, now: Instant) {
         let deadline = match self.phase {
             Phase::Resolving { deadline } => deadline,
-            _ => now + end.config.handshake_timeout,
+            Phase::Greeting(ref greeting) => greeting.deadline,
+            Phase::Bound(_) => now + end.config.handshake_timeout,
         };
         end.send(self.peer, &self.path, 0, hello.clone());
         let retry = Retry::new(HELLO_FIRST_WAIT, &mut end.rng, now);
@@ -109,7 +112,7 @@ impl Session {
         self.flow.set_initiator(true);
         self.flow.set_suspended(false, now, &mut end.out);
         self.flow.set_reach(&end.reach, true);
-        self.hear_of(&from.return_path);
+        self.hear_of(&from.return_path, end);
         let session = self.label().unwrap_or(SessionLabel([0; 16]));
         end.out.events.push_back(Event::SessionEstablished { peer: self.peer, session });
         true
@@ -123,6 +126,23 @@ impl Session {
             end.counters.forged += 1;
             return;
         }
+        bound.confirming = None;
+        self.persist(end);
+        self.wake(end, now);
+    }
+
+    /// Who answered the handshake says its reset token in a packet, too, until that has arrived: see [`Frame::ResetToken`](crate::frame::Frame::ResetToken).
+    pub(super) fn say_token(&mut self, end: &Endpoint) {
+        let Some(bound) = self.bound_ref().filter(|bound| bound.secrets.role() == Role::Responder) else { return };
+        let token = end.keys.reset_token(bound.secrets.label());
+        self.flow.say_token(Token(*token));
+    }
+
+    /// The peer's reset token, if it said it: with that, its Finished is not needed any more.
+    pub(super) fn hear_token(&mut self, end: &mut Endpoint, now: Instant) {
+        let Some(Token(token)) = self.flow.heard_token.take().as_deref().cloned() else { return };
+        let Some(bound) = self.bound_mut().filter(|bound| bound.secrets.peer_token.is_none()) else { return };
+        bound.secrets.peer_token = Some(token);
         bound.confirming = None;
         self.persist(end);
         self.wake(end, now);

@@ -54,6 +54,8 @@ pub(super) struct Offer {
     /// Our own path when we answered.
     pub local: Path,
     pub restarted: bool,
+    /// When it was made.
+    pub at: Instant,
 }
 
 /// All that wait, until the session goes on with one of them, and what peers and replays may still ask.
@@ -123,6 +125,16 @@ impl Offers {
     /// Whether the peer may go on with one of them.
     pub fn are_open(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// When the peer has gone on with one of them or never will, whatever is asked from now on.
+    pub fn decided_at(&self) -> Option<Instant> {
+        self.waiting.iter().map(|offer| offer.at + OFFER_KEPT).max()
+    }
+
+    /// Forgets those that have waited long enough, however often they were asked for again: whoever repeats what he has relayed keeps none alive.
+    pub fn expire(&mut self, now: Instant) {
+        self.waiting.retain(|offer| now < offer.at + OFFER_KEPT);
     }
 
     /// Opens a packet that may be the first under what was offered. If it is, only what was offered after that one still waits: the peer may have asked again

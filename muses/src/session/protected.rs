@@ -13,6 +13,7 @@ impl Session {
         let Some(bound) = self.bound_mut() else { return };
         // What is forged under one key may be proper under that of an offer; a packet cannot be opened in place twice.
         bound.offers.take_if(|offers| offers.kept_until() <= now);
+        bound.offers.iter_mut().for_each(|offers| offers.expire(now));
         let may_be_offered = bound.offers.as_ref().is_some_and(|offers| offers.are_open());
         let offered = may_be_offered.then(|| packet.to_vec());
         let current = bound.keys.as_mut().map(|(_, opener)| opener.open_in_place(packet));
@@ -52,16 +53,17 @@ impl Session {
         if self.flow.take_proof()
             && let Some(path) = self.unproven.take()
         {
-            self.path = path;
+            self.is_at(path);
         }
+        self.hear_token(end, now);
         self.hear_refresh(end, now);
     }
 
     /// A routing header says that the peer is there.
-    pub(super) fn hear_of(&mut self, path: &Path) {
+    pub(super) fn hear_of(&mut self, path: &Path, end: &mut Endpoint) {
         self.unproven = Some(path).filter(|path| !path.0.is_empty() && **path != self.path).cloned();
         if self.unproven.is_some() {
-            self.flow.begin_probe();
+            self.flow.begin_probe(end.rng.bytes());
         } else {
             self.flow.drop_probe();
         }
@@ -70,7 +72,7 @@ impl Session {
     /// The peer has shown that it is there.
     pub(super) fn is_at(&mut self, path: Path) {
         self.flow.drop_probe();
-        self.unproven = None;
+        (self.sought, self.unproven) = (None, None);
         self.path = path;
     }
 

@@ -196,7 +196,11 @@ impl Session {
         if bound.secrets.settled_generation() != Some(generation) || bound.attempt.is_some() {
             return;
         }
-        let Some(shared) = proposed.secret.agree(theirs, &mut end.ops) else { return };
+        let Some(shared) = proposed.secret.agree(theirs, &mut end.ops) else {
+            // A key that is none. Each costs public-key work, so that this proposal is answered by no other.
+            bound.refresh.stage = Stage::Idle;
+            return;
+        };
         let next = bound.secrets.refreshed(&shared, [&proposed.key, theirs]);
         bound.secrets.climb(next, false);
         bound.refresh.stage = Stage::Confirming { generation, until: now + PATIENCE };
@@ -218,7 +222,7 @@ impl Session {
         let is_sure = !bound.offers.as_ref().is_some_and(|offers| offers.are_open());
         let next = answered.next.clone();
         bound.secrets.climb(next, is_sure);
-        bound.unsure = false;
+        bound.unsure_until = None;
         bound.refresh.stage = Stage::Idle;
         bound.refresh.done += 1;
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);

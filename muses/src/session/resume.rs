@@ -15,19 +15,27 @@ use crate::keys::Agreed;
 use crate::packet::Opened;
 use crate::resume::{Proposal, ReHello, ResumeError};
 
+/// Places at which the peer is asked at a time: of more, the one asked first is forgotten.
+const MAX_ASKED: usize = 3;
 /// A path is in doubt once a Re-Hello was sent over it so often.
 const TRIES_IN_VAIN: u32 = 2;
 
 /// A Re-Hello under way.
 pub(super) struct Attempt {
-    /// `None` while this end yields to the peer's.
-    proposal: Option<Proposal>,
+    /// None while this end yields to the peer's.
+    asked: Vec<Asked>,
     pub(super) retry: Retry,
     sent_at: Instant,
     tries: u32,
-    /// Our path as the Re-Hello has it.
+    /// Our path as the Re-Hellos have it.
     local: Path,
-    /// Whether the Re-Hello says that our streams were lost: the peer acts on that, even if it learns meanwhile that it knew.
+}
+
+/// A Re-Hello that goes to one place alone, so that its answer proves that the peer is there: the peer itself may lie about where it is.
+struct Asked {
+    at: Path,
+    proposal: Proposal,
+    /// Whether it says that our streams were lost: the peer acts on that, even if it learns meanwhile that it knew.
     restarted: bool,
 }
 
@@ -75,7 +83,7 @@ impl Session {
     pub fn wake(&mut self, end: &mut Endpoint, now: Instant) {
         let needed = self.flow.stream_count() > 0;
         let confirming = self.is_confirming();
-        let (peer, path) = (self.peer, self.path.clone());
+        let (peer, path) = (self.peer, self.sought_path().clone());
         let Some(bound) = self.bound_mut() else { return };
         if confirming {
             if let Some(confirming) = &mut bound.confirming {
@@ -92,33 +100,50 @@ impl Session {
     /// Sends a Re-Hello at once.
     pub fn attempt(&mut self, end: &mut Endpoint, now: Instant) {
         let Some(local) = end.local.clone() else { return };
-        let received = self.received();
-        let (peer, path) = (self.peer, self.path.clone());
+        let Some(asked) = self.re_hello(&local, end) else { return };
+        let peer = self.peer;
         let Some(bound) = self.bound_mut() else { return };
-        let said = Proposal::new(&bound.secrets, &received.to_bytes(), &local.0, &mut end.rng);
-        let Ok(proposal) = said else { return };
-        end.send(peer, &path, bound.flow_label, proposal.packet().to_vec());
-        bound.attempt = Some(Box::new(Attempt {
-            proposal: Some(proposal),
-            retry: Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now),
-            sent_at: now,
-            tries: 1,
-            local,
-            restarted: received.restarted,
-        }));
+        end.send(peer, &asked.at, bound.flow_label, asked.proposal.packet().to_vec());
+        let retry = Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now);
+        bound.attempt = Some(Box::new(Attempt { asked: vec![asked], retry, sent_at: now, tries: 1, local }));
+    }
+
+    /// A Re-Hello for where the peer is to be asked now; this end is at `local`.
+    fn re_hello(&self, local: &Path, end: &mut Endpoint) -> Option<Asked> {
+        let received = self.received();
+        let secrets = &self.bound_ref()?.secrets;
+        let proposal = Proposal::new(secrets, &received.to_bytes(), &local.0, &mut end.rng).ok()?;
+        Some(Asked { at: self.sought_path().clone(), proposal, restarted: received.restarted })
     }
 
     /// Sends the Re-Hello again at once, or a first one, and begins its waits anew.
     pub fn attempt_again(&mut self, end: &mut Endpoint, now: Instant) {
-        let (peer, path) = (self.peer, self.path.clone());
-        let Some(bound) = self.bound_mut() else { return };
-        let flow_label = bound.flow_label;
-        if let Some(Attempt { proposal: Some(proposal), retry, tries, .. }) = bound.attempt.as_deref_mut() {
-            *retry = Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now);
-            *tries = tries.saturating_add(1);
-            end.send(peer, &path, flow_label, proposal.packet().to_vec());
+        let attempt = self.bound_mut().and_then(|bound| bound.attempt.as_deref_mut());
+        if let Some(attempt) = attempt.filter(|attempt| !attempt.asked.is_empty()) {
+            attempt.retry = Retry::new(REHELLO_FIRST_WAIT, &mut end.rng, now);
+            attempt.tries = attempt.tries.saturating_add(1);
+            self.say_again(end);
         } else {
             self.attempt(end, now);
+        }
+    }
+
+    /// Sends the Re-Hello under way once more: to a place where the peer was not asked before, another one.
+    fn say_again(&mut self, end: &mut Endpoint) {
+        let (peer, at) = (self.peer, self.sought_path().clone());
+        let attempt = self.bound_ref().and_then(|bound| bound.attempt.as_deref());
+        let Some(attempt) = attempt else { return };
+        let is_known = attempt.asked.iter().any(|asked| asked.at == at);
+        let local = attempt.local.clone();
+        let another = if is_known { None } else { self.re_hello(&local, end) };
+        let Some(bound) = self.bound_mut() else { return };
+        let Some(attempt) = bound.attempt.as_deref_mut() else { return };
+        attempt.asked.extend(another);
+        if attempt.asked.len() > MAX_ASKED {
+            attempt.asked.remove(0);
+        }
+        if let Some(asked) = attempt.asked.iter().find(|asked| asked.at == at) {
+            end.send(peer, &at, bound.flow_label, asked.proposal.packet().to_vec());
         }
     }
 
@@ -136,32 +161,26 @@ impl Session {
     pub fn waits_for_answer(&self) -> bool {
         let Some(bound) = self.bound_ref() else { return false };
         match bound.suspended {
-            Some(_) => bound.attempt.as_ref().is_some_and(|attempt| attempt.proposal.is_some()),
+            Some(_) => bound.attempt.as_ref().is_some_and(|attempt| !attempt.asked.is_empty()),
             None => self.flow.recovery.probes() > 0,
         }
     }
 
-    /// The peer was found at `path`.
+    /// The peer was found at `path`, says its record. It is asked there, but data goes there only once it answered.
     pub fn found_at(&mut self, path: Path, end: &mut Endpoint, now: Instant) {
         let confirming = self.is_confirming();
         let patience = self.flow.answer_timeout() * 2;
-        let Some(bound) = self.bound_mut() else {
-            if self.path != path {
-                self.path = path;
-                self.greet_again(end, now);
-            }
-            return;
-        };
+        let Some(bound) = self.bound_ref() else { return };
         // A live path is proven, a look-up is not; but a peer that does not answer a Re-Hello may have moved while nothing was sent to it.
         let asks_in_vain = bound
             .attempt
             .as_ref()
             .is_some_and(|attempt| attempt.tries >= TRIES_IN_VAIN && now.since(attempt.sent_at) >= patience);
         let proven = bound.suspended.is_none() && !confirming && !asks_in_vain;
-        if proven || self.path == path {
+        if proven || *self.sought_path() == path {
             return;
         }
-        self.path = path;
+        self.sought = Some(path).filter(|path| *path != self.path);
         if confirming {
             self.wake(end, now);
         } else {
@@ -170,7 +189,6 @@ impl Session {
     }
 
     pub(super) fn on_attempt_timeout(&mut self, end: &mut Endpoint, now: Instant) {
-        let (peer, path) = (self.peer, self.path.clone());
         // One that was reset here needs the peer no more than one that nobody has taken.
         let carries = self.flow.is_in_use();
         let Some(bound) = self.bound_mut() else { return };
@@ -183,9 +201,10 @@ impl Session {
         attempt.retry.again(REHELLO_MAX_WAIT, &mut end.rng, now);
         attempt.tries = attempt.tries.saturating_add(1);
         let look_up = attempt.tries % REHELLOS_PER_RESOLVE == 2;
-        match &attempt.proposal {
-            Some(proposal) => end.send(peer, &path, bound.flow_label, proposal.packet().to_vec()),
-            None => self.attempt(end, now),
+        if attempt.asked.is_empty() {
+            self.attempt(end, now);
+        } else {
+            self.say_again(end);
         }
         if look_up {
             self.resolve(end, now);
@@ -215,6 +234,7 @@ impl Session {
         let path = if hello.path.is_empty() { from.return_path.clone() } else { Path(hello.path.clone()) };
         let source = Source::new(from.via, &path);
         let offers = bound.offers.get_or_insert_with(|| Box::new(Offers::new(now)));
+        offers.expire(now);
         if !offers.may_answer(source, now) {
             end.counters.limited += 1;
             return ReHelloOutcome::Done;
@@ -236,14 +256,14 @@ impl Session {
         };
         end.send(peer, &path, flow_label, answer.clone());
         let restarted = ours.restarted;
-        offers.push(Offer { na, source, answer, agreed, path, received, local, restarted });
+        offers.push(Offer { na, source, answer, agreed, path, received, local, restarted, at: now });
         // Re-Hellos crossed: the lower id's wins. The lower keeps its own all the same, because it cannot know whether
         // that one arrives.
         if peer < own
-            && let Some(attempt) = bound.attempt.as_mut().filter(|attempt| attempt.proposal.is_some())
+            && let Some(attempt) = bound.attempt.as_mut().filter(|attempt| !attempt.asked.is_empty())
             && offers.may_yield(now)
         {
-            attempt.proposal = None;
+            attempt.asked = Vec::new();
             attempt.retry.at = now + YIELD;
         }
         ReHelloOutcome::Done
@@ -252,23 +272,26 @@ impl Session {
     /// The answer to our Re-Hello arrived: the peer lives, and the path works both ways.
     pub fn handle_answer(&mut self, from: &Arrival, packet: &[u8], end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
-        let Some(attempt) = &mut bound.attempt else { return };
-        let Some(proposal) = &mut attempt.proposal else { return };
-        let Ok((answer, agreed)) = proposal.handle_answer(&bound.secrets, packet) else {
+        let Some(attempt) = bound.attempt.as_deref_mut().filter(|attempt| !attempt.asked.is_empty()) else { return };
+        let answered = attempt.asked.iter_mut().find_map(|asked| {
+            let (answer, agreed) = asked.proposal.handle_answer(&bound.secrets, packet).ok()?;
+            Some((answer, agreed, asked.at.clone(), asked.restarted))
+        });
+        let Some((answer, agreed, at, said_restarted)) = answered else {
             end.counters.forged += 1;
             return;
         };
         let sample = (attempt.tries == 1).then(|| now.since(attempt.sent_at));
         bound.stale = end.local.as_ref() != Some(&attempt.local);
         // What our Re-Hello said holds until the peer shows that it has acted on it.
-        bound.restarted |= attempt.restarted;
+        bound.restarted |= said_restarted;
         bound.attempt = None;
         bound.offers.iter_mut().for_each(|offers| offers.clear());
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
         let late = bound.adopt(agreed, alive, now);
-        (bound.forget_at, bound.unsure) = (None, false);
+        (bound.forget_at, bound.unsure_until) = (None, None);
         let acked = received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
         let tag = tag(packet);
         bound.send_tag = tag;
@@ -282,7 +305,8 @@ impl Session {
         }
         self.interrupt_refresh(now);
         // Where the Re-Hello went the peer can be reached, be it through somebody who knows where it is now.
-        self.hear_of(&from.return_path);
+        self.is_at(at);
+        self.hear_of(&from.return_path, end);
         self.go_on(end, now);
     }
 
@@ -292,10 +316,10 @@ impl Session {
     /// [`UNPROVEN_RESET_WAIT`], for otherwise a peer that lost the session would be out of reach for ever.
     pub fn is_reset_by(&self, packet: &[u8], now: Instant) -> bool {
         self.bound_ref().is_some_and(|bound| {
-            let proposal = bound.attempt.as_ref().and_then(|attempt| attempt.proposal.as_ref());
+            let asked = bound.attempt.iter().flat_map(|attempt| &attempt.asked);
             let silent = bound.suspended.is_some_and(|since| now.since(since) >= UNPROVEN_RESET_WAIT);
             let unprovable = silent && bound.secrets.peer_token.is_none();
-            proposal.is_some_and(|proposal| {
+            asked.into_iter().any(|Asked { proposal, .. }| {
                 proposal.is_reset(&bound.secrets, packet)
                     || (unprovable && proposal.may_be_reset(&bound.secrets, packet))
             })
@@ -310,10 +334,9 @@ impl Session {
             wake = confirming.deadline.take().is_some() && bound.stale;
         }
         // Only who sent the Re-Hello waits for that: it learns here that the peer has adopted the epoch. What a refresh leads to is settled by its own frames.
-        let is_sure_now = bound.unsure && !bound.offers.as_ref().is_some_and(|offers| offers.are_open());
-        if is_sure_now {
+        if bound.unsure_until.is_some_and(|until| until <= now) {
             // The peer did not go on with any other answer.
-            bound.unsure = false;
+            bound.unsure_until = None;
             bound.secrets.settle();
             bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
             self.persist(end);
@@ -338,9 +361,9 @@ impl Session {
         let alive = !restarted && offer.received.as_ref().is_some_and(|received| received.alive);
         let late = bound.adopt(offer.agreed, alive, now);
         // It may have gone on with what it was offered later, and not come back: then the rungs that lead there are still needed.
-        bound.unsure = bound.offers.as_ref().is_some_and(|offers| offers.are_open());
-        bound.forget_at = (!bound.unsure).then_some(now + OLD_SECRET_LIFETIME);
-        if bound.unsure {
+        bound.unsure_until = bound.offers.as_ref().and_then(|offers| offers.decided_at());
+        bound.forget_at = bound.unsure_until.is_none().then_some(now + OLD_SECRET_LIFETIME);
+        if bound.unsure_until.is_some() {
             bound.secrets.unsettle();
         }
         let acked = offer.received.filter(|received| received.tag == bound.send_tag).map(|received| received.ranges);
@@ -371,6 +394,7 @@ impl Session {
             if !bound.refresh.wants_epoch() {
                 bound.attempt = None;
             }
+            self.sought = None;
             self.go_on(end, now);
         }
     }

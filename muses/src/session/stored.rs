@@ -48,9 +48,10 @@ impl Session {
         // When the older secret was replaced is not stored: its time begins again.
         bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
         let phase = Phase::Bound(Box::new(bound));
-        Some(Self {
+        let mut session = Self {
             peer,
             path: Path(stored.path),
+            sought: None,
             unproven: None,
             flow,
             phase,
@@ -60,7 +61,9 @@ impl Session {
             resolved_at: None,
             hops: None,
             resumes: 0,
-        })
+        };
+        session.say_token(end);
+        Some(session)
     }
 
     /// Has the durable state stored, once the peer's Finished is there, without which nothing would prove that the peer has lost the session; and not

@@ -118,7 +118,13 @@ impl Sessions {
     pub(super) fn on_finished_a(&mut self, arrival: &Arrival, packet: &[u8]) {
         let from = arrival.from;
         let Some(id) = HandshakeId::of(packet) else { return };
+        let is_full = !self.sessions.contains_key(&from) && !self.has_room();
         if let Some(half) = self.half_open.get_mut(&(from, id)) {
+            if is_full {
+                // It comes again, and there may be room then: once it has been taken, it is used up.
+                self.end.counters.limited += 1;
+                return;
+            }
             let Ok((finished, established)) = half.responder.handle_finished(packet) else {
                 self.end.counters.forged += 1;
                 return;

@@ -9,6 +9,7 @@ use overlay::rng::Rng;
 use overlay::time::{Now, WallTime};
 
 use crate::config::{Config, HALF_OPEN_LIFETIME, UNPROVEN_RESET_WAIT};
+use crate::content::ContentType;
 use crate::event::{Arrival, Command, Event, Path, Read, ResetReason, Resolved, StreamKey};
 use crate::kdf::used;
 use crate::packet::FAILURES_MAX;
@@ -47,6 +48,8 @@ struct World {
     loss_percent: u64,
     /// Whether streams are accepted, and not refused.
     serves: bool,
+    /// What a relay keeps back.
+    drops: Option<ContentType>,
 }
 
 impl World {
@@ -58,7 +61,7 @@ impl World {
             let sessions = fresh(name, &mut rng, &disk, now);
             End { name, sessions, disk, backups: Vec::new(), heard: BTreeMap::new() }
         });
-        Self { ends, now, rng, loss_percent, serves: true }
+        Self { ends, now, rng, loss_percent, serves: true, drops: None }
     }
 
     /// One whose first end has said something, which the second has heard.
@@ -86,7 +89,8 @@ impl World {
                     let (from, to) = (self.ends[index].name, &mut self.ends[1 - index]);
                     let arrival =
                         Arrival { from: id(from), return_path: Path(vec![from]), via: None, ecn: false, hops: 1 };
-                    if out.path.0 == [to.name] && self.rng.below(100) >= self.loss_percent {
+                    let is_dropped = self.drops.is_some() && ContentType::of(&out.payload) == self.drops;
+                    if out.path.0 == [to.name] && !is_dropped && self.rng.below(100) >= self.loss_percent {
                         to.sessions.handle_packet(arrival, out.payload, self.now);
                     }
                 }
@@ -208,6 +212,19 @@ fn a_session_whose_end_cannot_be_proven_ends_all_the_same() {
         world.run(UNPROVEN_RESET_WAIT + Duration::from_secs(15));
     }
     assert!(world.ends[1].sessions.sessions().next().is_some_and(|session| session.received_bytes > 0));
+}
+
+/// Otherwise anybody on the way could end it later.
+#[test]
+fn what_proves_the_end_of_a_session_comes_by_packets_that_no_relay_can_tell_from_others() {
+    let mut world = World::new(0);
+    world.drops = Some(ContentType::FinishedB);
+    world.say();
+    world.run(Duration::from_secs(5));
+    let session = world.ends[0].sessions.sessions.get(&id(2)).unwrap().bound_ref().unwrap();
+    let token = world.ends[1].sessions.end.keys.reset_token(session.secrets.label());
+    assert_eq!(session.secrets.peer_token, Some(*token));
+    assert!(!world.ends[0].disk.is_empty() && !world.ends[0].sessions.sessions[&id(2)].is_confirming());
 }
 
 /// What was stored of it would never be of use again if the peer forgot it.

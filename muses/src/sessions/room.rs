@@ -18,6 +18,11 @@ impl Sessions {
         true
     }
 
+    /// Whether [`Sessions::make_room`] would find some.
+    pub(super) fn has_room(&self) -> bool {
+        self.sessions.len() < self.end.config.max_sessions || self.least_wanted().is_some()
+    }
+
     /// Of the sessions in which no application here has a stream: one with a stranger before one with whom there were streams, and of these whoever is away
     /// longest, or else is there longest: who has just come is about to say why. A peer costs nothing and can be made up; so what it does by itself, opening
     /// streams that are refused or never asked for, wins it no place.
@@ -92,6 +97,24 @@ mod tests {
         assert_eq!(known(&host).len(), usize::from(TABLE));
         assert!(known(&host).contains(&id(10)), "its stream is in use");
         assert!(host.open(id(50), "files", 0, now()).is_ok(), "an application here finds room");
+    }
+
+    /// Its Finished comes again, and would be of no use if the first one had been taken.
+    #[test]
+    fn who_finds_no_room_finds_it_a_moment_later() {
+        let mut host = host();
+        (10..10 + TABLE).for_each(|name| comes(&mut host, name, true));
+        let mut peer = node(20);
+        peer.open(id(B), "files", 0, now()).unwrap();
+        peer.handle_peer(id(B), Resolved { cert: host.cert().to_vec(), path: Path(vec![B]) }, now());
+        host.handle_packet(arrival(20), packets(&mut peer).remove(0), now());
+        peer.handle_packet(arrival(B), packets(&mut host).remove(0), now());
+        let finished = packets(&mut peer).remove(0);
+        host.handle_packet(arrival(20), finished.clone(), now());
+        assert!(!known(&host).contains(&id(20)));
+        host.set_limits(usize::from(TABLE) + 1, 512);
+        host.handle_packet(arrival(20), finished, now());
+        assert!(known(&host).contains(&id(20)));
     }
 
     /// While the node looks up whether it may serve them, for instance.

@@ -85,6 +85,8 @@ pub struct Pair {
     pub step_of: [u32; 2],
     /// The number of the resume whose keys sealed it.
     pub resume_of: [u32; 2],
+    /// The last Re-Hello of each.
+    pub re_hello: [Option<Vec<u8>>; 2],
     /// The next protected packet of this node does not arrive before [`Pair::release`].
     pub hold: Option<usize>,
     held: Option<Due>,
@@ -94,6 +96,8 @@ pub struct Pair {
     pub astray: [Vec<usize>; 2],
     /// About whom a relay lies: its packets are from [`VICTIM`], as their routing headers say.
     pub lied_about: [bool; 2],
+    /// Whose record says that it is at [`VICTIM`].
+    pub lies_in_record: [bool; 2],
     pub nodes: [Node; 2],
     pub now: Now,
     pub faults: Faults,
@@ -216,11 +220,13 @@ impl Pair {
             sent: Default::default(),
             step_of: [0; 2],
             resume_of: [0; 2],
+            re_hello: [None, None],
             hold: None,
             held: None,
             sent_to: Default::default(),
             astray: Default::default(),
             lied_about: [false; 2],
+            lies_in_record: [false; 2],
             nodes,
             now,
             faults,
@@ -318,7 +324,8 @@ impl Pair {
                     let other = &self.nodes[1 - to];
                     assert_eq!(other.id, peer);
                     let cert = other.sessions.cert().to_vec();
-                    let path = Path(other.place.clone().into_bytes());
+                    let place = if self.lies_in_record[1 - to] { VICTIM } else { &other.place };
+                    let path = Path(place.as_bytes().to_vec());
                     self.nodes[to].sessions.handle_peer(peer, Resolved { cert, path }, self.now);
                 }
             }
@@ -390,6 +397,9 @@ impl Pair {
             self.resume_of[index] = u32::from_be_bytes(payload[17..21].try_into().unwrap());
             self.step_of[index] = u32::from_be_bytes(payload[21..25].try_into().unwrap());
         }
+        if payload[0] == 6 {
+            self.re_hello[index] = Some(payload.clone());
+        }
         self.sent_to[index] = String::from_utf8(path.clone()).unwrap();
         if self.sent_to[index] == VICTIM {
             self.astray[index].push(payload.len());
@@ -419,6 +429,11 @@ impl Pair {
             let (path, arrival, payload) = (path.clone(), arrival.clone(), payload.clone());
             self.enqueue(at, Due::Packet { path, arrival, payload });
         }
+    }
+
+    /// Whether a packet is held back.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
     }
 
     /// The packet that was held back arrives now.

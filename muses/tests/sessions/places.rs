@@ -101,3 +101,64 @@ fn who_is_reached_through_somebody_else_is_soon_reached_where_it_is() {
     assert!(pair.sent[A].len() > told_at && pair.sent_to[A] == "new");
     ends_well(&mut pair);
 }
+
+/// The longest of what asks where a peer is.
+const RE_HELLO_BYTES: usize = 1024;
+
+fn only_re_hellos_went_astray(pair: &Pair) {
+    let astray = &pair.astray[A];
+    assert!(!astray.is_empty() && astray.iter().all(|bytes| *bytes <= RE_HELLO_BYTES), "{astray:?}");
+}
+
+/// It says in its record that it is somewhere else, keeps quiet for a while, and then acknowledges what it had all the time.
+#[test]
+fn a_record_that_lies_moves_no_data() {
+    let mut pair = transferring(1, FAST);
+    pair.run_until(SECOND, |pair| pair.nodes[A].app().read > 100_000).expect("some data");
+    pair.lies_in_record[B] = true;
+    pair.hold = Some(B);
+    pair.run_until(SECOND, Pair::holds).expect("a packet");
+    pair.nodes[B].online = false;
+    pair.run_until(10 * SECOND, |pair| !pair.astray[A].is_empty()).expect("a question to where it is said to be");
+    assert!(!pair.nodes[A].is_live());
+    pair.release();
+    assert!(pair.nodes[A].is_live(), "what was kept back acknowledges something");
+    pair.run(200 * MS);
+    only_re_hellos_went_astray(&pair);
+    (pair.lies_in_record[B], pair.nodes[B].online) = (false, true);
+    ends_well(&mut pair);
+    only_re_hellos_went_astray(&pair);
+}
+
+/// It is asked at two places, and answers from the one when it has been asked at the other, too.
+#[test]
+fn an_answer_moves_data_only_to_where_it_was_asked() {
+    let mut pair = transferring(1, FAST);
+    pair.run_until(SECOND, |pair| pair.nodes[A].app().read > 100_000).expect("some data");
+    pair.detach(A);
+    pair.run(5 * SECOND);
+    pair.lies_in_record[B] = true;
+    pair.faults.delay = 500 * MS;
+    pair.attach(A, "elsewhere");
+    pair.run_until(10 * SECOND, |pair| pair.nodes[A].is_live()).expect("an answer");
+    assert!(!pair.astray[A].is_empty(), "it was asked at one place only");
+    pair.faults.delay = 10 * MS;
+    ends_well(&mut pair);
+    only_re_hellos_went_astray(&pair);
+}
+
+/// The same for who has just been found for the first time.
+#[test]
+fn an_answer_to_a_hello_moves_data_only_to_where_it_was_asked() {
+    let mut pair = transferring(1, FAST);
+    pair.faults.delay = 500 * MS;
+    pair.run_until(SECOND, |pair| !pair.sent[A].is_empty()).expect("a Hello");
+    pair.lies_in_record[B] = true;
+    pair.run_until(10 * SECOND, |pair| !pair.astray[A].is_empty()).expect("a second Hello");
+    let hellos = pair.astray[A].len();
+    pair.run(2 * SECOND);
+    pair.lies_in_record[B] = false;
+    pair.faults.delay = 10 * MS;
+    ends_well(&mut pair);
+    assert!(pair.astray[A].iter().all(|bytes| *bytes < 2048), "{hellos}: {:?}", pair.astray[A]);
+}

@@ -6,7 +6,7 @@ use muses::config::REHELLO_MAX_WAIT;
 use muses::event::{Arrival, Event, Path, ResetReason};
 use overlay::id::NodeId;
 
-use crate::pair::{A, App, B, MS, Pair, SECOND};
+use crate::pair::{A, App, B, MS, Node, Pair, SECOND};
 
 /// The first byte of a Re-Hello.
 const RE_HELLO: u8 = 6;
@@ -212,4 +212,37 @@ fn who_opens_a_stream_waits_for_no_backoff() {
     let key = pair.open(A, App { to_write: 10, ..App::default() });
     let took = pair.run_until(60 * SECOND, |p| p.nodes[A].apps[&key].accepted).unwrap();
     assert!(took <= 100 * MS, "{took:?}");
+}
+
+/// A relay keeps a Re-Hello back that its sender gave up, and has it answered after the next one: whoever answered cannot know at first which of the two the other
+/// goes on with. If repetitions drew that out, the secrets of before would never be erased, nor refreshed.
+#[test]
+fn what_is_repeated_for_days_keeps_nobody_unsure() {
+    let mut pair = talking(1);
+    pair.faults.loss_percent = 100;
+    pair.attach(A, "platform");
+    let kept_back = pair.re_hello[A].clone().expect("a Re-Hello");
+    pair.detach(A);
+    pair.run(SECOND);
+    pair.faults.loss_percent = 0;
+    pair.attach(A, "home");
+    pair.run(12 * MS);
+    let arrival = Arrival { from: pair.nodes[A].id, return_path: Path(Vec::new()), via: None, ecn: false, hops: 3 };
+    let replay = |pair: &mut Pair| {
+        let (sessions, now) = (&mut pair.nodes[B].sessions, pair.now);
+        sessions.handle_packet(arrival.clone(), kept_back.clone(), now);
+        pair.settle();
+    };
+    let answers = pair.sent[B].len();
+    replay(&mut pair);
+    assert_eq!(pair.sent[B].len(), answers + 1, "it is answered");
+    pair.run(SECOND);
+    assert!(pair.nodes.iter().all(Node::is_live));
+    for _ in 0..26 * 60 {
+        pair.run(Duration::from_mins(1));
+        replay(&mut pair);
+    }
+    for node in &pair.nodes {
+        assert_eq!(node.info().refreshes, 1, "one a day");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +17,16 @@ use super::verbs::{Desk, Pipe, Receiving, Reversal};
 use super::wire::{MAX_LINE_BYTES, Reply, Request};
 use crate::exit::{Code, Fault};
 use crate::local::door::Door;
+use crate::local::listen::bind_hidden;
 use crate::local::socket_file::SocketFile;
 
 /// Connections at once, pipes among them; more wait in the system's backlog.
 const MAX_CONNECTIONS: usize = 512;
 /// A client that asked for the node's end and does not read holds it up for no longer.
 const MAX_LAST_ANSWER: Duration = Duration::from_millis(500);
+
+/// The folder in the node's own in which the socket is bound, before it gets its place.
+const BOUND_IN: &str = "c.new";
 
 /// A bound control socket.
 pub struct Server {
@@ -39,19 +42,15 @@ impl Server {
     pub fn bind(data_dir: &Path) -> Result<Self, Fault> {
         let path = socket_path(data_dir);
         std::os::unix::net::SocketAddr::from_pathname(&path).map_err(|_| path_too_long(&path))?;
-        // Bound under another, shorter name, made private, then moved into place: nobody else can connect in between.
-        let private = data_dir.join("c.new");
-        let bind = || {
-            let _ = fs::remove_file(&private);
-            let listener = UnixListener::bind(&private)?;
-            fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
-            let file = SocketFile::new(&private, &path)?;
-            fs::rename(&private, &path)?;
-            Ok::<_, io::Error>(Self { listener, _file: file })
-        };
-        bind().map_err(|error| {
+        let hidden = data_dir.join(BOUND_IN);
+        // What a process left there that was killed in the middle of this; earlier versions left a socket.
+        let _ = fs::remove_file(&hidden);
+        let _ = fs::remove_dir_all(&hidden);
+        let bound = bind_hidden(&hidden, &path, |bound, path| fs::rename(bound, path));
+        let (listener, file) = bound.map_err(|error| {
             Fault::new(Code::State, format!("cannot make the control socket {}: {error}", path.display()))
-        })
+        })?;
+        Ok(Self { listener, _file: file })
     }
 
     /// Answers until the task is dropped.
@@ -197,5 +196,31 @@ pub mod fuzzing {
             _ => None,
         };
         core::iter::from_fn(next).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_was_killed_while_he_bound_the_socket_binds_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let hidden = folder.path().join(BOUND_IN);
+        let bind_and_look = || {
+            let server = Server::bind(folder.path()).unwrap();
+            let mode = fs::metadata(socket_path(folder.path())).unwrap().permissions().mode();
+            assert_eq!((mode & 0o777, fs::exists(&hidden).unwrap()), (0o600, false));
+            drop(server);
+        };
+        bind_and_look();
+        fs::create_dir(&hidden).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(hidden.join("s")).unwrap());
+        bind_and_look();
+        // One of an earlier version.
+        drop(std::os::unix::net::UnixListener::bind(&hidden).unwrap());
+        bind_and_look();
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::handle::{Error, Request, Stopped, with};
 use crate::stack::{ConnId, Failure, Readout, Stack};
 
-/// How long a last answer may be under way.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long a last answer may take, from the first byte that the session is to take until the peer has it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// One application connection through a session. Both directions may be used at the same time, each by one task.
 ///
@@ -129,10 +129,17 @@ impl Conn {
         let _ = self.requests.send(Request::Call(Box::new(move |stack, now| stack.finish(conn, now))));
     }
 
-    /// Gives the peer half a minute to take what was written; then the connection is reset, if it is still there. For answers to anybody: a peer that never
-    /// says that it has them would keep its session in use.
-    pub async fn linger(self) {
-        tokio::time::sleep(LINGER).await;
+    /// Says `answer`, the last word of this side, and gives the peer half a minute to take it; then the connection is reset, if it is still there. For
+    /// answers to anybody: a peer that is away before it has them, or never says that it has them, would keep its session in use.
+    pub async fn answer(self, answer: Vec<u8>) {
+        let saying = async {
+            if self.write_all(answer).await.is_ok() {
+                self.finish();
+                // Nothing tells that the peer has it.
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(ANSWER_LIMIT, saying).await;
         self.reset();
     }
 
@@ -256,5 +263,46 @@ impl Signals {
         self.state.send_replace(state);
         self.readable.notify_one();
         self.writable.notify_one();
+    }
+}
+
+#[cfg(test)]
+impl Incoming {
+    /// One from `peer` that leads nowhere.
+    pub(crate) fn from_nowhere(peer: NodeId) -> Self {
+        let signals = Arc::new(Signals::new(ConnState::Open));
+        let conn = Conn::new(ConnId(0), signals, mpsc::unbounded_channel().0);
+        Self { conn, peer, service: String::new(), forward: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::id::Identity;
+
+    use super::*;
+    use crate::stack::Config;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lets_the_session_wait_before_the_answer_loses_the_connection() {
+        let now = Now::default();
+        let mut stack = Stack::new(Config::default(), Identity::from_secret(&[1; 32]), [2; 32], [3; 32], now).unwrap();
+        let (requests, mut asked) = mpsc::unbounded_channel();
+        let conn = Conn::new(ConnId(1), Arc::new(Signals::new(ConnState::Open)), requests);
+        let answering = tokio::spawn(conn.answer(b"word".to_vec()));
+        let mut resets = Vec::new();
+        let serving = async {
+            while let Some(request) = asked.recv().await {
+                match request {
+                    // The stack takes nothing, as from a connection in a session that is suspended.
+                    Request::Call(call) => call(&mut stack, now),
+                    Request::Forget { reset, .. } => resets.push(reset),
+                    _ => {}
+                }
+            }
+        };
+        assert!(tokio::time::timeout(ANSWER_LIMIT * 2, serving).await.is_ok(), "it waits for ever");
+        answering.await.unwrap();
+        assert_eq!(resets, [true]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ const SENDER_CHARS: usize = 16;
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// Between two tries to get hold of it.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// Most times that a partial file is opened, because each time it was gone from its path when it could be had at last.
+const MAX_OPENINGS: u32 = 8;
 
 /// Where files go.
 #[derive(Clone, Debug)]
@@ -94,11 +96,7 @@ impl Folder {
         // The end of an id differs from node to node; it begins with what kind of key it is.
         let tail = sender.get(sender.len().saturating_sub(SENDER_CHARS)..).unwrap_or(sender);
         let path = self.path.join(format!(".{name}.from-{tail}.part"));
-        // In a folder that others can write to, a link must not lead elsewhere.
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).custom_flags(nofollow).open(&path)?;
-        lock(&file)?;
+        let mut file = open_alone(&path)?;
         let (sum, bytes) = hash(&mut file, watch)?;
         Ok(Partial { path, file, sum, bytes })
     }
@@ -162,9 +160,36 @@ fn hash(file: &mut File, watch: &mut dyn FnMut(Progress)) -> io::Result<(Sha256,
     }
 }
 
-/// A sender whose process died comes again before this side has noticed that the first connection is dead.
-fn lock(file: &File) -> io::Result<()> {
+/// The partial file at `path`, to which nobody else writes meanwhile.
+///
+/// Whoever held it while this waited may have finished it: then this descriptor would be one to a whole file in its place, whose sender could go on writing
+/// to it. So what counts is that the file still is at `path` once it is held; from then on only its holder moves it away.
+fn open_alone(path: &Path) -> io::Result<File> {
+    // In a folder that others can write to, a link must not lead elsewhere.
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let deadline = Instant::now() + LOCK_LIMIT;
+    for _ in 0..MAX_OPENINGS {
+        let file = OpenOptions::new().read(true).append(true).create(true).custom_flags(nofollow).open(path)?;
+        lock(&file, deadline)?;
+        if is_at(&file, path)? {
+            return Ok(file);
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Whether what is at `path` now is this open file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A sender whose process died comes again before this side has noticed that the first connection is dead.
+fn lock(file: &File, deadline: Instant) -> io::Result<()> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),

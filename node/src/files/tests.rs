@@ -182,6 +182,36 @@ fn names_from_outside_stay_in_the_folder() {
     assert_eq!(names(&folder.path), ["_._victim", "_bashrc", "_victim", "a_.._.._victim"]);
 }
 
+/// How many descriptors of this process lead to the file at `path`.
+fn descriptors(path: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    open.filter(|target| target == path).count()
+}
+
+#[test]
+fn who_waited_for_a_file_that_was_finished_meanwhile_gets_a_new_one() {
+    let place = Place::new();
+    // As /proc says it.
+    let folder = Folder { path: place.here.path().canonicalize().unwrap(), force: false };
+    let mut first = folder.partial("x", SENDER, &mut |_| {}).unwrap();
+    first.file.write_all(b"hello").unwrap();
+    let mut second = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| folder.partial("x", SENDER, &mut |_| {}).unwrap());
+        // It has opened the file, and the first one has it.
+        while descriptors(&first.path) < 2 {
+            assert!(!waiting.is_finished(), "it did not wait");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        folder.finish(&first, "x").unwrap();
+        drop(first);
+        waiting.join().unwrap()
+    });
+    assert_eq!(second.bytes, 0, "it has what the first one wrote");
+    second.file.write_all(b"other").unwrap();
+    second.clear().unwrap();
+    assert_eq!(fs::read(place.here.path().join("x")).unwrap(), b"hello");
+}
+
 #[test]
 fn a_file_that_is_there_stays_unless_forced() {
     let place = Place::new();

@@ -13,7 +13,7 @@ use crate::reach::{Reach, reach};
 
 /// Announces the node behind `handle`, `node`, until it ends, whenever others on the network can reach it.
 pub async fn announce(handle: Handle, node: NodeId) {
-    let mut told = Current::none();
+    let (mut told, mut was_flooded) = (Current::none(), false);
     while let Ok(facts) = facts(&handle).await {
         told.keep(facts, |facts| Announcement::new(facts, node));
         let repeating = async {
@@ -23,6 +23,18 @@ pub async fn announce(handle: Handle, node: NodeId) {
             }
         };
         let _: Result<(), _> = tokio::time::timeout(PERIOD, repeating).await;
+        let is_full = async {
+            match told.get() {
+                Some((_, announcement)) => announcement.daemon.is_full().await,
+                None => false,
+            }
+        };
+        if tokio::time::timeout(PERIOD, is_full).await == Ok(true) {
+            if !core::mem::replace(&mut was_flooded, true) {
+                tracing::warn!("somebody floods multicast DNS; announced anew, without what was kept of it");
+            }
+            told.renew();
+        }
     }
 }
 

@@ -48,14 +48,6 @@ impl Answer {
         conn.finish();
         serde_json::from_slice(&conn.read_to_end(MAX_ANSWER_BYTES).await?).ok()
     }
-
-    /// The other one.
-    pub async fn say(&self, conn: &Conn) {
-        let bytes = serde_json::to_vec(self).unwrap_or_default();
-        if conn.write_all(bytes).await.is_ok() {
-            conn.finish();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -131,30 +131,48 @@ impl Exposures {
         self.one(name).is_some_and(|exposure| exposure.allows(guest))
     }
 
-    /// Lets `guest` use `name`, too, if that is offered: whether it is. Blocks for the disk.
+    /// Lets `guest` use those of `names`, too, that are offered: which these are. `beside`, a value of another key, is stored in the same write. Blocks for
+    /// the disk.
     ///
     /// # Errors
-    /// When that cannot be stored; nothing has changed then.
-    pub fn admit(&self, name: &ServiceName, guest: NodeId) -> Result<bool, Fault> {
-        let mut is_offered = false;
-        // Looked at alone: it may be taken away at this moment.
-        self.change(|now| {
-            let exposure = now.offered().remove(name);
-            is_offered = exposure.is_some();
-            if exposure.is_some_and(|exposure| !exposure.allows(guest)) {
-                now.kept.guests.entry(name.clone()).or_default().insert(guest);
+    /// When that cannot be stored; nothing has changed then, and `beside` is not stored either.
+    pub fn admit(
+        &self,
+        names: &[ServiceName],
+        guest: NodeId,
+        beside: (&str, &[u8]),
+    ) -> Result<Vec<ServiceName>, Fault> {
+        let mut opened = Vec::new();
+        // Looked at alone: one may be taken away at this moment.
+        self.change_beside(&[beside], |now| {
+            let offered = now.offered();
+            for name in names {
+                // What is no longer offered is not offered by an old invite either.
+                let Some(exposure) = offered.get(name) else { continue };
+                if !exposure.allows(guest) {
+                    now.kept.guests.entry(name.clone()).or_default().insert(guest);
+                }
+                opened.push(name.clone());
             }
         })?;
-        Ok(is_offered)
+        Ok(opened)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Fault> {
+        self.change_beside(&[], change)
+    }
+
+    /// The rows `beside` are stored with it.
+    fn change_beside(&self, beside: &[(&str, &[u8])], change: impl FnOnce(&mut State)) -> Result<(), Fault> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.now().clone();
         let mut next = before.clone();
         change(&mut next);
-        if next.kept != before.kept {
-            self.store.put(STORE_KEY, &Stored::write(&next.kept)?)?;
+        let kept = (next.kept != before.kept).then(|| Stored::write(&next.kept)).transpose()?;
+        let own = kept.iter().map(|bytes| (STORE_KEY, bytes.as_slice()));
+        let batch: Vec<(&str, &[u8])> = own.chain(beside.iter().copied()).collect();
+        if !batch.is_empty() {
+            self.store.write(&batch)?;
         }
         *self.now() = next;
         Ok(())
@@ -248,6 +266,11 @@ mod tests {
         NodeId::from_bytes([2; 32])
     }
 
+    /// Lets the guest in; whether the service is offered.
+    fn admit(exposures: &Exposures, name: &ServiceName) -> bool {
+        exposures.admit(std::slice::from_ref(name), guest(), ("other", b"x")).unwrap() == [name.clone()]
+    }
+
     #[test]
     fn they_survive_a_restart_and_win_over_the_configuration() {
         let runs = Runs::new();
@@ -259,11 +282,11 @@ mod tests {
         let again = runs.open(config);
         assert_eq!(again.all().len(), 2);
         assert_eq!(again.all()[&ssh], typed);
-        assert!(again.admit(&web, guest()).unwrap());
+        assert!(admit(&again, &web));
         assert_eq!(runs.open(config).all()[&web].allow, [Who::Node(guest())]);
-        assert!(again.admit(&ssh, guest()).unwrap());
+        assert!(admit(&again, &ssh));
         assert_eq!(again.all()[&ssh].allow.len(), 2, "anyone was enough");
-        assert!(!again.admit(&name("gone"), guest()).unwrap());
+        assert!(!admit(&again, &name("gone")));
     }
 
     #[test]
@@ -272,7 +295,7 @@ mod tests {
         let web = name("web");
         let friend = NodeId::from_bytes([3; 32]);
         let exposures = runs.open(&format!("[services.web]\nforward = 'h:1'\nallow = ['{friend}']\n"));
-        assert!(exposures.admit(&web, guest()).unwrap());
+        assert!(admit(&exposures, &web));
         assert_eq!(exposures.all()[&web].allow, [Who::Node(friend), Who::Node(guest())]);
         let moved = &WEB.replace("h:1", "h:9");
         assert!(exposures.reconfigure(&parsed(moved)).unwrap().is_empty());
@@ -289,11 +312,11 @@ mod tests {
         let runs = Runs::new();
         let web = name("web");
         let exposures = runs.open(WEB);
-        assert!(exposures.admit(&web, guest()).unwrap());
+        assert!(admit(&exposures, &web));
         exposures.remove(&web).unwrap();
         assert!(exposures.reconfigure(&parsed(WEB)).unwrap().is_empty());
         assert!(exposures.all().is_empty() && runs.open(WEB).all().is_empty());
-        assert!(!exposures.admit(&web, guest()).unwrap(), "an old invite");
+        assert!(!admit(&exposures, &web), "an old invite");
         // Typed again, it is there for whom that says.
         let typed = Exposure { forward: "h:3".parse().unwrap(), allow: Vec::new() };
         exposures.put(web.clone(), typed.clone()).unwrap();

@@ -196,6 +196,21 @@ impl Grants {
     /// # Errors
     /// When the use cannot be stored; nothing has changed then.
     pub fn redeem(&self, secret: &Secret, guest: NodeId, wish: Wish, now: WallTime) -> Result<Option<Opened>, Fault> {
+        self.redeem_by(secret, guest, wish, now, |_, row| self.store.write(&[row]).map_err(Fault::from))
+    }
+
+    /// The same; `store` puts the row that it gets into the store, and with it what else depends on this use. It is not asked where nothing changes.
+    ///
+    /// # Errors
+    /// What `store` says; nothing has changed then.
+    pub fn redeem_by(
+        &self,
+        secret: &Secret,
+        guest: NodeId,
+        wish: Wish,
+        now: WallTime,
+        store: impl FnOnce(&Opened, (&str, &[u8])) -> Result<(), Fault>,
+    ) -> Result<Option<Opened>, Fault> {
         let mut rows = self.rows();
         let mut next = rows.clone();
         let Some(row) = next.get_mut(&hash_of(secret)).filter(|row| row.expires_unix_s > now.as_unix_secs()) else {
@@ -216,13 +231,14 @@ impl Grants {
         if wants_services {
             row.served.push(name);
         }
-        self.keep(&mut rows, next)?;
+        let bytes = to_bytes(&next)?;
+        store(&opened, (STORE_KEY, bytes.as_slice()))?;
+        *rows = next;
         Ok(Some(opened))
     }
 
     fn keep(&self, rows: &mut BTreeMap<String, Row>, next: BTreeMap<String, Row>) -> Result<(), Fault> {
-        let bytes = serde_json::to_vec(&next).map_err(|error| Fault::new(Code::Failed, error.to_string()))?;
-        self.store.put(STORE_KEY, &bytes)?;
+        self.store.put(STORE_KEY, &to_bytes(&next)?)?;
         *rows = next;
         Ok(())
     }
@@ -232,18 +248,14 @@ impl Grants {
     }
 }
 
+fn to_bytes(rows: &BTreeMap<String, Row>) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(rows).map_err(|error| Fault::new(Code::Failed, error.to_string()))
+}
+
 /// The secret that a guest sends; none when it is something else.
 pub async fn read_secret(conn: &Conn) -> Option<Secret> {
     let bytes = conn.read_to_end(SECRET_BYTES).await?;
     bytes.try_into().map(Secret).ok()
-}
-
-/// Says `answer` to the guest.
-pub async fn say(conn: &Conn, answer: &Answer) {
-    let bytes = serde_json::to_vec(answer).unwrap_or_default();
-    if conn.write_all(bytes).await.is_ok() {
-        conn.finish();
-    }
 }
 
 /// The guest's side: what `secret` opens.

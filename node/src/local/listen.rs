@@ -109,16 +109,30 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         Err(Errno::CONNREFUSED) if is_socket(path) => fs::remove_file(path)?,
         Err(_) => {}
     }
-    // In a folder that nobody else can enter until its mode is right. A name that is taken stays with who has it.
     let folder = path.with_file_name(format!(".muses-{}", std::process::id()));
-    fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    // A name that is taken stays with who has it.
+    bind_hidden(&folder, path, |hidden, path| fs::hard_link(hidden, path))
+}
+
+/// Binds a socket that only this user can open, and moves it to `path` by `place`. At first it is in `folder`, which is made for that and goes again: nobody
+/// else can enter it, and so nobody connects before the mode is right.
+///
+/// # Errors
+/// When `folder` is there already, or what the system says.
+pub fn bind_hidden(
+    folder: &Path,
+    path: &Path,
+    place: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<(UnixListener, SocketFile)> {
+    fs::DirBuilder::new().mode(0o700).create(folder)?;
     let hidden = folder.join("s");
-    let bound = bind_within(&folder, &hidden).and_then(|listener| {
+    let bound = bind_within(folder, &hidden).and_then(|listener| {
         fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
-        fs::hard_link(&hidden, path)?;
-        Ok((listener, SocketFile::new(&hidden, path)?))
+        let file = SocketFile::new(&hidden, path)?;
+        place(&hidden, path)?;
+        Ok((listener, file))
     });
-    let _ = fs::remove_dir_all(&folder);
+    let _ = fs::remove_dir_all(folder);
     bound
 }
 

@@ -145,6 +145,7 @@ impl Stack {
         if !self.sessions.cut(peer, now) {
             return None;
         }
+        self.forget_reach_of_gone();
         conns.iter().for_each(|conn| self.fail(*conn, Failure::Cut));
         self.settle(now);
         Some(conns.len())

@@ -130,13 +130,16 @@ impl Stack {
             Heard::Echo { id, hops, rtt, from, place } => self.hear_echo(id, (from, address_text(&place)), hops, rtt),
             Heard::TraceHop { id, n, hop, place, .. } => self.hear_hop(id, n, (hop, address_text(&place))),
             Heard::EchoLost { id, .. } => self.hear_echo_lost(id),
-            Heard::NoMember { overlay, .. } => {
+            Heard::NoMember { peer, overlay } => {
                 let line = format!(
                     "the overlay {overlay} is closed, and this node is no member; ask its founder or an inviter for an invite, then: muses join muses1..."
                 );
-                self.events.push_back(Event::NotAdmitted(line));
+                // Where else a node was dialled others may have said, whose overlay this one is not to join.
+                let meant = self.ways.lead_to(peer);
+                self.events.push_back(if meant { Event::NotAdmitted(line) } else { Event::LinkRefused(line) });
             }
-            Heard::Refused { reason: CloseReason::NotInvited, by_peer: true, .. } => {
+            // Nobody else knows what the invite is good for, and anybody may say so who dials this node.
+            Heard::Refused { peer, reason: CloseReason::NotInvited, by_peer: true } if self.ways.is_inviter(peer) => {
                 let line = "the inviter refused: the invite was used up or has expired; ask for a new one";
                 self.events.push_back(Event::NotAdmitted(line.to_owned()));
             }
@@ -147,8 +150,8 @@ impl Stack {
                 let who = if by_peer { "refused by" } else { "refused" };
                 self.events.push_back(Event::LinkRefused(format!("{who} {peer}: {reason}")));
             }
-            // A stranger may dial what he likes.
-            Heard::WrongOverlay { dialled: false, .. } => {}
+            // A stranger may dial what he likes, and say of any address that a node of this overlay is there.
+            Heard::WrongOverlay { peer, dialled, .. } if !dialled || !self.ways.lead_to(peer) => {}
             Heard::WrongOverlay { peer, theirs, ours, .. } => {
                 let line = format!(
                     "{peer} belongs to another overlay ({}) than this data folder ({}); use another --data-dir for it",
@@ -287,4 +290,61 @@ pub(super) fn first_address(place: &Place) -> Option<String> {
 /// Its address for people: in the first tree, or else in the first of those in which it has one.
 pub(super) fn address_text(place: &Place) -> String {
     place.addresses.iter().next().map_or_else(|| "/".to_owned(), |(_, address)| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::event::Event as Heard;
+    use overlay::id::{Identity, NodeId, OverlayId};
+    use overlay::io::LinkId;
+    use overlay::membership::{self, Enrolment};
+    use overlay::time::{Instant, WallTime};
+
+    use super::super::Config;
+    use super::*;
+
+    const NOW: Now = Now { instant: Instant::ZERO, wall: WallTime::from_unix_micros(0) };
+    const WAY: &str = "/ip4/192.0.2.1/tcp/4741";
+
+    fn id(n: u8) -> NodeId {
+        Identity::from_secret(&[n; 32]).id()
+    }
+
+    /// A node that joins at an address, with the invite of node 2.
+    fn joining() -> Stack {
+        let enrolment = Some(Enrolment { inviter: id(2), secret: membership::Secret([0; 16]) });
+        let joins = vec![format!("{WAY}/p2p/{}", id(2)).parse().unwrap()];
+        let config = Config { joins, enrolment, ..Config::default() };
+        Stack::new(config, Identity::from_secret(&[1; 32]), [3; 32], [4; 32], NOW).unwrap()
+    }
+
+    fn events_after(stack: &mut Stack, heard: Heard) -> Vec<Event> {
+        stack.hear_overlay(heard, NOW);
+        stack.events.drain(..).collect()
+    }
+
+    #[test]
+    fn who_is_not_the_inviter_says_nothing_of_the_invite() {
+        let mut stack = joining();
+        let refused = |peer| Heard::Refused { peer, reason: CloseReason::NotInvited, by_peer: true };
+        assert!(matches!(events_after(&mut stack, refused(id(9)))[..], [Event::LinkRefused(_)]));
+        assert!(matches!(events_after(&mut stack, refused(id(2)))[..], [Event::NotAdmitted(_)]));
+    }
+
+    #[test]
+    fn who_was_met_elsewhere_than_the_user_said_does_not_say_which_overlay_this_is() {
+        let mut stack = joining();
+        let other = |peer, dialled| Heard::WrongOverlay { peer, theirs: None, ours: None, dialled };
+        // By a hint of the local network, and by a link that came in from the address that the user gave.
+        stack.handle_link_up(LinkId(1), id(8), "/ip4/192.0.2.8/tcp/4741".parse().unwrap(), true, NOW);
+        stack.handle_link_up(LinkId(2), id(9), WAY.parse().unwrap(), false, NOW);
+        assert!(events_after(&mut stack, other(id(8), true)).is_empty());
+        assert!(events_after(&mut stack, other(id(9), true)).is_empty());
+        stack.handle_link_up(LinkId(3), id(2), WAY.parse().unwrap(), true, NOW);
+        assert!(events_after(&mut stack, other(id(2), false)).is_empty());
+        assert!(matches!(events_after(&mut stack, other(id(2), true))[..], [Event::OtherOverlay(_)]));
+        let closed = |peer| Heard::NoMember { peer, overlay: OverlayId::from_bytes([5; 32]) };
+        assert!(matches!(events_after(&mut stack, closed(id(8)))[..], [Event::LinkRefused(_)]));
+        assert!(matches!(events_after(&mut stack, closed(id(2)))[..], [Event::NotAdmitted(_)]));
+    }
 }

@@ -61,6 +61,7 @@ impl Stack {
             return;
         }
         self.watch.due = None;
+        self.forget_reach_of_gone();
         if self.overlay.place().is_none() {
             return;
         }
@@ -133,6 +134,7 @@ impl Stack {
         self.watch.unchecked.remove(&id);
         let conns = self.conns.ids_of_peer(id);
         self.sessions.cut(id, now);
+        self.forget_reach_of_gone();
         conns.into_iter().for_each(|conn| self.fail(conn, Failure::Revoked));
         self.events.push_back(Event::PeerRevoked(id));
     }

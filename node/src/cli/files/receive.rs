@@ -20,8 +20,11 @@ use crate::files::folder::Folder;
 use crate::files::receive::{Received, next_offer, receive, refusal};
 use crate::words::count;
 
-/// Senders at one time; more are turned away.
-const MAX_SENDERS: usize = 16;
+/// Streams of senders at one time; more are turned away.
+const MAX_STREAMS: usize = 32;
+/// Those of one sender. A stream that says nothing may be one whose session is suspended, and waits however long that takes: so there is no limit on how
+/// long it may be silent, but no sender holds all places with such streams.
+const MAX_STREAMS_OF_ONE: usize = MAX_STREAMS / 4;
 
 /// The arguments of `muses receive`.
 #[derive(Args, Debug)]
@@ -63,8 +66,8 @@ enum News {
     File(String, Received),
     /// A file did not come, and the sender does not try again.
     Missed(String, Fault),
-    /// A sender has gone, whether he had more or not.
-    Gone,
+    /// A stream of this sender is over, whether he had more or not.
+    Gone(String),
     /// Nothing can come any more.
     Over(Fault),
 }
@@ -80,20 +83,21 @@ pub(crate) fn run(args: Receive, data_dir: &Path, json: bool) -> Result<(), Faul
     let (data_dir, from) = (data_dir.to_owned(), args.from.clone());
     let (door, at, noisy) = (tell.clone(), data_dir.clone(), Arc::clone(&screen));
     std::thread::spawn(move || watch_door(&at, &from, &door, &noisy));
-    let (mut rows, mut senders) = (Vec::new(), 0_usize);
+    let (mut rows, mut streams) = (Vec::new(), Streams::default());
     for event in news {
         match event {
             News::Ready(allowed) => {
                 screen.note(&format!("taking files from {} into {}", names(&allowed), folder.path.display()))
             }
-            // Left at the door he is refused after a while.
-            News::Arrival(_) if senders >= MAX_SENDERS => {}
             News::Arrival(arrival) => {
-                senders = senders.saturating_add(1);
+                // Left at the door he is refused after a while.
+                if !streams.come(&arrival.node) {
+                    continue;
+                }
                 let (tell, at, folder, screen) = (tell.clone(), data_dir.clone(), folder.clone(), Arc::clone(&screen));
                 std::thread::spawn(move || {
                     serve(&at, &arrival, &folder, &screen, &tell);
-                    let _ = tell.send(News::Gone);
+                    let _ = tell.send(News::Gone(arrival.node));
                 });
             }
             News::File(from, received) => {
@@ -115,11 +119,34 @@ pub(crate) fn run(args: Receive, data_dir: &Path, json: bool) -> Result<(), Faul
             }
             News::Missed(from, fault) if args.keep => screen.note(&format!("from {from}: {fault}")),
             News::Missed(from, fault) => return Err(fault.about(&format!("from {from}"))),
-            News::Gone => senders = senders.saturating_sub(1),
+            News::Gone(sender) => streams.gone(&sender),
             News::Over(fault) => return Err(fault),
         }
     }
     Ok(())
+}
+
+/// Who sends now, once for each stream.
+#[derive(Default)]
+struct Streams(Vec<String>);
+
+impl Streams {
+    /// One more of `sender`; whether there is room for it.
+    fn come(&mut self, sender: &str) -> bool {
+        let his = self.0.iter().filter(|other| *other == sender).count();
+        let room = self.0.len() < MAX_STREAMS && his < MAX_STREAMS_OF_ONE;
+        if room {
+            self.0.push(sender.to_owned());
+        }
+        room
+    }
+
+    /// One of `sender` is over.
+    fn gone(&mut self, sender: &str) {
+        if let Some(at) = self.0.iter().position(|other| other == sender) {
+            self.0.swap_remove(at);
+        }
+    }
 }
 
 fn open_dir(dir: &Path) -> Result<PathBuf, Fault> {
@@ -218,4 +245,20 @@ fn files(
         let _ = tell.send(News::File(sender.to_owned(), received));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_many_streams_leaves_room_for_others() {
+        let mut streams = Streams::default();
+        assert_eq!((0..100).filter(|_| streams.come("mallory")).count(), MAX_STREAMS_OF_ONE);
+        assert!(streams.come("alice"), "she finds no room");
+        streams.gone("mallory");
+        assert!(streams.come("mallory") && !streams.come("mallory"));
+        let others = (0..100).filter(|n| streams.come(&n.to_string())).count();
+        assert_eq!(others, MAX_STREAMS - MAX_STREAMS_OF_ONE - 1, "all of them together");
+    }
 }

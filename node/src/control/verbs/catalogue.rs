@@ -1,7 +1,5 @@
 //! What a peer lets this node use, and what this node lets a peer use.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{ANSWER_TIMEOUT, Desk};
@@ -9,9 +7,6 @@ use crate::driver::Incoming;
 use crate::exit::{Code, Fault};
 use crate::local::catalogue::{Answer, SERVICE};
 use crate::stack::{Failure, Who};
-
-/// How long a peer may take to read the answer.
-const TELL_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Desk {
     /// Lets peers ask what they may use.
@@ -27,10 +22,7 @@ impl Desk {
         if answer.services.is_empty() {
             return request.refuse();
         }
-        let conn = request.accept();
-        if tokio::time::timeout(TELL_TIMEOUT, answer.say(&conn)).await.is_ok() {
-            conn.linger().await;
-        }
+        request.accept().answer(serde_json::to_vec(&answer).unwrap_or_default()).await;
     }
 
     /// What `peer` says that this node may use.

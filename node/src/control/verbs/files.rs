@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use overlay::id::NodeId;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -14,9 +15,11 @@ use crate::exit::{Code, Fault};
 use crate::files;
 use crate::stack::{Failure, Who};
 
-/// Senders at the door that `muses receive` has not let in yet.
+/// Streams of senders at the door that `muses receive` has not let in yet.
 const MAX_WAITING: usize = 32;
-/// How long it may take to do so; it does nothing else.
+/// Those of one sender, so that he does not keep the others out.
+const MAX_WAITING_OF_ONE: usize = MAX_WAITING / 4;
+/// How long it may take to let one in; it does nothing else.
 const DOOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Senders on their way to the one `muses receive` that may run on a node.
@@ -25,9 +28,18 @@ pub(super) struct Door(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// The number that was given last.
     latest: u64,
     receiver: Option<mpsc::Sender<Arrival>>,
     waiting: BTreeMap<u64, Incoming>,
+}
+
+impl State {
+    /// Whether one more stream of `peer` may wait.
+    fn has_room(&self, peer: NodeId) -> bool {
+        let his = self.waiting.values().filter(|request| request.peer == peer).count();
+        self.waiting.len() < MAX_WAITING && his < MAX_WAITING_OF_ONE
+    }
 }
 
 /// A control connection whose other end takes files.
@@ -72,13 +84,17 @@ impl Door {
     /// Announces a sender; gives him back when nobody would take him.
     fn announce(&self, request: Incoming) -> Result<u64, Incoming> {
         let mut state = self.state();
-        let transfer = state.latest.saturating_add(1);
-        let arrival = Arrival { transfer, node: request.peer.to_string() };
-        let heard = state.receiver.as_ref().is_some_and(|receiver| receiver.try_send(arrival).is_ok());
-        if !heard || state.waiting.len() >= MAX_WAITING {
+        // No number is given twice, whatever becomes of this sender: `take` would hand out another one's stream under his name.
+        state.latest = state.latest.saturating_add(1);
+        let transfer = state.latest;
+        if !state.has_room(request.peer) {
             return Err(request);
         }
-        state.latest = transfer;
+        let arrival = Arrival { transfer, node: request.peer.to_string() };
+        let heard = state.receiver.as_ref().is_some_and(|receiver| receiver.try_send(arrival).is_ok());
+        if !heard {
+            return Err(request);
+        }
         state.waiting.insert(transfer, request);
         Ok(transfer)
     }
@@ -156,5 +172,60 @@ impl Desk {
             )
         })?;
         Ok(self.pipe(what, conn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 32])
+    }
+
+    /// `n` comes to the door; the number that he gets.
+    fn comes(door: &Door, n: u8) -> Option<u64> {
+        door.announce(Incoming::from_nowhere(id(n))).ok()
+    }
+
+    #[test]
+    fn who_found_no_room_leaves_his_number_to_nobody() {
+        let door = Door::default();
+        let mut arrivals = door.open().unwrap();
+        while comes(&door, 1).is_some() {}
+        let late = comes(&door, 2).unwrap();
+        let mut told = BTreeMap::new();
+        while let Ok(Arrival { transfer, node }) = arrivals.try_recv() {
+            assert_eq!(told.insert(transfer, node), None, "{transfer} was given twice");
+        }
+        assert_eq!(told.len(), MAX_WAITING_OF_ONE + 1, "who was turned away is announced");
+        for (transfer, node) in told {
+            assert_eq!(door.take(transfer).unwrap().peer.to_string(), node, "another one's stream");
+        }
+        assert!(door.take(late).is_none());
+    }
+
+    #[test]
+    fn a_full_door_announces_nobody() {
+        let door = Door::default();
+        let mut arrivals = door.open().unwrap();
+        let came = (0..u8::MAX).filter_map(|n| comes(&door, n)).count();
+        assert_eq!(came, MAX_WAITING);
+        // `muses receive` has heard of all of them, and has not let them in yet.
+        while arrivals.try_recv().is_ok() {}
+        assert_eq!(comes(&door, u8::MAX), None);
+        assert!(arrivals.try_recv().is_err(), "who was turned away is announced");
+        let first = door.take(1).unwrap().peer;
+        let next = comes(&door, u8::MAX).unwrap();
+        assert_eq!((first, arrivals.try_recv().unwrap().transfer), (id(0), next));
+        assert_eq!(door.take(next).unwrap().peer, id(u8::MAX));
+    }
+
+    #[test]
+    fn who_comes_often_keeps_nobody_out() {
+        let door = Door::default();
+        let _arrivals = door.open().unwrap();
+        assert_eq!((0..100).filter_map(|_| comes(&door, 1)).count(), MAX_WAITING_OF_ONE);
+        assert!(comes(&door, 2).is_some(), "another one finds no room");
     }
 }

@@ -16,6 +16,7 @@ use crate::control::wire::{Invitation, OpenInvite, Outcome, Trial};
 use crate::driver::{Handle, Incoming};
 use crate::exit::{Code, Fault};
 use crate::invite::{Grant, Invite, MAX_ADDRESSES, MAX_SERVICES, ParseInviteError, SECRET_BYTES, Secret};
+use crate::local::admission;
 use crate::local::invites::{self, Answer, ID_CHARS, MAX_USES, Offer, Open, Opened, Which, Wish, is_id};
 use crate::local::service::ServiceName;
 use crate::reach::{Reach, for_others, reach};
@@ -235,27 +236,12 @@ impl Desk {
                 return;
             }
         };
-        invites::say(&conn, &answer).await;
-        conn.linger().await;
+        conn.answer(serde_json::to_vec(&answer).unwrap_or_default()).await;
     }
 
     async fn admit(&self, secret: Secret, guest: NodeId) -> Result<Option<Vec<ServiceName>>, Fault> {
         let (grants, exposures) = (self.grants.clone(), self.exposures.clone());
-        let work = move || {
-            let Some(Opened { services, again, .. }) =
-                grants.redeem(&secret, guest, Wish::Services, clock::now().wall)?
-            else {
-                return Ok(None);
-            };
-            let mut opened = Vec::new();
-            for service in services {
-                // What is no longer offered is not offered by an old invite either.
-                let is_open =
-                    if again { exposures.is_open_to(&service, guest) } else { exposures.admit(&service, guest)? };
-                opened.extend(is_open.then_some(service));
-            }
-            Ok(Some(opened))
-        };
+        let work = move || admission::admit(&grants, &exposures, &secret, guest, clock::now().wall);
         let Some(services) = on_disk(work).await? else { return Ok(None) };
         self.offer(services.clone()).await?;
         Ok(Some(services))

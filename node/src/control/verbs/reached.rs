@@ -13,7 +13,7 @@ use super::Desk;
 use crate::clock;
 use crate::control::wire::{Outcome, Trial};
 use crate::dial_back::{Answer, Ask, MAX_PORTS, MAX_WORD_BYTES, SERVICE, may_dial};
-use crate::driver::{Conn, Incoming};
+use crate::driver::Incoming;
 use crate::exit::Fault;
 use crate::reach::{ip_of, port_of, reach};
 use crate::stack::Who;
@@ -72,8 +72,7 @@ impl Desk {
         let Ok(Some(ask)) = tokio::time::timeout(HEAR_TIMEOUT, conn.read_to_end(MAX_WORD_BYTES)).await else { return };
         let Ok(ask) = serde_json::from_slice::<Ask>(&ask) else { return };
         let answer = self.try_asker(asker, seen, ask).await.unwrap_or(Answer::Unable {});
-        say(&conn, &answer).await;
-        conn.linger().await;
+        conn.answer(serde_json::to_vec(&answer).unwrap_or_default()).await;
     }
 
     /// Where an asker is seen that is dialled.
@@ -91,13 +90,6 @@ impl Desk {
         let tried = join_all(ports.iter().map(|port| back.finds(asker, seen, *port))).await;
         let reached = ports.into_iter().zip(tried).filter_map(|(port, found)| found.then_some(port)).collect();
         Some(Answer::Tried { seen, reached })
-    }
-}
-
-async fn say(conn: &Conn, answer: &Answer) {
-    let bytes = serde_json::to_vec(answer).unwrap_or_default();
-    if conn.write_all(bytes).await.is_ok() {
-        conn.finish();
     }
 }
 
