@@ -40,7 +40,8 @@ impl Flow {
 
     /// The peer is told what it may send, if that is worth it.
     pub(super) fn tell_session_credit(&mut self) {
-        if self.session_limit().saturating_sub(self.receive_limit) >= self.window.bytes() / 4 {
+        let window = if self.is_taken() { self.window.bytes() } else { INITIAL_SESSION_CREDIT_BYTES };
+        if self.session_limit().saturating_sub(self.receive_limit) >= window / 4 {
             self.max_data = Signal::Due;
         }
     }

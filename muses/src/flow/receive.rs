@@ -394,6 +394,23 @@ mod tests {
         assert_eq!((flow.window.bytes(), out.growth.taken()), (window, flow.window.lying_bytes()));
     }
 
+    /// Whom nobody here serves may ask for something else.
+    #[test]
+    fn a_stranger_whose_streams_are_over_has_his_credit_back() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_initiator(true);
+        flow.set_suspended(false, Instant::ZERO, &mut out);
+        for number in 0..20 {
+            let mut payload = Vec::new();
+            let stream = 2 * number + 1;
+            Frame::ResetStream { stream, reason: ResetReason::Application, final_offset: 200_000 }.encode(&mut payload);
+            assert_eq!(flow.handle(number, &payload, false, Instant::ZERO, &mut out), Ok(false), "{number}");
+            assert!(flow.poll(number, 0, Instant::ZERO).is_some());
+        }
+    }
+
     #[test]
     fn a_reset_stays_within_the_credit() {
         let out = Outbox::new(&Config::default());

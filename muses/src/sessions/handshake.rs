@@ -118,7 +118,8 @@ impl Sessions {
     pub(super) fn on_finished_a(&mut self, arrival: &Arrival, packet: &[u8]) {
         let from = arrival.from;
         let Some(id) = HandshakeId::of(packet) else { return };
-        let is_full = !self.sessions.contains_key(&from) && !self.has_room();
+        let is_awaited = self.half_open.contains_key(&(from, id));
+        let is_full = is_awaited && !self.sessions.contains_key(&from) && !self.has_room();
         if let Some(half) = self.half_open.get_mut(&(from, id)) {
             if is_full {
                 // It comes again, and there may be room then: once it has been taken, it is used up.
