@@ -35,6 +35,9 @@ pub enum Violation {
     /// An acknowledgement of something that was never sent.
     #[error("acknowledges what was not sent")]
     Ack,
+    /// An acknowledgement of a number that was left out for the purpose: whoever says that guesses.
+    #[error("guesses what was sent")]
+    Guess,
     /// More fragments than are kept.
     #[error("too many fragments")]
     Fragments,

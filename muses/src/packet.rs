@@ -146,6 +146,11 @@ impl Sealer {
         self.next_seq
     }
 
+    /// Leaves the next number out.
+    pub fn skip(&mut self) {
+        self.next_seq = self.next_seq.saturating_add(1);
+    }
+
     /// The first number sealed under the present key.
     pub fn step_first_seq(&self) -> u64 {
         self.step_first_seq

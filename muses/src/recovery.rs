@@ -1,7 +1,7 @@
 //! Which packets arrived, which are lost, and when to probe (RFC 9002).
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use overlay::time::Instant;
 
@@ -10,6 +10,8 @@ use crate::error::Violation;
 
 /// A packet is lost when one sent so many later was acknowledged (RFC 9002, section 6.1.1).
 const PACKET_THRESHOLD: u64 = 3;
+/// Numbers left out that are remembered, the latest.
+const MAX_SKIPPED: usize = 8;
 /// Shortest time that a timer can tell apart (RFC 9002, section 6.1.2).
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// Round trip that is assumed before the first sample (RFC 9002, section 6.2.2, but quicker).
@@ -96,6 +98,10 @@ pub struct Recovery<F> {
     loss_at: Option<Instant>,
     last_sent_at: Instant,
     probes: u32,
+    /// From which number on one is left out.
+    skip_at: Option<u64>,
+    /// Those that were.
+    skipped: VecDeque<u64>,
 }
 
 /// What an acknowledgement brought.
@@ -132,6 +138,8 @@ impl<F> Default for Recovery<F> {
             loss_at: None,
             last_sent_at: Instant::ZERO,
             probes: 0,
+            skip_at: None,
+            skipped: VecDeque::new(),
         }
     }
 }
@@ -156,6 +164,35 @@ impl<F> Recovery<F> {
         self.largest_acked
     }
 
+    /// Whether a number is to be left out soon.
+    pub fn will_skip(&self) -> bool {
+        self.skip_at.is_some()
+    }
+
+    /// No packet is to bear `number`, which nobody can guess: whoever acknowledges it acknowledges what has not arrived (RFC 9000, section 21.4).
+    pub fn plan_skip(&mut self, number: u64) {
+        self.skip_at = Some(number);
+    }
+
+    /// Whether the next packet, which would bear `number`, is to bear the one after it.
+    pub fn skips(&mut self, number: u64) -> bool {
+        let skips = self.skip_at.take_if(|at| *at <= number).is_some();
+        if skips {
+            self.next = self.next.max(number.saturating_add(1));
+            if self.skipped.len() >= MAX_SKIPPED {
+                self.skipped.pop_front();
+            }
+            self.skipped.push_back(number);
+        }
+        skips
+    }
+
+    /// Numbers that were left out, of which the latest are known.
+    #[cfg(test)]
+    pub fn skipped(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.skipped.iter().copied()
+    }
+
     /// Packets in flight.
     pub fn in_flight_packets(&self) -> usize {
         self.sent.len()
@@ -169,11 +206,14 @@ impl<F> Recovery<F> {
     /// An acknowledgement arrived.
     ///
     /// # Errors
-    /// [`Violation::Ack`] when it names a packet that was never sent; nothing changes.
+    /// [`Violation::Ack`] when it names a packet that was never sent, [`Violation::Guess`] when its number was left out; nothing changes.
     pub fn on_ack(&mut self, ranges: &Ranges, delay: Duration, now: Instant) -> Result<AckOutcome<F>, Violation> {
         let largest = ranges.largest().ok_or(Violation::Ack)?;
         if largest >= self.next {
             return Err(Violation::Ack);
+        }
+        if self.skipped.iter().any(|number| ranges.contains(*number)) {
+            return Err(Violation::Guess);
         }
         let acked = self.take(ranges);
         let mut rtt = None;

@@ -406,6 +406,11 @@ impl Bound {
         self.keys.as_mut().map(|(_, opener)| opener)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sealer(&mut self) -> Option<&mut Sealer> {
+        self.keys.as_mut().map(|(sealer, _)| sealer)
+    }
+
     fn new(secrets: Secrets, keys: Option<(Sealer, Opener)>, now: Instant) -> Self {
         let Label(label) = secrets.label();
         let flow_label = label.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));

@@ -13,6 +13,9 @@ use crate::event::StreamKey;
 use crate::pool::Pool;
 use crate::stream::Signal;
 
+/// More than the longest word to a service of the node that anybody may use, and less than anybody notices who sends a file.
+const MIN_READ_BYTES: u64 = 64 * 1024;
+
 /// How much streams may hold of what was written.
 pub(super) struct SendBuffer {
     /// What each may, as far as its session goes.
@@ -54,9 +57,10 @@ impl Flow {
         self.receive_limit.max(self.window.limit(self.received_bytes, self.consumed_bytes))
     }
 
-    /// Whether an application here has or had one of its streams. Until then the peer may be anybody, of whom there may be many.
+    /// Whether an application here has or had one of its streams. Until then the peer may be anybody, of whom there may be many. A service of the node
+    /// itself counts once more was read of it than the words of those that anybody may ask.
     pub(super) fn is_taken(&self) -> bool {
-        self.in_use > 0 || self.was_in_use
+        self.was_in_use || self.read_bytes >= MIN_READ_BYTES
     }
 
     pub(super) fn session_credit(&self) -> u64 {

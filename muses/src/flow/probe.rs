@@ -25,11 +25,13 @@ pub(super) struct Probe {
     signal: Signal,
 }
 
-/// What the peer asked this end to say last.
+/// What the peer asked this end to say last. It is said whatever the window says, but not before what was said to an earlier question has arrived or is
+/// lost: a peer that asks without end and acknowledges nothing draws one packet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Response {
-    pub(super) challenge: [u8; CHALLENGE_BYTES],
-    pub(super) signal: Signal,
+    challenge: [u8; CHALLENGE_BYTES],
+    is_due: bool,
+    is_under_way: bool,
 }
 
 impl Flow {
@@ -73,14 +75,36 @@ impl Flow {
 
     pub(super) fn probe_lost(&mut self, number: u32) {
         if number == self.probe.number && self.probe.signal == Signal::Flying {
-            self.probe.signal = if self.probe.tries < MAX_TRIES { Signal::Due } else { Signal::Idle };
+            // The last one may be late, where that place is further away than the one that all else goes to.
+            if self.probe.tries < MAX_TRIES {
+                self.probe.signal = Signal::Due;
+            }
         }
     }
 
-    /// The peer asks: it is answered at once, whatever the window says.
+    /// The peer asks.
     pub(super) fn on_challenge(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
-        self.response = Response { challenge, signal: Signal::Due };
-        self.exempt = self.exempt.max(1);
+        self.response.challenge = challenge;
+        self.response.is_due = true;
+    }
+
+    /// Whether an answer leaves with the next packet.
+    pub(super) fn response_is_due(&self) -> bool {
+        self.response.is_due && !self.response.is_under_way
+    }
+
+    pub(super) fn put_response(&mut self, payload: &mut Vec<u8>, frames: &mut Vec<SentFrame>) {
+        if self.response_is_due() {
+            (self.response.is_due, self.response.is_under_way) = (false, true);
+            Frame::Response(self.response.challenge).encode(payload);
+            frames.push(SentFrame::Response(self.response.challenge));
+        }
+    }
+
+    /// What was said arrived, or is `lost`.
+    pub(super) fn response_settled(&mut self, challenge: [u8; CHALLENGE_BYTES], lost: bool) {
+        self.response.is_under_way = false;
+        self.response.is_due |= lost && challenge == self.response.challenge;
     }
 
     /// Before a question was ever sent, or after it was dropped, there is nothing to prove.
@@ -88,12 +112,6 @@ impl Flow {
         let is_asked = matches!(self.probe.signal, Signal::Flying | Signal::Due) && self.probe.tries > 0;
         if is_asked && challenge == self.probe.challenge {
             self.probe.signal = Signal::Done;
-        }
-    }
-
-    pub(super) fn response_lost(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
-        if challenge == self.response.challenge {
-            self.response.signal.lost();
         }
     }
 }
@@ -133,5 +151,37 @@ mod tests {
         assert!(!proven_by(&mut flow, 2, &Frame::Response([8; CHALLENGE_BYTES])));
         assert!(proven_by(&mut flow, 3, &Frame::Response([7; CHALLENGE_BYTES])));
         assert!(!proven_by(&mut flow, 4, &Frame::Response([7; CHALLENGE_BYTES])), "once");
+    }
+
+    #[test]
+    fn who_asks_without_end_draws_one_answer() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_suspended(false, Instant::ZERO, &mut out);
+        // Nothing else may leave: the window is full.
+        flow.note_sent(0, 1 << 30, vec![SentFrame::Ping], Instant::ZERO);
+        let mut sent = 1;
+        let mut answers = Vec::new();
+        let mut ask = |flow: &mut Flow, number: u64, answers: &mut Vec<[u8; CHALLENGE_BYTES]>| {
+            let mut payload = Vec::new();
+            Frame::Challenge(number.to_be_bytes()).encode(&mut payload);
+            flow.handle(number, &payload, false, Instant::ZERO, &mut out).unwrap();
+            while let Some(payload) = flow.poll(sent, 0, Instant::ZERO) {
+                answers.extend(crate::frame::Frames::new(&payload).filter_map(|frame| match frame {
+                    Ok(Frame::Response(challenge)) => Some(challenge),
+                    _ => None,
+                }));
+                sent += 1;
+            }
+        };
+        (0..100).for_each(|number| ask(&mut flow, number, &mut answers));
+        assert_eq!(answers, [0_u64.to_be_bytes()]);
+        // Lost or arrived, the latest question is answered next.
+        flow.response_settled(0_u64.to_be_bytes(), true);
+        ask(&mut flow, 100, &mut answers);
+        assert_eq!(answers, [0_u64.to_be_bytes(), 100_u64.to_be_bytes()]);
+        flow.response_settled(100_u64.to_be_bytes(), true);
+        assert!(flow.response_is_due(), "the latest goes again when it is lost");
     }
 }

@@ -394,6 +394,28 @@ mod tests {
         assert_eq!((flow.window.bytes(), out.growth.taken()), (window, flow.window.lying_bytes()));
     }
 
+    /// Anybody may ask those, and they hear a word or two.
+    #[test]
+    fn a_service_of_the_node_gives_a_stranger_no_more_until_it_has_read_something() {
+        let mut out = Outbox::new(&Config::default());
+        let config = Config::default().into();
+        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
+        flow.set_initiator(true);
+        let open = Frame::Open { stream: 1, port: 0, service: "~services" };
+        let data = vec![7; 64 * 1024];
+        let bytes = Frame::Stream { stream: 1, offset: 0, fin: false, data: &data };
+        for (number, frame) in (0..).zip([open, bytes]) {
+            let mut payload = Vec::new();
+            frame.encode(&mut payload);
+            flow.handle(number, &payload, false, Instant::ZERO, &mut out).unwrap();
+        }
+        let (key, _) = out.opened.pop().unwrap();
+        flow.accept(key, &mut out);
+        assert!(flow.session_limit() <= INITIAL_SESSION_CREDIT_BYTES);
+        while matches!(flow.read(key, 1024, &mut out), crate::event::Read::Data(_)) {}
+        assert!(flow.session_limit() > 4 * INITIAL_SESSION_CREDIT_BYTES, "it is a file");
+    }
+
     /// Whom nobody here serves may ask for something else.
     #[test]
     fn a_stranger_whose_streams_are_over_has_his_credit_back() {

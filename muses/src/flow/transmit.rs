@@ -104,7 +104,8 @@ impl Flow {
 
     /// Whether [`Flow::poll`] may have something.
     pub fn wants_to_send(&self, now: Instant) -> bool {
-        !self.suspended && (self.ack_is_due(now) || (self.may_send(now) && self.has_work()))
+        let may_speak = self.response_is_due() || (self.may_send(now) && self.has_work());
+        !self.suspended && (self.ack_is_due(now) || may_speak)
     }
 
     /// The inside of the next packet, which will bear `number`, behind `head` bytes of room.
@@ -113,7 +114,7 @@ impl Flow {
             return None;
         }
         let with_data = self.may_send(now) && self.has_work();
-        if !with_data && !self.ack_is_due(now) {
+        if !with_data && !self.ack_is_due(now) && !self.response_is_due() {
             return None;
         }
         let mut payload = Vec::new();
@@ -125,6 +126,7 @@ impl Flow {
         self.put_ack(&mut payload, &mut frames, now);
         self.put_late_ack(&mut payload);
         let eliciting_from = frames.len();
+        self.put_response(&mut payload, &mut frames);
         if with_data {
             self.put_session_frames(&mut payload, &mut frames);
             self.put_streams(&mut payload, head, &mut frames);
@@ -133,7 +135,7 @@ impl Flow {
             return None;
         }
         if frames.len() > eliciting_from {
-            self.exempt = self.exempt.saturating_sub(1);
+            self.exempt = self.exempt.saturating_sub(u32::from(with_data));
             let is_speech = |frame: &SentFrame| !matches!(frame, SentFrame::Ping | SentFrame::Response(_));
             if frames.iter().skip(eliciting_from).any(is_speech) {
                 self.vigil.wake();
@@ -175,7 +177,7 @@ impl Flow {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let signals = [self.max_data, self.reach.told, self.refresh.2, self.response.signal, self.token.1];
+        let signals = [self.max_data, self.reach.told, self.refresh.2, self.token.1];
         let due = signals.contains(&Signal::Due);
         self.ping_due || due || !self.queue.is_empty()
     }
@@ -219,10 +221,6 @@ impl Flow {
         {
             Frame::Refresh(**step).encode(payload);
             frames.push(SentFrame::Refresh(*number));
-        }
-        if self.response.signal.take() {
-            Frame::Response(self.response.challenge).encode(payload);
-            frames.push(SentFrame::Response(self.response.challenge));
         }
         if let (Some(token), signal) = &mut self.token
             && signal.take()
@@ -305,7 +303,8 @@ impl Flow {
     pub(super) fn on_acked(&mut self, frames: Vec<SentFrame>, out: &mut Outbox) {
         for frame in frames {
             match frame {
-                SentFrame::Ping | SentFrame::Probe(_) | SentFrame::Response(_) => {}
+                SentFrame::Ping | SentFrame::Probe(_) => {}
+                SentFrame::Response(challenge) => self.response_settled(challenge, false),
                 SentFrame::Ack(largest) => {
                     // The peer knows these; acknowledging them for ever would only make acks long (RFC 9000, 13.2.4).
                     if !self.acks.frozen {
@@ -376,7 +375,7 @@ impl Flow {
                     continue;
                 }
                 SentFrame::Response(challenge) => {
-                    self.response_lost(challenge);
+                    self.response_settled(challenge, true);
                     continue;
                 }
                 SentFrame::ResetToken => {

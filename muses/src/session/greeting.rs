@@ -126,7 +126,10 @@ impl Session {
             end.counters.forged += 1;
             return;
         }
-        bound.confirming = None;
+        let is_first = bound.confirming.take().is_some_and(|confirming| confirming.deadline.is_some());
+        if is_first {
+            self.ask_where_sought(end);
+        }
         self.persist(end);
         self.wake(end, now);
     }

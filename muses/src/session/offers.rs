@@ -24,6 +24,8 @@ const MAX_OFFERS: usize = 16;
 const MAX_SOURCES: usize = 32;
 /// A first packet that comes later finds its offer gone: the peer asks again.
 const OFFER_KEPT: Duration = Duration::from_mins(2);
+/// For so long it is said again to who asks again.
+const OFFER_SAID: Duration = Duration::from_secs(100);
 /// How long the higher id leaves the word to the lower one when their Re-Hellos crossed.
 pub(super) const YIELD: Duration = Duration::from_secs(1);
 /// The time from one yield to the next doubles so often while none leads to a resume: replays do not last that long over any path that carries anything.
@@ -108,8 +110,10 @@ impl Offers {
     }
 
     /// What the Re-Hello with this nonce was answered.
-    pub fn known(&self, na: &[u8; 32]) -> Option<&Offer> {
-        self.waiting.iter().find(|offer| offer.na == *na)
+    ///
+    /// One that will not wait much longer does not count: its answer would come too late.
+    pub fn known(&self, na: &[u8; 32], now: Instant) -> Option<&Offer> {
+        self.waiting.iter().find(|offer| offer.na == *na && now < offer.at + OFFER_SAID)
     }
 
     pub fn push(&mut self, offer: Offer) {

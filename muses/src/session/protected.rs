@@ -4,8 +4,12 @@ use overlay::time::Instant;
 
 use super::{Endpoint, Phase, Session};
 use crate::config::{MAX_KEY_AGE, OLD_KEY_LIFETIME};
+use crate::error::Violation;
 use crate::event::{Arrival, Outgoing, Path};
 use crate::packet::{self, HEADER_BYTES, OpenError};
+
+/// Of so many packets one number is left out, at most; of an end that hears nothing, of no more.
+const SKIP_WITHIN: u64 = 128;
 
 impl Session {
     /// A protected packet arrived.
@@ -48,7 +52,18 @@ impl Session {
         match self.flow.handle(seq, frames, from.ecn, now, &mut end.out) {
             Ok(true) => self.on_progress(end, now),
             Ok(false) => {}
-            Err(_) => end.counters.violations += 1,
+            Err(why) => {
+                end.counters.violations += 1;
+                if why == Violation::Guess {
+                    self.doubt(end, now);
+                }
+            }
+        }
+        if let Some((sealer, _)) = self.bound_ref().and_then(|bound| bound.keys.as_ref())
+            && !self.flow.recovery.will_skip()
+        {
+            let next = sealer.next_seq().saturating_add(1);
+            self.flow.recovery.plan_skip(next.saturating_add(end.rng.below(SKIP_WITHIN)));
         }
         if self.flow.take_proof()
             && let Some(path) = self.unproven.take()
@@ -59,6 +74,18 @@ impl Session {
         self.hear_refresh(end, now);
     }
 
+    /// The peer says that it has what it cannot have: it may have left, and have somebody else flooded. Nothing goes on before it has answered from where it is.
+    fn doubt(&mut self, end: &mut Endpoint, now: Instant) {
+        if self.is_suspended() {
+            return;
+        }
+        self.suspend(end, now);
+        if let Some(bound) = self.bound_mut() {
+            bound.stale = true;
+        }
+        self.attempt(end, now);
+    }
+
     /// A routing header says that the peer is there.
     pub(super) fn hear_of(&mut self, path: &Path, end: &mut Endpoint) {
         self.unproven = Some(path).filter(|path| !path.0.is_empty() && **path != self.path).cloned();
@@ -66,6 +93,13 @@ impl Session {
             self.flow.begin_probe(end.rng.bytes());
         } else {
             self.flow.drop_probe();
+        }
+    }
+
+    /// The peer, which was greeted, has the session: if it moved meanwhile, it is asked whether it is where it was sought.
+    pub(super) fn ask_where_sought(&mut self, end: &mut Endpoint) {
+        if let Some(at) = self.sought.take() {
+            self.hear_of(&at, end);
         }
     }
 
@@ -80,6 +114,9 @@ impl Session {
     pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
         let Phase::Bound(bound) = &mut self.phase else { return None };
         let (sealer, _) = bound.keys.as_mut()?;
+        if self.flow.recovery.skips(sealer.next_seq()) {
+            sealer.skip();
+        }
         // The peer accepts one step at a time, so the last one has to have been acknowledged.
         let old = bound.key_used_since.is_some_and(|since| now.since(since) >= MAX_KEY_AGE);
         if (old || sealer.wants_step()) && self.flow.recovery.largest_acked() >= Some(sealer.step_first_seq()) {

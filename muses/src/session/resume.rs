@@ -240,7 +240,7 @@ impl Session {
             return ReHelloOutcome::Done;
         }
         let flow_label = bound.flow_label;
-        if let Some(offer) = offers.known(hello.na()) {
+        if let Some(offer) = offers.known(hello.na(), now) {
             end.send(peer, &offer.path, flow_label, offer.answer.clone());
             return ReHelloOutcome::Done;
         }
@@ -329,9 +329,10 @@ impl Session {
     /// A packet under the present epoch arrived.
     pub(super) fn on_current_epoch(&mut self, end: &mut Endpoint, now: Instant) {
         let Some(bound) = self.bound_mut() else { return };
-        let mut wake = false;
+        let (mut is_first, mut wake) = (false, false);
         if let Some(confirming) = &mut bound.confirming {
-            wake = confirming.deadline.take().is_some() && bound.stale;
+            is_first = confirming.deadline.take().is_some();
+            wake = is_first && bound.stale;
         }
         // Only who sent the Re-Hello waits for that: it learns here that the peer has adopted the epoch. What a refresh leads to is settled by its own frames.
         if bound.unsure_until.is_some_and(|until| until <= now) {
@@ -346,6 +347,9 @@ impl Session {
             bound.forget_at = Some(now + OLD_SECRET_LIFETIME);
             self.flow.restart_receiving();
             self.persist(end);
+        }
+        if is_first {
+            self.ask_where_sought(end);
         }
         if wake {
             self.wake(end, now);

@@ -47,7 +47,13 @@ impl Sessions {
         let started = IdCert::verify(&resolved.cert, peer, now.wall, &mut end.ops)
             .ok()
             .and_then(|cert| Initiator::start(&end.keys, peer, &cert, offer(&params), &mut end.rng, &mut end.ops).ok());
-        let Some((initiator, mut hello)) = started else { return self.fail(peer, HandshakeFailure::Certificate) };
+        let Some((initiator, mut hello)) = started else {
+            // One that is under way to another place goes on.
+            if self.is_resolving(&peer) {
+                self.fail(peer, HandshakeFailure::Certificate);
+            }
+            return;
+        };
         if let Some(cookie) = end.cookies.of(&peer, now.instant) {
             cookie.stamp(&mut hello);
         }

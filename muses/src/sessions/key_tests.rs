@@ -8,11 +8,14 @@ use overlay::io::Snapshot;
 use overlay::rng::Rng;
 use overlay::time::{Now, WallTime};
 
-use crate::config::{Config, HALF_OPEN_LIFETIME, UNPROVEN_RESET_WAIT};
+use crate::ack::Ranges;
+use crate::config::{Config, HALF_OPEN_LIFETIME, REHELLO_MAX_WAIT, UNPROVEN_RESET_WAIT};
 use crate::content::ContentType;
 use crate::event::{Arrival, Command, Event, Path, Read, ResetReason, Resolved, StreamKey};
+use crate::frame::{Ack, Frame};
 use crate::kdf::used;
 use crate::packet::FAILURES_MAX;
+use crate::packet::HEADER_BYTES;
 use crate::sessions::Sessions;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -209,9 +212,39 @@ fn a_session_whose_end_cannot_be_proven_ends_all_the_same() {
     world.kill(1, false);
     for _ in 0..2 {
         world.say();
-        world.run(UNPROVEN_RESET_WAIT + Duration::from_secs(15));
+        world.run(UNPROVEN_RESET_WAIT + REHELLO_MAX_WAIT * 2);
     }
     assert!(world.ends[1].sessions.sessions().next().is_some_and(|session| session.received_bytes > 0));
+}
+
+/// It may have left, and have somebody else at its place flooded. It is there: it answers, and all goes on.
+#[test]
+fn who_acknowledges_what_was_never_sent_has_to_show_that_it_is_there() {
+    let mut world = World::talking();
+    let skipped = |world: &World| {
+        let recovery = &world.ends[0].sessions.sessions[&id(2)].flow.recovery;
+        recovery.skipped().next_back()
+    };
+    let number = (0..1000).find_map(|_| {
+        world.say();
+        world.run(STEP);
+        skipped(&world)
+    });
+    let number = number.expect("no number was left out");
+    let resumes = |world: &World| world.ends[0].sessions.sessions[&id(2)].resumes;
+    assert_eq!((resumes(&world), world.ends[0].sessions.counters().violations), (0, 0));
+    let liar = world.ends[1].sessions.sessions.get_mut(&id(1)).unwrap();
+    let mut ranges = Ranges::default();
+    ranges.insert(0, number);
+    let mut packet = vec![0; HEADER_BYTES];
+    Frame::Ack(Ack { ranges, delay_us: 0, ecn_count: 0 }).encode(&mut packet);
+    liar.bound_mut().unwrap().sealer().unwrap().seal_in_place(&mut packet).unwrap();
+    let arrival = Arrival { from: id(2), return_path: Path(vec![2]), via: None, ecn: false, hops: 1 };
+    world.ends[0].sessions.handle_packet(arrival, packet, world.now);
+    assert_eq!(world.ends[0].sessions.counters().violations, 1);
+    assert!(world.ends[0].sessions.sessions[&id(2)].is_suspended());
+    world.run(Duration::from_secs(5));
+    assert_eq!(resumes(&world), 1, "by an answer");
 }
 
 /// Otherwise anybody on the way could end it later.

@@ -162,3 +162,17 @@ fn an_answer_to_a_hello_moves_data_only_to_where_it_was_asked() {
     ends_well(&mut pair);
     assert!(pair.astray[A].iter().all(|bytes| *bytes < 2048), "{hellos}: {:?}", pair.astray[A]);
 }
+
+/// Its Hello came from where it was; our Finished finds it where it is.
+#[test]
+fn who_moves_while_it_is_greeted_is_not_waited_for() {
+    let mut pair = transferring(1, FAST);
+    until_b_has_sent(&mut pair, 1);
+    // What went to the old place is lost.
+    pair.attach(B, "new");
+    let done = |pair: &Pair| pair.nodes.iter().all(|node| node.apps.values().any(|app| app.closed));
+    let took = pair.run_until(60 * SECOND, done).expect("an end");
+    // By silence it took more than four.
+    assert!(took < 2 * SECOND, "{took:?}");
+    ends_well(&mut pair);
+}

@@ -101,6 +101,14 @@ impl Folder {
         Ok(Partial { path, file, sum, bytes })
     }
 
+    /// Takes what is empty away again. Nothing that came is lost, and what the disk says does not matter.
+    pub fn give_up(&self, partial: Partial) {
+        if partial.bytes == 0 {
+            // Still locked: nobody has written to it meanwhile.
+            let _ = fs::remove_file(&partial.path);
+        }
+    }
+
     /// Gives a whole file its name. It is on disk when this returns.
     ///
     /// # Errors

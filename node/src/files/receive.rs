@@ -78,6 +78,12 @@ pub fn receive(
         io::ErrorKind::WouldBlock => refuse(to, Why::Busy),
         _ => stop(to, &folder.path, &error),
     })?;
+    if !folder.force && folder.is_taken(&offer.name) {
+        // Another stream of the same sender has finished it while this one waited.
+        folder.give_up(partial);
+        let sum = compare(folder, offer, from, to, watch)?;
+        return Ok(received(offer.bytes, sum));
+    }
     if folder.room().is_ok_and(|room| offer.bytes.saturating_sub(partial.bytes) > room) {
         return Err(stop(to, &partial.path, &io::ErrorKind::StorageFull.into()));
     }

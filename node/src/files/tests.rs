@@ -212,6 +212,30 @@ fn who_waited_for_a_file_that_was_finished_meanwhile_gets_a_new_one() {
     assert_eq!(fs::read(place.here.path().join("x")).unwrap(), b"hello");
 }
 
+/// His first connection broke when all had arrived, and he came again.
+#[test]
+fn who_waited_for_a_file_that_is_whole_now_does_not_send_it_again() {
+    let place = Place::new();
+    let folder = Folder { path: place.here.path().canonicalize().unwrap(), force: false };
+    let mut first = folder.partial("x", SENDER, &mut |_| {}).unwrap();
+    first.file.write_all(b"hello").unwrap();
+    let sum = format!("{{\"sum\":{{\"sha256\":\"{}\"}}}}\n", hex(&Sha256::digest(b"hello")));
+    let words = [offer("x", 5), sum.into_bytes()].concat();
+    let (answers, result) = std::thread::scope(|scope| {
+        let again = scope.spawn(|| said(&folder, &words));
+        while descriptors(&first.path) < 2 {
+            assert!(!again.is_finished(), "it did not wait");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        folder.finish(&first, "x").unwrap();
+        drop(first);
+        again.join().unwrap()
+    });
+    assert_eq!(answers, [Answer::Exists {}, Answer::Stored { name: "x".to_owned() }]);
+    assert_eq!(result.unwrap().resumed_from, 5);
+    assert_eq!(fs::read_dir(place.here.path()).unwrap().count(), 1, "something is left over");
+}
+
 #[test]
 fn a_file_that_is_there_stays_unless_forced() {
     let place = Place::new();

@@ -23,7 +23,7 @@ struct Lonely {
 /// A search that goes on.
 struct Search {
     /// Asks as long as it is there.
-    _daemon: Daemon,
+    daemon: Daemon,
     answers: Receiver<ServiceEvent>,
 }
 
@@ -44,6 +44,15 @@ pub async fn meet(handle: Handle) {
             }
         };
         let _: Result<(), _> = tokio::time::timeout(PERIOD, hearing).await;
+        let is_full = async {
+            match search.get() {
+                Some((_, search)) => search.daemon.is_full().await,
+                None => false,
+            }
+        };
+        if tokio::time::timeout(PERIOD, is_full).await == Ok(true) {
+            search.renew();
+        }
     }
 }
 
@@ -67,7 +76,7 @@ impl Search {
     fn new() -> mdns_sd::Result<Self> {
         let daemon = Daemon::new()?;
         let answers = daemon.ask()?;
-        Ok(Self { _daemon: daemon, answers })
+        Ok(Self { daemon, answers })
     }
 
     /// Hands on the answers of nodes in `overlay`, so many and no more.

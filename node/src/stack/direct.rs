@@ -97,7 +97,8 @@ impl Stack {
     pub(super) fn hear_reach(&mut self, peer: NodeId, reach: &[u8], now: Now) {
         let own: Vec<IpAddr> = self.listen.iter().filter_map(ip_of).collect();
         let mut addresses = from_bytes(reach);
-        addresses.retain(|address| ip_of(address).is_none_or(|ip| may_be_dialled(ip, &own)));
+        // Nodes say where they listen; a name would have this one ask for it, and dial whatever that leads to.
+        addresses.retain(|address| ip_of(address).is_some_and(|ip| may_be_dialled(ip, &own)));
         self.reaches.set(peer, addresses, |peer| self.sessions.path_to(peer).is_some());
         self.note_reach(peer, now);
         self.seek_link_again(peer, now);
