@@ -289,6 +289,8 @@ impl Session {
         bound.offers.iter_mut().for_each(|offers| offers.clear());
         let received = Received::from_bytes(&answer.received);
         let restarted = bound.restarted || received.as_ref().is_some_and(|received| received.restarted);
+        // Whoever lost its streams, both begin anew: should the peer not hear of this epoch, and not begin anew for it, the next Re-Hello has to say so.
+        bound.restarted = restarted;
         let alive = !restarted && received.as_ref().is_some_and(|received| received.alive);
         let late = bound.adopt(agreed, alive, now);
         (bound.forget_at, bound.unsure_until) = (None, None);
