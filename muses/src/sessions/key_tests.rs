@@ -247,6 +247,35 @@ fn who_acknowledges_what_was_never_sent_has_to_show_that_it_is_there() {
     assert_eq!(resumes(&world), 1, "by an answer");
 }
 
+/// Each place is asked by a Re-Hello of its own, so the answer says which it was.
+#[test]
+fn an_answer_is_taken_from_any_of_the_last_places_asked() {
+    for (places, is_taken) in [(1, true), (3, true), (4, false)] {
+        let mut world = World::talking();
+        world.say();
+        let now = world.now;
+        let [asker, asked] = &mut world.ends;
+        asker.sessions.handle_detached(now);
+        asker.sessions.handle_attached(Path(vec![1]), now);
+        // Its record names other places, one after the other.
+        for place in (20..).take(places - 1) {
+            let cert = asked.sessions.cert().to_vec();
+            asker.sessions.handle_peer(id(2), Resolved { cert, path: Path(vec![place]) }, now);
+        }
+        let sent = core::iter::from_fn(|| asker.sessions.poll_transmit());
+        let hellos: Vec<_> = sent.filter(|out| ContentType::of(&out.payload) == Some(ContentType::ReHello)).collect();
+        assert_eq!(hellos.len(), places);
+        let arrival = |from| Arrival { from: id(from), return_path: Path(vec![from]), via: None, ecn: false, hops: 1 };
+        asked.sessions.handle_packet(arrival(1), hellos[0].payload.clone(), now);
+        while let Some(out) = asked.sessions.poll_transmit() {
+            asker.sessions.handle_packet(arrival(2), out.payload, now);
+        }
+        let session = &asker.sessions.sessions[&id(2)];
+        assert_eq!(!session.is_suspended(), is_taken, "{places} places");
+        assert!(!is_taken || session.path == Path(vec![2]), "where it was asked");
+    }
+}
+
 /// Otherwise anybody on the way could end it later.
 #[test]
 fn what_proves_the_end_of_a_session_comes_by_packets_that_no_relay_can_tell_from_others() {
