@@ -71,7 +71,9 @@ pub fn secrets(store: &Store, end: usize) -> Secrets {
 
 /// The bytes of every stream here.
 pub fn pattern(offset: u64, length: usize) -> Vec<u8> {
-    (offset..).take(length).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13).to_be_bytes()[7]).collect()
+    // A peer may name the last offset that there is.
+    let byte = |at: u64| (at.wrapping_mul(0x9e37_79b9) >> 13).to_be_bytes()[7];
+    (0..length as u64).map(|at| byte(offset.wrapping_add(at))).collect()
 }
 
 /// One endpoint and its applications.
