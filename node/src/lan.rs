@@ -119,7 +119,8 @@ impl Daemon {
     /// Whether it keeps more of what others say than it may.
     async fn is_full(&self) -> bool {
         let Ok(metrics) = self.0.get_metrics() else { return false };
-        metrics.recv_async().await.is_ok_and(|metrics| cached(&metrics) > MAX_CACHED)
+        let answer = tokio::time::timeout(PERIOD, metrics.recv_async()).await;
+        answer.is_ok_and(|metrics| metrics.is_ok_and(|metrics| cached(&metrics) > MAX_CACHED))
     }
 
     /// Asks for nodes, more seldom the longer it lasts.

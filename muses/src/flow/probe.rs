@@ -127,12 +127,17 @@ mod tests {
     use crate::frame::Ack;
     use crate::held::Share;
 
-    #[test]
-    fn only_what_was_asked_proves_a_place() {
+    fn live() -> (Flow, Outbox) {
         let mut out = Outbox::new(&Config::default());
         let config = Config::default().into();
         let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
         flow.set_suspended(false, Instant::ZERO, &mut out);
+        (flow, out)
+    }
+
+    #[test]
+    fn only_what_was_asked_proves_a_place() {
+        let (mut flow, mut out) = live();
         let mut proven_by = |flow: &mut Flow, number, frame: &Frame<'_>| {
             let mut payload = Vec::new();
             frame.encode(&mut payload);
@@ -155,10 +160,7 @@ mod tests {
 
     #[test]
     fn who_asks_without_end_draws_one_answer() {
-        let mut out = Outbox::new(&Config::default());
-        let config = Config::default().into();
-        let mut flow = Flow::new(NodeId::from_bytes([2; 32]), config, Share::of(&out.held), Instant::ZERO);
-        flow.set_suspended(false, Instant::ZERO, &mut out);
+        let (mut flow, mut out) = live();
         // Nothing else may leave: the window is full.
         flow.note_sent(0, 1 << 30, vec![SentFrame::Ping], Instant::ZERO);
         let mut sent = 1;

@@ -8,7 +8,7 @@ use crate::error::Violation;
 use crate::event::{Arrival, Outgoing, Path};
 use crate::packet::{self, HEADER_BYTES, OpenError};
 
-/// Of so many packets one number is left out, at most; of an end that hears nothing, of no more.
+/// The next number that is left out is one of so many; the one after that is chosen when the peer is heard again.
 const SKIP_WITHIN: u64 = 128;
 
 impl Session {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use super::folder::Folder;
+use super::folder::{Folder, Partial};
 use super::receive::{Received, next_offer, receive};
 use super::send::{Sent, Source, send};
 use super::word::{self, Answer, Why, Word};
@@ -188,15 +188,10 @@ fn descriptors(path: &Path) -> usize {
     open.filter(|target| target == path).count()
 }
 
-#[test]
-fn who_waited_for_a_file_that_was_finished_meanwhile_gets_a_new_one() {
-    let place = Place::new();
-    // As /proc says it.
-    let folder = Folder { path: place.here.path().canonicalize().unwrap(), force: false };
-    let mut first = folder.partial("x", SENDER, &mut |_| {}).unwrap();
-    first.file.write_all(b"hello").unwrap();
-    let mut second = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| folder.partial("x", SENDER, &mut |_| {}).unwrap());
+/// What `second` comes to, who has to wait for `first`, which becomes the file "x" meanwhile.
+fn after_waiting_for<T: Send>(first: Partial, folder: &Folder, second: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(second);
         // It has opened the file, and the first one has it.
         while descriptors(&first.path) < 2 {
             assert!(!waiting.is_finished(), "it did not wait");
@@ -205,7 +200,17 @@ fn who_waited_for_a_file_that_was_finished_meanwhile_gets_a_new_one() {
         folder.finish(&first, "x").unwrap();
         drop(first);
         waiting.join().unwrap()
-    });
+    })
+}
+
+#[test]
+fn who_waited_for_a_file_that_was_finished_meanwhile_gets_a_new_one() {
+    let place = Place::new();
+    // As /proc says it.
+    let folder = Folder { path: place.here.path().canonicalize().unwrap(), force: false };
+    let mut first = folder.partial("x", SENDER, &mut |_| {}).unwrap();
+    first.file.write_all(b"hello").unwrap();
+    let mut second = after_waiting_for(first, &folder, || folder.partial("x", SENDER, &mut |_| {}).unwrap());
     assert_eq!(second.bytes, 0, "it has what the first one wrote");
     second.file.write_all(b"other").unwrap();
     second.clear().unwrap();
@@ -221,16 +226,7 @@ fn who_waited_for_a_file_that_is_whole_now_does_not_send_it_again() {
     first.file.write_all(b"hello").unwrap();
     let sum = format!("{{\"sum\":{{\"sha256\":\"{}\"}}}}\n", hex(&Sha256::digest(b"hello")));
     let words = [offer("x", 5), sum.into_bytes()].concat();
-    let (answers, result) = std::thread::scope(|scope| {
-        let again = scope.spawn(|| said(&folder, &words));
-        while descriptors(&first.path) < 2 {
-            assert!(!again.is_finished(), "it did not wait");
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        folder.finish(&first, "x").unwrap();
-        drop(first);
-        again.join().unwrap()
-    });
+    let (answers, result) = after_waiting_for(first, &folder, || said(&folder, &words));
     assert_eq!(answers, [Answer::Exists {}, Answer::Stored { name: "x".to_owned() }]);
     assert_eq!(result.unwrap().resumed_from, 5);
     assert_eq!(fs::read_dir(place.here.path()).unwrap().count(), 1, "something is left over");

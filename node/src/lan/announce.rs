@@ -23,13 +23,11 @@ pub async fn announce(handle: Handle, node: NodeId) {
             }
         };
         let _: Result<(), _> = tokio::time::timeout(PERIOD, repeating).await;
-        let is_full = async {
-            match told.get() {
-                Some((_, announcement)) => announcement.daemon.is_full().await,
-                None => false,
-            }
+        let is_full = match told.get() {
+            Some((_, announcement)) => announcement.daemon.is_full().await,
+            None => false,
         };
-        if tokio::time::timeout(PERIOD, is_full).await == Ok(true) {
+        if is_full {
             if !core::mem::replace(&mut was_flooded, true) {
                 tracing::warn!("somebody floods multicast DNS; announced anew, without what was kept of it");
             }

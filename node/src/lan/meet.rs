@@ -44,13 +44,11 @@ pub async fn meet(handle: Handle) {
             }
         };
         let _: Result<(), _> = tokio::time::timeout(PERIOD, hearing).await;
-        let is_full = async {
-            match search.get() {
-                Some((_, search)) => search.daemon.is_full().await,
-                None => false,
-            }
+        let is_full = match search.get() {
+            Some((_, search)) => search.daemon.is_full().await,
+            None => false,
         };
-        if tokio::time::timeout(PERIOD, is_full).await == Ok(true) {
+        if is_full {
             search.renew();
         }
     }

@@ -22,8 +22,7 @@ use yamux::{Connection, ConnectionError, DEFAULT_CREDIT, Mode, Stream};
 const MAX_STREAMS: usize = 10;
 /// Bytes of one link that came and were not read yet, of all its streams.
 ///
-/// Each stream may have Yamux's first window, 256 KiB, out of it; the rest is for those that are read fast. With 1.75 MiB a lane carries 350 Mbit/s over a round
-/// trip of 40 ms, and bulk data has a lane of its own beside it.
+/// Each stream may have Yamux's first window, 256 KiB, out of it; the rest is for those that are read fast. 1.75 MiB in a round trip of 40 ms would be 367 Mbit/s, and bulk data has a lane of its own beside it.
 const MAX_UNREAD_BYTES: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(MAX_UNREAD_BYTES >= MAX_STREAMS * DEFAULT_CREDIT as usize, "yamux would panic");
